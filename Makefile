@@ -1,0 +1,30 @@
+# `make demo` and `make test` set up all they need: a virtual environment in .venv with the pinned versions.
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.fastreid-ext
+
+.PHONY: venv demo test test-fast lint bench
+
+venv: $(STAMP)
+
+$(STAMP): setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps fastreid==1.4.0
+	touch $(STAMP)
+
+demo: venv
+	$(PY) projects/DeepMiner/train_net.py --config-file configs/demo/deepminer.yml
+
+test: venv
+	$(PY) -m pytest
+
+test-fast: venv
+	$(PY) -m pytest -m "not slow"
+
+lint: venv
+	$(PY) -m ruff check .
+
+bench: venv
+	$(PY) benchmarks/run_all.py

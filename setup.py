@@ -1,0 +1,59 @@
+"""Packaging of fastreid-ext. Nothing is imported or compiled at build time."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = "0.1.0"  # tests/test_packaging.py holds it equal to fastreid_ext.__version__
+
+# The shipped yamls live at the top of the tree and are installed inside the package, where
+# fastreid_ext.model_zoo finds them: every folder of configs/ is a data-only package of the wheel.
+CONFIG_PACKAGES = {
+    ".".join(("fastreid_ext.model_zoo", *folder.relative_to(ROOT).parts)): str(folder.relative_to(ROOT))
+    for folder in (ROOT / "configs", *sorted(p for p in (ROOT / "configs").rglob("*") if p.is_dir()))
+}
+
+setup(
+    name="fastreid-ext",
+    version=VERSION,
+    description="Deep Miner, MSReID, MGRe, Res2Net and occluded person re-identification as FastReID plug-ins",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["fastreid_ext", "fastreid_ext.*"]), *CONFIG_PACKAGES],
+    package_dir={"fastreid_ext": "fastreid_ext", **CONFIG_PACKAGES},
+    package_data={name: ["*.yml"] for name in CONFIG_PACKAGES},
+    install_requires=[
+        "torch>=2.8",
+        "torchvision>=0.23",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.10",
+        "Pillow>=10.3",
+        "faiss-cpu>=1.10",
+        "scikit-learn>=1.4",
+        "yacs>=0.1.8",
+        "PyYAML>=6.0",
+        "tabulate>=0.9",
+        "termcolor>=2.3",
+        "tensorboard>=2.16",
+        "gdown>=5.1",
+        "h5py>=3.10",
+        "matplotlib>=3.8",
+        "scipy>=1.11",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": ["pytest>=8.2", "pytest-timeout>=2.3", "ruff>=0.6", "timm>=1.0"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "pose": ["onnxruntime>=1.18"],
+        "gpu": ["faiss-gpu-cu12>=1.10"],
+    },
+    entry_points={"console_scripts": ["fastreid-ext = fastreid_ext.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)

@@ -1,0 +1,48 @@
+"""Checkpoints: only tensors, plain values and NumPy values are ever loaded."""
+
+import pickle
+
+import numpy as np
+import torch
+
+from fastreid_ext.compat.patch import patch, replace
+
+LOAD_FILE = "fastreid.utils.checkpoint:Checkpointer._load_file"
+
+
+def numpy_globals() -> list:
+    """What NumPy arrays and scalars of numeric types need to be unpickled; none of it can run code."""
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    functions = [
+        (function, f"{module}.{function.__name__}")
+        for function in (multiarray._reconstruct, multiarray.scalar)
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")  # as written by NumPy 1 and NumPy 2
+    ]
+    return [np.ndarray, np.dtype, *sorted(dtypes, key=repr), *functions]
+
+
+def _load_file(self, f: str):
+    """Load a checkpoint on to the CPU.
+
+    Raises:
+        pickle.UnpicklingError: the file holds other objects; loading those could run any code.
+    """
+    try:
+        with torch.serialization.safe_globals(numpy_globals()):
+            return torch.load(f, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(
+            f"{f} is damaged or holds more than tensors, plain values and NumPy values: not loaded. {error}"
+        ) from error
+
+
+@patch(
+    "safe-load",
+    heals="utils/checkpoint.py:216",
+    needed_by="torch >= 2.6, which refuses NumPy values; older ones run code that the file names",
+    targets={LOAD_FILE: ("7431d4b01efe",)},
+)
+def safe_load() -> None:
+    """Checkpoints with NumPy values, such as a metric, did not load; now they do, without full pickle."""
+    replace(LOAD_FILE, _load_file)

@@ -1,0 +1,198 @@
+"""Data loading: no CUDA needed, errors reach the reader, batches go where the model is."""
+
+import functools
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.data import build as host_build
+from fastreid.data import data_utils
+from torch.utils.data import DataLoader
+
+from fastreid_ext.compat.patch import patch, replace
+
+BUILD = "fastreid.data.build"
+LOADER = "fastreid.data.data_utils:DataLoaderX"
+READER = "fastreid.data.data_utils:BackgroundGenerator"
+
+MAX_TEST_WORKERS = 4  # the host's fixed number
+
+
+def _loader_init(self, local_rank: int, **kwargs: Any) -> None:
+    """The CUDA stream is made when it is first needed: a loader for the CPU needs none."""
+    if not torch.cuda.is_available():
+        kwargs["pin_memory"] = False
+    DataLoader.__init__(self, **kwargs)
+    self.local_rank = local_rank
+    self.device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    self.stream = None
+
+
+def _loader_iter(self):
+    batches = DataLoader.__iter__(self)
+    if self.device.type != "cuda":
+        return batches
+    if self.stream is None:
+        self.stream = torch.cuda.Stream(self.device)
+    self.iter = data_utils.BackgroundGenerator(batches, self.device.index)
+    self.preload()
+    return self
+
+
+def _loader_preload(self) -> None:
+    self.batch = next(self.iter, None)
+    if self.batch is None:
+        return
+    with torch.cuda.stream(self.stream):
+        for key, value in self.batch.items():
+            if isinstance(value, torch.Tensor):
+                self.batch[key] = value.to(self.device, non_blocking=True)
+
+
+def _loader_next(self):
+    current = torch.cuda.current_stream(self.device)
+    current.wait_stream(self.stream)  # the copies of preload
+    batch = self.batch
+    if batch is None:
+        raise StopIteration
+    for value in batch.values():
+        if isinstance(value, torch.Tensor):
+            # Made on the copying stream, read on this one: without this the allocator may hand the memory to
+            # the next copy while the step still reads it.
+            value.record_stream(current)
+    self.preload()
+    return batch
+
+
+def _loader_shutdown(self) -> None:
+    if self.stream is not None:
+        self._shutdown_background_thread()
+
+
+@patch(
+    "loader-without-cuda",
+    heals="data/data_utils.py:148",
+    needed_by="any version, on a machine without CUDA",
+    targets={LOADER: ("5da052714644",)},
+)
+def loader_without_cuda() -> None:
+    """DataLoaderX asked for a CUDA stream; without CUDA it is now the plain DataLoader that it extends."""
+    for name, method in (
+        ("__init__", _loader_init),
+        ("__iter__", _loader_iter),
+        ("__next__", _loader_next),
+        ("preload", _loader_preload),
+        ("shutdown", _loader_shutdown),
+    ):
+        replace(f"{LOADER}.{name}", method)
+
+
+def _reader_run(self) -> None:
+    self.error = None
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.set_device(self.local_rank)
+        for item in self.generator:
+            if self.exit_event.is_set():
+                break
+            self.queue.put(item)
+    except BaseException as error:  # not swallowed: the reader raises it
+        self.error = error
+    self.queue.put(None)
+
+
+def _reader_next(self):
+    item = self.queue.get()
+    if item is not None:
+        return item
+    if self.error is not None:
+        raise self.error
+    raise StopIteration
+
+
+@patch(
+    "loader-error",
+    heals="data/data_utils.py:126",
+    needed_by="any version, with CUDA",
+    targets={f"{READER}.run": ("1de54769bdfa",), f"{READER}.next": ("117b6b2b41ef",)},
+)
+def loader_error() -> None:
+    """An unreadable image killed the reading thread and training waited for ever; now the error is raised."""
+    replace(f"{READER}.run", _reader_run)
+    replace(f"{READER}.next", _reader_next)
+
+
+def _cfg_of(args: tuple, kwargs: dict) -> CfgNode | None:
+    first = args[0] if args else kwargs.get("cfg")
+    return first if isinstance(first, CfgNode) else None
+
+
+@patch(
+    "test-workers",
+    heals="data/build.py:124",
+    needed_by="any version",
+    targets={
+        f"{BUILD}:build_reid_test_loader": ("424dcd1d0a47",),
+        f"{BUILD}:_test_loader_from_config": ("ec716f3bd253",),
+    },
+)
+def test_workers() -> None:
+    """The test loader always starts 4 workers; DATALOADER.NUM_WORKERS now sets fewer, down to none."""
+    original = host_build.build_reid_test_loader
+
+    @functools.wraps(original)
+    def build_reid_test_loader(*args, **kwargs):
+        cfg = _cfg_of(args, kwargs)
+        if cfg is None:
+            return original(*args, **kwargs)
+        # Not an argument of the host's call: with a cfg it hands every keyword to the data set.
+        num_workers = min(MAX_TEST_WORKERS, cfg.DATALOADER.NUM_WORKERS)
+        arguments = host_build._test_loader_from_config(*args, **kwargs)
+        return original(**{"num_workers": num_workers, **arguments})
+
+    replace(f"{BUILD}:build_reid_test_loader", build_reid_test_loader)
+
+
+test_workers.__test__ = False  # a patch, whatever its name suggests to pytest
+
+
+def _follow_cfg(loader: DataLoader, cfg: CfgNode) -> None:
+    device = torch.device(cfg.MODEL.DEVICE)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", loader.local_rank)
+    loader.device = device
+    if device.type != "cuda":
+        loader.pin_memory = False
+
+
+@patch(
+    "loader-device",
+    heals="data/data_utils.py:182",
+    needed_by="any version, on a CUDA machine with MODEL.DEVICE cpu or cuda:1",
+    targets={f"{BUILD}:build_reid_train_loader": ("07a75372f79a",)},
+)
+def loader_device() -> None:
+    """Batches went to the GPU of the process whatever MODEL.DEVICE says; now they follow the cfg.
+
+    A loader that is built without a cfg keeps the host's rule, the GPU where there is one; its ``device`` can
+    be set.
+    """
+    build_train = host_build.build_reid_train_loader
+    build_test = host_build.build_reid_test_loader
+
+    @functools.wraps(build_train)
+    def build_reid_train_loader(*args, **kwargs):
+        loader = build_train(*args, **kwargs)
+        if (cfg := _cfg_of(args, kwargs)) is not None:
+            _follow_cfg(loader, cfg)
+        return loader
+
+    @functools.wraps(build_test)
+    def build_reid_test_loader(*args, **kwargs):
+        loader, num_query = build_test(*args, **kwargs)
+        if (cfg := _cfg_of(args, kwargs)) is not None:
+            _follow_cfg(loader, cfg)
+        return loader, num_query
+
+    replace(f"{BUILD}:build_reid_train_loader", build_reid_train_loader)
+    replace(f"{BUILD}:build_reid_test_loader", build_reid_test_loader)

@@ -1,0 +1,91 @@
+"""The base class of our meta-architectures: images -> branch -> {feature, neck, logits} -> losses or one vector."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from fastreid.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from fastreid_ext.modeling.loss_table import Criterion
+
+
+class BranchedReID(nn.Module):
+    """A model with several branches and the same losses on each.
+
+    A subclass gives :meth:`branches`, and :meth:`embed` where the test feature is not the concatenation of all
+    branches after BNNeck. The batch of the caller is never written to.
+
+    Args:
+        criterion: the losses, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
+        pixel_mean, pixel_std: three numbers each, on the 0-255 scale.
+        test_branch_norm: divide each branch's test feature by its length before they are concatenated.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+        test_branch_norm: bool = False,
+    ):
+        super().__init__()
+        self.criterion = criterion
+        self.test_branch_norm = test_branch_norm
+        # Not persistent, as in FastReID: they are settings, not weights.
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def branches(self, images: Tensor, targets: Tensor | None) -> dict[str, dict[str, Tensor]]:
+        """Return branch -> outputs of its head for normalised images (B, 3, H, W)."""
+        raise TypeError(f"{type(self).__name__} defines no branches()")
+
+    def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """Return the test feature (B, D): all branches after BNNeck, concatenated, in float32."""
+        features = [outputs["neck"].float() for outputs in branches.values()]
+        if self.test_branch_norm:
+            features = [F.normalize(feature) for feature in features]
+        return torch.cat(features, dim=1)
+
+    def forward(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
+        """Return the dict of losses in training mode, the test feature (B, D) in eval mode."""
+        images = self.preprocess_image(batched_inputs)
+        if not self.training:
+            return self.embed(self.branches(images, None))
+
+        targets = _targets_of(batched_inputs).to(images.device, non_blocking=True)
+        if bool((targets < 0).any()):
+            # FastReID's PreciseBN only wants the batch norms to see the images and marks them with -1.
+            self.branches(images, None)
+            return {}
+        branches = self.branches(images, targets)
+        losses = self.criterion(branches, targets)
+        _log_accuracy(branches, targets)
+        return losses
+
+    def preprocess_image(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> Tensor:
+        """Move images (B, 3, H, W) on the 0-255 scale to the model's device and normalise a copy of them."""
+        images = batched_inputs["images"] if isinstance(batched_inputs, Mapping) else batched_inputs
+        images = images.to(self.device, non_blocking=True)
+        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+
+
+def _targets_of(batched_inputs: Mapping[str, Tensor] | Tensor) -> Tensor:
+    if not isinstance(batched_inputs, Mapping) or "targets" not in batched_inputs:
+        raise ValueError("training needs a batch with 'images' and 'targets'; for features call model.eval() first")
+    return batched_inputs["targets"]
+
+
+@torch.no_grad()
+def _log_accuracy(branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> None:
+    hits = torch.stack([(b["logits"].argmax(dim=1) == targets).float().mean() for b in branches.values()])
+    storage = get_event_storage()
+    for name, accuracy in zip(branches, hits.tolist(), strict=True):  # one transfer for all branches
+        storage.put_scalar(f"accuracy/{name}", accuracy)

@@ -1,0 +1,171 @@
+"""The table that MODEL.LOSSES.NAME picks from, and the one loop that applies it to every branch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.modeling.losses import pairwise_circleloss, pairwise_cosface
+from torch import Tensor, nn
+
+from fastreid_ext.losses import (
+    CenterLoss,
+    batch_hard_triplet_loss,
+    smoothed_cross_entropy,
+    soft_margin_triplet_loss,
+)
+from fastreid_ext.precision import at_least_float32, without_autocast
+
+
+@dataclass(frozen=True)
+class LossEntry:
+    """One row of the table.
+
+    Attributes:
+        what: middle part of the key ``loss_<what>_<branch>``.
+        source: the branch output it reads, "logits" or "feature" (before BNNeck).
+        node: its config node below MODEL.LOSSES; SCALE is the weight of the loss.
+        build: (node, num_classes, dim) -> callable(source, targets).
+        defaults: the node's keys; empty where the host already has the node.
+    """
+
+    what: str
+    source: str
+    node: str
+    build: Callable[[CfgNode, int, int], Callable[[Tensor, Tensor], Tensor]]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+LOSSES: dict[str, LossEntry] = {
+    "SmoothedCrossEntropyLoss": LossEntry(
+        "cls",
+        "logits",
+        "SMOOTHED_CE",
+        lambda node, num_classes, dim: _with(smoothed_cross_entropy, epsilon=node.EPSILON),
+        {"EPSILON": 0.1, "SCALE": 1.0},
+    ),
+    "SoftMarginTripletLoss": LossEntry(
+        "triplet",
+        "feature",
+        "SOFT_TRIPLET",
+        lambda node, num_classes, dim: soft_margin_triplet_loss,
+        {"SCALE": 1.0},
+    ),
+    "BatchHardTripletLoss": LossEntry(
+        "triplet",
+        "feature",
+        "HARD_TRIPLET",
+        lambda node, num_classes, dim: _with(batch_hard_triplet_loss, margin=node.MARGIN),
+        {"MARGIN": 0.3, "SCALE": 1.0},
+    ),
+    "CenterLoss": LossEntry(
+        "center",
+        "feature",
+        "CENTER",
+        lambda node, num_classes, dim: CenterLoss(num_classes, dim, node.RATE),
+        {"RATE": 0.5, "SCALE": 5e-4},
+    ),
+    "CircleLoss": LossEntry(
+        "circle",
+        "feature",
+        "CIRCLE",
+        lambda node, num_classes, dim: _with(pairwise_circleloss, margin=node.MARGIN, gamma=node.GAMMA),
+    ),
+    "Cosface": LossEntry(
+        "cosface",
+        "feature",
+        "COSFACE",
+        lambda node, num_classes, dim: _with(pairwise_cosface, margin=node.MARGIN, gamma=node.GAMMA),
+    ),
+}
+
+
+def _with(function: Callable[..., Tensor], **settings: float) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda source, targets: function(source, targets, **settings)
+
+
+def add_losses_config(cfg: CfgNode) -> None:
+    """Add the node of every loss of the table below MODEL.LOSSES."""
+    for entry in LOSSES.values():
+        if entry.defaults:
+            cfg.MODEL.LOSSES[entry.node] = CfgNode(dict(entry.defaults))
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss of the table with its settings, applied to every branch alike."""
+
+    name: str
+    what: str
+    source: str
+    weight: float
+    build: Callable[[int, int], Callable[[Tensor, Tensor], Tensor]]
+
+
+def terms_from_config(cfg: CfgNode) -> list[Term]:
+    """Read MODEL.LOSSES.
+
+    Raises:
+        ValueError: no name, an unknown name, a name given twice, or two losses with the same key.
+    """
+    names = list(cfg.MODEL.LOSSES.NAME)
+    if not names:
+        raise ValueError(f"MODEL.LOSSES.NAME is empty; pick from {sorted(LOSSES)}")
+    terms: dict[str, Term] = {}
+    for name in names:
+        if name not in LOSSES:
+            raise ValueError(
+                f"MODEL.LOSSES.NAME has {name!r}, which {cfg.MODEL.META_ARCHITECTURE} does not know;"
+                f" pick from {sorted(LOSSES)}"
+            )
+        entry, node = LOSSES[name], cfg.MODEL.LOSSES[LOSSES[name].node]
+        if entry.what in terms:
+            raise ValueError(
+                f"MODEL.LOSSES.NAME has {terms[entry.what].name!r} and {name!r}, which both are the"
+                f" {entry.what} loss of a branch: keep one"
+            )
+        build = entry.build
+        terms[entry.what] = Term(
+            name,
+            entry.what,
+            entry.source,
+            node.SCALE,
+            lambda num_classes, dim, build=build, node=node: build(node, num_classes, dim),
+        )
+    return list(terms.values())
+
+
+class Criterion(nn.Module):
+    """Every loss of the table on every branch: ``loss_<what>_<branch>``, in float32 whatever the autocast.
+
+    Args:
+        terms: what :func:`terms_from_config` gives, or terms made by hand.
+        branch_dims: branch -> length of its feature (losses with a state need it).
+        num_classes: identities of the training set.
+    """
+
+    def __init__(self, terms: list[Term], branch_dims: Mapping[str, int], num_classes: int):
+        super().__init__()
+        self.weights: dict[str, float] = {}
+        self.sources: dict[str, tuple[str, str]] = {}
+        self.functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
+        self.stateful = nn.ModuleDict()  # registered, so that their buffers are saved and moved
+        for branch, dim in branch_dims.items():
+            for term in terms:
+                key = f"loss_{term.what}_{branch}"
+                loss = term.build(num_classes, dim)
+                self.weights[key], self.sources[key] = term.weight, (branch, term.source)
+                if isinstance(loss, nn.Module):
+                    self.stateful[key] = loss
+                else:
+                    self.functions[key] = loss
+
+    def forward(self, branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> dict[str, Tensor]:
+        """branches: branch -> {"logits": (B, K), "feature": (B, D)}; targets (B,). Returns weighted scalars."""
+        losses = {}
+        for key, (branch, source) in self.sources.items():
+            loss = self.stateful[key] if key in self.stateful else self.functions[key]
+            value = branches[branch][source]
+            with without_autocast(value):
+                losses[key] = self.weights[key] * loss(at_least_float32(value), targets)
+        return losses

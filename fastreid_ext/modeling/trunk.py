@@ -1,0 +1,65 @@
+"""FastReID's ResNet-like backbones, run stage by stage."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+STAGES = (1, 2, 3, 4)
+
+
+def check_trunk(backbone: nn.Module) -> None:
+    """Raise a ValueError unless the backbone has a ResNet's stem and stages."""
+    needed = ("conv1", "bn1", "relu", "maxpool", *(f"layer{i}" for i in STAGES))
+    missing = [name for name in needed if not hasattr(backbone, name)]
+    if missing:
+        raise ValueError(
+            f"the branches start from the stages of a ResNet, but {type(backbone).__name__} has no"
+            f" {', '.join(missing)}: set MODEL.BACKBONE.NAME to build_resnet_backbone or another ResNet"
+            " (ResNeXt, ResNeSt)"
+        )
+
+
+def run_stem(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) -> (B, C, H/4, W/4)."""
+    return backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(images))))
+
+
+def run_stage(trunk: nn.Module, stage: int, y: torch.Tensor) -> torch.Tensor:
+    """Run layer<stage> of a trunk, with the non-local blocks that MODEL.BACKBONE.WITH_NL puts behind some blocks."""
+    non_local = dict(
+        zip(getattr(trunk, f"NL_{stage}_idx", ()), getattr(trunk, f"NL_{stage}", ()), strict=False)
+    )  # not strict: FastReID's own forward turns an empty index list into [-1]
+    for index, block in enumerate(getattr(trunk, f"layer{stage}")):
+        y = block(y)
+        if index in non_local:
+            y = non_local[index](y)
+    return y
+
+
+class StageCopies(nn.Module):
+    """Unshared copies of some stages of a backbone, with its weights of this moment and its names."""
+
+    def __init__(self, backbone: nn.Module, stages: Iterable[int]):
+        super().__init__()
+        self.stages = tuple(stages)
+        for stage in self.stages:
+            for name in (f"layer{stage}", f"NL_{stage}", f"NL_{stage}_idx"):
+                if hasattr(backbone, name):
+                    setattr(self, name, copy.deepcopy(getattr(backbone, name)))
+
+
+@torch.no_grad()
+def stage_channels(backbone: nn.Module) -> dict[int, int]:
+    """Channels of every stage's output, read off a forward pass; the backbone is left as it was."""
+    training = backbone.training
+    backbone.eval()
+    weight = next(backbone.parameters())
+    y = run_stem(backbone, weight.new_zeros(1, 3, 64, 64))
+    channels = {}
+    for stage in STAGES:
+        y = run_stage(backbone, stage, y)
+        channels[stage] = y.shape[1]
+    backbone.train(training)
+    return channels

@@ -1,0 +1,88 @@
+"""The attention modules of Deep Miner (section 3.4, figures 5 and 6): ATT(Y) = CHAM(SAM(Y))."""
+
+import torch
+from torch import nn
+
+from fastreid_ext.precision import at_least_float32, without_autocast
+
+CHANNEL_ACTIVATIONS = ("softmax", "sigmoid", "softmax_spatial")
+
+
+class SpatialAttention(nn.Module):
+    """SAM: every place of the map is mixed with the places it is related to (figure 5).
+
+    SAM(Y) = gamma * BN(Y F) + Y with F = softmax(A^T B) over D = h * w places, A and B two 1x1 convolutions
+    of Y. F acts on Y itself: there is no value convolution. gamma starts at 0, so the module starts as the
+    identity. The affinity and its softmax are float32 under autocast.
+
+    Args:
+        channels: C of the map.
+        reduction: A and B have C / reduction channels (the paper: 8).
+    """
+
+    def __init__(self, channels: int, reduction: int = 8):
+        super().__init__()
+        inner = max(channels // reduction, 1)
+        self.query = nn.Conv2d(channels, inner, kernel_size=1)
+        self.key = nn.Conv2d(channels, inner, kernel_size=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        a = self.query(y).flatten(2)  # (B, C/8, D)
+        b = self.key(y).flatten(2)
+        with without_autocast(y):
+            affinity = at_least_float32(a).transpose(1, 2) @ at_least_float32(b)  # (B, D, D)
+            weights = affinity.softmax(dim=-1)
+        # Place p becomes sum_q F[p, q] Y[q].
+        mixed = y.flatten(2) @ weights.transpose(1, 2).to(y.dtype)  # (B, C, D)
+        return self.gamma * self.norm(mixed.view_as(y)) + y
+
+
+class ChannelAttention(nn.Module):
+    """CHAM: a squeeze-and-excitation block without the pooling, so every place weighs its own channels (figure 6).
+
+    CHAM(Y) = act(W2 relu(W1 Y)) * Y. The paper's activation is a softmax and does not name its axis; over C
+    channels it would shrink the map C-fold and starve the next batch norm, so by default it is multiplied by
+    the number of entries it runs over: the mean weight is then 1.
+
+    Args:
+        channels: C of the map.
+        reduction: the hidden map has C / reduction channels (the paper: 16).
+        activation: "softmax" over channels, "sigmoid", or "softmax_spatial" over the places of each channel.
+        rescale: multiply a softmax by the number of its entries; has no meaning for "sigmoid".
+
+    Raises:
+        ValueError: an unknown activation.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, activation: str = "softmax", rescale: bool = True):
+        super().__init__()
+        if activation not in CHANNEL_ACTIVATIONS:
+            raise ValueError(f"CHAM's activation must be one of {CHANNEL_ACTIVATIONS}, got {activation!r}")
+        inner = max(channels // reduction, 1)
+        self.squeeze = nn.Conv2d(channels, inner, kernel_size=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.excite = nn.Conv2d(inner, channels, kernel_size=1)
+        self.activation = activation
+        self.rescale = rescale
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        scores = self.excite(self.relu(self.squeeze(y)))
+        with without_autocast(y):
+            weights = self._activate(at_least_float32(scores))
+        return y * weights.to(y.dtype)
+
+    def _activate(self, scores: torch.Tensor) -> torch.Tensor:
+        if self.activation == "sigmoid":
+            return scores.sigmoid()
+        if self.activation == "softmax":
+            weights, entries = scores.softmax(dim=1), scores.shape[1]
+        else:
+            weights, entries = scores.flatten(2).softmax(dim=2).view_as(scores), scores[0, 0].numel()
+        return weights * entries if self.rescale else weights
+
+    def extra_repr(self) -> str:
+        return f"activation={self.activation}, rescale={self.rescale}"

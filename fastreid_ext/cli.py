@@ -1,0 +1,23 @@
+"""The ``fastreid-ext`` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastreid_ext.data.synthetic.command import add_synth_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``fastreid-ext <command>``; see ``fastreid-ext --help``."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["train"]:  # the rest belongs to FastReID's parser, with its KEY VALUE pairs
+        from fastreid_ext.engine.main import main as train
+
+        train(argv[1:])
+        return 0
+    parser = argparse.ArgumentParser(prog="fastreid-ext", description="Tools around FastReID and fastreid-ext.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("train", help="train or evaluate; arguments as projects/*/train_net.py", add_help=False)
+    add_synth_parser(commands)
+    args = parser.parse_args(argv)
+    return args.run(args) or 0

@@ -1,0 +1,32 @@
+"""get_cfg(): the host's defaults with every node of ours."""
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.config import get_cfg as host_get_cfg
+
+from fastreid_ext.deepminer.config import add_deepminer_config
+from fastreid_ext.modeling.loss_table import add_losses_config
+
+
+def get_cfg() -> CfgNode:
+    """Return FastReID's default config with the keys of fastreid-ext; MODEL.DEVICE is the device at hand."""
+    cfg = host_get_cfg()
+    for add_config in (add_engine_config, add_losses_config, add_deepminer_config):
+        add_config(cfg)
+    return cfg
+
+
+def add_engine_config(cfg: CfgNode) -> None:
+    """Add the keys of the trainer."""
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    # One number that makes a run repeatable (model, sampler, augmentation); -1 draws one and writes it down
+    cfg.SEED = -1
+    # auto | bf16 | fp16. auto is bf16 where the hardware has it; else fp16 on CUDA and float32 on a CPU
+    cfg.SOLVER.AMP.DTYPE = "auto"
+    # Warm-up in epochs. With it STEPS count epochs from the start of the run, as papers do;
+    # with the host's WARMUP_ITERS they count from the end of the warm-up, as the host does
+    cfg.SOLVER.WARMUP_EPOCHS = 0
+    # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
+    cfg.SOLVER.LR_FACTORS = []
+    # Picture of the first queries' rank lists, written after each evaluation
+    cfg.TEST.RANK_LIST = CfgNode({"ENABLED": True, "QUERIES": 8, "TOPK": 10})

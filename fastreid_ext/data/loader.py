@@ -1,0 +1,64 @@
+"""Train and test loaders: plain torch loaders whose batches arrive on the model's device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from fastreid_ext.data.batches import EpochBatches
+
+
+class DeviceLoader:
+    """A loader whose tensors are moved to a device, without blocking where the memory is pinned.
+
+    It is lazy: workers start with the first batch, so a trainer may still set the epoch to start from.
+    """
+
+    def __init__(self, loader: DataLoader, device: torch.device):
+        self.loader = loader
+        self.dataset = loader.dataset
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.loader:
+            yield {
+                key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+                for key, value in batch.items()
+            }
+
+    def start_at(self, epoch: int) -> None:
+        """Let the next iteration begin with the first batch of an epoch (training loaders)."""
+        self.loader.batch_sampler.start_epoch = epoch
+
+
+def build_train_loader(dataset: Dataset, batches: EpochBatches, num_workers: int, device: torch.device) -> DeviceLoader:
+    """Return the endless loader of the training batches."""
+    return DeviceLoader(_loader(dataset, batches, num_workers, device), device)
+
+
+def build_test_loader(
+    dataset: Dataset, indices: Sampler[int], batch_size: int, num_workers: int, device: torch.device
+) -> DeviceLoader:
+    """Return the loader of this rank's test images, in order."""
+    return DeviceLoader(_loader(dataset, BatchSampler(indices, batch_size, False), num_workers, device), device)
+
+
+def _loader(dataset: Dataset, batches: Any, num_workers: int, device: torch.device) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=one_thread if num_workers else None,
+        # Its own generator: starting workers must not move the generator that the model draws from.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def one_thread(worker: int) -> None:
+    """Keep a loader worker from starting a thread per core for every small tensor operation."""
+    torch.set_num_threads(1)

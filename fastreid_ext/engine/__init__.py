@@ -1,0 +1,1 @@
+"""Trainer, command line and checkpoints of every project, on FastReID's engine."""

@@ -1,0 +1,153 @@
+"""Checkpoints that survive a kill at any moment, and loading that is never silent."""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.engine.train_loop import HookBase
+from fastreid.utils.checkpoint import Checkpointer
+
+LATEST = "model_latest"
+TRAINING_ONLY = re.compile(r"criterion\..+|\w*heads?(\.\w+)?\.weight")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, unreadable or of another model."""
+
+
+class AtomicCheckpointer(Checkpointer):
+    """FastReID's checkpointer with files that are either whole or absent, and a count of what did not load."""
+
+    def save(self, name: str, **extra: Any) -> None:
+        """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {name: part.state_dict() for name, part in self.checkpointables.items()}
+        data = {"model": self.model.state_dict(), **states, **extra}
+        folder = Path(self.save_dir)
+        _write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
+        _write_atomically(folder / "last_checkpoint", lambda file: file.write(f"{name}.pth".encode()))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        _write_atomically(
+            Path(self.save_dir) / "last_checkpoint", lambda file: file.write(last_filename_basename.encode())
+        )
+
+    def load(self, path: str, checkpointables: list[str] | None = None, complete: bool = False) -> dict[str, Any]:
+        """Load a checkpoint and say what was missing and what was left over.
+
+        Args:
+            path: file; empty = nothing to load.
+            checkpointables: names of the further states to load; None = all.
+            complete: every key except the classifier's has to be there (evaluation).
+
+        Raises:
+            CheckpointError: no such file, a file that is no checkpoint, no key in common with the model, or an
+                incomplete one where a complete one is asked for.
+        """
+        if path and "://" not in path and not os.path.isfile(path):
+            raise CheckpointError(f"there is no checkpoint {path}: check MODEL.WEIGHTS")
+        self._complete = complete
+        return super().load(path, checkpointables)
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        try:
+            checkpoint = super()._load_file(f)
+        except Exception as error:  # torch raises half a dozen types for files that are not what they should be
+            raise CheckpointError(f"{f} is not a checkpoint that can be read safely: {error}") from error
+        # A bare state dict, as torchvision and many papers publish it, is a model without further states.
+        if isinstance(checkpoint, dict) and "model" not in checkpoint and _is_state_dict(checkpoint):
+            checkpoint = {"model": checkpoint}
+        if not isinstance(checkpoint, dict) or "model" not in checkpoint:
+            raise CheckpointError(f"{f} holds no weights: expected a state dict, or a dict with the key 'model'")
+        return checkpoint
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        own = set(self.model.state_dict())
+        misshaped = [key for key, _, _ in incompatible.incorrect_shapes]
+        missing, unexpected = sorted(incompatible.missing_keys), sorted(incompatible.unexpected_keys)
+        loaded = len(own) - len(missing)
+        logger = logging.getLogger(__name__)
+        logger.info("loaded %d of the model's %d weights and buffers", loaded, len(own))
+        if missing or unexpected:
+            logger.warning(
+                "%d missing, %d of them of another shape; %d unexpected%s%s",
+                len(missing),
+                len(misshaped),
+                len(unexpected),
+                "".join(f"\n  missing     {key}" for key in missing),
+                "".join(f"\n  unexpected  {key}" for key in unexpected),
+            )
+        if not loaded:
+            raise CheckpointError(
+                f"the checkpoint has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
+                f" {sorted(own)[:3]}, ..."
+            )
+        needed = [key for key in missing if not _only_for_training(key)]
+        if self._complete and needed:
+            raise CheckpointError(
+                f"{len(needed)} weights that the test feature needs are not in the checkpoint, such as {needed[:5]}:"
+                " is the config the one it was trained with?"
+            )
+
+
+def _is_state_dict(data: dict) -> bool:
+    return bool(data) and all(isinstance(value, torch.Tensor) for value in data.values())
+
+
+def _only_for_training(key: str) -> bool:
+    """Classifiers and centers: their size follows the training set, and no test feature reads them."""
+    return TRAINING_ONLY.fullmatch(key) is not None
+
+
+def _write_atomically(path: Path, write: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+class EpochCheckpoints(HookBase):
+    """Saves ``model_latest`` after every epoch (what --resume reads), and the host's files at their period.
+
+    ``model_best`` is the best epoch that was evaluated, ``model_<epoch>`` every CHECKPOINT_PERIOD epochs,
+    ``model_final`` the last one.
+
+    Args:
+        checkpointer: where and what to save.
+        period: SOLVER.CHECKPOINT_PERIOD, in epochs.
+        metric: returns this epoch's metric, or None where the epoch was not evaluated.
+        extra: further plain values of every checkpoint.
+    """
+
+    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric: Any, extra: dict[str, Any]):
+        self.checkpointer = checkpointer
+        self.period = period
+        self.metric = metric
+        self.extra = extra
+        self.best_metric = -1.0
+
+    def after_epoch(self) -> None:
+        epoch, last = self.trainer.epoch, self.trainer.max_epoch - 1
+        metric = self.metric()
+        names = []
+        if metric is not None and metric > self.best_metric:
+            self.best_metric = metric
+            names.append("model_best")
+        if (epoch + 1) % self.period == 0 and epoch < last:
+            names.append(f"model_{epoch:04d}")
+        names.append("model_final" if epoch == last else LATEST)  # last: it is what last_checkpoint names
+        for name in names:
+            self.checkpointer.save(
+                name, epoch=epoch, metric=-1.0 if metric is None else metric, best_metric=self.best_metric, **self.extra
+            )

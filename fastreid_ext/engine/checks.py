@@ -1,0 +1,183 @@
+"""Start-up checks: each is one sentence that says what to change."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from fastreid.config import CfgNode
+
+from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, Items
+from fastreid_ext.engine.key_tracking import leaves, unread_keys
+
+# What may differ between a run and its continuation: it changes neither weights nor batches.
+FREE_ON_RESUME = (
+    "OUTPUT_DIR",
+    "TEST",
+    "DATASETS.TESTS",
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.BACKBONE.PRETRAIN_PATH",
+    "DATALOADER.NUM_WORKERS",
+    "SOLVER.MAX_EPOCH",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "CUDNN_BENCHMARK",
+    "SEED",
+)
+
+
+class ConfigError(ValueError):
+    """A config that can't work, with what to change."""
+
+
+def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
+    """Merge a yaml and KEY VALUE pairs into cfg.
+
+    Raises:
+        ConfigError: no such file, a key that does not exist (with the nearest ones that do), a value of the wrong
+            type, or an odd number of overrides.
+    """
+    known = [key for key, _ in leaves(cfg)]
+    try:
+        if config_file:
+            cfg.merge_from_file(config_file)
+        cfg.merge_from_list(overrides)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config file {error.filename or config_file}") from error
+    except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
+        message = str(error.args[0] if error.args else error)
+        raise ConfigError(f"{config_file or 'the command line'}: {message}{_suggest(message, known)}") from error
+
+
+def _suggest(message: str, known: list[str]) -> str:
+    if "Non-existent" not in message:
+        return ""
+    key = message.split(":")[-1].strip()
+    # yacs prints only the last part of a key that came from a list
+    near = (
+        difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+        or [k for k in known if difflib.get_close_matches(key.split(".")[-1], [k.split(".")[-1]], cutoff=0.7)][:3]
+    )
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def check_config(cfg: CfgNode, world_size: int) -> None:
+    """Check what can be checked without data and model.
+
+    Raises:
+        ConfigError: a combination that can't work.
+    """
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but torch {torch.__version__} sees no GPU here; leave it out, or"
+            " set MODEL.DEVICE cpu"
+        )
+    if cfg.SOLVER.MAX_EPOCH < 1 or cfg.SOLVER.CHECKPOINT_PERIOD < 1:
+        raise ConfigError(
+            f"SOLVER.MAX_EPOCH ({cfg.SOLVER.MAX_EPOCH}) and SOLVER.CHECKPOINT_PERIOD"
+            f" ({cfg.SOLVER.CHECKPOINT_PERIOD}) must be 1 or more"
+        )
+    if cfg.DATALOADER.SAMPLER_TRAIN not in SAMPLERS:
+        raise ConfigError(
+            f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; this trainer has {sorted(SAMPLERS)}"
+        )
+    if batch % world_size:
+        raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) does not divide by the {world_size} processes")
+    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and (batch // world_size) % instances:
+        raise ConfigError(
+            f"{batch // world_size} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size})"
+            f" are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
+        )
+
+
+def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
+    """Check that the training set can fill a batch.
+
+    Raises:
+        ConfigError: fewer images or identities than a batch needs, or a MODEL.HEADS.NUM_CLASSES of another set.
+    """
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    identities = len({pid for _, pid, _ in items})
+    if len(items) < batch:
+        raise ConfigError(
+            f"the training set has {len(items)} images, fewer than one batch (SOLVER.IMS_PER_BATCH {batch})"
+        )
+    needed = batch // instances
+    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and identities < needed:
+        raise ConfigError(
+            f"the training set has {identities} identities, but a batch of {batch} with {instances} images each"
+            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {identities * instances // world_size * world_size} or"
+            " raise DATALOADER.NUM_INSTANCE"
+        )
+    classes = cfg.MODEL.HEADS.NUM_CLASSES
+    if classes not in (0, identities):
+        raise ConfigError(
+            f"MODEL.HEADS.NUM_CLASSES is {classes} but the training set has {identities} identities; leave it at 0"
+        )
+
+
+def check_all_read(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str, ...] | None = None) -> None:
+    """Check that every key that was set has been read by now.
+
+    Raises:
+        ConfigError: keys that nothing in this run reads.
+    """
+    unread = unread_keys(cfg, defaults, log, nodes)
+    if unread:
+        raise ConfigError(
+            f"nothing in this run reads {', '.join(unread)} (MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE},"
+            f" MODEL.LOSSES.NAME {tuple(cfg.MODEL.LOSSES.NAME)}): remove the key, or switch on what it belongs to"
+        )
+
+
+def check_same_run(cfg: CfgNode) -> None:
+    """Check that OUTPUT_DIR, which --resume continues, was written by this config.
+
+    Raises:
+        ConfigError: the keys that differ, with both values.
+    """
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8") as file:
+        before = _flat(yaml.safe_load(file))
+    now = _flat(yaml.safe_load(cfg.dump()))
+    if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
+        before.pop("MODEL.HEADS.NUM_CLASSES", None)
+        now.pop("MODEL.HEADS.NUM_CLASSES")
+    changed = [
+        f"{key} was {before[key]!r} and is {now[key]!r}"
+        for key in sorted(now.keys() & before.keys())
+        if before[key] != now[key] and not any(key == k or key.startswith(k + ".") for k in FREE_ON_RESUME)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{cfg.OUTPUT_DIR} holds a run of another config ({'; '.join(changed)}): choose another OUTPUT_DIR, or"
+            " run without --resume to start anew there"
+        )
+
+
+def check_writable(folder: str) -> None:
+    """Check that the output folder can be written, before hours of training.
+
+    Raises:
+        ConfigError: it can't be made or written.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        probe = Path(folder) / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"OUTPUT_DIR {folder!r} can't be written: {error}") from error
+
+
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat

@@ -1,0 +1,85 @@
+"""Finds config keys that were set but that no code of this run reads."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastreid.config import CfgNode
+
+# Read when an evaluation runs, or outside the trainer: not being read at start-up means nothing for these.
+READ_LATER = (
+    "TEST",
+    "OUTPUT_DIR",
+    "CUDNN_BENCHMARK",
+    "SEED",
+    "MODEL.WEIGHTS",
+    "MODEL.DEVICE",
+    "INPUT.SIZE_TEST",
+    "DATASETS.TESTS",
+)
+
+
+class _Log(set):
+    """A set of dotted keys that all copies of a tracked config share."""
+
+    def __deepcopy__(self, memo: dict) -> "_Log":
+        return self
+
+
+class TrackedCfgNode(CfgNode):
+    """A config that notes which of its keys are read; clones note into the same log."""
+
+    def __getitem__(self, key: str) -> Any:
+        log = self.__dict__.get("_log")
+        if log is not None:
+            log.add(self.__dict__["_path"] + key)
+        return super().__getitem__(key)
+
+
+def track(cfg: CfgNode) -> tuple[TrackedCfgNode, set[str]]:
+    """Return a copy of cfg that notes what is read, and the log it notes into."""
+    log = _Log()
+    tracked = TrackedCfgNode(cfg)  # yacs converts the nodes below
+    _mark(tracked, "", log)
+    if cfg.is_frozen():
+        tracked.freeze()
+    return tracked, log
+
+
+def _mark(node: TrackedCfgNode, path: str, log: _Log) -> None:
+    for key, value in node.items():
+        if isinstance(value, TrackedCfgNode):
+            _mark(value, f"{path}{key}.", log)
+    node.__dict__["_log"], node.__dict__["_path"] = log, path
+
+
+def leaves(node: CfgNode, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of every leaf of a config, without noting a read."""
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str, ...] | None = None) -> list[str]:
+    """Return the keys that differ from the defaults and were not read so far.
+
+    Args:
+        cfg: the run's config.
+        defaults: what get_cfg() gives.
+        log: of :func:`track`.
+        nodes: look below these nodes only; None = everywhere.
+    """
+    default = dict(leaves(defaults))
+    return [
+        key
+        for key, value in leaves(cfg)
+        if value != default.get(key)
+        and key not in log
+        and not _below(key, READ_LATER)
+        and (nodes is None or _below(key, nodes))
+    ]
+
+
+def _below(key: str, nodes: tuple[str, ...]) -> bool:
+    return any(key == node or key.startswith(node + ".") for node in nodes)

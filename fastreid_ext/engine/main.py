@@ -1,0 +1,130 @@
+"""The command line of every project: train, evaluate, resume, on one process or many."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine import default_argument_parser, launch
+from fastreid.utils import comm
+from fastreid.utils.collect_env import collect_env_info
+from fastreid.utils.logger import setup_logger
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.catalog import DataSetError
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer, CheckpointError
+from fastreid_ext.engine.checks import (
+    ConfigError,
+    check_all_read,
+    check_config,
+    check_same_run,
+    check_writable,
+    merge_config,
+)
+from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.seeding import resolve_seed, seed_everything
+from fastreid_ext.engine.trainer import Trainer, write_results
+from fastreid_ext.model_zoo import get_config_file
+
+logger = logging.getLogger("fastreid_ext.main")
+
+
+def main(argv: Sequence[str] | None = None) -> Any:
+    """Parse FastReID's arguments and train or evaluate; a mistake of the user ends in one sentence and status 2."""
+    args = argument_parser().parse_args(argv)
+    try:
+        return launch(
+            run,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
+    except (CheckpointError, ConfigError, DataSetError) as error:
+        sys.exit(f"error: {error}")
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """FastReID's own parser: --config-file, --resume, --eval-only, --num-gpus, --num-machines, KEY VALUE ..."""
+    parser = default_argument_parser()
+    parser.description = "Train or evaluate a re-identification model."
+    return parser
+
+
+def run(args: argparse.Namespace) -> Any:
+    """Do what the command line says, in one of its processes."""
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def evaluate(cfg: CfgNode) -> Any:
+    """Evaluate MODEL.WEIGHTS on DATASETS.TESTS.
+
+    Raises:
+        ConfigError: no weights are named, or a model key that nothing reads.
+        CheckpointError: the weights do not fit the model.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("--eval-only needs weights: add MODEL.WEIGHTS <output folder>/model_best.pth")
+    seed = resolve_seed(cfg.SEED)
+    seed_everything(seed)
+    tracked, reads = track(cfg)
+    tracked.defrost()
+    tracked.MODEL.BACKBONE.PRETRAIN = False
+    model = Trainer.build_model(tracked)
+    check_all_read(
+        tracked, get_cfg(), reads | {"MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.FREEZE_LAYERS"}, nodes=("MODEL",)
+    )
+    AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], complete=True)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        write_results(cfg, results, seed)
+    return results
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Merge the config, check it, open the log and, for a training run, write config.yaml into OUTPUT_DIR."""
+    cfg = get_cfg()
+    merge_config(cfg, _config_file(args.config_file), args.opts)
+    check_config(cfg, comm.get_world_size())
+    check_writable(cfg.OUTPUT_DIR)
+    if args.resume:
+        check_same_run(cfg)
+    cfg.freeze()
+    comm.synchronize()  # nobody may overwrite config.yaml before all have compared it
+
+    rank = comm.get_rank()
+    for name in ("fastreid", "fastreid_ext"):
+        handlers = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name).handlers
+        for handler in handlers:
+            if getattr(handler, "stream", None) is sys.stdout:
+                handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
+    logger.info("process %d of %d", rank, comm.get_world_size())
+    logger.debug("environment:\n%s", collect_env_info())
+    logger.info("command line: %s", " ".join(sys.argv))
+    if comm.is_main_process() and not args.eval_only:
+        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+        path.write_text(cfg.dump(), encoding="utf-8")
+        logger.info("full config in %s", path)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
+    return cfg
+
+
+def _config_file(path: str) -> str:
+    """A file as it is, else a shipped config of that name, such as DeepMiner/Market1501_R50.yml."""
+    if not path or os.path.isfile(path):
+        return path
+    try:
+        return get_config_file(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config file {path}, and {error}") from error

@@ -1,0 +1,100 @@
+"""The optimiser: FastReID's rules for rates and decay, merged parameter groups, fused steps."""
+
+import inspect
+import logging
+
+import torch
+from fastreid.config import CfgNode
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+NORM_TYPES = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norms of every dimension, SyncBatchNorm too
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build SOLVER.OPT over the trainable parameters of a model.
+
+    FastReID makes one group a parameter and flattens them, which on torch >= 2.0 trains nothing; here parameters
+    that share a rate and a decay share a group, and the fused step is used where this torch has one.
+
+    Raises:
+        ValueError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that no parameter meets.
+    """
+    groups = parameter_groups(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        lr_factors={"heads": cfg.SOLVER.HEADS_LR_FACTOR, **dict(cfg.SOLVER.LR_FACTORS)},
+        must_match=dict(cfg.SOLVER.LR_FACTORS),
+    )
+    kind = getattr(torch.optim, cfg.SOLVER.OPT, None)
+    if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
+        raise ValueError(f"SOLVER.OPT is {cfg.SOLVER.OPT!r}, which torch.optim does not have: use Adam, AdamW or SGD")
+    settings = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} if cfg.SOLVER.OPT == "SGD" else {}
+    if "fused" in inspect.signature(kind).parameters:
+        settings["fused"] = True
+    optimizer = kind(groups, **settings)
+    logger.info(
+        "%s over %d parameters in %d groups", cfg.SOLVER.OPT, sum(len(g["params"]) for g in groups), len(groups)
+    )
+    return optimizer
+
+
+def parameter_groups(
+    model: nn.Module,
+    base_lr: float,
+    weight_decay: float,
+    weight_decay_norm: float,
+    weight_decay_bias: float,
+    bias_lr_factor: float = 1.0,
+    lr_factors: dict[str, float] | None = None,
+    must_match: dict[str, float] | None = None,
+) -> list[dict]:
+    """Return one group per (rate, decay): {"params": [...], "lr": ..., "weight_decay": ...}.
+
+    Args:
+        model: its parameters with requires_grad are taken, each once.
+        base_lr, weight_decay: of a plain weight.
+        weight_decay_norm: decay of the parameters of normalisation layers other than their bias.
+        weight_decay_bias, bias_lr_factor: decay and rate factor of whatever is called "bias".
+        lr_factors: dotted module name -> factor on the rate of all below it; the longest name that matches wins.
+        must_match: names out of lr_factors that have to meet a parameter.
+
+    Raises:
+        ValueError: a name of must_match meets no parameter.
+    """
+    lr_factors = lr_factors or {}
+    unmet = set(must_match or {})
+    groups: dict[tuple[float, float], dict] = {}
+    seen: set[nn.Parameter] = set()
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:
+                continue
+            seen.add(parameter)
+            lr, decay = base_lr, weight_decay
+            if isinstance(module, NORM_TYPES):
+                decay = weight_decay_norm
+            if name == "bias":
+                lr, decay = lr * bias_lr_factor, weight_decay_bias
+            path = f"{module_name}.{name}"
+            matches = [prefix for prefix in lr_factors if path == prefix or path.startswith(prefix + ".")]
+            unmet -= set(matches)
+            if matches:
+                lr *= lr_factors[max(matches, key=len)]
+            groups.setdefault((lr, decay), {"params": [], "lr": lr, "weight_decay": decay})["params"].append(parameter)
+    if unmet:
+        raise ValueError(
+            f"SOLVER.LR_FACTORS names {sorted(unmet)}, which no trainable parameter lies below; the model has"
+            f" {sorted(name for name, _ in model.named_children())} at its top level"
+        )
+    return list(groups.values())

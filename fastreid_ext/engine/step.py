@@ -1,0 +1,111 @@
+"""One training step: mixed precision, a finite loss or a clear stop, metrics from all ranks."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.distributed as dist
+from fastreid.engine.train_loop import SimpleTrainer
+from fastreid.utils import comm
+from fastreid.utils.events import get_event_storage
+from torch import nn
+
+
+class TrainingStep(SimpleTrainer):
+    """FastReID's SimpleTrainer with torch.amp on any device.
+
+    Args:
+        model, data_loader, optimizer: as the host's; the loader is endless.
+        autocast: dtype to autocast to, None for float32.
+        clip: called with the parameters before the optimiser's step (gradients are unscaled by then).
+        frozen: parameters whose gradients are dropped during the first ``freeze_iters`` iterations.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[dict],
+        optimizer: torch.optim.Optimizer,
+        autocast: torch.dtype | None = None,
+        clip: Callable[[list[nn.Parameter]], None] | None = None,
+        frozen: list[nn.Parameter] | None = None,
+        freeze_iters: int = 0,
+    ):
+        super().__init__(model, data_loader, optimizer, param_wrapper=None)
+        self.device_type = next(model.parameters()).device.type
+        self.autocast = autocast
+        self.clip = clip
+        self.frozen = frozen or []
+        self.freeze_iters = freeze_iters
+        # bfloat16 has float32's range: only float16 needs its gradients scaled.
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=autocast is torch.float16)
+
+    def run_step(self) -> None:
+        """Run one iteration.
+
+        Raises:
+            FloatingPointError: a loss that is not finite on some rank; raised on every rank, before the weights move.
+        """
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+
+        with torch.autocast(self.device_type, dtype=self.autocast, enabled=self.autocast is not None):
+            losses = self.model(data)
+        total = sum(losses.values())
+        self.optimizer.zero_grad(set_to_none=True)
+        self.grad_scaler.scale(total).backward()
+
+        self._write(losses, data_time)
+        self._update()
+
+    def _update(self) -> None:
+        if self.iter < self.freeze_iters:
+            for parameter in self.frozen:
+                parameter.grad = None
+        if self.clip is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+            self.clip([p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None])
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _write(self, losses: dict[str, torch.Tensor], data_time: float) -> None:
+        names = list(losses)
+        device = losses[names[0]].device
+        waited = torch.tensor(data_time, device=device)
+        values = torch.stack([*(loss.detach().float() for loss in losses.values()), waited])
+        world = comm.get_world_size()
+        if world > 1:
+            dist.all_reduce(values)  # the same numbers everywhere: all ranks stop together
+        numbers = [value / world for value in values.tolist()]
+        metrics = dict(zip([*names, "data_time"], numbers, strict=True))
+        bad = {name: metrics[name] for name in names if not math.isfinite(metrics[name])}
+        if bad:
+            raise FloatingPointError(
+                f"iteration {self.iter}: {', '.join(f'{name} is {value}' for name, value in bad.items())};"
+                " the weights were not touched and the last checkpoint is good. Lower SOLVER.BASE_LR, lengthen the"
+                " warm-up, or set SOLVER.AMP.ENABLED False to see whether it is the precision"
+            )
+        storage = get_event_storage()
+        total = sum(metrics[name] for name in names)
+        storage.put_scalars(total_loss=total, **metrics)
+
+
+def gradient_clipper(kind: str, value: float, norm_type: float) -> Callable[[list[nn.Parameter]], None]:
+    """Clip each parameter's gradient by norm or by value, as FastReID does (SOLVER.CLIP_GRADIENTS).
+
+    Raises:
+        ValueError: a kind other than "norm" and "value".
+    """
+    if kind not in ("norm", "value"):
+        raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be 'norm' or 'value', got {kind!r}")
+
+    def clip(parameters: list[nn.Parameter]) -> None:
+        if kind == "value":
+            nn.utils.clip_grad_value_(parameters, value)
+            return
+        for parameter in parameters:
+            nn.utils.clip_grad_norm_(parameter, value, norm_type)
+
+    return clip

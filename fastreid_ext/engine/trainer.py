@@ -1,0 +1,307 @@
+"""The trainer of every project: FastReID's DefaultTrainer, repeatable, resumable, on CPU and CUDA."""
+
+import json
+import logging
+import platform
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.data import samplers
+from fastreid.data.transforms import build_transforms
+from fastreid.engine import DefaultTrainer, hooks
+from fastreid.engine.train_loop import TrainerBase
+from fastreid.modeling import build_model
+from fastreid.utils import comm
+from fastreid.utils.events import JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.batches import EpochBatches
+from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
+from fastreid_ext.engine import optimizer, schedule
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
+from fastreid_ext.engine.checks import ConfigError, check_all_read, check_training_set
+from fastreid_ext.engine.hooks import EvaluateEpochs
+from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.precision import autocast_dtype
+from fastreid_ext.engine.progress import Progress
+from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
+from fastreid_ext.engine.step import TrainingStep, gradient_clipper
+from fastreid_ext.evaluation.evaluator import RankListEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Builds data, model, optimiser and hooks from a config and trains.
+
+    Differences from the host's: batches and augmentation are a function of (seed, epoch); torch.amp on any device;
+    merged, fused optimiser groups; whole-epoch checkpoints that survive a kill; a config key that nothing reads is
+    an error.
+
+    Raises:
+        ConfigError, DataSetError: what :mod:`fastreid_ext.engine.checks` and the data sets find.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        TrainerBase.__init__(self)
+        cfg, reads = track(cfg)
+        self.seed = resolve_seed(cfg.SEED)
+        logger.info("seed %d", self.seed)
+        seed_everything(self.seed)
+
+        data_loader = self.build_train_loader(_with_seed(cfg, self.seed))
+        cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
+        model = self.build_model(cfg)
+        opt = self.build_optimizer(cfg, model)
+        self.iters_per_epoch = len(data_loader.dataset) // cfg.SOLVER.IMS_PER_BATCH
+        self.scheduler = self.build_lr_scheduler(cfg, opt, self.iters_per_epoch)
+        self.warmup_iters = schedule.warmup_iters(cfg, self.iters_per_epoch)
+
+        self._trainer = TrainingStep(distributed(model), data_loader, opt, **self.step_settings(cfg, model))
+        self.start_epoch = 0
+        self.max_epoch = cfg.SOLVER.MAX_EPOCH
+        self.max_iter = self.max_epoch * self.iters_per_epoch
+        self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
+        self.cfg = cfg
+        self.checkpointer = AtomicCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            save_to_disk=comm.is_main_process(),
+            optimizer=opt,
+            grad_scaler=self._trainer.grad_scaler,
+            **self.scheduler,
+        )
+        self.register_hooks(self.build_hooks())
+        check_all_read(cfg, get_cfg(), reads)
+
+    # ---- what the config says -------------------------------------------------------------------------------------
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DeviceLoader:
+        """Return the endless loader of DATASETS.NAMES; its batches follow from cfg.SEED and the epoch."""
+        items = []
+        for name in cfg.DATASETS.NAMES:
+            dataset = load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL)
+            if comm.is_main_process():
+                dataset.show_train()
+            items.extend(sorted(dataset.train))
+        world = comm.get_world_size()
+        check_training_set(cfg, items, world)
+        batches = EpochBatches(
+            items,
+            cfg.DATALOADER.SAMPLER_TRAIN,
+            batch_size=cfg.SOLVER.IMS_PER_BATCH // world,
+            num_instances=cfg.DATALOADER.NUM_INSTANCE,
+            iters_per_epoch=len(items) // cfg.SOLVER.IMS_PER_BATCH,
+            seed=resolve_seed(cfg.SEED),
+            rank=comm.get_rank(),
+        )
+        images = ReIDImages(items, build_transforms(cfg, is_train=True), relabel=True)
+        return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
+        """Return the loader of a test set's queries and gallery, and the number of queries."""
+        dataset = load_dataset(dataset_name, ("query", "gallery"))
+        if comm.is_main_process():
+            dataset.show_test()
+        query, gallery = sorted(dataset.query), sorted(dataset.gallery)
+        images = ReIDImages(query + gallery, build_transforms(cfg, is_train=False), relabel=False)
+        batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
+        loader = build_test_loader(
+            images, samplers.InferenceSampler(len(images)), batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
+        )
+        return loader, len(query)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Return the model on its device.
+
+        Raises:
+            ConfigError: the ImageNet weights that the config asks for can't be had.
+        """
+        try:
+            model = build_model(cfg)
+        except OSError as error:
+            if not cfg.MODEL.BACKBONE.PRETRAIN:
+                raise
+            raise ConfigError(
+                f"the ImageNet weights can't be had ({error}): set MODEL.BACKBONE.PRETRAIN_PATH to a file, or"
+                " MODEL.BACKBONE.PRETRAIN False to train from scratch"
+            ) from error
+        logger.debug("model:\n%s", model)
+        logger.info(
+            "%s with %.2f M parameters on %s",
+            cfg.MODEL.META_ARCHITECTURE,
+            sum(p.numel() for p in model.parameters()) / 1e6,
+            cfg.MODEL.DEVICE,
+        )
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return optimizer.build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, opt: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
+        return schedule.build_lr_scheduler(cfg, opt, iters_per_epoch)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
+    ) -> tuple[DeviceLoader, RankListEvaluator]:
+        loader, num_query = cls.build_test_loader(cfg, dataset_name)
+        return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR)
+
+    @classmethod
+    def step_settings(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+        """Read the settings of :class:`TrainingStep` beyond model, data and optimiser."""
+        settings: dict[str, Any] = {
+            "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
+        }
+        if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+            clip = cfg.SOLVER.CLIP_GRADIENTS
+            settings["clip"] = gradient_clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE)
+        if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
+            layers = tuple(f"{layer}." for layer in cfg.MODEL.FREEZE_LAYERS)
+            settings["frozen"] = [p for name, p in model.named_parameters() if f"{name}.".startswith(layers)]
+            settings["freeze_iters"] = cfg.SOLVER.FREEZE_ITERS
+        return settings
+
+    def build_hooks(self) -> list[hooks.HookBase | None]:
+        """The host's hooks in the host's order, with our seeding, evaluation, checkpoints and progress."""
+        cfg = self.cfg
+        evaluate = EvaluateEpochs(cfg.TEST.EVAL_PERIOD, self._evaluate)
+        ret = [
+            SeedEpochs(self.seed),
+            hooks.IterationTimer(),
+            hooks.LRScheduler(self.optimizer, self.scheduler),
+            self._precise_bn(),
+            self._layer_freeze(),
+            evaluate,
+        ]
+        if comm.is_main_process():
+            self.epoch_checkpoints = EpochCheckpoints(
+                self.checkpointer,
+                cfg.SOLVER.CHECKPOINT_PERIOD,
+                metric=lambda: self._metric() if evaluate.evaluated_epoch == self.epoch else None,
+                extra={"seed": self.seed},
+            )
+            ret += [
+                self.epoch_checkpoints,
+                Progress(cfg.SOLVER.IMS_PER_BATCH),
+                hooks.PeriodicWriter(self.build_writers(), 200),
+            ]
+        return ret
+
+    def build_writers(self) -> list[Any]:
+        """Tensorboard and JSON as the host writes them; :class:`Progress` does the terminal."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        return [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+
+    # ---- running --------------------------------------------------------------------------------------------------
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from OUTPUT_DIR if it has a checkpoint and resume is set, else load MODEL.WEIGHTS."""
+        checkpoint = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if not (resume and self.checkpointer.has_checkpoint()):
+            return
+        self.start_epoch = checkpoint["epoch"] + 1
+        saved_seed = checkpoint.get("seed", self.seed)
+        if saved_seed != self.seed:
+            if self.cfg.SEED >= 0:
+                logger.warning("SEED is %d but the run was started with %d, which is kept", self.cfg.SEED, saved_seed)
+            self.seed = saved_seed
+            self.data_loader.loader.batch_sampler.seed = saved_seed
+            for hook in self._hooks:
+                if isinstance(hook, SeedEpochs):
+                    hook.seed = saved_seed
+        if comm.is_main_process():
+            self.epoch_checkpoints.extra["seed"] = self.seed
+            self.epoch_checkpoints.best_metric = checkpoint.get("best_metric", -1.0)
+
+    def train(self) -> OrderedDict[str, Any]:
+        """Train from start_epoch to MAX_EPOCH and return the last evaluation's results (main process)."""
+        self.data_loader.start_at(self.start_epoch)
+        if self.start_epoch >= self.max_epoch:
+            logger.info("the run in %s is finished (%d epochs): evaluating it", self.cfg.OUTPUT_DIR, self.max_epoch)
+            self._last_eval_results = self.test(self.cfg, self.model)
+        else:
+            TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+        if comm.is_main_process():
+            write_results(self.cfg, self._last_eval_results, self.seed)
+        return self._last_eval_results
+
+    def _evaluate(self) -> OrderedDict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    def _metric(self) -> float:
+        """The host's metric, (Rank-1 + mAP) / 2, of the first test set."""
+        results = self._last_eval_results
+        return float(results["metric"] if "metric" in results else next(iter(results.values()))["metric"])
+
+    def _precise_bn(self) -> hooks.HookBase | None:
+        if not self.cfg.TEST.PRECISE_BN.ENABLED:
+            return None
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.DATASETS.NAMES = (cfg.TEST.PRECISE_BN.DATASET,)
+        cfg.MODEL.HEADS.NUM_CLASSES = 0
+        loader = self.build_train_loader(_with_seed(cfg, self.seed))
+        return hooks.PreciseBN(self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
+
+    def _layer_freeze(self) -> hooks.HookBase | None:
+        cfg = self.cfg
+        if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
+            return None
+        return hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+
+
+def device_of(cfg: CfgNode) -> torch.device:
+    """Return the device of this process."""
+    device = torch.device(cfg.MODEL.DEVICE)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def distributed(model: nn.Module) -> nn.Module:
+    """Wrap a model for this process group; the model itself where there is one process."""
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    return DistributedDataParallel(
+        model, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+    )
+
+
+def write_results(cfg: CfgNode, results: dict[str, Any], seed: int) -> None:
+    """Write results.json into OUTPUT_DIR: metrics by data set, seed, device and versions."""
+    names = list(cfg.DATASETS.TESTS)
+    by_set = results if set(names) <= set(results) else {names[0]: results}
+    record = {
+        "results": {
+            name: {key: float(value) for key, value in metrics.items() if not isinstance(value, str)}
+            for name, metrics in by_set.items()
+        },
+        "seed": seed,
+        "device": cfg.MODEL.DEVICE,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    (Path(cfg.OUTPUT_DIR) / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _with_seed(cfg: CfgNode, seed: int) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = seed
+    return cfg

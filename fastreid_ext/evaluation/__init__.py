@@ -1,0 +1,1 @@
+"""Evaluation on FastReID's evaluator, and what a person wants to see of it."""

@@ -1,0 +1,86 @@
+"""Pictures of rank lists: a query and its nearest gallery images, right ones framed green, wrong ones red."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+GREEN, RED, GREY, INK, PAPER = (0, 158, 96), (213, 58, 47), (120, 120, 120), (40, 40, 40), (255, 255, 255)
+FRAME, GAP, CAPTION = 4, 6, 16
+
+
+@dataclass(frozen=True)
+class RankedQuery:
+    """A query, its gallery images in order, and whether each shows the same person."""
+
+    query: str
+    gallery: Sequence[str]
+    right: Sequence[bool]
+
+
+def rank_queries(
+    distances: np.ndarray,
+    paths: tuple[Sequence[str], Sequence[str]],
+    pids: tuple[np.ndarray, np.ndarray],
+    camids: tuple[np.ndarray, np.ndarray],
+    topk: int,
+) -> list[RankedQuery]:
+    """Order the gallery for every row of a distance matrix (Q, G), as the Market protocol does.
+
+    Args:
+        distances: (Q, G); ties keep the gallery's order.
+        paths, pids, camids: (of the queries, of the gallery).
+        topk: images kept per query; those of the query's own identity and camera do not count.
+    """
+    ranked = []
+    for row, path, pid, camid in zip(distances, paths[0], pids[0], camids[0], strict=True):
+        order = np.argsort(row, kind="stable")
+        order = order[(pids[1][order] != pid) | (camids[1][order] != camid)][:topk]
+        ranked.append(RankedQuery(path, [paths[1][i] for i in order], [bool(pids[1][i] == pid) for i in order]))
+    return ranked
+
+
+def draw_rank_lists(
+    ranked: Sequence[RankedQuery], title: str, topk: int = 10, cell: tuple[int, int] = (64, 128)
+) -> Image.Image:
+    """Draw a row per query: the query, then its nearest images with their rank.
+
+    Args:
+        ranked: what :func:`rank_queries` gives.
+        title: what the picture shows; say which order it is.
+        topk: columns.
+        cell: width and height of an image in pixels.
+
+    Raises:
+        ValueError: no query.
+    """
+    if not ranked:
+        raise ValueError("a rank-list picture needs at least one query")
+    step_x, step_y = cell[0] + 2 * FRAME + GAP, cell[1] + 2 * FRAME + GAP
+    top = 2 * CAPTION + GAP
+    width, height = GAP + step_x * (topk + 1) + 2 * GAP, top + step_y * len(ranked) + GAP
+    canvas = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    pen.text((GAP, 3), title, fill=INK)
+
+    def left_of(column: int) -> int:
+        return GAP + column * step_x + (2 * GAP if column else 0)
+
+    for column in range(topk + 1):
+        pen.text((left_of(column), CAPTION + 3), str(column) if column else "query", fill=INK)
+    for row, entry in enumerate(ranked):
+        frames = [GREY, *(GREEN if right else RED for right in entry.right)]
+        for column, (path, colour) in enumerate(zip([entry.query, *entry.gallery], frames, strict=True)):
+            x, y = left_of(column), top + row * step_y
+            pen.rectangle((x, y, x + cell[0] + 2 * FRAME - 1, y + cell[1] + 2 * FRAME - 1), fill=colour)
+            with Image.open(path) as image:
+                canvas.paste(image.convert("RGB").resize(cell, Image.Resampling.BILINEAR), (x + FRAME, y + FRAME))
+    return canvas
+
+
+def save_rank_lists(picture: Image.Image, path: Path) -> None:
+    """Write the picture as PNG or JPEG, by its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)

@@ -1,0 +1,49 @@
+"""What every benchmark writes beside its numbers: command, commit, hardware, versions."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_record(name: str, results: Any, path: Path | None = None, **facts: Any) -> Path:
+    """Write results/<name>.json (or ``path``) and return where it lies."""
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "command": " ".join(["python", os.path.relpath(sys.argv[0], Path(__file__).parents[1]), *sys.argv[1:]]),
+        "commit": _git("describe", "--always", "--dirty", "--abbrev=12"),
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        **facts,
+        "results": results,
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def hardware() -> dict[str, Any]:
+    """Name the processor, its cores and the GPU, if there is one."""
+    facts: dict[str, Any] = {"cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "not a checkout"

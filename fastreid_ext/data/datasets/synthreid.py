@@ -1,0 +1,93 @@
+"""SynthReID as data sets of the host: made on first use, holistic or occluded queries, three sizes."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN, find, generate
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = re.compile(r"([-\d]+)_c(\d)")
+
+# Registered name -> size, directory of the queries, suffix of the test set.
+VARIANTS = {
+    "SynthReID": ("demo", QUERY, ""),
+    "SynthReIDOccluded": ("demo", QUERY_OCCLUDED, ""),
+    "SynthReIDTiny": ("tiny", QUERY, ""),
+    "SynthReIDOccludedTiny": ("tiny", QUERY_OCCLUDED, ""),
+    "SynthReIDBench": ("bench", QUERY, ""),
+    "SynthReIDOccludedBench": ("bench", QUERY_OCCLUDED, ""),
+    "SynthReIDBenchB": ("bench", QUERY, "_b"),
+    "SynthReIDOccludedBenchB": ("bench", QUERY_OCCLUDED, "_b"),
+}
+
+
+class SynthReIDVariant(ImageDataset):
+    """One choice of size, queries and test set; the variants of a size share training images and gallery.
+
+    ``root`` is the folder of all data sets. What lies there as ``SynthReID-<size>`` is used, whatever its seed
+    (`fastreid-ext synth` makes others); if there is nothing, the one of seed 0 is made, behind a progress bar.
+    ``data_dir`` is the set's directory; the joints are in its ``keypoints``.
+    """
+
+    size: str
+    query_name: str
+    suffix: str
+    dataset_name: str
+
+    def __init__(self, root: str = "datasets", **kwargs: Any):
+        found = find(root, self.size)
+        self.data_dir = found or generate(root, self.size)
+        logger.info("%s is %s", "Found" if found else "Made", self.data_dir)
+        self.train_dir = self.data_dir / TRAIN
+        self.query_dir = self.data_dir / (self.query_name + self.suffix)
+        self.gallery_dir = self.data_dir / (GALLERY + self.suffix)
+        super().__init__(
+            lambda: self.read_items(self.train_dir, is_train=True),
+            lambda: self.read_items(self.query_dir),
+            lambda: self.read_items(self.gallery_dir),
+            **kwargs,
+        )
+
+    def read_items(self, directory: Path, is_train: bool = False) -> list[tuple]:
+        """List (path, person, camera) in the order of the file names.
+
+        Persons and cameras of training images are strings with the set's name before them; those of test
+        images are ints, cameras from 0.
+        """
+        items = []
+        for path in sorted(directory.glob("*.jpg")):
+            person, camera = map(int, FILE_NAME.match(path.name).groups())
+            camera -= 1
+            if is_train:
+                items.append((str(path), f"{self.dataset_name}_{person}", f"{self.dataset_name}_{camera}"))
+            else:
+                items.append((str(path), person, camera))
+        return items
+
+
+def variant(name: str, size: str, query_name: str, suffix: str) -> type[SynthReIDVariant]:
+    """Make the class of one of `VARIANTS`."""
+    return type(
+        name,
+        (SynthReIDVariant,),
+        {
+            "__doc__": f"SynthReID of size {size}, searched with the images in ``{query_name + suffix}``.",
+            "__module__": __name__,
+            "dataset_name": f"synthreid-{size}",
+            "size": size,
+            "query_name": query_name,
+            "suffix": suffix,
+        },
+    )
+
+
+# They are also attributes of this module, so that they pickle.
+globals().update({name: variant(name, *choice) for name, choice in VARIANTS.items()})
+for name in VARIANTS:
+    DATASET_REGISTRY.register(globals()[name])

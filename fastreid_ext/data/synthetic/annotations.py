@@ -1,0 +1,65 @@
+"""The joints of a directory's images as COCO keypoint JSON."""
+
+import json
+
+import numpy as np
+
+from .skeleton import KEYPOINT_NAMES, SKELETON
+
+CATEGORY = {
+    "id": 1,
+    "name": "person",
+    "supercategory": "person",
+    "keypoints": list(KEYPOINT_NAMES),
+    "skeleton": [list(pair) for pair in SKELETON],
+}
+
+
+def record(shot, picture):
+    """What is known about one image, as plain numbers: see `coco`."""
+    joints = [[round(float(x), 2), round(float(y), 2), int(v)] for x, y, v in picture.joints]
+    # COCO sets the coordinates of joints that are not in the image to 0.
+    joints = [joint if joint[2] else [0, 0, 0] for joint in joints]
+    return {
+        "file_name": shot.file_name,
+        "person_id": shot.identity,
+        "camera": shot.camera,
+        "occluder": shot.occluder,
+        "occlusion": round(float(picture.occlusion), 4),
+        "keypoints": [value for joint in joints for value in joint],
+        "bbox": [round(float(value), 2) for value in picture.bbox],
+    }
+
+
+def coco(records, size):
+    """The COCO dictionary of a directory.
+
+    An image carries ``person_id``, ``camera`` (1..6), ``occluder`` (a kind or null) and ``occlusion`` (the
+    hidden share of the person, 0..1) besides COCO's own keys; it has one annotation with 17 keypoints
+    (x, y, visibility: 0 outside the image, 1 behind the occluder, 2 in sight).
+    """
+    images, annotations = [], []
+    for number, entry in enumerate(records, start=1):
+        known = {key: entry[key] for key in ("file_name", "person_id", "camera", "occluder", "occlusion")}
+        images.append({"id": number, "width": size.width, "height": size.height, **known})
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": CATEGORY["id"],
+                "person_id": entry["person_id"],
+                "camera": entry["camera"],
+                "keypoints": entry["keypoints"],
+                "num_keypoints": int(np.count_nonzero(entry["keypoints"][2::3])),
+                "bbox": entry["bbox"],
+                "area": round(entry["bbox"][2] * entry["bbox"][3], 2),
+                "iscrowd": 0,
+            }
+        )
+    info = {"description": f"SynthReID {size.name}: drawn people, 17 COCO joints"}
+    return {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
+
+
+def dump(value, path):
+    """Writes ``value`` as JSON to ``path``, in one line."""
+    path.write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="ascii")

@@ -1,0 +1,96 @@
+"""Who a person is: everything that stays the same in all images of one identity."""
+
+from dataclasses import dataclass
+
+from .seeds import pick
+
+# All colours are BGR, 0..255.
+UPPER_COLOURS = ((150, 84, 44), (48, 42, 40), (212, 216, 218), (78, 118, 62), (58, 52, 162))
+LOWER_COLOURS = ((104, 68, 48), (44, 40, 40), (122, 158, 184), (124, 124, 122))
+ACCENT_COLOURS = ((226, 228, 228), (42, 38, 36), (60, 190, 226), (64, 58, 190), (196, 150, 82))
+SKIN_COLOURS = ((188, 208, 238), (156, 184, 222), (118, 152, 200), (82, 112, 164), (52, 72, 108))
+HAIR_COLOURS = ((30, 26, 26), (36, 52, 80), (92, 158, 200), (150, 150, 150))
+SHOE_COLOURS = ((36, 34, 34), (218, 220, 222), (50, 74, 112), (66, 60, 176))
+BAG_COLOURS = ((44, 40, 38), (52, 46, 168), (62, 92, 128), (122, 112, 70), (150, 86, 52))
+
+# Two of eight pattern slots are plain.
+PATTERNS = ("plain", "plain", "thin_stripes", "wide_stripes", "columns", "checks", "print", "block")
+UPPER_TYPES = ("tee", "shirt", "jacket", "hoodie", "coat")
+LOWER_TYPES = ("trousers", "shorts", "skirt")
+LOWER_DETAILS = ("plain", "plain", "side_stripe", "cuffs")
+HAIR_STYLES = ("short", "crop", "long", "bun", "ponytail")
+PRINTS = ("disc", "square", "cross", "bars", "diamond")
+BAGS = (None, None, "backpack", "handbag", "shoulder_bag")
+
+COLOUR_JITTER = 6
+
+
+@dataclass(frozen=True)
+class Person:
+    """Body and clothes of one identity; colours are BGR 0..255, shape factors are around 1."""
+
+    build: float
+    shoulders: float
+    hips: float
+    skin: tuple
+    hair_style: str
+    hair: tuple
+    upper_type: str
+    upper: tuple
+    accent: tuple
+    pattern: str
+    print_shape: str
+    print_on_back: bool
+    pattern_scale: float
+    lower_type: str
+    lower: tuple
+    lower_detail: str
+    lower_accent: tuple
+    leg_cut: float
+    shoes: tuple
+    hat: tuple | None  # its colour
+    bag: str | None
+    bag_colour: tuple
+    bag_on_left: bool
+
+
+def jittered(rng, colour):
+    """``colour`` with every channel moved by up to `COLOUR_JITTER` levels."""
+    return tuple(int(min(255, max(0, c + rng.randint(-COLOUR_JITTER, COLOUR_JITTER + 1)))) for c in colour)
+
+
+def contrasting(rng, colours, base, distance=150):
+    """One of ``colours`` that differs from ``base`` by at least ``distance`` levels, summed over channels."""
+    far = [c for c in colours if sum(abs(a - b) for a, b in zip(c, base, strict=True)) >= distance]
+    return jittered(rng, pick(rng, far))
+
+
+def sample_person(rng, upper_colours=5, lower_colours=4):
+    """A random `Person` who wears one of the first ``upper_colours`` and ``lower_colours`` of the palette."""
+    upper = jittered(rng, UPPER_COLOURS[rng.randint(upper_colours)])
+    lower = jittered(rng, LOWER_COLOURS[rng.randint(lower_colours)])
+    return Person(
+        build=rng.uniform(0.82, 1.25),
+        shoulders=rng.uniform(0.92, 1.08),
+        hips=rng.uniform(0.92, 1.1),
+        skin=jittered(rng, pick(rng, SKIN_COLOURS)),
+        hair_style=pick(rng, HAIR_STYLES),
+        hair=jittered(rng, pick(rng, HAIR_COLOURS, (4, 3, 2, 1))),
+        upper_type=pick(rng, UPPER_TYPES),
+        upper=upper,
+        accent=contrasting(rng, ACCENT_COLOURS, upper),
+        pattern=pick(rng, PATTERNS),
+        print_shape=pick(rng, PRINTS),
+        print_on_back=bool(rng.randint(2)),
+        pattern_scale=rng.uniform(0.8, 1.3),
+        lower_type=pick(rng, LOWER_TYPES, (5, 2, 2)),
+        lower=lower,
+        lower_detail=pick(rng, LOWER_DETAILS),
+        lower_accent=contrasting(rng, ACCENT_COLOURS, lower),
+        leg_cut=rng.uniform(0.95, 1.3),
+        shoes=jittered(rng, pick(rng, SHOE_COLOURS)),
+        hat=jittered(rng, pick(rng, BAG_COLOURS)) if rng.randint(4) == 0 else None,
+        bag=pick(rng, BAGS),
+        bag_colour=jittered(rng, pick(rng, BAG_COLOURS)),
+        bag_on_left=bool(rng.randint(2)),
+    )

@@ -1,0 +1,204 @@
+"""Writes a whole SynthReID to disk: in parallel, atomically, once."""
+
+import contextlib
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from .annotations import coco, dump, record
+from .person import sample_person
+from .render import render
+from .seeds import random_state
+from .sizes import size_named
+from .splits import directories, plan
+
+# To be raised with every change that changes a picture or a plan: older data is then made anew.
+RENDERER_VERSION = 1
+META = "meta.json"
+KEYPOINTS = "keypoints"
+CHUNK = 48  # images that a worker draws before it reports
+
+
+def generate(root, size="demo", seed=0, long_tail=True, workers=None, progress=True):
+    """Makes ``<root>/SynthReID-<size>`` unless it is there, and returns its path.
+
+    ``size`` is "tiny", "demo" or "bench". ``long_tail=False`` gives every training identity the same number of
+    images. The files depend on ``size``, ``seed`` and ``long_tail`` only, not on ``workers`` (processes; None
+    for as many as there are processors). Processes that call this at the same time wait for one of them.
+    Raises ValueError for an unknown size, and FileExistsError if the directory holds something else: data of
+    another seed, or data that is not SynthReID.
+    """
+    size = size_named(size)
+    root = Path(root).expanduser()
+    target = root / f"SynthReID-{size.name}"
+    wanted = {"dataset": "SynthReID", "size": size.name, "seed": int(seed), "long_tail": bool(long_tail)}
+    # The directory appears under its name when it is finished, so looking needs no lock.
+    if is_complete(target, wanted):
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    with locked(root / f".{target.name}.lock"):
+        if is_complete(target, wanted):
+            return target
+        refuse_foreign(target, wanted)
+        partial = root / f".{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
+        write_all(partial, size, wanted, workers, progress)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+        sync(root)
+    return target
+
+
+def find(root, size):
+    """``<root>/SynthReID-<size>`` if it is there and complete, whatever its seed; else None."""
+    directory = Path(root).expanduser() / f"SynthReID-{size_named(size).name}"
+    return directory if is_complete(directory, {"dataset": "SynthReID", "size": size}) else None
+
+
+def read_meta(directory):
+    """The content of ``meta.json`` in ``directory``; an empty dict if there is none that can be read."""
+    try:
+        meta = json.loads((directory / META).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def is_complete(directory, wanted):
+    """Whether ``directory`` is what ``wanted`` says, by this renderer, with all its files in full length."""
+    meta = read_meta(directory)
+    if any(meta.get(key) != value for key, value in {**wanted, "renderer": RENDERER_VERSION}.items()):
+        return False
+    return measure(directory, meta.get("files", {})) == meta.get("files")
+
+
+def measure(directory, names):
+    """Number and total bytes of the files in each of the sub-directories ``names``."""
+    found = {}
+    for name in names:
+        try:
+            with os.scandir(directory / name) as entries:
+                lengths = [entry.stat().st_size for entry in entries]
+        except OSError:
+            lengths = []
+        found[name] = {"count": len(lengths), "bytes": sum(lengths)}
+    return found
+
+
+def refuse_foreign(directory, wanted):
+    """Raises FileExistsError if ``directory`` holds something that must not be replaced."""
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+        return
+    meta = read_meta(directory)
+    if meta.get("dataset") != wanted["dataset"]:
+        raise FileExistsError(f"{directory} is there but is no SynthReID: move it away or choose another root.")
+    differing = [f"{key} {meta.get(key)} and not {value}" for key, value in wanted.items() if meta.get(key) != value]
+    if differing:
+        raise FileExistsError(
+            f"{directory} was made with {', '.join(differing)}: remove it or choose another root."
+        )
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Holds an exclusive lock on the file ``path``; the system frees it even if the process is killed."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def draw_chunk(directory, size, seed, shots):
+    """Draws ``shots`` into the sub-directories of ``directory`` and returns their records."""
+    records = []
+    for shot in shots:
+        person = sample_person(random_state(seed, "person", shot.identity), size.upper_colours, size.lower_colours)
+        rng = random_state(seed, shot.directory, shot.identity, shot.index)
+        picture = render(person, shot.camera, shot.occluder, rng, size)
+        (directory / shot.directory / shot.file_name).write_bytes(picture.jpeg)
+        records.append(record(shot, picture))
+    return records
+
+
+def start_worker():
+    """Keeps a worker from starting threads of its own: they would compete with the other workers."""
+    cv2.setNumThreads(0)
+
+
+def drawn_chunks(chunks, directory, size, seed, workers):
+    """Yields the records of each of ``chunks``, in order, drawn by ``workers`` processes."""
+    if workers == 1:
+        for chunk in chunks:
+            yield draw_chunk(directory, size, seed, chunk)
+        return
+    # A forked worker need not import the package again; only Linux forks safely.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        futures = [pool.submit(draw_chunk, directory, size, seed, chunk) for chunk in chunks]
+        for future in futures:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def worker_count(workers, chunks):
+    """How many processes to use for this many chunks of work; raises ValueError if ``workers`` is below 1."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more, not {workers}.")
+    if multiprocessing.current_process().daemon:
+        return 1  # such a process, a loader's worker for one, may not have children
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    return min(workers, chunks)
+
+
+def write_all(directory, size, wanted, workers, progress):
+    """Writes the images, the keypoints and, last of all, ``meta.json`` into the new ``directory``."""
+    names = directories(size)
+    for name in (*names, KEYPOINTS):
+        (directory / name).mkdir(parents=True)
+    shots = plan(size, wanted["seed"], wanted["long_tail"])
+    chunks = [shots[start : start + CHUNK] for start in range(0, len(shots), CHUNK)]
+    records = []
+    with tqdm(total=len(shots), desc=f"SynthReID-{size.name}", unit="img", disable=not progress) as bar:
+        for drawn in drawn_chunks(chunks, directory, size, wanted["seed"], worker_count(workers, len(chunks))):
+            records.extend(drawn)
+            bar.update(len(drawn))
+    for name in names:
+        own = [entry for shot, entry in zip(shots, records, strict=True) if shot.directory == name]
+        dump(coco(own, size), directory / KEYPOINTS / f"{name}.json")
+        sync(directory / KEYPOINTS / f"{name}.json")
+    # An fsync an image would take longer than drawing it. An image that a power failure cuts short is found by
+    # the byte counts of meta.json, and the set is made again.
+    for name in (*names, KEYPOINTS):
+        sync(directory / name)
+    meta = {
+        **wanted,
+        "renderer": RENDERER_VERSION,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "identities": {name: len({s.identity for s in shots if s.directory == name}) for name in names},
+        "files": measure(directory, (*names, KEYPOINTS)),
+    }
+    (directory / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="ascii")
+    sync(directory / META)
+    sync(directory)
+
+
+def sync(path):
+    """Makes sure that the file or directory ``path`` is on the disk and not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

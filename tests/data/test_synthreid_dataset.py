@@ -1,0 +1,78 @@
+"""SynthReID as data sets of the host."""
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from fastreid.data.datasets import DATASET_REGISTRY
+
+import fastreid_ext  # noqa: F401  registers the data sets
+from fastreid_ext.data.datasets.synthreid import VARIANTS
+from fastreid_ext.data.synthetic import generate
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_registered_and_pickles(name):
+    cls = DATASET_REGISTRY.get(name)
+    assert cls.__name__ == name
+    assert pickle.loads(pickle.dumps(cls)) is cls
+    assert cls.__doc__
+
+
+def test_first_use_makes_the_data_and_the_variants_share_it(root):
+    holistic = DATASET_REGISTRY.get("SynthReIDTiny")(root=root)
+    occluded = DATASET_REGISTRY.get("SynthReIDOccludedTiny")(root=root)
+    assert (len(holistic.train), len(holistic.query), len(holistic.gallery)) == (72, 16, 88)
+    assert holistic.train == occluded.train and holistic.gallery == occluded.gallery
+    assert {Path(item[0]).parent.name for item in holistic.query} == {"query"}
+    assert {Path(item[0]).parent.name for item in occluded.query} == {"query_occluded"}
+    assert (Path(root) / "SynthReID-tiny" / "meta.json").is_file()
+
+
+def test_labels_follow_the_convention_of_the_host(root):
+    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=root)
+    for path, person, camera in data.train:
+        wanted = re.search(r"([-\d]+)_c(\d)", Path(path).name).groups()
+        assert (person, camera) == (f"synthreid-tiny_{int(wanted[0])}", f"synthreid-tiny_{int(wanted[1]) - 1}")
+    for items in (data.query, data.gallery):
+        assert all(isinstance(person, int) and camera in range(6) for _, person, camera in items)
+        assert [item[0] for item in items] == sorted(item[0] for item in items)
+    assert [item[0] for item in data.train] == sorted(item[0] for item in data.train)
+    assert not {p.rsplit("_", 1)[1] for _, p, _ in data.train} & {str(p) for _, p, _ in data.gallery}
+
+
+def test_every_query_finds_its_person_in_another_camera(root):
+    for name in ("SynthReIDTiny", "SynthReIDOccludedTiny"):
+        data = DATASET_REGISTRY.get(name)(root=root)
+        seen = {(person, camera) for _, person, camera in data.gallery}
+        for _, person, camera in data.query:
+            assert any((person, other) in seen for other in range(6) if other != camera)
+
+
+def test_modes_and_combineall_of_the_host(root):
+    cls = DATASET_REGISTRY.get("SynthReIDTiny")
+    assert len(cls(root=root, mode="gallery").data) == 88
+    combined = cls(root=root, combineall=True).train
+    assert len(combined) == 72 + 16 + 88
+    assert len({person for _, person, _ in combined}) == 12 + 8
+
+
+def test_what_the_command_made_is_used_whatever_its_seed(tmp_path):
+    directory = generate(tmp_path, "tiny", seed=3, long_tail=False, workers=1, progress=False)
+    before = (directory / "meta.json").stat().st_mtime_ns
+    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=str(tmp_path))
+    assert data.data_dir == directory
+    assert (directory / "meta.json").stat().st_mtime_ns == before
+
+
+def test_variants_name_each_size_with_both_queries():
+    assert {size for size, _, _ in VARIANTS.values()} == {"tiny", "demo", "bench"}
+    for size in ("tiny", "demo", "bench"):
+        assert {query for s, query, _ in VARIANTS.values() if s == size} == {"query", "query_occluded"}
+    assert [name for name, choice in VARIANTS.items() if choice[2]] == ["SynthReIDBenchB", "SynthReIDOccludedBenchB"]

@@ -91,7 +91,7 @@ def amp() -> None:
 
 @patch(
     "scaler-saved",
-    heals="engine/defaults.py:221",
+    heals="engine/defaults.py:223",
     needed_by="any version, with CUDA",
     targets={f"{DEFAULT_TRAINER}.__init__": ("3b8388094998",)},
 )

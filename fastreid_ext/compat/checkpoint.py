@@ -12,11 +12,12 @@ LOAD_FILE = "fastreid.utils.checkpoint:Checkpointer._load_file"
 
 def numpy_globals() -> list:
     """What NumPy arrays and scalars of numeric types need to be unpickled; none of it can run code."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    # Asked of the values themselves, for the module that holds these two functions has moved.
+    reconstruct, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     functions = [
         (function, f"{module}.{function.__name__}")
-        for function in (multiarray._reconstruct, multiarray.scalar)
+        for function in (reconstruct, scalar)
         for module in ("numpy.core.multiarray", "numpy._core.multiarray")  # as written by NumPy 1 and NumPy 2
     ]
     return [np.ndarray, np.dtype, *sorted(dtypes, key=repr), *functions]

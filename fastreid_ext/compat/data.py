@@ -167,7 +167,7 @@ def _follow_cfg(loader: DataLoader, cfg: CfgNode) -> None:
 
 @patch(
     "loader-device",
-    heals="data/data_utils.py:182",
+    heals="data/data_utils.py:185",
     needed_by="any version, on a CUDA machine with MODEL.DEVICE cpu or cuda:1",
     targets={f"{BUILD}:build_reid_train_loader": ("07a75372f79a",)},
 )

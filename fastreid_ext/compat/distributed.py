@@ -109,6 +109,9 @@ def _distributed_worker(local_rank, main_func, world_size, num_per_machine, mach
     except Exception:
         logger.error(f"Process group URL: {dist_url}")
         raise
+    if dist.get_backend() == "gloo":
+        # Each rank would otherwise start a thread for every core.
+        torch.set_num_threads(max(1, torch.get_num_threads() // num_per_machine))
     if sys.platform == "linux":
         # A spawned process inherits "spawn" for its own children: every loader worker would import torch
         # anew, for 20 seconds at the start of every epoch.

@@ -24,7 +24,7 @@ def _compile_dependencies(self) -> None:
 
 @patch(
     "never-compile",
-    heals="evaluation/reid_evaluation.py:137",
+    heals="evaluation/reid_evaluation.py:138",
     needed_by="any version without make, a compiler and Cython, or with a read-only installation",
     targets={COMPILE: ("b06c939f0251",)},
 )
@@ -49,7 +49,7 @@ def ranking_market1501() -> None:
 
 @patch(
     "ranking-cuhk03",
-    heals="evaluation/rank.py:57",
+    heals="evaluation/rank.py:69",
     needed_by="NumPy >= 1.24",
     targets={f"{RANK}:eval_cuhk03": ("64440224dfa2",)},
 )

@@ -39,7 +39,7 @@ def eval_period_zero() -> None:
 
 @patch(
     "finished-run",
-    heals="engine/train_loop.py:149",
+    heals="engine/hooks.py:380",
     needed_by="any version",
     targets={
         f"{TRAINER}.train": ("7fe910631cd6",),

@@ -45,7 +45,7 @@ def zero_grad() -> None:
 @patch(
     "clip-frozen",
     heals="solver/build.py:70",
-    needed_by="torch >= 2.2, with CLIP_GRADIENTS.CLIP_TYPE value and FREEZE_LAYERS",
+    needed_by="seen with torch 2.15, with CLIP_GRADIENTS.CLIP_TYPE value and FREEZE_LAYERS",
     targets={f"{SOLVER}:_create_gradient_clipper": ("3d7ec2cf10d1",)},
 )
 def clip_frozen() -> None:

@@ -1,0 +1,114 @@
+"""The registry: patches are applied once, leave other libraries alone, and say when the host differs."""
+
+import collections
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from fastreid_ext.compat import heal, patch
+
+BLOCK = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+import fastreid_ext
+"""
+
+
+def test_every_patch_says_what_it_heals():
+    assert len({each.name for each in patch.PATCHES}) == len(patch.PATCHES) > 15
+    for each in patch.PATCHES:
+        assert each.heals.partition(":")[0].endswith(".py") and each.needed_by and each.targets, each.name
+        assert each.apply.__doc__, each.name
+
+
+def test_healing_twice_changes_nothing():
+    targets = [target for each in patch.PATCHES for target in each.targets]
+    before = [patch.resolve(target)[2] for target in targets]
+    heal()
+    after = [patch.resolve(target)[2] for target in targets]
+    assert all(a is b for a, b in zip(before, after, strict=True))
+
+
+def test_aliases_are_withdrawn():
+    assert "torch._six" not in sys.modules
+    assert not hasattr(collections, "Mapping")
+
+
+def test_functions_imported_by_name_are_replaced_too():
+    import fastreid.data
+    import fastreid.engine
+    import fastreid.solver
+    from fastreid.engine import defaults
+
+    assert fastreid.solver.build_optimizer is defaults.build_optimizer is fastreid.solver.build.build_optimizer
+    assert fastreid.data.build_reid_test_loader is defaults.build_reid_test_loader
+    assert fastreid.engine.launch is sys.modules["fastreid.engine.launch"].launch
+    assert fastreid.engine.launch.__module__ == "fastreid.engine.launch"  # functools.wraps
+
+
+def make_patch(fingerprints, applied):
+    target = "fastreid.engine.train_loop:TrainerBase.run_step"
+    return patch.Patch("sample", "engine/train_loop.py:0", "any", {target: fingerprints}, lambda: applied.append(1))
+
+
+def test_a_changed_host_function_is_warned_of_once_and_patched():
+    applied = []
+    with pytest.warns(RuntimeWarning, match=r"'sample' .*TrainerBase\.run_step") as caught:
+        patch.apply_all([make_patch(("000000000000",), applied)])
+    assert len(caught) == 1 and applied == [1]
+
+
+def test_a_known_host_function_is_not_warned_of():
+    applied = []
+    known = patch.fingerprint("fastreid.engine.train_loop:TrainerBase.run_step")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch.apply_all([make_patch(("000000000000", known), applied)])
+    assert applied == [1]
+
+
+def test_a_missing_host_function_is_a_changed_one():
+    assert patch.fingerprint("fastreid.engine.train_loop:TrainerBase.no_such") == ""
+
+
+def test_white_space_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "compat_sample_a.py").write_text("def f(x):\n    return (x,\n            1)\n")
+    (tmp_path / "compat_sample_b.py").write_text("def f(x):\n\treturn (x, 1)\r\n")
+    (tmp_path / "compat_sample_c.py").write_text("def f(x):\n    return (x, 2)\n")
+    a, b, c = (patch.fingerprint(f"compat_sample_{letter}:f") for letter in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        ("fastreid", "run `pip install --no-deps fastreid==1.4.0`"),
+        ("faiss", "FastReID needs the package 'faiss', which is missing: run `pip install faiss-cpu`"),
+        ("sklearn", "FastReID needs the package 'sklearn', which is missing: run `pip install scikit-learn`"),
+    ],
+)
+@pytest.mark.slow
+def test_what_is_missing_is_named(package, message, subprocess_env):
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCK.format(package=package)],
+        env=subprocess_env,
+        cwd=os.sep,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("ImportError: ")
+    assert message in result.stderr

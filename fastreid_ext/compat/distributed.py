@@ -29,7 +29,7 @@ def _serialize_to_tensor(data, group) -> torch.Tensor:
     if len(buffer) > WARN_ABOVE_BYTES:
         logger.warning(f"Rank {comm.get_rank()} is about to send {len(buffer) / 1024**3:.2f} GB")
     tensor = torch.frombuffer(bytearray(buffer), dtype=torch.uint8)
-    return tensor.cuda() if dist.get_backend(group) == "nccl" else tensor
+    return tensor.to("cuda") if dist.get_backend(group) == "nccl" else tensor
 
 
 @patch(

@@ -24,7 +24,8 @@ class SpatialAttention(nn.Module):
         super().__init__()
         inner = max(channels // reduction, 1)
         self.query = nn.Conv2d(channels, inner, kernel_size=1)
-        self.key = nn.Conv2d(channels, inner, kernel_size=1)
+        # A bias here would add the same number to a whole row of the softmax: it could never learn.
+        self.key = nn.Conv2d(channels, inner, kernel_size=1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         self.gamma = nn.Parameter(torch.zeros(1))
 

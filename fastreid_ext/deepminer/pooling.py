@@ -8,7 +8,7 @@ from torch import nn
 class StripePool(nn.Module):
     """Average each of n horizontal stripes and concatenate them: (B, C, h, w) -> (B, n * C), top stripe first.
 
-    A height that n does not divide gives stripes that overlap by one row.
+    Where n does not divide the height, some neighbouring stripes share a row (torch's adaptive pooling).
 
     Raises:
         ValueError: fewer rows than stripes.

@@ -43,9 +43,17 @@ class CenterLoss(nn.Module):
         """Return the loss of features (B, D) with identities targets (B,) in [0, K); a scalar.
 
         The centers move only in training mode with gradients enabled.
+
+        Raises:
+            ValueError: an empty batch, or shapes that do not fit.
         """
         if features.dim() != 2 or features.shape[1] != self.centers.shape[1]:
             raise ValueError(f"expected features (B, {self.centers.shape[1]}), got {tuple(features.shape)}")
+        if targets.shape != features.shape[:1] or not len(features):
+            raise ValueError(
+                f"expected targets (B,) for features (B, D) with B > 0, got {tuple(targets.shape)} and"
+                f" {tuple(features.shape)}"
+            )
         with without_autocast(features):
             x = at_least_float32(features)
             loss = 0.5 * (x - self.centers[targets].to(x.dtype)).square().sum(dim=1).mean()

@@ -67,6 +67,5 @@ class BNNeckHead(nn.Module):
         if isinstance(self.cls_layer, any_softmax.ArcSoftmax | any_softmax.CosSoftmax | any_softmax.CircleSoftmax):
             with without_autocast(neck):
                 cosine = F.linear(F.normalize(at_least_float32(neck)), F.normalize(self.weight))
-                # The clone: FastReID's softmax layers write into what they are given.
-                return self.cls_layer(cosine.clone(), targets)
+                return self.cls_layer(cosine, targets)  # writes into what it is given
         return F.linear(neck, self.weight) * self.cls_layer.s

@@ -11,7 +11,7 @@ STAGES = (1, 2, 3, 4)
 
 def check_trunk(backbone: nn.Module) -> None:
     """Raise a ValueError unless the backbone has a ResNet's stem and stages."""
-    needed = ("conv1", "bn1", "relu", "maxpool", *(f"layer{i}" for i in STAGES))
+    needed = ("conv1", "bn1", "relu", _pool_name(backbone), *(f"layer{i}" for i in STAGES))
     missing = [name for name in needed if not hasattr(backbone, name)]
     if missing:
         raise ValueError(
@@ -23,7 +23,12 @@ def check_trunk(backbone: nn.Module) -> None:
 
 def run_stem(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) -> (B, C, H/4, W/4)."""
-    return backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(images))))
+    pool = getattr(backbone, _pool_name(backbone))
+    return pool(backbone.relu(backbone.bn1(backbone.conv1(images))))
+
+
+def _pool_name(backbone: nn.Module) -> str:
+    return "maxpool1" if hasattr(backbone, "maxpool1") else "maxpool"  # FastReID's ResNeXt has the first name
 
 
 def run_stage(trunk: nn.Module, stage: int, y: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,244 @@
+"""One contract for every project: config -> model -> losses -> gradients -> training -> features -> saved state."""
+
+import json
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from fastreid.modeling import build_model
+from fastreid.utils.events import EventStorage
+from torch import nn
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checks import check_all_read
+from fastreid_ext.engine.key_tracking import leaves, track
+from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.model_zoo import get_config, list_config_files
+
+
+@dataclass(frozen=True)
+class Project:
+    """One row of the table.
+
+    Attributes:
+        config: a shipped config.
+        losses: the exact keys of the loss dict.
+        dim: length of the test feature.
+        overrides: on top of SMALL.
+        writes_into_the_batch: the model is known to normalise the caller's images in place.
+    """
+
+    config: str
+    losses: set[str]
+    dim: int
+    overrides: dict = field(default_factory=dict)
+    writes_into_the_batch: bool = False
+
+
+PROJECTS = {
+    "DeepMiner": Project(
+        "demo/deepminer.yml",
+        {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "ie2", "ie3", "local")},
+        512 * (3 + 4),
+    ),
+    "Baseline": Project(
+        "demo/baseline.yml",
+        {"loss_cls", "loss_triplet"},
+        512,
+        writes_into_the_batch=True,  # FastReID's own images.sub_(mean)
+    ),
+}
+SMALL = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.LAST_STRIDE": 1,  # four rows for four stripes
+    "INPUT.SIZE_TRAIN": [64, 32],
+    "INPUT.SIZE_TEST": [64, 32],
+    "DATASETS.NAMES": ("SynthReIDTiny",),
+    "DATASETS.TESTS": ("SynthReIDTiny", "SynthReIDOccludedTiny"),
+    "DATALOADER.NUM_WORKERS": 0,
+    "SOLVER.IMS_PER_BATCH": 16,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.MAX_EPOCH": 1,
+    "TEST.EVAL_PERIOD": 1,
+    "TEST.RANK_LIST.ENABLED": False,
+}
+
+
+def merged(config, *overrides):
+    cfg = get_config(config)
+    for settings in overrides:
+        cfg.merge_from_list([item for pair in settings.items() for item in pair])
+    return cfg
+
+
+@pytest.fixture(params=PROJECTS, scope="module")
+def project(request):
+    return PROJECTS[request.param]
+
+
+@pytest.fixture
+def make_model(project):
+    cfg = merged(project.config, SMALL, project.overrides, {"MODEL.HEADS.NUM_CLASSES": 12})
+    return lambda: build_model(cfg)
+
+
+@pytest.fixture(scope="module")
+def trained(project, synth_root, tmp_path_factory):
+    """(trainer, weights before, results) of one epoch of the real trainer."""
+    out = tmp_path_factory.mktemp("contract")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTREID_DATASETS", str(synth_root))
+        trainer = Trainer(merged(project.config, SMALL, project.overrides, {"OUTPUT_DIR": str(out)}))
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        return trainer, before, trainer.train()
+
+
+def batch():
+    return {
+        "images": torch.randint(0, 256, (4, 3, 64, 32)).float(),
+        "targets": torch.tensor([3, 3, 7, 7]),
+        "camids": torch.tensor([0, 1, 0, 1]),
+    }
+
+
+def copy_of(inputs):
+    return {key: value.clone() for key, value in inputs.items()}
+
+
+def wake_gammas(model):
+    """Scalars that start at 0 (SAM's gamma) hide what lies behind them from the gradient."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):
+            nn.init.constant_(parameter, 0.1)
+
+
+def test_losses_and_gradients(project, make_model, storage):
+    model, inputs = make_model(), batch()
+    wake_gammas(model)
+    losses = model(copy_of(inputs))
+    assert set(losses) == project.losses
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
+
+
+def test_features(project, make_model):
+    model, inputs = make_model().eval(), batch()
+    with torch.no_grad():
+        first, again = model(copy_of(inputs)), model(copy_of(inputs))
+    assert first.shape == (4, project.dim) and first.isfinite().all()
+    assert torch.equal(first, again)
+    assert not torch.equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_callers_batch_is_left_alone(project, make_model, storage, training):
+    inputs = batch()
+    before = copy_of(inputs)
+    make_model().train(training)(inputs)
+    untouched = all(torch.equal(inputs[key], before[key]) for key in before)
+    assert untouched is not project.writes_into_the_batch
+
+
+def test_saved_state_gives_the_same_features(make_model, storage, tmp_path):
+    model, inputs = make_model(), batch()
+    model(copy_of(inputs))  # moves what training moves: batch statistics, centers
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    other = make_model()
+    other.load_state_dict(torch.load(tmp_path / "model.pth"), strict=True)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(copy_of(inputs)), other.eval()(copy_of(inputs)))
+
+
+def test_training_moves_the_weights(project, trained):
+    trainer, before, results = trained
+    for name, parameter in trainer.model.named_parameters():
+        moved = not torch.equal(parameter, before[name])
+        assert moved == parameter.requires_grad, name
+    assert set(results) == {"SynthReIDTiny", "SynthReIDOccludedTiny"}
+    for metrics in results.values():
+        assert 0 <= metrics["mAP"] <= 100 and 0 <= metrics["Rank-1"] <= 100
+
+
+def test_training_logs_the_losses(project, trained):
+    trainer, _, _ = trained
+    logged = set(trainer.storage.histories())
+    assert {name for name in logged if name.startswith("loss_")} == project.losses
+    for name in project.losses:
+        assert all(math.isfinite(value) for value, _ in trainer.storage.history(name).values())
+
+
+def test_a_trained_state_fits_a_fresh_model(trained, make_model):
+    trainer, _, _ = trained
+    other, inputs = make_model().eval(), batch()
+    other.load_state_dict(trainer.model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(trainer.model.eval()(copy_of(inputs)), other(copy_of(inputs)))
+
+
+# ---- every shipped yaml -------------------------------------------------------------------------------------------
+
+FILES = list_config_files()
+
+
+def test_the_papers_configs_are_shipped():
+    datasets = ("Market1501", "DukeMTMC", "CUHK03Labeled", "CUHK03Detected", "MSMT17")
+    assert {f"DeepMiner/{name}_R50.yml" for name in datasets} < set(FILES)
+    assert {project.config for project in PROJECTS.values()} < set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_config_builds_and_reads_its_model_keys(file):
+    """On the meta device: the full-size model without its memory."""
+    cfg = merged(file, {"MODEL.BACKBONE.PRETRAIN": False, "MODEL.DEVICE": "meta", "MODEL.HEADS.NUM_CLASSES": 10})
+    cfg, reads = track(cfg)
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert any(p.requires_grad for p in model.parameters())
+    check_all_read(cfg, get_cfg(), reads, nodes=("MODEL",))
+
+
+def test_output_folders_are_apart():
+    folders = [get_config(file).OUTPUT_DIR for file in FILES]
+    assert len(set(folders)) == len(folders)
+    assert folders == [f"logs/{file.removesuffix('.yml')}" for file in FILES]
+
+
+def recipe(file):
+    """All that a config says beside its model's shape, its data and its output folder."""
+    skipped = ("MODEL.DEEPMINER", "DATASETS", "OUTPUT_DIR")
+    try:
+        cfg = get_config(file)
+    except (KeyError, ValueError):
+        return file  # a broken yaml is the business of its own test, not of the collection
+    return json.dumps([pair for pair in leaves(cfg) if not pair[0].startswith(skipped)], default=str)
+
+
+RECIPES = sorted({recipe(file): file for file in reversed(FILES)}.values())
+
+
+@pytest.mark.parametrize("file", RECIPES)
+def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
+    """One file a recipe: the trainer itself refuses a key that nothing reads. Model and data are small."""
+    small = {
+        "MODEL.BACKBONE.DEPTH": "18x",
+        "MODEL.BACKBONE.PRETRAIN": False,
+        "MODEL.DEVICE": "cpu",
+        "DATASETS.NAMES": ("SynthReIDTiny",),
+        "DATASETS.TESTS": ("SynthReIDTiny",),
+        "DATALOADER.NUM_WORKERS": 0,
+        "SOLVER.IMS_PER_BATCH": 16,
+        "OUTPUT_DIR": str(tmp_path),
+    }
+    cfg = merged(file, small)
+    if cfg.MODEL.META_ARCHITECTURE == "Baseline":
+        cfg.MODEL.BACKBONE.FEAT_DIM = 512
+    with EventStorage():
+        trainer = Trainer(cfg)
+    assert trainer.max_epoch == cfg.SOLVER.MAX_EPOCH
+    assert trainer.warmup_iters == cfg.SOLVER.WARMUP_EPOCHS * trainer.iters_per_epoch

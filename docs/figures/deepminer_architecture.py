@@ -12,8 +12,17 @@ TRUNK, ATTENTION, ERASE, LOCAL, HEAD, INK = "#f3b562", "#b497d6", "#7cc08d", "#7
 PALE = "#d8efdd"
 ROW = {"global": 3.2, "ie2": 2.15, "ie3": 1.1, "local": 0.05}
 COLUMN = {
-    "image": 0.0, "B1": 1.2, "B2": 2.3, "ATT2": 3.3, "ErO2": 4.75, "B3": 5.85, "ATT3": 6.85, "ErO3": 8.3, "B4": 9.4,
-    "pool": 10.65, "head": 12.75,
+    "image": 0.0,
+    "B1": 1.2,
+    "B2": 2.3,
+    "ATT2": 3.3,
+    "ErO2": 4.75,
+    "B3": 5.85,
+    "ATT3": 6.85,
+    "ErO3": 8.3,
+    "B4": 9.4,
+    "pool": 10.65,
+    "head": 12.75,
 }
 HEIGHT = 0.62
 
@@ -22,8 +31,13 @@ def box(ax, x, row, text, colour, width=0.8):
     y = ROW[row]
     ax.add_patch(
         FancyBboxPatch(
-            (x - width / 2, y - HEIGHT / 2), width, HEIGHT, boxstyle="round,pad=0.02,rounding_size=0.08",
-            facecolor=colour, edgecolor=INK, linewidth=1.0,
+            (x - width / 2, y - HEIGHT / 2),
+            width,
+            HEIGHT,
+            boxstyle="round,pad=0.02,rounding_size=0.08",
+            facecolor=colour,
+            edgecolor=INK,
+            linewidth=1.0,
         )
     )
     ax.text(x, y, text, ha="center", va="center", fontsize=9.5, color=INK)
@@ -55,38 +69,56 @@ def main() -> None:
     figure, ax = plt.subplots(figsize=(13.2, 4.2))
     neck = ("head", "$f$ → BNNeck → classifier", HEAD, 2.5)
     chain(
-        ax, "global",
+        ax,
+        "global",
         [
-            ("image", "image", "white"), ("B1", "$B_1$", TRUNK), ("B2", "$B_2$", TRUNK), ("ATT2", "ATT", ATTENTION),
-            ("B3", "$B_3$", TRUNK), ("ATT3", "ATT", ATTENTION), ("B4", "$B_4$", TRUNK),
-            ("pool", "max", "white"), neck,
+            ("image", "image", "white"),
+            ("B1", "$B_1$", TRUNK),
+            ("B2", "$B_2$", TRUNK),
+            ("ATT2", "ATT", ATTENTION),
+            ("B3", "$B_3$", TRUNK),
+            ("ATT3", "ATT", ATTENTION),
+            ("B4", "$B_4$", TRUNK),
+            ("pool", "max", "white"),
+            neck,
         ],
     )
     chain(
-        ax, "ie2",
+        ax,
+        "ie2",
         [
-            ("ErO2", "ErO", PALE), ("B3", "$B_3^{e_1}$", ERASE), ("ATT3", "ATT", ATTENTION),
-            ("B4", "$B_4^{e_1}$", ERASE), ("pool", "max", "white"), neck,
+            ("ErO2", "ErO", PALE),
+            ("B3", "$B_3^{e_1}$", ERASE),
+            ("ATT3", "ATT", ATTENTION),
+            ("B4", "$B_4^{e_1}$", ERASE),
+            ("pool", "max", "white"),
+            neck,
         ],
         start=branch_off(ax, 3.95, "ie2"),
     )
     x3 = branch_off(ax, 7.5, "local")
     chain(
-        ax, "ie3",
-        [("ErO3", "ErO", PALE), ("B4", "$B_4^{e_2}$", ERASE), ("pool", "max", "white"), neck], start=x3,
+        ax,
+        "ie3",
+        [("ErO3", "ErO", PALE), ("B4", "$B_4^{e_2}$", ERASE), ("pool", "max", "white"), neck],
+        start=x3,
     )
     chain(ax, "local", [("B4", "$B_4^{l}$", LOCAL), ("pool", "4 stripes,\naverage", "white", 0.98), neck], start=x3)
     names = {"global": "global branch", "ie2": "IE branch 1", "ie3": "IE branch 2", "local": "local branch"}
     for row, name in names.items():
         ax.text(14.25, ROW[row], name, va="center", fontsize=10.5, color=INK, weight="bold")
     ax.text(
-        -0.4, 0.72,
+        -0.4,
+        0.72,
         "ATT = CHAM(SAM(Y)): spatial, then channel attention.\n"
         "ErO erases the most salient places (eq. 1).\n"
         "Every branch has its own weights, copied from the trunk\n"
         "before training, and the same three losses.\n"
         "Test feature: all branches after BNNeck, concatenated.",
-        fontsize=9.5, color=INK, va="center", linespacing=1.5,
+        fontsize=9.5,
+        color=INK,
+        va="center",
+        linespacing=1.5,
     )
     ax.set_xlim(-0.6, 15.9)
     ax.set_ylim(-0.45, 3.75)

@@ -65,7 +65,10 @@ def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> I
 
 def _explain(name: str, root: Path, reason: str) -> str:
     expected = "".join(f"\n  {root}/{part}" for part in EXPECTED_TREES.get(name, ()))
-    found = ", ".join(sorted(p.name for p in root.iterdir())) if root.is_dir() else "no such folder"
+    entries = (
+        sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.is_dir() else ["no such folder"]
+    )
+    found = ", ".join(entries)
     return (
         f"data set {name} is missing or only half unpacked below {root.resolve()} ({reason})."
         + (f" Expected:{expected}\n" if expected else " ")

@@ -12,6 +12,10 @@ from fastreid.data.data_utils import read_image
 from PIL import Image
 
 
+class ImageError(RuntimeError):
+    """An image file that can't be read."""
+
+
 class ReIDImages(CommDataset):
     """FastReID's data set, whose items may be asked for together with a seed.
 
@@ -51,7 +55,7 @@ def _read(path: str) -> Image.Image:
     try:
         return read_image(path, format="RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RuntimeError(f"the image {path} can't be read ({error}): replace it or remove it") from error
+        raise ImageError(f"the image {path} can't be read ({error}): replace it or remove it") from error
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def seeded(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPUs' generators too
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """Train and test loaders: plain torch loaders whose batches arrive on the model's device."""
 
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,12 +8,16 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from fastreid_ext.data.batches import EpochBatches
+from fastreid_ext.data.images import ImageError
 
 
 class DeviceLoader:
     """A loader whose tensors are moved to a device, without blocking where the memory is pinned.
 
     It is lazy: workers start with the first batch, so a trainer may still set the epoch to start from.
+
+    Raises:
+        ImageError: an image can't be read, in whatever process it was tried.
     """
 
     def __init__(self, loader: DataLoader, device: torch.device):
@@ -24,11 +29,19 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self.loader:
-            yield {
-                key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-                for key, value in batch.items()
-            }
+        try:
+            for batch in self.loader:
+                yield {
+                    key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+                    for key, value in batch.items()
+                }
+            return
+        except ImageError as error:  # torch puts a worker's traceback before its message
+            sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()
+            traceback.clear_frames(error.__traceback__)
+        # Raised out here, where nothing of the first error keeps the loader's workers: the garbage collector would
+        # wait ten seconds for them.
+        raise ImageError(sentence)
 
     def start_at(self, epoch: int) -> None:
         """Let the next iteration begin with the first batch of an epoch (training loaders)."""

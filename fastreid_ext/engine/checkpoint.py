@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
+
+from fastreid_ext.engine.files import write_atomically, write_text
 
 LATEST = "model_latest"
 TRAINING_ONLY = re.compile(r"criterion\..+|\w*heads?(\.\w+)?\.weight")
@@ -28,13 +31,11 @@ class AtomicCheckpointer(Checkpointer):
         states = {name: part.state_dict() for name, part in self.checkpointables.items()}
         data = {"model": self.model.state_dict(), **states, **extra}
         folder = Path(self.save_dir)
-        _write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
-        _write_atomically(folder / "last_checkpoint", lambda file: file.write(f"{name}.pth".encode()))
+        write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
+        self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        _write_atomically(
-            Path(self.save_dir) / "last_checkpoint", lambda file: file.write(last_filename_basename.encode())
-        )
+        write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None, complete: bool = False) -> dict[str, Any]:
         """Load a checkpoint and say what was missing and what was left over.
@@ -53,25 +54,52 @@ class AtomicCheckpointer(Checkpointer):
         self._complete = complete
         return super().load(path, checkpointables)
 
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load what last_checkpoint names, with all states, if resume is set and it exists; else the weights of path.
+
+        Raises:
+            CheckpointError: as :meth:`load`, or a checkpoint that holds no state of a run, or that of another one.
+        """
+        if not (resume and self.has_checkpoint()):
+            return self.load(path, checkpointables=[])
+        last = self.get_checkpoint_file()
+        if not os.path.isfile(last):
+            raise CheckpointError(f"there is no checkpoint {last}, which last_checkpoint beside it names")
+        try:
+            checkpoint = self.load(last)
+        except CheckpointError:
+            raise
+        except (KeyError, RuntimeError, ValueError) as error:  # an optimiser or scaler of other settings
+            raise CheckpointError(f"{last} can't be resumed by this config: {error}") from error
+        if "epoch" not in checkpoint:
+            raise CheckpointError(f"{last} can't be resumed: it holds weights only; load it with MODEL.WEIGHTS")
+        return checkpoint
+
     def _load_file(self, f: str) -> dict[str, Any]:
         try:
             checkpoint = super()._load_file(f)
         except Exception as error:  # torch raises half a dozen types for files that are not what they should be
             raise CheckpointError(f"{f} is not a checkpoint that can be read safely: {error}") from error
         # A bare state dict, as torchvision and many papers publish it, is a model without further states.
-        if isinstance(checkpoint, dict) and "model" not in checkpoint and _is_state_dict(checkpoint):
+        if _is_state_dict(checkpoint):
             checkpoint = {"model": checkpoint}
-        if not isinstance(checkpoint, dict) or "model" not in checkpoint:
-            raise CheckpointError(f"{f} holds no weights: expected a state dict, or a dict with the key 'model'")
+        if not isinstance(checkpoint, dict) or not _is_state_dict(checkpoint.get("model")):
+            raise CheckpointError(f"{f} holds no weights: expected a state dict, or a dict with one at the key 'model'")
         return checkpoint
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
-        own = set(self.model.state_dict())
+        # The batch norms' counters are not missed by torch, which starts them at 0.
+        own = {key for key in self.model.state_dict() if not key.endswith(".num_batches_tracked")}
         misshaped = [key for key, _, _ in incompatible.incorrect_shapes]
-        missing, unexpected = sorted(incompatible.missing_keys), sorted(incompatible.unexpected_keys)
+        missing, unexpected = sorted(own.intersection(incompatible.missing_keys)), sorted(incompatible.unexpected_keys)
         loaded = len(own) - len(missing)
         logger = logging.getLogger(__name__)
         logger.info("loaded %d of the model's %d weights and buffers", loaded, len(own))
+        if self._complete:
+            unneeded = [key for key in missing if _only_for_training(key)]
+            missing, misshaped = ([key for key in keys if key not in unneeded] for keys in (missing, misshaped))
+            if unneeded:
+                logger.info("%d classifiers and centers, which no test feature reads, are not loaded", len(unneeded))
         if missing or unexpected:
             logger.warning(
                 "%d missing, %d of them of another shape; %d unexpected%s%s",
@@ -86,35 +114,22 @@ class AtomicCheckpointer(Checkpointer):
                 f"the checkpoint has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
                 f" {sorted(own)[:3]}, ..."
             )
-        needed = [key for key in missing if not _only_for_training(key)]
-        if self._complete and needed:
+        if self._complete and missing:
             raise CheckpointError(
-                f"{len(needed)} weights that the test feature needs are not in the checkpoint, such as {needed[:5]}:"
+                f"{len(missing)} weights that the test feature needs are not in the checkpoint, such as {missing[:5]}:"
                 " is the config the one it was trained with?"
             )
 
 
-def _is_state_dict(data: dict) -> bool:
-    return bool(data) and all(isinstance(value, torch.Tensor) for value in data.values())
+def _is_state_dict(data: Any) -> bool:
+    return (
+        isinstance(data, dict) and bool(data) and all(isinstance(v, torch.Tensor | np.ndarray) for v in data.values())
+    )
 
 
 def _only_for_training(key: str) -> bool:
     """Classifiers and centers: their size follows the training set, and no test feature reads them."""
     return TRAINING_ONLY.fullmatch(key) is not None
-
-
-def _write_atomically(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
 
 
 class EpochCheckpoints(HookBase):

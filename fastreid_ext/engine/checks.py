@@ -38,18 +38,27 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
 
     Raises:
         ConfigError: no such file, a key that does not exist (with the nearest ones that do), a value of the wrong
-            type, or an odd number of overrides.
+            type, an odd number of overrides, or an option behind them.
     """
     known = [key for key, _ in leaves(cfg)]
+    late = [item for item in overrides if str(item).startswith("--")]
+    if late:
+        raise ConfigError(f"the command line: {late[0]} must stand before the KEY VALUE pairs")
+    source = config_file
     try:
         if config_file:
             cfg.merge_from_file(config_file)
+        source = "the command line"
         cfg.merge_from_list(overrides)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no config file {error.filename or config_file}") from error
     except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
-        message = str(error.args[0] if error.args else error)
-        raise ConfigError(f"{config_file or 'the command line'}: {message}{_suggest(message, known)}") from error
+        message = " ".join(str(error.args[0] if error.args else error).split())
+        raise ConfigError(f"{source}: {message}{_suggest(message, known)}") from error
+    except (AttributeError, TypeError) as error:  # how yacs meets a value where it looks for further keys
+        below = [key for key in overrides[::2] if any(str(key).startswith(f"{leaf}.") for leaf in known)]
+        message = f"Non-existent key: {below[0]}" if below else "expected keys with values below them"
+        raise ConfigError(f"{source}: {message}") from error
 
 
 def _suggest(message: str, known: list[str]) -> str:
@@ -71,16 +80,28 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
         ConfigError: a combination that can't work.
     """
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which torch does not know: use cpu or cuda"
+        ) from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but torch {torch.__version__} sees no GPU here; leave it out, or"
             " set MODEL.DEVICE cpu"
         )
-    if cfg.SOLVER.MAX_EPOCH < 1 or cfg.SOLVER.CHECKPOINT_PERIOD < 1:
-        raise ConfigError(
-            f"SOLVER.MAX_EPOCH ({cfg.SOLVER.MAX_EPOCH}) and SOLVER.CHECKPOINT_PERIOD"
-            f" ({cfg.SOLVER.CHECKPOINT_PERIOD}) must be 1 or more"
-        )
+    counts = {
+        "SOLVER.MAX_EPOCH": cfg.SOLVER.MAX_EPOCH,
+        "SOLVER.CHECKPOINT_PERIOD": cfg.SOLVER.CHECKPOINT_PERIOD,
+        "SOLVER.IMS_PER_BATCH": batch,
+        "DATALOADER.NUM_INSTANCE": instances,
+    }
+    for key, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"{key} is {value} and must be 1 or more")
+    if not cfg.DATASETS.NAMES or not cfg.DATASETS.TESTS:
+        raise ConfigError("DATASETS.NAMES and DATASETS.TESTS must each name a data set, such as ('Market1501',)")
     if cfg.DATALOADER.SAMPLER_TRAIN not in SAMPLERS:
         raise ConfigError(
             f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; this trainer has {sorted(SAMPLERS)}"
@@ -149,10 +170,13 @@ def check_same_run(cfg: CfgNode) -> None:
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)
         now.pop("MODEL.HEADS.NUM_CLASSES")
+    free = set(FREE_ON_RESUME)
+    if cfg.SOLVER.SCHED == "CosineAnnealingLR":
+        free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there: the rates before it would have been others
     changed = [
         f"{key} was {before[key]!r} and is {now[key]!r}"
         for key in sorted(now.keys() & before.keys())
-        if before[key] != now[key] and not any(key == k or key.startswith(k + ".") for k in FREE_ON_RESUME)
+        if before[key] != now[key] and not any(key == k or key.startswith(k + ".") for k in free)
     ]
     if changed:
         raise ConfigError(

@@ -1,9 +1,14 @@
-"""Hooks of our trainer that change a hook of the host."""
+"""Hooks of our trainer that change a hook of the host, or that it lacks."""
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from fastreid.engine import hooks
+from fastreid.engine.train_loop import HookBase
+from fastreid.utils import comm
+from torch import nn
 
 
 class EvaluateEpochs(hooks.EvalHook):
@@ -25,3 +30,34 @@ class EvaluateEpochs(hooks.EvalHook):
 
     def after_train(self) -> None:
         """The last epoch was evaluated as it ended."""
+
+
+class AverageBuffers(HookBase):
+    """Averages the floating-point buffers of all ranks after every epoch.
+
+    Each rank's batch norms see its own share of the batches. Without this the ranks evaluate with other statistics
+    than the main process saves, and a resumed run would give all of them the main process's.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    @torch.no_grad()
+    def after_epoch(self) -> None:
+        world = comm.get_world_size()
+        for buffer in self.model.buffers() if world > 1 else ():
+            if buffer.is_floating_point():
+                dist.all_reduce(buffer)
+                buffer.div_(world)
+
+
+class WriteEvents(hooks.PeriodicWriter):
+    """Writes the events every ``period`` iterations and after every epoch.
+
+    The host also writes after the last iteration of a run; a writer skips what is not newer than that, and so the
+    metrics of the last evaluation never reached metrics.json.
+    """
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self.trainer.iters_per_epoch:
+            super().after_step()

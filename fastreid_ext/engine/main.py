@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 from fastreid.engine import default_argument_parser, launch
+from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
 from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
+from fastreid_ext.data.images import ImageError
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, CheckpointError
 from fastreid_ext.engine.checks import (
     ConfigError,
@@ -26,16 +29,21 @@ from fastreid_ext.engine.checks import (
     check_writable,
     merge_config,
 )
+from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
-from fastreid_ext.engine.trainer import Trainer, write_results
+from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.model_zoo import get_config_file
 
 logger = logging.getLogger("fastreid_ext.main")
 
+# What a user can mend: shown as one sentence.
+MISTAKES = (CheckpointError, ConfigError, DataSetError, ImageError, FloatingPointError)
+
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """Parse FastReID's arguments and train or evaluate; a mistake of the user ends in one sentence and status 2."""
+    """Parse FastReID's arguments and train or evaluate; a mistake of the user ends in one sentence and status 1."""
     args = argument_parser().parse_args(argv)
     try:
         return launch(
@@ -46,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> Any:
             dist_url=args.dist_url,
             args=(args,),
         )
-    except (CheckpointError, ConfigError, DataSetError) as error:
-        sys.exit(f"error: {error}")
+    except ProcessExitedException as error:
+        if error.signal_name is not None:
+            raise
+        sys.exit(error.exit_code)  # that process has said why
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -58,13 +68,33 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> Any:
-    """Do what the command line says, in one of its processes."""
-    cfg = setup(args)
-    if args.eval_only:
-        return evaluate(cfg)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    """Do what the command line says, in one of its processes.
+
+    Raises:
+        SystemExit: something that the user can mend, in one sentence; how it came to it is in log.txt.
+    """
+    try:
+        cfg = setup(args)
+        if args.eval_only:
+            return evaluate(cfg)
+        trainer = build_trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
+    except MISTAKES as error:
+        logger.debug("stopped:", exc_info=True)
+        sys.exit(f"error: {error}")
+
+
+def build_trainer(cfg: CfgNode) -> Trainer:
+    """Build the trainer.
+
+    Raises:
+        ConfigError: a value that model, optimiser, schedule or precision refuse.
+    """
+    try:
+        return Trainer(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def evaluate(cfg: CfgNode) -> Any:
@@ -81,6 +111,8 @@ def evaluate(cfg: CfgNode) -> Any:
     tracked, reads = track(cfg)
     tracked.defrost()
     tracked.MODEL.BACKBONE.PRETRAIN = False
+    # Classifiers and centers take no part in the test feature, and their size may be that of no data set at hand.
+    tracked.MODEL.HEADS.NUM_CLASSES = max(1, tracked.MODEL.HEADS.NUM_CLASSES)
     model = Trainer.build_model(tracked)
     check_all_read(
         tracked, get_cfg(), reads | {"MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.FREEZE_LAYERS"}, nodes=("MODEL",)
@@ -109,15 +141,21 @@ def setup(args: argparse.Namespace) -> CfgNode:
         for handler in handlers:
             if getattr(handler, "stream", None) is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
+    logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
     logger.info("process %d of %d", rank, comm.get_world_size())
     logger.debug("environment:\n%s", collect_env_info())
     logger.info("command line: %s", " ".join(sys.argv))
     if comm.is_main_process() and not args.eval_only:
         path = Path(cfg.OUTPUT_DIR) / "config.yaml"
-        path.write_text(cfg.dump(), encoding="utf-8")
+        write_text(path, cfg.dump())
         logger.info("full config in %s", path)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Keep the host's training loop from logging the traceback of what is shown as one sentence."""
+    return not (record.exc_info and isinstance(record.exc_info[1], MISTAKES))
 
 
 def _config_file(path: str) -> str:

@@ -86,7 +86,7 @@ def parameter_groups(
                 decay = weight_decay_norm
             if name == "bias":
                 lr, decay = lr * bias_lr_factor, weight_decay_bias
-            path = f"{module_name}.{name}"
+            path = f"{module_name}.{name}" if module_name else name
             matches = [prefix for prefix in lr_factors if path == prefix or path.startswith(prefix + ".")]
             unmet -= set(matches)
             if matches:

@@ -6,6 +6,8 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.solver import build_lr_scheduler as host_build_lr_scheduler
 
+SCHEDULES = ("MultiStepLR", "CosineAnnealingLR")
+
 
 def warmup_iters(cfg: CfgNode, iters_per_epoch: int) -> int:
     """Return the iterations of the warm-up: SOLVER.WARMUP_EPOCHS if it is set, else the host's WARMUP_ITERS."""
@@ -17,12 +19,15 @@ def warmup_iters(cfg: CfgNode, iters_per_epoch: int) -> int:
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
     """Return {"lr_sched": per epoch, "warmup_sched": per iteration} as FastReID's trainer wants them.
 
-    The host starts to count epochs when the warm-up is over. With SOLVER.WARMUP_EPOCHS, SOLVER.STEPS are epochs
-    from the start of the run, as papers write them, and are shifted here.
+    The host counts epochs from the last one of the warm-up (and of DELAY_EPOCHS). With SOLVER.WARMUP_EPOCHS,
+    SOLVER.STEPS are epochs from the start of the run, as papers write them, and are shifted here: a step of 40
+    means that epochs 0 to 39 are trained with the higher rate.
 
     Raises:
-        ValueError: a warm-up that is as long as the run, or a step inside the warm-up.
+        ValueError: an unknown schedule, a warm-up that is as long as the run, or a step inside the warm-up.
     """
+    if cfg.SOLVER.SCHED not in SCHEDULES:
+        raise ValueError(f"SOLVER.SCHED must be one of {SCHEDULES}, got {cfg.SOLVER.SCHED!r}")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SOLVER.WARMUP_ITERS = warmup_iters(cfg, iters_per_epoch)
@@ -33,11 +38,13 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
             f" and DELAY_EPOCHS ({cfg.SOLVER.DELAY_EPOCHS}): raise MAX_EPOCH, or lower WARMUP_EPOCHS / WARMUP_ITERS"
         )
     if cfg.SOLVER.WARMUP_EPOCHS > 0 and cfg.SOLVER.SCHED == "MultiStepLR":
-        early = [step for step in cfg.SOLVER.STEPS if step < cfg.SOLVER.WARMUP_EPOCHS]
+        counted = max(cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.DELAY_EPOCHS + 1)  # the first epoch that may be a step
+        early = [step for step in cfg.SOLVER.STEPS if step < counted]
         if early:
             raise ValueError(
                 f"SOLVER.STEPS has {early}, inside the warm-up of SOLVER.WARMUP_EPOCHS = {cfg.SOLVER.WARMUP_EPOCHS}"
-                " epochs; with WARMUP_EPOCHS the steps count from the start of the run"
+                f" epochs (DELAY_EPOCHS {cfg.SOLVER.DELAY_EPOCHS}); with WARMUP_EPOCHS the steps count from the start"
+                " of the run"
             )
-        cfg.SOLVER.STEPS = [step - cfg.SOLVER.WARMUP_EPOCHS for step in cfg.SOLVER.STEPS]
+        cfg.SOLVER.STEPS = [step - counted + 1 for step in cfg.SOLVER.STEPS]
     return host_build_lr_scheduler(cfg, optimizer, iters_per_epoch)

@@ -1,8 +1,6 @@
 """The trainer of every project: FastReID's DefaultTrainer, repeatable, resumable, on CPU and CUDA."""
 
-import json
 import logging
-import platform
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from fastreid.modeling import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import EpochBatches
@@ -27,15 +24,20 @@ from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_trai
 from fastreid_ext.engine import optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
 from fastreid_ext.engine.checks import ConfigError, check_all_read, check_training_set
-from fastreid_ext.engine.hooks import EvaluateEpochs
+from fastreid_ext.engine.devices import device_of, distributed
+from fastreid_ext.engine.files import write_text
+from fastreid_ext.engine.hooks import AverageBuffers, EvaluateEpochs, WriteEvents
 from fastreid_ext.engine.key_tracking import track
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.engine.progress import Progress
+from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
 logger = logging.getLogger(__name__)
+
+TEST_PARTS = ("query", "gallery")
 
 
 class Trainer(DefaultTrainer):
@@ -57,6 +59,9 @@ class Trainer(DefaultTrainer):
         seed_everything(self.seed)
 
         data_loader = self.build_train_loader(_with_seed(cfg, self.seed))
+        self.seeded_loaders = [data_loader]
+        for name in cfg.DATASETS.TESTS:
+            load_dataset(name, TEST_PARTS)  # missing data is found now, not after the last epoch
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         opt = self.build_optimizer(cfg, model)
@@ -109,7 +114,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         """Return the loader of a test set's queries and gallery, and the number of queries."""
-        dataset = load_dataset(dataset_name, ("query", "gallery"))
+        dataset = load_dataset(dataset_name, TEST_PARTS)
         if comm.is_main_process():
             dataset.show_test()
         query, gallery = sorted(dataset.query), sorted(dataset.gallery)
@@ -125,10 +130,12 @@ class Trainer(DefaultTrainer):
         """Return the model on its device.
 
         Raises:
-            ConfigError: the ImageNet weights that the config asks for can't be had.
+            ConfigError: a model that does not exist, settings that it refuses, or ImageNet weights that can't be had.
         """
         try:
             model = build_model(cfg)
+        except (KeyError, ValueError) as error:  # KeyError: the registries and tables of the host
+            raise ConfigError(f"the model can't be built: {error.args[0] if error.args else error}") from error
         except OSError as error:
             if not cfg.MODEL.BACKBONE.PRETRAIN:
                 raise
@@ -179,25 +186,27 @@ class Trainer(DefaultTrainer):
         """The host's hooks in the host's order, with our seeding, evaluation, checkpoints and progress."""
         cfg = self.cfg
         evaluate = EvaluateEpochs(cfg.TEST.EVAL_PERIOD, self._evaluate)
+        period = cfg.SOLVER.CHECKPOINT_PERIOD  # read on every rank: all of them check that nothing is left unread
         ret = [
             SeedEpochs(self.seed),
             hooks.IterationTimer(),
             hooks.LRScheduler(self.optimizer, self.scheduler),
             self._precise_bn(),
             self._layer_freeze(),
+            AverageBuffers(self.model),
             evaluate,
         ]
         if comm.is_main_process():
             self.epoch_checkpoints = EpochCheckpoints(
                 self.checkpointer,
-                cfg.SOLVER.CHECKPOINT_PERIOD,
+                period,
                 metric=lambda: self._metric() if evaluate.evaluated_epoch == self.epoch else None,
                 extra={"seed": self.seed},
             )
             ret += [
                 self.epoch_checkpoints,
                 Progress(cfg.SOLVER.IMS_PER_BATCH),
-                hooks.PeriodicWriter(self.build_writers(), 200),
+                WriteEvents(self.build_writers(), 200),
             ]
         return ret
 
@@ -205,6 +214,17 @@ class Trainer(DefaultTrainer):
         """Tensorboard and JSON as the host writes them; :class:`Progress` does the terminal."""
         folder = Path(self.cfg.OUTPUT_DIR)
         return [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+
+    @staticmethod
+    def auto_scale_hyperparams(cfg: CfgNode, num_classes: int) -> CfgNode:
+        """Return cfg with MODEL.HEADS.NUM_CLASSES of the training set, and write it to config.yaml."""
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.HEADS.NUM_CLASSES = num_classes
+        cfg.freeze()
+        if comm.is_main_process():
+            write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+        return cfg
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -219,7 +239,8 @@ class Trainer(DefaultTrainer):
             if self.cfg.SEED >= 0:
                 logger.warning("SEED is %d but the run was started with %d, which is kept", self.cfg.SEED, saved_seed)
             self.seed = saved_seed
-            self.data_loader.loader.batch_sampler.seed = saved_seed
+            for loader in self.seeded_loaders:
+                loader.loader.batch_sampler.seed = saved_seed
             for hook in self._hooks:
                 if isinstance(hook, SeedEpochs):
                     hook.seed = saved_seed
@@ -257,6 +278,7 @@ class Trainer(DefaultTrainer):
         cfg.DATASETS.NAMES = (cfg.TEST.PRECISE_BN.DATASET,)
         cfg.MODEL.HEADS.NUM_CLASSES = 0
         loader = self.build_train_loader(_with_seed(cfg, self.seed))
+        self.seeded_loaders.append(loader)
         return hooks.PreciseBN(self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
 
     def _layer_freeze(self) -> hooks.HookBase | None:
@@ -264,40 +286,6 @@ class Trainer(DefaultTrainer):
         if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
             return None
         return hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
-
-
-def device_of(cfg: CfgNode) -> torch.device:
-    """Return the device of this process."""
-    device = torch.device(cfg.MODEL.DEVICE)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
-def distributed(model: nn.Module) -> nn.Module:
-    """Wrap a model for this process group; the model itself where there is one process."""
-    if comm.get_world_size() == 1:
-        return model
-    device = next(model.parameters()).device
-    return DistributedDataParallel(
-        model, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
-    )
-
-
-def write_results(cfg: CfgNode, results: dict[str, Any], seed: int) -> None:
-    """Write results.json into OUTPUT_DIR: metrics by data set, seed, device and versions."""
-    names = list(cfg.DATASETS.TESTS)
-    by_set = results if set(names) <= set(results) else {names[0]: results}
-    record = {
-        "results": {
-            name: {key: float(value) for key, value in metrics.items() if not isinstance(value, str)}
-            for name, metrics in by_set.items()
-        },
-        "seed": seed,
-        "device": cfg.MODEL.DEVICE,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
-    (Path(cfg.OUTPUT_DIR) / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _with_seed(cfg: CfgNode, seed: int) -> CfgNode:

@@ -1,0 +1,27 @@
+"""results.json: the numbers of a run in a form that other programs read."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+
+from fastreid_ext.engine.files import write_text
+
+
+def write_results(cfg: CfgNode, results: dict[str, Any], seed: int) -> None:
+    """Write results.json into OUTPUT_DIR: metrics by data set, seed, device and versions."""
+    names = list(cfg.DATASETS.TESTS)
+    by_set = results if set(names) <= set(results) else {names[0]: results}
+    record = {
+        "results": {
+            name: {key: float(value) for key, value in metrics.items() if not isinstance(value, str)}
+            for name, metrics in by_set.items()
+        },
+        "seed": seed,
+        "device": cfg.MODEL.DEVICE,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    write_text(Path(cfg.OUTPUT_DIR) / "results.json", json.dumps(record, indent=2) + "\n")

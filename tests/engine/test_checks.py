@@ -1,0 +1,319 @@
+"""Every mistake of a user ends in one sentence that says what to change, before any training."""
+
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fastreid_ext import get_cfg
+from fastreid_ext.engine.checks import ConfigError, check_config
+
+
+class Harmful:
+    """Unpickling it leaves a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, command_line):
+    """OUTPUT_DIR of a run of one epoch."""
+    output = tmp_path_factory.mktemp("trained") / "out"
+    result = command_line.run(output, overrides={"SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_EPOCHS": 0})
+    assert result.returncode == 0, result.stdout + result.stderr
+    return output
+
+
+@pytest.fixture
+def weights(trained):
+    """The weights of that run, whole or changed."""
+    return torch.load(trained / "model_final.pth", weights_only=True)["model"]
+
+
+IMPOSSIBLE = {
+    "identities": (
+        {"SOLVER__IMS_PER_BATCH": 64},
+        ["12 identities", "a batch of 64 with 4 images each needs 16", "IMS_PER_BATCH to 48"],
+    ),
+    "images": ({"SOLVER__IMS_PER_BATCH": 128}, ["72 images", "SOLVER.IMS_PER_BATCH 128"]),
+    "instances": ({"SOLVER__IMS_PER_BATCH": 18}, ["18 images per batch", "DATALOADER.NUM_INSTANCE (4)"]),
+    "no instances": ({"DATALOADER__NUM_INSTANCE": 0}, ["DATALOADER.NUM_INSTANCE is 0"]),
+    "empty batch": ({"SOLVER__IMS_PER_BATCH": 0}, ["SOLVER.IMS_PER_BATCH is 0"]),
+    "no epochs": ({"SOLVER__MAX_EPOCH": 0}, ["SOLVER.MAX_EPOCH is 0"]),
+    "checkpoint period": ({"SOLVER__CHECKPOINT_PERIOD": 0}, ["SOLVER.CHECKPOINT_PERIOD is 0"]),
+    "sampler": ({"DATALOADER__SAMPLER_TRAIN": "SetReWeightSampler"}, ["SetReWeightSampler", "NaiveIdentitySampler"]),
+    "no test set": ({"DATASETS__TESTS": "()"}, ["DATASETS.TESTS"]),
+    "classes": ({"MODEL__HEADS__NUM_CLASSES": 99}, ["NUM_CLASSES is 99", "12 identities", "leave it at 0"]),
+    "data set": ({"DATASETS__NAMES": "('Nowhere',)"}, ["'Nowhere'", "SynthReIDTiny", "Market1501"]),
+    "config file": ({"config": "nowhere.yml"}, ["nowhere.yml", "DeepMiner/Market1501_R50.yml"]),
+    "cosine": (
+        {"SOLVER__SCHED": "CosineAnnealingLR", "SOLVER__WARMUP_EPOCHS": 3},
+        ["MAX_EPOCH (3) leaves no epoch", "warm-up of 3 epochs"],
+    ),
+    "early step": (
+        {"SOLVER__STEPS": "[1,2]", "SOLVER__WARMUP_EPOCHS": 2},
+        ["SOLVER.STEPS has [1]", "WARMUP_EPOCHS = 2"],
+    ),
+    "schedule": ({"SOLVER__SCHED": "StepLR"}, ["'StepLR'", "MultiStepLR"]),
+    "warm-up method": ({"SOLVER__WARMUP_METHOD": "sudden"}, ["sudden"]),
+    "optimiser": ({"SOLVER__OPT": "Adamant"}, ["'Adamant'", "Adam, AdamW or SGD"]),
+    "rate factors": ({"SOLVER__LR_FACTORS": "[['haeds', 2.0]]"}, ["['haeds']", "'heads'"]),
+    "precision": (
+        {"SOLVER__AMP__ENABLED": True, "SOLVER__AMP__DTYPE": "half"},
+        ["SOLVER.AMP.DTYPE", "'half'", "'bf16'"],
+    ),
+    "clipping": (
+        {"SOLVER__CLIP_GRADIENTS__ENABLED": True, "SOLVER__CLIP_GRADIENTS__CLIP_TYPE": "rough"},
+        ["CLIP_TYPE", "'rough'"],
+    ),
+    "model": ({"MODEL__META_ARCHITECTURE": "DeepMinre"}, ["DeepMinre"]),
+    "backbone": ({"MODEL__BACKBONE__NAME": "build_nothing"}, ["build_nothing"]),
+    "blocks": ({"MODEL__DEEPMINER__IE_BLOCKS": "[7]"}, ["IE_BLOCKS", "[7]"]),
+    "loss": ({"MODEL__LOSSES__NAME": "('HingeLoss',)"}, ["'HingeLoss'", "CenterLoss"]),
+    "unread": ({"MODEL__LOSSES__CIRCLE__MARGIN": 0.5}, ["nothing in this run reads MODEL.LOSSES.CIRCLE.MARGIN"]),
+    "ImageNet weights": (
+        {
+            "MODEL__BACKBONE__NAME": "build_resnet_backbone",
+            "MODEL__BACKBONE__DEPTH": "18x",
+            "MODEL__BACKBONE__PRETRAIN": True,
+            "MODEL__BACKBONE__PRETRAIN_PATH": "nowhere.pth",
+        },
+        ["nowhere.pth", "MODEL.BACKBONE.PRETRAIN_PATH"],
+    ),
+    "weights": ({"MODEL__WEIGHTS": "nowhere.pth"}, ["no checkpoint nowhere.pth", "MODEL.WEIGHTS"]),
+}
+
+
+@pytest.mark.parametrize("mistake", IMPOSSIBLE)
+def test_impossible_configs(mistake, fails):
+    overrides, parts = IMPOSSIBLE[mistake]
+    sentence = fails(**overrides)
+    assert [part for part in parts if part not in sentence] == [], sentence
+    assert "\n" not in sentence
+
+
+def test_mistakes_on_the_command_line(run_main, fails):
+    def stops(*args):
+        with pytest.raises(SystemExit) as stopped:
+            run_main(*args)
+        return stopped.value.code
+
+    assert stops("SEED", 1, "--resume") == "error: the command line: --resume must stand before the KEY VALUE pairs"
+    assert stops("SEED").startswith("error: the command line: Override list has odd length")
+    assert fails(SOLVER__BASE_RL=0.1).startswith(
+        "error: the command line: Non-existent key: SOLVER.BASE_RL; did you mean"
+    )
+
+
+def test_no_gpu(fails, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    sentence = fails(MODEL__DEVICE="cuda")
+    assert "MODEL.DEVICE is 'cuda'" in sentence and "set MODEL.DEVICE cpu" in sentence
+
+
+def test_unknown_device(fails):
+    assert "MODEL.DEVICE" in fails(MODEL__DEVICE="gpu")
+
+
+def test_batch_of_several_processes():
+
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('A',)", "DATASETS.TESTS", "('A',)"])
+    cfg.merge_from_list(["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "SOLVER.IMS_PER_BATCH", 24])
+    check_config(cfg, 2)
+    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH \(24\) does not divide by the 5 processes"):
+        check_config(cfg, 5)
+    with pytest.raises(ConfigError, match=r"8 images per batch and process .*NUM_INSTANCE \(16\)"):
+        cfg.DATALOADER.NUM_INSTANCE = 16
+        check_config(cfg, 3)
+
+
+def test_eval_period_zero_evaluates_once(run_main):
+    output = run_main(TEST__EVAL_PERIOD=0, SOLVER__MAX_EPOCH=2, SOLVER__STEPS="[]")
+    assert (output / "log.txt").read_text().count("Evaluation results for SynthReIDTiny") == 1
+    assert torch.load(output / "model_best.pth", weights_only=True)["epoch"] == 1
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def test_missing_data(fails, tmp_path, monkeypatch, market_keys):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "nowhere"))
+    sentence = fails(**market_keys)
+    for part in ("bounding_box_train", "query", "bounding_box_test"):
+        assert f"{tmp_path}/nowhere/Market-1501-v15.09.15/{part}" in sentence
+    assert "no such folder" in sentence and "Set FASTREID_DATASETS" in sentence
+
+
+def test_missing_test_data_is_found_before_training(fails, tmp_path):
+    assert "Market1501 is missing" in fails(DATASETS__TESTS="('SynthReIDTiny','Market1501')")
+    assert "Starting training" not in (tmp_path / "out" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("part", ["query", "bounding_box_test", "bounding_box_train"])
+@pytest.mark.parametrize("removed", ["files", "folder"])
+def test_half_unpacked_data(part, removed, fails, market, market_keys, tmp_path):
+    folder = market() / part
+    shutil.rmtree(folder)
+    if removed == "files":
+        folder.mkdir()
+    sentence = fails(SOLVER__IMS_PER_BATCH=8, **market_keys)
+    assert "Market1501 is missing or only half unpacked" in sentence and part in sentence
+    assert "Starting training" not in (tmp_path / "out" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("folder", ["bounding_box_train", "query"])
+def test_broken_image(workers, folder, fails, market, market_keys):
+    path = sorted((market() / folder).iterdir())[1]
+    path.write_bytes(path.read_bytes()[:200])
+    overrides = {"DATALOADER__NUM_WORKERS": workers, "SOLVER__IMS_PER_BATCH": 8, "SOLVER__MAX_EPOCH": 1}
+    sentence = fails(SOLVER__WARMUP_EPOCHS=0, **overrides, **market_keys)
+    assert sentence.startswith(f"error: the image {path} can't be read")
+    assert sentence.endswith("replace it or remove it") and "\n" not in sentence
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wrong(weights, tmp_path):
+    """``wrong(kind)``: a file that can't be evaluated."""
+
+    def make(kind: str) -> Path:
+        path = tmp_path / f"{kind}.pth"
+        if kind == "random bytes":
+            path.write_bytes(torch.randint(0, 256, (5000,), dtype=torch.uint8).numpy().tobytes())
+        elif kind == "empty":
+            path.write_bytes(b"")
+        elif kind == "torn":
+            torch.save({"model": weights}, path)
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        elif kind == "harmful pickle":
+            path.write_bytes(pickle.dumps({"model": Harmful(tmp_path / "executed")}))
+        elif kind == "harmful":
+            torch.save({"model": weights, "extra": Harmful(tmp_path / "executed")}, path)
+        else:
+            data = {
+                "text": {"model": "resnet50"},
+                "number": 7,
+                "nothing": {"model": {}},
+                "other model": {"model": {"fc.weight": torch.zeros(2), "fc.bias": torch.zeros(2)}},
+                "incomplete": {"model": {k: v for k, v in weights.items() if "layer4" not in k}},
+            }[kind]
+            torch.save(data, path)
+        return path
+
+    return make
+
+
+WRONG = {
+    "random bytes": "not a checkpoint",
+    "empty": "not a checkpoint",
+    "torn": "not a checkpoint",
+    "harmful pickle": "not a checkpoint",
+    "harmful": "not a checkpoint",
+    "text": "holds no weights",
+    "number": "holds no weights",
+    "nothing": "holds no weights",
+    "other model": "none of the model's weights: it holds ['fc.bias', 'fc.weight']",
+    "incomplete": "weights that the test feature needs are not in the checkpoint",
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_weights(kind, wrong, fails, tmp_path):
+    sentence = fails("--eval-only", MODEL__WEIGHTS=wrong(kind))
+    assert WRONG[kind] in sentence, sentence
+    assert not (tmp_path / "executed").exists()
+
+
+def test_weights_of_an_evaluation_are_named(fails):
+    assert "MODEL.WEIGHTS" in fails("--eval-only")
+
+
+@pytest.mark.parametrize("layout", ["host", "bare", "parallel"])
+def test_layouts_that_load(layout, weights, run_main, tmp_path):
+    data = {
+        "host": {"model": weights, "optimizer": {}, "epoch": 59, "metric": 0.5},
+        "bare": weights,
+        "parallel": {f"module.{key}": value for key, value in weights.items()},
+    }[layout]
+    torch.save(data, tmp_path / "weights.pth")
+    output = run_main("--eval-only", MODEL__WEIGHTS=tmp_path / "weights.pth")
+    log = (output / "log.txt").read_text()
+    count = sum(not key.endswith("num_batches_tracked") for key in weights)
+    assert f"loaded {count - 6} of the model's {count} weights" in log
+    assert "6 classifiers and centers, which no test feature reads, are not loaded" in log
+    assert " missing" not in log
+
+
+def test_what_did_not_load_is_counted_and_listed(weights, run_main, tmp_path):
+    weights["backbone.renamed.weight"] = weights.pop("backbone.layer1.0.conv1.weight")
+    weights["backbone.conv1.weight"] = torch.zeros(1)
+    torch.save({"model": weights}, tmp_path / "weights.pth")
+    output = run_main(
+        MODEL__WEIGHTS=tmp_path / "weights.pth", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SOLVER__STEPS="[]"
+    )
+    log = (output / "log.txt").read_text()
+    count = sum(not key.endswith("num_batches_tracked") for key in weights)
+    assert f"loaded {count - 2} of the model's {count} weights and buffers" in log
+    assert "2 missing, 1 of them of another shape; 1 unexpected" in log
+    assert "  missing     backbone.layer1.0.conv1.weight\n" in log
+    assert "  missing     backbone.conv1.weight\n" in log
+    assert "  unexpected  backbone.renamed.weight\n" in log
+
+
+# ---- output folder --------------------------------------------------------------------------------------------------
+
+
+def test_output_of_another_config(trained, fails, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(trained, output)
+    written = (output / "config.yaml").read_text()
+    same = {"SOLVER__WARMUP_EPOCHS": 0, "SOLVER__MAX_EPOCH": 2, "DATALOADER__NUM_WORKERS": 1, "SEED": 3}
+    sentence = fails("--resume", OUTPUT_DIR=output, SOLVER__BASE_LR=0.5, **same)
+    assert "SOLVER.BASE_LR was 0.00035 and is 0.5" in sentence
+    assert "MAX_EPOCH" not in sentence and "NUM_WORKERS" not in sentence and "SEED" not in sentence
+    assert (output / "config.yaml").read_text() == written
+
+
+def test_a_longer_run_needs_another_cosine(run_main, fails):
+    cosine = {"SOLVER__SCHED": "CosineAnnealingLR", "TEST__EVAL_PERIOD": 0}
+    run_main(SOLVER__MAX_EPOCH=2, **cosine)
+    assert "SOLVER.MAX_EPOCH was 2 and is 3" in fails("--resume", SOLVER__MAX_EPOCH=3, **cosine)
+
+
+def test_config_is_written_with_the_classes(trained):
+    written = yaml.safe_load((trained / "config.yaml").read_text())
+    assert written["MODEL"]["HEADS"]["NUM_CLASSES"] == 12 and written["SOLVER"]["MAX_EPOCH"] == 1
+
+
+def test_unwritable_output(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = fails(OUTPUT_DIR=tmp_path / "file" / "out")
+    assert "OUTPUT_DIR" in sentence and "can't be written" in sentence
+
+
+# ---- several processes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("starter", ["--num-gpus", "torchrun"])
+def test_the_sentence_of_two_processes(starter, command_line, tmp_path):
+    options, torchrun = ["--num-gpus", 2, "--dist-url", "auto"], ()
+    if starter == "torchrun":
+        options, torchrun = [], (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    result = command_line.run(tmp_path / "out", *options, starter=torchrun, overrides={"DATALOADER.NUM_INSTANCE": 16})
+    assert result.returncode != 0
+    assert "error: 8 images per batch and process" in result.stderr
+    if starter == "--num-gpus":
+        assert "Traceback" not in result.stdout + result.stderr

@@ -1,0 +1,233 @@
+"""One step of training: precision, finite losses, clipping, frozen layers."""
+
+import copy
+
+import pytest
+import torch
+from fastreid.utils.events import EventStorage
+from torch import nn
+
+from fastreid_ext.engine import precision
+from fastreid_ext.engine.precision import autocast_dtype
+from fastreid_ext.engine.step import TrainingStep, gradient_clipper
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+# ---- what to autocast to --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True, "avx2": True}, None),
+        ({}, None),
+    ],
+)
+def test_auto_on_a_cpu(flags, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert autocast_dtype(CPU, True, "auto") is expected
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_auto_on_a_cpu_of_older_torch(has_it, monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_it, raising=False)
+    assert autocast_dtype(CPU, True, "auto") is (torch.bfloat16 if has_it else None)
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, torch.float16), (8, torch.bfloat16), (9, torch.bfloat16)])
+def test_auto_on_a_gpu(major, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 0))
+    assert autocast_dtype(CUDA, True, "auto") is expected
+
+
+def test_named_precisions(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    for device in (CPU, CUDA):
+        assert autocast_dtype(device, True, "bf16") is torch.bfloat16
+        assert autocast_dtype(device, True, "fp16") is torch.float16
+        for name in ("auto", "bf16", "fp16"):
+            assert autocast_dtype(device, False, name) is None
+    with pytest.raises(ValueError, match="'fp32'"):
+        autocast_dtype(CPU, True, "fp32")
+
+
+# ---- the step -------------------------------------------------------------------------------------------------------
+
+
+class Model(nn.Module):
+    """Two layers and two losses; notes the precision it computed in."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(8, 8)
+        self.body_head = nn.Linear(8, 1)
+        self.factors = {"loss_a": 1.0, "loss_b": 0.5}
+
+    def forward(self, data):
+        y = self.body_head(self.body(data["images"]))
+        self.dtype = y.dtype
+        return {name: factor * y.float().square().mean() for name, factor in self.factors.items()}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Model()
+
+
+def batches(count=4):
+    generator = torch.Generator().manual_seed(1)
+    return [{"images": torch.randn(4, 8, generator=generator)} for _ in range(count)]
+
+
+def train(model, steps=1, rate=0.1, optimizer=torch.optim.SGD, loader=None, **kwargs):
+    """Run some steps and return the step object and the storage."""
+    step = TrainingStep(model, loader or batches(), optimizer(model.parameters(), lr=rate), **kwargs)
+    with EventStorage(0) as storage:
+        for step.iter in range(steps):
+            step.run_step()
+    return step, storage
+
+
+def weights(model):
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+def test_precision_of_a_step(dtype, model):
+    model.factors = {"loss_a": 0.02, "loss_b": 0.01}  # times the first scale of 2 ** 16 float16 still holds them
+    before = weights(model)
+    step, storage = train(model, autocast=dtype)
+    assert model.dtype is (dtype or torch.float32)
+    assert step.grad_scaler.is_enabled() == (dtype is torch.float16)
+    assert all(value.dtype is torch.float32 for value in model.state_dict().values())
+    assert not torch.equal(before["body.weight"], model.body.weight)
+    latest = storage.latest()
+    assert latest["total_loss"][0] == pytest.approx(latest["loss_a"][0] + latest["loss_b"][0])
+    assert latest["data_time"][0] >= 0.0
+
+
+def test_losses_of_deep_miner_are_float32(run_main, monkeypatch):
+    seen = {}
+    write = TrainingStep._write
+
+    def note(self, losses, data_time):
+        seen.update({name: loss.dtype for name, loss in losses.items()})
+        write(self, losses, data_time)
+
+    monkeypatch.setattr(TrainingStep, "_write", note)
+    overrides = {"SOLVER__AMP__ENABLED": True, "SOLVER__AMP__DTYPE": "bf16", "TEST__EVAL_PERIOD": 0}
+    run_main(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SOLVER__STEPS="[]", **overrides)
+    assert len(seen) == 9 and set(seen.values()) == {torch.float32}
+
+
+def test_float16_overflow_skips_the_step_and_lowers_the_scale(model):
+    model.factors = {"loss": 1e6}
+    before = weights(model)
+    step, _ = train(model, autocast=torch.float16)
+    assert step.grad_scaler.get_scale() == 2.0**15
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_infinite_loss_stops_before_the_weights_move(bad, dtype, model):
+    model.factors = {"loss_good": 1.0, "loss_bad": bad, "loss_worse": bad}
+    before = weights(model)
+    with pytest.raises(FloatingPointError, match=r"iteration 0: loss_bad is [-a-z]+, loss_worse is [-a-z]+;"):
+        train(model, autocast=dtype)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_nan_keeps_the_last_checkpoint(fails, monkeypatch, tmp_path):
+    from fastreid_ext.losses import CenterLoss
+
+    forward, calls = CenterLoss.forward, iter(range(10**6))
+
+    def break_down(self, features, targets):
+        loss = forward(self, features, targets)
+        return loss * float("nan") if next(calls) >= 3 * 4 + 1 else loss  # 3 branches, 4 iterations an epoch
+
+    monkeypatch.setattr(CenterLoss, "forward", break_down)
+    sentence = fails()
+    assert "iteration 4: loss_center_ie3 is nan, loss_center_local is nan; the weights were not touched" in sentence
+    assert "SOLVER.BASE_LR" in sentence and "\n" not in sentence
+    last = (tmp_path / "out" / "last_checkpoint").read_text()
+    kept = torch.load(tmp_path / "out" / last, weights_only=True)
+    assert last == "model_latest.pth" and kept["epoch"] == 0
+    assert all(value.isfinite().all() for value in kept["model"].values())
+
+
+# ---- clipping -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["norm", "value"])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+@pytest.mark.parametrize("optimizer", ["SGD", "fused Adam"])
+def test_clipping_is_that_of_the_unscaled_gradients(kind, dtype, optimizer, model):
+    model.factors = {"loss_a": 0.02, "loss_b": 0.01}  # times the first scale of 2 ** 16 float16 still holds them
+    reference, start = copy.deepcopy(model), weights(model)
+    make = torch.optim.SGD if optimizer == "SGD" else lambda p, lr: torch.optim.Adam(p, lr=lr, fused=True)
+    limit = 1e-3
+    train(model, steps=3, optimizer=make, autocast=dtype, clip=gradient_clipper(kind, limit, 2.0))
+
+    plain = make(reference.parameters(), lr=0.1)
+    for batch in batches()[:3]:
+        plain.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            losses = reference(batch)
+        sum(losses.values()).backward()
+        for parameter in reference.parameters():
+            assert parameter.grad.norm() > limit  # the limit is felt
+            if kind == "norm":
+                parameter.grad *= limit / (parameter.grad.norm() + 1e-6)
+            else:
+                parameter.grad.clamp_(-limit, limit)
+        plain.step()
+    for key, value in model.named_parameters():
+        moved, expected = value - start[key], reference.get_parameter(key) - start[key]
+        # float16 gradients are rounded at another scale
+        assert (moved - expected).norm() < (1e-4 if dtype is None else 0.03) * expected.norm(), key
+
+
+def test_unknown_clipping():
+    with pytest.raises(ValueError, match="CLIP_TYPE must be 'norm' or 'value', got 'full_model'"):
+        gradient_clipper("full_model", 1.0, 2.0)
+
+
+# ---- frozen layers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clip", [None, gradient_clipper("value", 1.0, 2.0)])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_frozen_parameters(clip, dtype, model):
+    before = weights(model)
+    kwargs = {"clip": clip, "autocast": dtype, "frozen": list(model.body.parameters())}
+    train(model, steps=2, freeze_iters=2, **kwargs)
+    assert torch.equal(before["body.weight"], model.body.weight)
+    assert not torch.equal(before["body_head.weight"], model.body_head.weight)
+    train(model, steps=3, freeze_iters=2, **kwargs)
+    assert not torch.equal(before["body.weight"], model.body.weight)
+
+
+def test_names_of_frozen_layers_are_whole(model):
+    from fastreid_ext import get_cfg
+    from fastreid_ext.engine.trainer import Trainer
+
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.SOLVER.FREEZE_ITERS = 5
+
+    def frozen(*layers):
+        cfg.MODEL.FREEZE_LAYERS = list(layers)
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        return {names[parameter] for parameter in Trainer.step_settings(cfg, model).get("frozen", [])}
+
+    assert frozen("body") == {"body.weight", "body.bias"}
+    assert frozen("body_head.bias") == {"body_head.bias"}
+    assert frozen("bod") == frozen() == set()

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""A train_net.py for tests: as projects/*/train_net.py, with a tiny ResNet, and able to stall inside a checkpoint."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, os.environ.get("FASTREID_EXT_PATH", str(Path(__file__).resolve().parents[2])))
+
+import torch  # noqa: E402
+
+import fastreid_ext  # noqa: E402, F401  (heals the host)
+
+# isort: split
+
+from fastreid.modeling.backbones import BACKBONE_REGISTRY  # noqa: E402
+from fastreid.modeling.backbones.resnet import BasicBlock, ResNet  # noqa: E402
+from fastreid.utils import comm  # noqa: E402
+
+from fastreid_ext.engine import main as command_line  # noqa: E402
+from fastreid_ext.engine.trainer import Trainer  # noqa: E402
+
+
+class TinyResNet(ResNet):
+    """FastReID's ResNet with one block a stage and an eighth of the planes."""
+
+    def _make_layer(self, block, planes, *args, **kwargs):
+        return super()._make_layer(block, planes // 8, *args, **kwargs)
+
+
+@BACKBONE_REGISTRY.register()
+def build_tiny_resnet_backbone(cfg):
+    """Build the tiny ResNet with LAST_STRIDE and NORM of the config; nothing is pretrained."""
+    node = cfg.MODEL.BACKBONE
+    return TinyResNet(node.LAST_STRIDE, node.NORM, False, False, False, BasicBlock, [1, 1, 1, 1], [0, 0, 0, 0])
+
+
+class DumpingTrainer(Trainer):
+    """Leaves rank<n>.pth of every rank in OUTPUT_DIR."""
+
+    def train(self):
+        results = super().train()
+        if comm.get_world_size() > 1:
+            torch.save(self.checkpointer.model.state_dict(), Path(self.cfg.OUTPUT_DIR) / f"rank{comm.get_rank()}.pth")
+        return results
+
+
+def stall_in_save(number: int) -> None:
+    """Write only the first half of the checkpoint ``number`` and wait to be killed."""
+    save, calls = torch.save, iter(range(number + 1))
+
+    def stalling(data, file):
+        if next(calls) < number:
+            return save(data, file)
+        save(data, file)
+        file.truncate(file.tell() // 2)
+        file.flush()
+        print("STALLED", flush=True)
+        return signal.pause()
+
+    torch.save = stalling
+
+
+if __name__ in ("__main__", "__mp_main__"):
+    command_line.Trainer = DumpingTrainer
+if __name__ == "__main__":
+    if "STALL_IN_SAVE" in os.environ:
+        stall_in_save(int(os.environ["STALL_IN_SAVE"]))
+    command_line.main()

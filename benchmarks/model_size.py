@@ -7,12 +7,14 @@ FLOPs count a multiply and an add as two, as torch does; papers often print half
 """
 
 import torch
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from record import write_record
 from torch.utils.flop_counter import FlopCounterMode
 
-import fastreid_ext  # noqa: F401  heals the host
 from fastreid_ext.model_zoo import get_config, list_config_files
+
+# isort: split
+# FastReID, which fastreid_ext has healed by now.
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 TRAINING_IDENTITIES = {
     "Market1501": 751,

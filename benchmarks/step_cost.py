@@ -15,17 +15,14 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from fastreid.engine.train_loop import AMPTrainer
-from fastreid.modeling import build_model
-from fastreid.solver import build_optimizer as host_build_optimizer
-from fastreid.utils.events import EventStorage
 from record import write_record
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import fastreid_ext  # noqa: F401  heals the host
+from fastreid_ext.config import get_cfg
 from fastreid_ext.deepminer.meta_arch import attend
 from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.engine.precision import autocast_dtype
@@ -33,17 +30,33 @@ from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.trunk import STAGES, run_stage, run_stem
 
+# isort: split
+# FastReID, which fastreid_ext has healed by now.
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import AMPTrainer
+from fastreid.modeling import build_model
+from fastreid.solver import build_optimizer as host_build_optimizer
+from fastreid.utils.events import EventStorage
+
 IDENTITIES = 751
+MGN_CONFIG = Path(__file__).parents[1] / "tests" / "compat" / "host_configs" / "Base-MGN.yml"  # FastReID's own
 
 
-def config(args: argparse.Namespace, **model: str):
-    cfg = get_config("DeepMiner/Market1501_R50.yml")
+def fit(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
+    """Give a config the sizes of this run."""
     cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.MODEL.BACKBONE.DEPTH = args.depth
     cfg.MODEL.HEADS.NUM_CLASSES = IDENTITIES
+    cfg.MODEL.DEVICE = args.device
     cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = [args.height, args.width]
-    cfg.merge_from_list(list(itertools.chain(*model.items())))
+    cfg.SOLVER.FREEZE_ITERS = 0  # MGN's first steps train its heads alone
     return cfg
+
+
+def host_mgn(args: argparse.Namespace) -> CfgNode:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(MGN_CONFIG))
+    return fit(cfg, args)
 
 
 def batch(args: argparse.Namespace, device: torch.device) -> dict[str, torch.Tensor]:
@@ -75,7 +88,7 @@ def flops(forward: Callable[[], object]) -> int:
 
 
 def build_steps(args: argparse.Namespace, device: torch.device) -> tuple[dict[str, Callable[[], None]], dict[str, int]]:
-    cfg = config(args)
+    cfg = fit(get_config("DeepMiner/Market1501_R50.yml"), args)
     dtype = autocast_dtype(device, cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
     data = batch(args, device)
 
@@ -94,21 +107,7 @@ def build_steps(args: argparse.Namespace, device: torch.device) -> tuple[dict[st
         bare.zero_grad(set_to_none=True)
         total.backward()
 
-    mgn_cfg = config(
-        args,
-        **{
-            "MODEL.META_ARCHITECTURE": "MGN",
-            "MODEL.HEADS.EMBEDDING_DIM": 256,
-            "MODEL.HEADS.WITH_BNNECK": True,
-            "MODEL.HEADS.NECK_FEAT": "after",
-            "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss"),
-            "MODEL.LOSSES.CE.EPSILON": 0.1,
-            "MODEL.LOSSES.TRI.MARGIN": 0.0,
-            "MODEL.LOSSES.TRI.HARD_MINING": True,
-            "MODEL.LOSSES.CE.SCALE": 0.14285714285714285,
-            "MODEL.LOSSES.TRI.SCALE": 0.2,
-        },
-    )
+    mgn_cfg = host_mgn(args)
     mgn = build_model(mgn_cfg).train()
 
     def endless():

@@ -2,6 +2,8 @@
 
     python benchmarks/synthreid_difficulty.py --size demo --output benchmarks/results/synthreid_difficulty.json
 
+With ``--weights logs/demo/deepminer/model_final.pth`` the trained network stands beside the untrained one.
+
 `FEATURES` lists the ways to describe an image; everything that follows is the same for all of them.
 """
 
@@ -13,9 +15,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from PIL import Image
 from record import write_record
 
 from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, SIZES, generate
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.model_zoo import get_config
+
+# isort: split
+# FastReID, which fastreid_ext has healed by now.
+from fastreid.data.transforms import build_transforms
+from fastreid.modeling import build_model
 
 NAME = re.compile(r"([-\d]+)_c(\d)")
 PIXELS_HEIGHT, PIXELS_WIDTH = 32, 16
@@ -34,6 +45,26 @@ def histogram_feature(image):
     """``image`` (H, W, 3) uint8 as the root of its 8x8x8 colour histogram, so that a product compares two."""
     counts = cv2.calcHist([image], [0, 1, 2], None, [HISTOGRAM_BINS] * 3, [0, 256] * 3).ravel()
     return np.sqrt(counts / counts.sum())
+
+
+def network_feature(weights="", seed=0):
+    """Return image (H, W, 3) uint8 -> unit test feature of the demo's Deep Miner, with random or given weights."""
+    cfg = get_config("demo/deepminer.yml")
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.HEADS.NUM_CLASSES = 1  # the classifiers take no part
+    torch.manual_seed(seed)
+    model = build_model(cfg).eval()
+    if weights:
+        AtomicCheckpointer(model).load(weights, checkpointables=[], complete=True)
+    transform = build_transforms(cfg, is_train=False)
+
+    @torch.no_grad()
+    def describe(image):
+        pixels = transform(Image.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
+        vector = model(pixels[None])[0].double().numpy()
+        return vector / np.linalg.norm(vector)
+
+    return describe
 
 
 FEATURES = {"raw_pixels_32x16": pixel_feature, "colour_histogram_8x8x8": histogram_feature}
@@ -85,13 +116,17 @@ def main():
     parser.add_argument("--size", choices=tuple(SIZES), default="demo")
     parser.add_argument("--root", default=os.getenv("FASTREID_DATASETS", "datasets"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", default="", help="checkpoint of configs/demo/deepminer.yml")
     parser.add_argument("--output", type=Path, help="where to write the numbers as JSON")
     args = parser.parse_args()
 
     start = time.perf_counter()
     directory = generate(args.root, args.size, args.seed)
     made_s = time.perf_counter() - start
-    results = {suffix or "a": score_features(directory, suffix) for suffix in SIZES[args.size].test_sets}
+    features = FEATURES | {"network_untrained": network_feature(seed=args.seed)}
+    if args.weights:
+        features["network_trained"] = network_feature(args.weights)
+    results = {suffix or "a": score_features(directory, suffix, features) for suffix in SIZES[args.size].test_sets}
     for test_set, scores in results.items():
         for feature, queries in scores.items():
             for split, score in queries.items():

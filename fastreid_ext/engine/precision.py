@@ -2,6 +2,8 @@
 
 import torch
 
+from fastreid_ext.compat.amp import cpu_has_bf16
+
 DTYPES = ("auto", "bf16", "fp16")
 
 
@@ -22,11 +24,3 @@ def autocast_dtype(device: torch.device, enabled: bool, name: str = "auto") -> t
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     return torch.bfloat16 if cpu_has_bf16() else None
-
-
-def cpu_has_bf16() -> bool:
-    """Say whether this CPU has bfloat16 instructions; without them bfloat16 is slower than float32."""
-    if hasattr(torch.cpu, "get_capabilities"):  # newer than some of the versions we support
-        found = torch.cpu.get_capabilities()
-        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.cpu._is_avx512_bf16_supported()

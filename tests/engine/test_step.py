@@ -17,26 +17,10 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 # ---- what to autocast to --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ({"avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": True}, torch.bfloat16),
-        ({"bf16": True}, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True, "avx2": True}, None),
-        ({}, None),
-    ],
-)
-def test_auto_on_a_cpu(flags, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, torch.bfloat16), (False, None)])
+def test_auto_on_a_cpu(has_bf16, expected, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has_bf16)
     assert autocast_dtype(CPU, True, "auto") is expected
-
-
-@pytest.mark.parametrize("has_it", [True, False])
-def test_auto_on_a_cpu_of_older_torch(has_it, monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_it, raising=False)
-    assert autocast_dtype(CPU, True, "auto") is (torch.bfloat16 if has_it else None)
 
 
 @pytest.mark.parametrize(("major", "expected"), [(7, torch.float16), (8, torch.bfloat16), (9, torch.bfloat16)])

@@ -26,7 +26,7 @@ setup(
     package_dir={"fastreid_ext": "fastreid_ext", **CONFIG_PACKAGES},
     package_data={name: ["*.yml"] for name in CONFIG_PACKAGES},
     install_requires=[
-        "torch>=2.8",
+        "torch>=2.8,!=2.13.0",  # 2.13.0 may come as a CPU build whose torchvision does not import
         "torchvision>=0.23",
         "numpy>=1.26",
         "opencv-python-headless>=4.10",
@@ -45,14 +45,15 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "dev": ["pytest>=8.2", "pytest-timeout>=2.3", "ruff>=0.6", "timm>=1.0"],
+        "dev": ["pytest>=8.2", "pytest-timeout>=2.3", "ruff>=0.6"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         "pose": ["onnxruntime>=1.18"],
-        "gpu": ["faiss-gpu-cu12>=1.10"],
+        "gpu": [],  # torch brings CUDA; faiss-gpu would overwrite the faiss-cpu that FastReID imports
     },
     entry_points={"console_scripts": ["fastreid-ext = fastreid_ext.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],

@@ -12,7 +12,10 @@ MARKET_TREE = ("bounding_box_train", "query", "bounding_box_test")
 EXPECTED_TREES: dict[str, Sequence[str]] = {
     "Market1501": [f"Market-1501-v15.09.15/{part}" for part in MARKET_TREE],
     "DukeMTMC": [f"DukeMTMC-reID/{part}" for part in MARKET_TREE],
-    "MSMT17": [f"MSMT17_V1/{part}" for part in ("train", "test", "list_train.txt", "list_query.txt")],
+    "MSMT17": [
+        f"MSMT17_V1/{part}"  # or MSMT17_V2 with mask_train_v2 and mask_test_v2
+        for part in ("train", "test", *(f"list_{split}.txt" for split in ("train", "val", "query", "gallery")))
+    ],
     **{
         name: [
             f"cuhk03/{part}"

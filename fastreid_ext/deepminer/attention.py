@@ -38,7 +38,8 @@ class SpatialAttention(nn.Module):
             weights = affinity.softmax(dim=-1)
         # Place p becomes sum_q F[p, q] Y[q].
         mixed = y.flatten(2) @ weights.transpose(1, 2).to(y.dtype)  # (B, C, D)
-        return self.gamma * self.norm(mixed.view_as(y)) + y
+        # gamma in y's dtype: a float32 factor would lift the whole map to float32 under autocast.
+        return self.gamma.to(y.dtype) * self.norm(mixed.view_as(y)) + y
 
 
 class ChannelAttention(nn.Module):

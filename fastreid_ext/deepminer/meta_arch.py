@@ -13,10 +13,19 @@ from torch import Tensor, nn
 from fastreid_ext.deepminer.attention import ChannelAttention, SpatialAttention
 from fastreid_ext.deepminer.erasing import erase
 from fastreid_ext.deepminer.pooling import StripePool
+from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.heads import BNNeckHead
 from fastreid_ext.modeling.loss_table import Criterion, Term, terms_from_config
-from fastreid_ext.modeling.trunk import STAGES, StageCopies, check_trunk, run_stage, run_stem, stage_channels
+from fastreid_ext.modeling.trunk import (
+    STAGES,
+    StageCopies,
+    check_trunk,
+    last_map_rows,
+    run_stage,
+    run_stem,
+    stage_channels,
+)
 
 
 class Branch(nn.Module):
@@ -50,6 +59,8 @@ class DeepMiner(BranchedReID):
         local_stripes: stripes of the local branch; 0 = no local branch.
         attention_blocks: blocks that ATT = CHAM(SAM(.)) follows, on every branch whose path has that block.
         sam, cham: settings of the two modules, or None to leave one out.
+        test_branch_norm, augmentations: see :class:`BranchedReID`.
+        min_input_height: smallest image height in pixels that the stripes have to serve; None = not checked.
 
     Raises:
         ValueError: a backbone without ResNet stages, blocks that do not exist, attention without any module.
@@ -73,6 +84,8 @@ class DeepMiner(BranchedReID):
         sam: dict[str, Any] | None = None,
         cham: dict[str, Any] | None = None,
         test_branch_norm: bool = False,
+        min_input_height: int | None = None,
+        augmentations: Sequence[BatchAugmentation] = (),
     ):
         check_trunk(backbone)
         _check_blocks("MODEL.DEEPMINER.IE_BLOCKS", ie_blocks, STAGES[:-1])
@@ -87,6 +100,14 @@ class DeepMiner(BranchedReID):
             raise ValueError(f"MODEL.DEEPMINER.LOCAL_STRIPES must be 0 or more, got {local_stripes}")
         if pool_layer not in pooling.__all__:
             raise ValueError(f"MODEL.HEADS.POOL_LAYER must be one of {pooling.__all__}, got {pool_layer!r}")
+        if local_stripes and min_input_height is not None:
+            rows = last_map_rows(backbone, min_input_height)
+            if rows < local_stripes:
+                raise ValueError(
+                    f"images of {min_input_height} rows give a last map of {rows}, too few for"
+                    f" MODEL.DEEPMINER.LOCAL_STRIPES ({local_stripes}): raise INPUT.SIZE_TRAIN / SIZE_TEST, or set"
+                    " MODEL.BACKBONE.LAST_STRIDE 1"
+                )
         channels = stage_channels(backbone)
         attention = nn.ModuleDict({str(i): build_attention(channels[i], sam, cham) for i in sorted(attention_blocks)})
         pool = lambda: nn.Sequential(getattr(pooling, pool_layer)(), nn.Flatten())  # noqa: E731
@@ -99,7 +120,7 @@ class DeepMiner(BranchedReID):
         heads = {name: BNNeckHead(dim, num_classes, **(head or {})) for name, dim in dims.items()}
 
         criterion = Criterion(loss_terms, {name: h.dim for name, h in heads.items()}, num_classes)
-        super().__init__(criterion, list(pixel_mean), list(pixel_std), test_branch_norm)
+        super().__init__(criterion, list(pixel_mean), list(pixel_std), test_branch_norm, augmentations)
         self.backbone = backbone
         self.attention = attention
         self.side_branches = nn.ModuleDict({name: Branch(backbone, attention, i) for name, i in starts.items()})
@@ -110,7 +131,7 @@ class DeepMiner(BranchedReID):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         node, heads = cfg.MODEL.DEEPMINER, cfg.MODEL.HEADS
-        return {
+        settings = {
             "backbone": build_backbone(cfg),
             "num_classes": heads.NUM_CLASSES,
             "loss_terms": terms_from_config(cfg),
@@ -125,19 +146,21 @@ class DeepMiner(BranchedReID):
             },
             "pool_layer": heads.POOL_LAYER,
             "ie_blocks": node.IE_BLOCKS,
-            "erase_threshold": node.ERASE_THRESHOLD,
             "local_stripes": node.LOCAL_STRIPES,
             "attention_blocks": node.ATTENTION_BLOCKS,
-            "sam": {"reduction": node.SAM.REDUCTION} if node.SAM.ENABLED else None,
-            "cham": {
-                "reduction": node.CHAM.REDUCTION,
-                "activation": node.CHAM.ACTIVATION,
-                "rescale": node.CHAM.RESCALE,
-            }
-            if node.CHAM.ENABLED
-            else None,
             "test_branch_norm": node.TEST_BRANCH_NORM,
+            "augmentations": augmentations_from_config(cfg),
+            "min_input_height": min(cfg.INPUT.SIZE_TRAIN[0], cfg.INPUT.SIZE_TEST[0]),
         }
+        # Read only where it is used, so that a key without effect is found at start-up.
+        if node.IE_BLOCKS:
+            settings["erase_threshold"] = node.ERASE_THRESHOLD
+        if node.ATTENTION_BLOCKS and node.SAM.ENABLED:
+            settings["sam"] = {"reduction": node.SAM.REDUCTION}
+        if node.ATTENTION_BLOCKS and node.CHAM.ENABLED:
+            cham = {"reduction": node.CHAM.REDUCTION, "activation": node.CHAM.ACTIVATION}
+            settings["cham"] = cham if cham["activation"] == "sigmoid" else cham | {"rescale": node.CHAM.RESCALE}
+        return settings
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """Return branch -> last feature map (B, C4, h, w) of normalised images (B, 3, H, W) (figure 1)."""
@@ -152,6 +175,7 @@ class DeepMiner(BranchedReID):
         return maps
 
     def branches(self, images: Tensor, targets: Tensor | None) -> dict[str, dict[str, Tensor]]:
+        """Pool every branch's last map and pass it through its head."""
         maps = self.maps(images)
         return {name: self.heads[name](self.pools[name](y), targets) for name, y in maps.items()}
 

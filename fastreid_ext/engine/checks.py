@@ -2,13 +2,16 @@
 
 import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import yaml
 from fastreid.config import CfgNode
 
+from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, Items
 from fastreid_ext.engine.key_tracking import leaves, unread_keys
 
@@ -27,6 +30,9 @@ FREE_ON_RESUME = (
     "CUDNN_BENCHMARK",
     "SEED",
 )
+
+
+HOST_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
 
 
 class ConfigError(ValueError):
@@ -108,10 +114,38 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
         )
     if batch % world_size:
         raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) does not divide by the {world_size} processes")
+    if cfg.MODEL.DEVICE == "cpu" and dist.is_initialized() and dist.get_backend() == "nccl":
+        raise ConfigError("MODEL.DEVICE is cpu but the processes took the GPUs: hide them with CUDA_VISIBLE_DEVICES=''")
+    default_iters = get_cfg().SOLVER.WARMUP_ITERS
+    if cfg.SOLVER.WARMUP_EPOCHS > 0 and cfg.SOLVER.WARMUP_ITERS != default_iters:
+        raise ConfigError(
+            f"SOLVER.WARMUP_EPOCHS ({cfg.SOLVER.WARMUP_EPOCHS}) and SOLVER.WARMUP_ITERS ({cfg.SOLVER.WARMUP_ITERS})"
+            " both set the warm-up: remove one, or set WARMUP_EPOCHS 0"
+        )
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and (batch // world_size) % instances:
         raise ConfigError(
             f"{batch // world_size} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size})"
             f" are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
+        )
+    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and batch // world_size < 2 * instances:
+        raise ConfigError(
+            f"{batch // world_size} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size}) show"
+            f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
+        )
+
+
+def check_host_losses(cfg: CfgNode) -> None:
+    """Check MODEL.LOSSES.NAME of a meta-architecture of FastReID, which drops the names that it does not know.
+
+    Raises:
+        ConfigError: no name, or one that FastReID does not know.
+    """
+    names = list(cfg.MODEL.LOSSES.NAME)
+    unknown = [name for name in names if name not in HOST_LOSSES]
+    if unknown or not names:
+        raise ConfigError(
+            f"MODEL.LOSSES.NAME is {tuple(names)}; FastReID's {cfg.MODEL.META_ARCHITECTURE} knows {HOST_LOSSES} and"
+            " passes over everything else without a word"
         )
 
 
@@ -131,7 +165,7 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and identities < needed:
         raise ConfigError(
             f"the training set has {identities} identities, but a batch of {batch} with {instances} images each"
-            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {identities * instances // world_size * world_size} or"
+            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {identities // world_size * world_size * instances} or"
             " raise DATALOADER.NUM_INSTANCE"
         )
     classes = cfg.MODEL.HEADS.NUM_CLASSES
@@ -171,12 +205,13 @@ def check_same_run(cfg: CfgNode) -> None:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)
         now.pop("MODEL.HEADS.NUM_CLASSES")
     free = set(FREE_ON_RESUME)
+    bound = ("TEST.PRECISE_BN",)  # it changes the batch norms that are saved
     if cfg.SOLVER.SCHED == "CosineAnnealingLR":
         free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there: the rates before it would have been others
     changed = [
         f"{key} was {before[key]!r} and is {now[key]!r}"
         for key in sorted(now.keys() & before.keys())
-        if before[key] != now[key] and not any(key == k or key.startswith(k + ".") for k in free)
+        if before[key] != now[key] and (_below(key, bound) or not _below(key, free))
     ]
     if changed:
         raise ConfigError(
@@ -198,6 +233,10 @@ def check_writable(folder: str) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"OUTPUT_DIR {folder!r} can't be written: {error}") from error
+
+
+def _below(key: str, nodes: Iterable[str]) -> bool:
+    return any(key == node or key.startswith(node + ".") for node in nodes)
 
 
 def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:

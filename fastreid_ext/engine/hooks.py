@@ -45,10 +45,27 @@ class AverageBuffers(HookBase):
     @torch.no_grad()
     def after_epoch(self) -> None:
         world = comm.get_world_size()
-        for buffer in self.model.buffers() if world > 1 else ():
-            if buffer.is_floating_point():
+        saved = self.model.state_dict()  # pixel_mean and the like are settings and stay as they are
+        for name, buffer in self.model.named_buffers() if world > 1 else ():
+            if name in saved and buffer.is_floating_point():
                 dist.all_reduce(buffer)
                 buffer.div_(world)
+
+
+class FiniteWeights(HookBase):
+    """Stops a run whose weights are no numbers before they are saved: a gradient can overflow though no loss did."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    @torch.no_grad()
+    def after_epoch(self) -> None:
+        bad = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
+        if bad:
+            raise FloatingPointError(
+                f"epoch {self.trainer.epoch}: {len(bad)} weights are not finite, such as {bad[:3]}; the checkpoint of"
+                " the epoch before is good. Lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
+            )
 
 
 class WriteEvents(hooks.PeriodicWriter):

@@ -146,7 +146,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
     logger.debug("environment:\n%s", collect_env_info())
     logger.info("command line: %s", " ".join(sys.argv))
     if comm.is_main_process() and not args.eval_only:
-        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+        folder = Path(cfg.OUTPUT_DIR)
+        if not args.resume:
+            # Or a --resume of this run, killed in its first epoch, would continue an older one.
+            (folder / "last_checkpoint").unlink(missing_ok=True)
+        path = folder / "config.yaml"
         write_text(path, cfg.dump())
         logger.info("full config in %s", path)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only

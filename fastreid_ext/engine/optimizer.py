@@ -9,6 +9,7 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
+FUSED = ("Adam", "AdamW", "SGD")  # on CPU and CUDA in every torch that we support
 NORM_TYPES = (
     nn.modules.batchnorm._NormBase,  # batch and instance norms of every dimension, SyncBatchNorm too
     nn.GroupNorm,
@@ -40,7 +41,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
         raise ValueError(f"SOLVER.OPT is {cfg.SOLVER.OPT!r}, which torch.optim does not have: use Adam, AdamW or SGD")
     settings = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} if cfg.SOLVER.OPT == "SGD" else {}
-    if "fused" in inspect.signature(kind).parameters:
+    if cfg.SOLVER.OPT in FUSED:
         settings["fused"] = True
     optimizer = kind(groups, **settings)
     logger.info(

@@ -1,8 +1,13 @@
 """Automatic mixed precision on CPU and CUDA."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import nn
 
 from fastreid_ext.compat.amp import cpu_has_bf16
+from fastreid_ext.precision import at_least_float32, without_autocast
 
 DTYPES = ("auto", "bf16", "fp16")
 
@@ -24,3 +29,23 @@ def autocast_dtype(device: torch.device, enabled: bool, name: str = "auto") -> t
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     return torch.bfloat16 if cpu_has_bf16() else None
+
+
+def losses_in_float32(model: nn.Module) -> None:
+    """Let a host's meta-architecture compute its losses in float32, as ours do.
+
+    In half precision the distances of a batch take a handful of values, and batch-hard mining picks among ties.
+    """
+    original = model.losses
+
+    def losses(outputs: Mapping[str, Any], targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        with without_autocast(targets):
+            return original(_widen(outputs), targets)
+
+    model.losses = losses
+
+
+def _widen(outputs: Any) -> Any:
+    if isinstance(outputs, Mapping):  # MGN nests a dict per branch
+        return {key: _widen(value) for key, value in outputs.items()}
+    return at_least_float32(outputs) if isinstance(outputs, torch.Tensor) else outputs

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.data import samplers
-from fastreid.data.transforms import build_transforms
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.modeling import build_model
@@ -17,27 +15,24 @@ from fastreid.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.catalog import load_dataset
-from fastreid_ext.data.images import ReIDImages
-from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
-from fastreid_ext.engine import optimizer, schedule
+from fastreid_ext.data.loader import DeviceLoader
+from fastreid_ext.engine import loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
-from fastreid_ext.engine.checks import ConfigError, check_all_read, check_training_set
+from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_losses
 from fastreid_ext.engine.devices import device_of, distributed
 from fastreid_ext.engine.files import write_text
-from fastreid_ext.engine.hooks import AverageBuffers, EvaluateEpochs, WriteEvents
+from fastreid_ext.engine.hooks import AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
 from fastreid_ext.engine.key_tracking import track
-from fastreid_ext.engine.precision import autocast_dtype
+from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
 from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.modeling.branched import BranchedReID
 
 logger = logging.getLogger(__name__)
-
-TEST_PARTS = ("query", "gallery")
 
 
 class Trainer(DefaultTrainer):
@@ -61,7 +56,7 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(_with_seed(cfg, self.seed))
         self.seeded_loaders = [data_loader]
         for name in cfg.DATASETS.TESTS:
-            load_dataset(name, TEST_PARTS)  # missing data is found now, not after the last epoch
+            load_dataset(name, loaders.TEST_PARTS)  # missing data is found now, not after the last epoch
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         opt = self.build_optimizer(cfg, model)
@@ -75,13 +70,14 @@ class Trainer(DefaultTrainer):
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
         self.cfg = cfg
+        scaler = self._trainer.grad_scaler  # one that is off has no state, and another refuses to load none
         self.checkpointer = AtomicCheckpointer(
             model,
             cfg.OUTPUT_DIR,
             save_to_disk=comm.is_main_process(),
             optimizer=opt,
-            grad_scaler=self._trainer.grad_scaler,
             **self.scheduler,
+            **({"grad_scaler": scaler} if scaler.is_enabled() else {}),
         )
         self.register_hooks(self.build_hooks())
         check_all_read(cfg, get_cfg(), reads)
@@ -91,39 +87,12 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DeviceLoader:
         """Return the endless loader of DATASETS.NAMES; its batches follow from cfg.SEED and the epoch."""
-        items = []
-        for name in cfg.DATASETS.NAMES:
-            dataset = load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL)
-            if comm.is_main_process():
-                dataset.show_train()
-            items.extend(sorted(dataset.train))
-        world = comm.get_world_size()
-        check_training_set(cfg, items, world)
-        batches = EpochBatches(
-            items,
-            cfg.DATALOADER.SAMPLER_TRAIN,
-            batch_size=cfg.SOLVER.IMS_PER_BATCH // world,
-            num_instances=cfg.DATALOADER.NUM_INSTANCE,
-            iters_per_epoch=len(items) // cfg.SOLVER.IMS_PER_BATCH,
-            seed=resolve_seed(cfg.SEED),
-            rank=comm.get_rank(),
-        )
-        images = ReIDImages(items, build_transforms(cfg, is_train=True), relabel=True)
-        return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
+        return loaders.train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         """Return the loader of a test set's queries and gallery, and the number of queries."""
-        dataset = load_dataset(dataset_name, TEST_PARTS)
-        if comm.is_main_process():
-            dataset.show_test()
-        query, gallery = sorted(dataset.query), sorted(dataset.gallery)
-        images = ReIDImages(query + gallery, build_transforms(cfg, is_train=False), relabel=False)
-        batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
-        loader = build_test_loader(
-            images, samplers.InferenceSampler(len(images)), batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
-        )
-        return loader, len(query)
+        return loaders.eval_loader(cfg, dataset_name)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -143,6 +112,9 @@ class Trainer(DefaultTrainer):
                 f"the ImageNet weights can't be had ({error}): set MODEL.BACKBONE.PRETRAIN_PATH to a file, or"
                 " MODEL.BACKBONE.PRETRAIN False to train from scratch"
             ) from error
+        if not isinstance(model, BranchedReID):
+            check_host_losses(cfg)
+            losses_in_float32(model)
         logger.debug("model:\n%s", model)
         logger.info(
             "%s with %.2f M parameters on %s",
@@ -154,16 +126,19 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser; see :func:`fastreid_ext.engine.optimizer.build_optimizer`."""
         return optimizer.build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, opt: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
+        """Return the schedules; see :func:`fastreid_ext.engine.schedule.build_lr_scheduler`."""
         return schedule.build_lr_scheduler(cfg, opt, iters_per_epoch)
 
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
     ) -> tuple[DeviceLoader, RankListEvaluator]:
+        """Return a test set's loader and the evaluator of its features."""
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
         return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR)
 
@@ -194,6 +169,7 @@ class Trainer(DefaultTrainer):
             self._precise_bn(),
             self._layer_freeze(),
             AverageBuffers(self.model),
+            FiniteWeights(self.model),
             evaluate,
         ]
         if comm.is_main_process():

@@ -75,6 +75,7 @@ def _of_all_ranks(x: torch.Tensor) -> torch.Tensor:
     """Concatenate x of every rank, in rank order; x itself without a process group."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return x
+    x = x.contiguous()
     parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, x.contiguous())
+    dist.all_gather(parts, x)
     return torch.cat(parts)

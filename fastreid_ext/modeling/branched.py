@@ -1,12 +1,13 @@
 """The base class of our meta-architectures: images -> branch -> {feature, neck, logits} -> losses or one vector."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from fastreid_ext.modeling.augmentation_table import BatchAugmentation
 from fastreid_ext.modeling.loss_table import Criterion
 
 
@@ -20,6 +21,7 @@ class BranchedReID(nn.Module):
         criterion: the losses, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
         pixel_mean, pixel_std: three numbers each, on the 0-255 scale.
         test_branch_norm: divide each branch's test feature by its length before they are concatenated.
+        augmentations: applied in turn to every normalised training batch.
     """
 
     pixel_mean: Tensor
@@ -31,10 +33,12 @@ class BranchedReID(nn.Module):
         pixel_mean: list[float],
         pixel_std: list[float],
         test_branch_norm: bool = False,
+        augmentations: Sequence[BatchAugmentation] = (),
     ):
         super().__init__()
         self.criterion = criterion
         self.test_branch_norm = test_branch_norm
+        self.augmentations = tuple(augmentations)
         # Not persistent, as in FastReID: they are settings, not weights.
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
@@ -65,6 +69,8 @@ class BranchedReID(nn.Module):
             # FastReID's PreciseBN only wants the batch norms to see the images and marks them with -1.
             self.branches(images, None)
             return {}
+        for augment in self.augmentations:
+            images, targets = augment(images, targets)
         branches = self.branches(images, targets)
         losses = self.criterion(branches, targets)
         _log_accuracy(branches, targets)

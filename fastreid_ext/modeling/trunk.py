@@ -68,3 +68,15 @@ def stage_channels(backbone: nn.Module) -> dict[int, int]:
         channels[stage] = y.shape[1]
     backbone.train(training)
     return channels
+
+
+@torch.no_grad()
+def last_map_rows(backbone: nn.Module, height: int) -> int:
+    """Rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
+    training = backbone.training
+    backbone.eval()
+    y = run_stem(backbone, next(backbone.parameters()).new_zeros(1, 3, height, 32))
+    for stage in STAGES:
+        y = run_stage(backbone, stage, y)
+    backbone.train(training)
+    return y.shape[2]

@@ -88,6 +88,22 @@ IMPOSSIBLE = {
         },
         ["nowhere.pth", "MODEL.BACKBONE.PRETRAIN_PATH"],
     ),
+    "one identity in a batch": ({"SOLVER__IMS_PER_BATCH": 4}, ["4 images per batch", "one identity only"]),
+    "two warm-ups": ({"SOLVER__WARMUP_ITERS": 50}, ["WARMUP_EPOCHS (1)", "WARMUP_ITERS (50)", "remove one"]),
+    "stripes": ({"INPUT__SIZE_TEST": "[16,32]"}, ["images of 16 rows give a last map of 1", "LOCAL_STRIPES (2)"]),
+    "nothing to erase": (
+        {"MODEL__DEEPMINER__IE_BLOCKS": "[]", "MODEL__DEEPMINER__ERASE_THRESHOLD": 0.5},
+        ["nothing in this run reads MODEL.DEEPMINER.ERASE_THRESHOLD"],
+    ),
+    "attention that is not there": (
+        {"MODEL__DEEPMINER__ATTENTION_BLOCKS": "[]", "MODEL__DEEPMINER__SAM__REDUCTION": 4},
+        ["nothing in this run reads MODEL.DEEPMINER.SAM.REDUCTION"],
+    ),
+    "loss that FastReID drops": (
+        {"MODEL__META_ARCHITECTURE": "Baseline", "MODEL__LOSSES__NAME": "('TripletLoss', 'CenterLoss')"},
+        ["CenterLoss", "CrossEntropyLoss", "without a word"],
+    ),
+    "batch augmentation": ({"INPUT__BATCH_AUGMENT__NAME": "['Mixup']"}, ["'Mixup'", "RandomErasing"]),
     "weights": ({"MODEL__WEIGHTS": "nowhere.pth"}, ["no checkpoint nowhere.pth", "MODEL.WEIGHTS"]),
 }
 

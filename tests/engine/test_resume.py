@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastreid_ext.engine.step import TrainingStep
+
 LONG = {"SOLVER.MAX_EPOCH": 6, "SOLVER.STEPS": "[3,5]", "TEST.EVAL_PERIOD": 2}
 FP16 = {"SOLVER.AMP.ENABLED": True, "SOLVER.AMP.DTYPE": "fp16"}
 DEADLINE = 120.0
@@ -284,3 +286,17 @@ def test_damaged_checkpoint(damage, run_main, fails):
     sentence = fails("--resume", **SHORT)
     assert str(path) in sentence
     assert {"torn": "not a checkpoint", "missing": "there is no checkpoint"}.get(damage, "can't be resumed") in sentence
+
+
+def test_a_new_run_in_an_old_folder_is_never_taken_for_the_old_one(run_main, monkeypatch):
+    run_main(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "run_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_main(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SEED=5)
+    output = run_main("--resume", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SEED=5)
+    assert torch.load(output / "model_final.pth", weights_only=True)["seed"] == 5

@@ -1,6 +1,7 @@
 """One step of training: precision, finite losses, clipping, frozen layers."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from fastreid.utils.events import EventStorage
 from torch import nn
 
 from fastreid_ext.engine import precision
-from fastreid_ext.engine.precision import autocast_dtype
+from fastreid_ext.engine.hooks import FiniteWeights
+from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -215,3 +217,43 @@ def test_names_of_frozen_layers_are_whole(model):
     assert frozen("body") == {"body.weight", "body.bias"}
     assert frozen("body_head.bias") == {"body_head.bias"}
     assert frozen("bod") == frozen() == set()
+
+
+# ---- the host's models ----------------------------------------------------------------------------------------------
+
+
+def test_losses_of_a_host_model_are_computed_in_float32():
+    """Also inside nested outputs; in bfloat16 the sum would be off by parts in a hundred."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(8, 512, generator=generator).bfloat16()
+    targets = torch.arange(8) // 4
+
+    class Host(nn.Module):
+        def losses(self, outputs, targets):
+            product = outputs["b1"]["features"] @ outputs["b1"]["features"].t()
+            return {"loss_product": product.sum(), "loss_names": outputs["names"]}
+
+    model = Host()
+    losses_in_float32(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model.losses({"b1": {"features": features}, "names": 3}, targets)
+    expected = (features.double() @ features.double().t()).sum()
+    assert losses["loss_product"].dtype is torch.float32
+    torch.testing.assert_close(losses["loss_product"].double(), expected, rtol=1e-5, atol=0)
+    assert losses["loss_names"] == 3
+
+
+def test_baseline_is_wrapped_and_deep_miner_is_not(run_main, monkeypatch):
+    wrapped = []
+    monkeypatch.setattr("fastreid_ext.engine.trainer.losses_in_float32", wrapped.append)
+    run_main(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+    assert wrapped == []
+
+
+def test_weights_that_are_no_numbers_are_not_saved(model):
+    hook = FiniteWeights(model)
+    hook.trainer = SimpleNamespace(epoch=2)
+    hook.after_epoch()
+    next(model.parameters()).data.view(-1)[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="epoch 2: 1 weights are not finite"):
+        hook.after_epoch()

@@ -43,7 +43,7 @@ class SynthReIDVariant(ImageDataset):
     def __init__(self, root: str = "datasets", **kwargs: Any):
         found = find(root, self.size)
         self.data_dir = found or generate(root, self.size)
-        logger.info("%s is %s", "Found" if found else "Made", self.data_dir)
+        logger.info("%s %s", "found" if found else "made", self.data_dir)
         self.train_dir = self.data_dir / TRAIN
         self.query_dir = self.data_dir / (self.query_name + self.suffix)
         self.gallery_dir = self.data_dir / (GALLERY + self.suffix)

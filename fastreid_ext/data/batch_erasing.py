@@ -1,0 +1,60 @@
+"""Random erasing on a whole batch, on the device that holds it.
+
+Zhong et al., Random Erasing Data Augmentation, 2017.
+"""
+
+import math
+
+import torch
+
+
+def erase_rectangles(
+    images: torch.Tensor,
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.4),
+    ratio: float = 0.3,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Set a rectangle of some images to 0, which is the mean pixel of a normalised batch.
+
+    The paper draws again until the rectangle fits into the image; here a side that is too long is cut, so that a
+    batch needs no loop.
+
+    Args:
+        images: (B, C, H, W), normalised; not written to.
+        probability: share of the images that lose a rectangle, in [0, 1].
+        area: smallest and largest area as a share of the image, 0 < low <= high <= 1.
+        ratio: height / width is drawn log-uniformly from [ratio, 1 / ratio], 0 < ratio <= 1.
+        generator: of the images' device; None is torch's own.
+
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        ValueError: a setting outside its range.
+    """
+    low, high = area
+    if not (0 <= probability <= 1 and 0 < low <= high <= 1 and 0 < ratio <= 1):
+        raise ValueError(
+            f"random erasing needs probability in [0, 1], 0 < area <= 1 and ratio in (0, 1], got {probability}, {area}"
+            f" and {ratio}"
+        )
+    batch, _, height, width = images.shape
+
+    def uniform() -> torch.Tensor:
+        return torch.rand(batch, 1, generator=generator, device=images.device)
+
+    chosen = uniform() < probability  # (B, 1)
+    size = (low + (high - low) * uniform()) * height * width
+    aspect = torch.exp((2 * uniform() - 1) * math.log(1 / ratio))
+    rows = (size * aspect).sqrt().round().clamp(1, height)
+    columns = (size / aspect).sqrt().round().clamp(1, width)
+    inside = _run(rows, uniform(), height)[:, :, None] & _run(columns, uniform(), width)[:, None, :]  # (B, H, W)
+    return images.masked_fill((inside & chosen[:, :, None])[:, None], 0.0)
+
+
+def _run(length: torch.Tensor, place: torch.Tensor, total: int) -> torch.Tensor:
+    """Mark ``length`` (B, 1) consecutive places out of ``total``, starting anywhere they fit: (B, total) bool."""
+    start = (place * (total - length + 1)).floor()
+    index = torch.arange(total, device=length.device)
+    return (index >= start) & (index < start + length)

@@ -13,14 +13,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from record import write_record
+from record import commit, write_record
 
 ROOT = Path(__file__).parents[1]
 
 
+def folder_of(config: str, seed: int, args: argparse.Namespace) -> Path:
+    """One folder for each thing that changes a result, this code's commit among them."""
+    settings = "_".join([args.size or "demo", *args.overrides]).replace("/", "-")
+    return ROOT / args.output / commit() / settings / Path(config).with_suffix("") / f"seed{seed}"
+
+
 def train(config: str, seed: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Train one config with one seed, or read what an earlier call wrote."""
-    folder = Path(args.output) / Path(config).with_suffix("") / f"seed{seed}"
+    folder = folder_of(config, seed, args)
     if not (folder / "results.json").is_file():
         names = [f"SynthReID{args.size}", f"SynthReIDOccluded{args.size}"]
         overrides = ["SEED", seed, "OUTPUT_DIR", folder, "DATASETS.NAMES", (names[0],), "DATASETS.TESTS", tuple(names)]
@@ -58,7 +64,8 @@ def main() -> None:
             for dataset in runs[args.seeds[0]]
         }
         print(config, json.dumps(table[config], indent=1))
-    print("written to", write_record(args.name, table, seeds=args.seeds))
+    facts = {"seeds": args.seeds, "size": args.size or "demo", "overrides": args.overrides}
+    print("written to", write_record(args.name, table, **facts))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def write_record(name: str, results: Any, path: Path | None = None, **facts: Any
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "command": " ".join(["python", os.path.relpath(sys.argv[0], Path(__file__).parents[1]), *sys.argv[1:]]),
-        "commit": _git("describe", "--always", "--dirty", "--abbrev=12"),
+        "commit": commit(),
         "hardware": hardware(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         **facts,
@@ -27,6 +27,11 @@ def write_record(name: str, results: Any, path: Path | None = None, **facts: Any
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def commit() -> str:
+    """Name the commit of this checkout, with "-dirty" where files of it were changed."""
+    return _git("describe", "--always", "--dirty", "--abbrev=12")
 
 
 def hardware() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fastreid.engine.train_loop import TrainerBase
 from fastreid.modeling import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import JSONWriter, TensorboardXWriter
+from fastreid.utils.logger import setup_logger
 from torch import nn
 
 from fastreid_ext.config import get_cfg
@@ -19,7 +20,7 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
-from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_losses
+from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_losses, check_writable
 from fastreid_ext.engine.devices import device_of, distributed
 from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.hooks import AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
@@ -48,6 +49,10 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)
+        for name in ("fastreid", "fastreid_ext"):
+            if not logging.getLogger(name).isEnabledFor(logging.INFO):  # not started from the command line
+                setup_logger(name=name)
+        check_writable(cfg.OUTPUT_DIR)
         cfg, reads = track(cfg)
         self.seed = resolve_seed(cfg.SEED)
         logger.info("seed %d", self.seed)

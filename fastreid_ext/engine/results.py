@@ -1,6 +1,7 @@
 """results.json: the numbers of a run in a form that other programs read."""
 
 import json
+import logging
 import platform
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import torch
 from fastreid.config import CfgNode
 
 from fastreid_ext.engine.files import write_text
+
+logger = logging.getLogger(__name__)
 
 
 def write_results(cfg: CfgNode, results: dict[str, Any], seed: int) -> None:
@@ -25,3 +28,6 @@ def write_results(cfg: CfgNode, results: dict[str, Any], seed: int) -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     write_text(Path(cfg.OUTPUT_DIR) / "results.json", json.dumps(record, indent=2) + "\n")
+    for name, metrics in record["results"].items():
+        logger.info("%s: Rank-1 %.1f, mAP %.1f", name, metrics["Rank-1"], metrics["mAP"])
+    logger.info("numbers, checkpoints and rank lists are in %s", cfg.OUTPUT_DIR)

@@ -1,5 +1,6 @@
 """Registered data sets, found or explained."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,27 +8,9 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-MARKET_TREE = ("bounding_box_train", "query", "bounding_box_test")
-# Registered name -> what has to lie below the root, for the sets that configs of ours name.
-EXPECTED_TREES: dict[str, Sequence[str]] = {
-    "Market1501": [f"Market-1501-v15.09.15/{part}" for part in MARKET_TREE],
-    "DukeMTMC": [f"DukeMTMC-reID/{part}" for part in MARKET_TREE],
-    "MSMT17": [
-        f"MSMT17_V1/{part}"  # or MSMT17_V2 with mask_train_v2 and mask_test_v2
-        for part in ("train", "test", *(f"list_{split}.txt" for split in ("train", "val", "query", "gallery")))
-    ],
-    **{
-        name: [
-            f"cuhk03/{part}"
-            for part in (
-                "cuhk03_release/cuhk-03.mat",
-                "cuhk03_new_protocol_config_labeled.mat",
-                "cuhk03_new_protocol_config_detected.mat",
-            )
-        ]
-        for name in ("CUHK03", "CUHK03Labeled", "CUHK03Detected")
-    },
-}
+from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.data.datasets.msmt17 import msmt17_version
+from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
 
 
 class DataSetError(RuntimeError):
@@ -41,6 +24,9 @@ def dataset_root() -> Path:
 
 def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> ImageDataset:
     """Build a registered data set and make sure that the named parts hold images.
+
+    Numbers of identities and images that differ from the published ones, and queries that nothing in the gallery
+    can answer, are logged as warnings, once a process.
 
     Args:
         name: registered name.
@@ -56,18 +42,66 @@ def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> I
     except KeyError as error:
         known = ", ".join(sorted(DATASET_REGISTRY._obj_map))
         raise DataSetError(f"no data set is registered as {name!r}; there are {known}") from error
+    if "train" in parts and not combineall and getattr(kind, "test_only", False):
+        raise DataSetError(
+            f"{name} has no training images, it is for testing only: train on another set, as papers do on Market1501 "
+            f"(DATASETS.NAMES), and name {name} in DATASETS.TESTS"
+        )
     try:
+        if name == "MSMT17":
+            log_once(logging.INFO, f"MSMT17 is {msmt17_version(root)}; results on V1 and V2 differ by points")
         dataset = kind(root=str(root), combineall=combineall)
-        empty = [part for part in parts if not getattr(dataset, part)]
+        items = {part: getattr(dataset, part) for part in parts}
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:
         raise DataSetError(_explain(name, root, f"it said: {error}")) from error
+    empty = [part for part in parts if not items[part]]
     if empty:
         raise DataSetError(_explain(name, root, f"it is there but has no images for {', '.join(empty)}"))
+    for part in parts:
+        if not (combineall and part == "train"):
+            _compare_counts(name, part, items[part], dataset._junk_pids)
+    if "query" in parts and "gallery" in parts:
+        _check_answers(name, items["query"], items["gallery"])
     return dataset
+
+
+def _compare_counts(name: str, part: str, items: Sequence[tuple], junk: Sequence[int]) -> None:
+    """Warn if there are not as many identities and images as were published."""
+    published = PUBLISHED_COUNTS.get(name, {}).get(part)
+    found = len({person for _, person, _ in items if person not in junk}), len(items)
+    if published and found != published:
+        log_once(
+            logging.WARNING,
+            f"{name} has {found[0]} identities and {found[1]} images in its {part} part, published are "
+            f"{published[0]} and {published[1]}: results can't be compared with those of papers",
+        )
+
+
+def _check_answers(name: str, query: Sequence[tuple], gallery: Sequence[tuple]) -> None:
+    """Make sure that queries have their person in the gallery, seen by another camera.
+
+    What the same camera saw of the same person is left out of a ranking, and a query with nothing left isn't scored.
+    """
+    cameras: dict[int, set[int]] = {}
+    for _, person, camera in gallery:
+        cameras.setdefault(person, set()).add(camera)
+    lost = sum(not cameras.get(person, set()) - {camera} for _, person, camera in query)
+    if lost == len(query):
+        raise DataSetError(
+            f"no query of {name} has its person in the gallery, seen by another camera, so nothing could be scored: "
+            "check how persons and cameras are numbered"
+        )
+    if lost:
+        log_once(
+            logging.WARNING,
+            f"{lost} of {len(query)} queries of {name} have their person nowhere in the gallery under another camera "
+            "and are not scored",
+        )
 
 
 def _explain(name: str, root: Path, reason: str) -> str:
     expected = "".join(f"\n  {root}/{part}" for part in EXPECTED_TREES.get(name, ()))
+    described = f"It is described at {DESCRIBED_AT[name]}. " if name in DESCRIBED_AT else ""
     entries = (
         sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.is_dir() else ["no such folder"]
     )
@@ -75,5 +109,6 @@ def _explain(name: str, root: Path, reason: str) -> str:
     return (
         f"data set {name} is missing or only half unpacked below {root.resolve()} ({reason})."
         + (f" Expected:{expected}\n" if expected else " ")
-        + f"Found there: {found or 'nothing'}. Set FASTREID_DATASETS to the folder that holds your data sets."
+        + f"Found there: {found or 'nothing'}. {described}"
+        + "Set FASTREID_DATASETS to the folder that holds your data sets."
     )

@@ -1,0 +1,126 @@
+"""Your own images as a data set, without a class: three CSV files.
+
+``<root>/CSVDataset/train.csv``, ``query.csv`` and ``gallery.csv``, each with a first line ``path,person,camera`` (in
+any order, beside other columns; commas, semicolons or tabs)::
+
+    path,person,camera
+    images/anna_1.jpg,anna,entrance
+    images/anna_2.jpg,anna,stairs
+
+A path starts at the folder of the CSV file, unless it is absolute. Persons and cameras are any words or numbers; the
+person -1 is junk and left out. In a test, what a query's own camera saw of the person is left out of its ranking: who
+has no cameras writes 0 in query.csv and 1 in gallery.csv. Without train.csv it is a test set, and the other way round.
+
+A config names it ``CSVDataset``. For more than one, :func:`register_csv_dataset` gives each its own name.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from fastreid_ext.data.datasets.files import training_item
+from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
+
+COLUMNS = ("path", "person", "camera")
+JUNK = "-1"
+
+
+@DATASET_REGISTRY.register()
+class CSVDataset(ImageDataset):
+    """Any folder of images with three CSV files of path, person and camera.
+
+    Tree: ``CSVDataset`` with ``train.csv``, ``query.csv`` and ``gallery.csv``, as this module describes.
+    Rule: what the query's own camera saw of the person is left out.
+    """
+
+    folder = "CSVDataset"
+    dataset_name = "csvdataset"
+
+    def __init__(self, root: str = "datasets", **kwargs: Any):
+        self.data_dir = Path(root) / self.folder
+        if not self.data_dir.is_dir():
+            raise RuntimeError(f"there is no folder {self.data_dir}")
+        self._test: dict[str, list[tuple]] = {}
+        super().__init__(
+            self.read_train, lambda: self.read_test()["query"], lambda: self.read_test()["gallery"], **kwargs
+        )
+
+    def read_train(self) -> list[tuple]:
+        """List the training images by path."""
+        return [training_item(Path(path), self.dataset_name, *labels) for path, *labels in self.read_rows("train")]
+
+    def read_test(self) -> dict[str, list[tuple]]:
+        """List queries and gallery by path; a person has one number in both."""
+        if not self._test:
+            rows = {part: self.read_rows(part) for part in ("query", "gallery")}
+            persons, cameras = (numbered({row[i] for part in rows.values() for row in part}) for i in (1, 2))
+            self._test = {
+                part: [(path, persons[person], cameras[camera]) for path, person, camera in found]
+                for part, found in rows.items()
+            }
+        return self._test
+
+    def read_rows(self, part: str) -> list[tuple[str, str, str]]:
+        """List (path, person, camera) of one CSV file, all in words; nothing if there is no such file."""
+        file = self.data_dir / f"{part}.csv"
+        if not file.is_file():
+            return []
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not in UTF-8: save it so") from error
+        lines = text.splitlines()
+        delimiter = max(",;\t", key=(lines[0] if lines else "").count)
+        reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        absent = [column for column in COLUMNS if column not in reader.fieldnames]
+        if absent:
+            raise ValueError(
+                f"the first line of {file} names no column {' and no '.join(absent)}: it should be path,person,camera"
+            )
+        rows = []
+        for row in reader:
+            path, person, camera = ((row[column] or "").strip() for column in COLUMNS)
+            if not (path and person and camera):
+                raise ValueError(f"line {reader.line_num} of {file} lacks a path, a person or a camera")
+            if person != JUNK:
+                rows.append((str(self.data_dir / path), person, camera))
+        missing = [path for path, _, _ in rows if not Path(path).is_file()]
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(rows)} images of {file} are not there, the first is {missing[0]}")
+        return sorted(rows)
+
+
+def numbered(words: set[str]) -> dict[str, int]:
+    """Map words to ints: to themselves if all are whole numbers, else to their places in sorted order."""
+    try:
+        return {word: int(word) for word in words}
+    except ValueError:
+        return {word: place for place, word in enumerate(sorted(words))}
+
+
+def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
+    """Register a folder with the three CSV files under a name of its own, for configs to name.
+
+    Args:
+        name: the name, which no other data set has.
+        folder: below the root of all data sets, or absolute.
+
+    Raises:
+        ValueError: the name is taken by something else.
+    """
+    folder = str(folder)
+    if name in DATASET_REGISTRY._obj_map:
+        there = DATASET_REGISTRY.get(name)
+        if issubclass(there, CSVDataset) and there.folder == folder:
+            return there
+        raise ValueError(f"a data set is already registered as {name!r}: choose another name")
+    doc = f"The images of ``{folder}``, by its CSV files."
+    kind = type(name, (CSVDataset,), {"folder": folder, "dataset_name": name.lower(), "__doc__": doc})
+    DATASET_REGISTRY.register(kind)
+    EXPECTED_TREES[name] = [f"{folder}/{part}.csv (path,person,camera)" for part in ("train", "query", "gallery")]
+    DESCRIBED_AT[name] = DESCRIBED_AT["CSVDataset"]
+    return kind

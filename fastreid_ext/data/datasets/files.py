@@ -1,0 +1,73 @@
+"""What the data sets of this folder share: finding their folder and listing their images."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# In the order of preference, where one picture lies there in several formats: the lossless ones first.
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".jpg", ".jpeg")
+
+
+def find_folder(root: str | Path, names: Sequence[str], parts: Sequence[str]) -> Path:
+    """Return the first of the accepted folders below the root that has all its parts.
+
+    Raises:
+        RuntimeError: there is none, or one that lacks a part.
+    """
+    there = [Path(root) / name for name in names if (Path(root) / name).is_dir()]
+    if not there:
+        raise RuntimeError(f"there is no folder {' or '.join(names)}")
+    whole = [folder for folder in there if all((folder / part).is_dir() for part in parts)]
+    if not whole:
+        missing = [part for part in parts if not (there[0] / part).is_dir()]
+        raise RuntimeError(f"{there[0]} has no {' and no '.join(missing)}")
+    if len(whole) > 1:
+        log_once(logging.WARNING, f"{whole[0]} is used, not {', '.join(str(folder) for folder in whole[1:])}")
+    return whole[0]
+
+
+def list_images(folder: Path, *patterns: str) -> list[Path]:
+    """List the images of a folder, by name; of a picture in several formats, one.
+
+    Args:
+        folder: where to look.
+        patterns: what to look at: "*" for the folder itself, "*/*" for the folders in it.
+    """
+    paths = [path for pattern in patterns for path in folder.glob(pattern) if is_image(path)]
+    paths.sort(key=lambda path: (str(path.with_suffix("")), IMAGE_SUFFIXES.index(path.suffix.lower()), path.suffix))
+    kept: dict[Path, Path] = {}
+    for path in paths:
+        kept.setdefault(path.with_suffix(""), path)
+    if len(kept) < len(paths):
+        extra = len(paths) - len(kept)
+        log_once(logging.WARNING, f"{extra} images in {folder} lie there in another format too: each is used once")
+    return sorted(kept.values(), key=str)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a name is that of an image; hidden files, such as macOS's ``._x.jpg``, aren't."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def refuse_names(paths: Iterable[Path], expected: str) -> None:
+    """Raise ValueError with one sentence if there are images whose names can't be read."""
+    paths = list(paths)
+    if paths:
+        raise ValueError(
+            f"the names of {len(paths)} images can't be read, the first is {paths[0]}: expected is a name like "
+            f"{expected}, so rename or remove them"
+        )
+
+
+def training_item(path: Path, dataset: str, person: object, camera: object) -> tuple[str, str, str]:
+    """Make an item whose labels stay apart from those of other data sets, as the host wants it."""
+    return str(path), f"{dataset}_{person}", f"{dataset}_{camera}"
+
+
+@cache
+def log_once(level: int, message: str) -> None:
+    """Log a message once a process: data sets are read for training and again for every test."""
+    logger.log(level, message)

@@ -1,0 +1,140 @@
+"""Occluded-Duke, and its derivation from DukeMTMC-reID by its makers' lists of names."""
+
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from fastreid_ext.data.datasets.files import find_folder, list_images, refuse_names, training_item
+
+logger = logging.getLogger(__name__)
+
+# Name of the list -> folder.
+PARTS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+FILE_NAME = re.compile(r"(-1|\d+)_c([1-8])(?!\d)")
+
+
+@DATASET_REGISTRY.register()
+class OccludedDuke(ImageDataset):
+    """Occluded-Duke: images of DukeMTMC-reID, split anew so that every query is occluded.
+
+    Reference: Miao et al., Pose-Guided Feature Alignment for Occluded Person Re-Identification, ICCV 2019.
+    Tree: ``Occluded_Duke`` (or `OccludedDuke`, `Occluded-DukeMTMC-reID`) with ``bounding_box_train``, ``query`` and
+    ``bounding_box_test``; names like ``0001_c2_f0046182.jpg``: person 1, camera 2. -1 is junk, 0 a distractor.
+    Rule: what the query's own camera saw of the person is left out. :func:`derive_occluded_duke` makes the tree.
+    """
+
+    _junk_pids = [0, -1]
+    folders = ("Occluded_Duke", "OccludedDuke", "Occluded-DukeMTMC-reID")
+    dataset_name = "occludedduke"
+
+    def __init__(self, root: str = "datasets", **kwargs: Any):
+        try:
+            self.data_dir = find_folder(root, self.folders, list(PARTS.values()))
+        except RuntimeError as error:
+            if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
+                raise RuntimeError(f"{error}; its lists are there: derive_occluded_duke makes it from them") from error
+            raise
+        super().__init__(
+            lambda: self.read_items("train"),
+            lambda: self.read_items("query"),
+            lambda: self.read_items("gallery"),
+            **kwargs,
+        )
+
+    def read_items(self, part: str) -> list[tuple]:
+        """List (path, person, camera) by name. Junk is left out, distractors are in the gallery alone."""
+        paths = list_images(self.data_dir / PARTS[part], "*")
+        found = [(path, FILE_NAME.match(path.name)) for path in paths]
+        refuse_names((path for path, match in found if not match), "0001_c2_f0046182.jpg, with cameras 1 to 8")
+        items = []
+        for path, match in found:
+            person, camera = int(match[1]), int(match[2]) - 1
+            if person == -1 or (person == 0 and part != "gallery"):
+                continue
+            if part == "train":
+                items.append(training_item(path, self.dataset_name, person, camera))
+            else:
+                items.append((str(path), person, camera))
+        return items
+
+
+def derive_occluded_duke(
+    duke_root: str | Path, lists_folder: str | Path, target: str | Path, copy: bool = False
+) -> dict[str, int]:
+    """Make Occluded-Duke out of DukeMTMC-reID, by the lists of names that its makers publish.
+
+    The target appears when it is whole; an interrupted run leaves none.
+
+    Args:
+        duke_root: ``DukeMTMC-reID`` with its three folders.
+        lists_folder: where ``train.list``, ``query.list`` and ``gallery.list`` are, one file name a line.
+        target: the folder to make, such as ``datasets/Occluded_Duke``; it must not be there.
+        copy: copy the images. Without it they are hard links where the file system has them, which takes no space.
+
+    Returns:
+        How many images each list named.
+
+    Raises:
+        FileNotFoundError: a list, or images that it names, are missing.
+        FileExistsError: the target is there.
+        ValueError: a list is empty or names something else than a file.
+    """
+    duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
+    if target.exists():
+        raise FileExistsError(f"{target} is there already: move it away or choose another target")
+    sources = {part: find_images(duke_root, lists_folder, part) for part in PARTS}
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
+    try:
+        for part, paths in sources.items():
+            folder = partial / PARTS[part]
+            folder.mkdir(parents=True)
+            for path in paths:
+                place(path, folder / path.name, copy)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    counts = {part: len(paths) for part, paths in sources.items()}
+    logger.info("derived %s: %s", target, ", ".join(f"{part} {count} images" for part, count in counts.items()))
+    return counts
+
+
+def find_images(duke_root: Path, lists_folder: Path, part: str) -> list[Path]:
+    """List the images that one list names; Occluded-Duke moved some from the gallery to the queries."""
+    file = lists_folder / f"{part}.list"
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {file}: the lists are train.list, query.list and gallery.list")
+    names = list(dict.fromkeys(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()))
+    if not names:
+        raise ValueError(f"{file} is empty")
+    odd = [name for name in names if name != Path(name).name or "\\" in name]
+    if odd:
+        raise ValueError(f"{file} should name files, without folders, but has {odd[0]!r}")
+    order = dict.fromkeys((PARTS[part], PARTS["gallery"], *PARTS.values()))
+    found = {
+        name: next((path for folder in order if (path := duke_root / folder / name).is_file()), None) for name in names
+    }
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} images of {file} are not in {duke_root}, the first is {missing[0]}: is it "
+            "DukeMTMC-reID, fully unpacked?"
+        )
+    return list(found.values())
+
+
+def place(source: Path, target: Path, copy: bool) -> None:
+    """Link or copy an image."""
+    if not copy:
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:
+            logger.debug("%s can't be linked, so it is copied", source)
+    shutil.copyfile(source, target)

@@ -1,0 +1,112 @@
+"""CUHK03's two registered forms, from a miniature of its MATLAB files."""
+
+import importlib.util
+import sys
+import types
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+
+from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.datasets.cuhk03 import imageio_lent
+from fastreid_ext.data.images import ReIDImages
+
+TEST = ("query", "gallery")
+FILES = ["1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_1_02.png", "1_002_2_06.png", "1_003_1_01.png"]
+LABELS = [1, 1, 2, 2, 2, 3]
+
+
+def write_release(path):
+    """Cells of cells of images, as MATLAB 7.3 stores them; person 1 has one image a view, 2 three, 3 one."""
+    with h5py.File(path, "w") as mat:
+        refs = h5py.special_dtype(ref=h5py.Reference)
+
+        def cell(name, content):
+            data = mat.create_dataset(name, np.shape(content), dtype=refs)
+            data[...] = np.array(content, dtype=refs)
+            return data.ref
+
+        empty = mat.create_dataset("empty", data=np.zeros((2,), np.uint64)).ref
+        for boxes, brightness in (("detected", 50), ("labeled", 200)):
+            persons = []
+            for person, shots in enumerate(([0, 5], [0, 1, 5], [0]), start=1):
+                pixels = np.full((3, 4, 8), brightness + person, np.uint8)  # MATLAB's order: colour, x, y
+                image = mat.create_dataset(f"{boxes}_{person}", data=pixels).ref
+                persons.append([image if shot in shots else empty for shot in range(10)])
+            pair = cell(f"{boxes}_pair", np.array(persons, dtype=object).T)
+            cell(boxes, [[pair]])
+        split = mat.create_dataset("split", data=np.array([[1.0], [3.0]])).ref
+        cell("testsets", [[split]])
+
+
+@pytest.fixture
+def cuhk03(root):
+    folder = root / "cuhk03"
+    (folder / "cuhk03_release").mkdir(parents=True)
+    write_release(folder / "cuhk03_release" / "cuhk-03.mat")
+    for boxes in ("labeled", "detected"):
+        savemat(
+            folder / f"cuhk03_new_protocol_config_{boxes}.mat",
+            {
+                "filelist": np.array([[name] for name in FILES], dtype=object),
+                "labels": np.array([LABELS]).T,
+                "train_idx": np.array([[1], [2]]),
+                "query_idx": np.array([[3]]),
+                "gallery_idx": np.array([[4], [5], [6]] if boxes == "labeled" else [[5], [6]]),
+            },
+        )
+    return folder
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_imageio_is_lent_where_it_is_missing(installed, monkeypatch, tmp_path):
+    there = types.ModuleType("imageio")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there if installed else None)
+    monkeypatch.delitem(sys.modules, "imageio", raising=False)
+    if installed:
+        monkeypatch.setitem(sys.modules, "imageio", there)
+    with imageio_lent():
+        assert (sys.modules["imageio"] is there) == installed
+        if not installed:
+            sys.modules["imageio"].imwrite(str(tmp_path / "a.png"), np.zeros((2, 2, 3), np.uint8))
+            assert (tmp_path / "a.png").is_file()
+    assert ("imageio" in sys.modules) == installed
+
+
+@pytest.mark.parametrize(("name", "brightness"), [("CUHK03Labeled", 200), ("CUHK03Detected", 50)])
+def test_boxes(name, brightness, cuhk03, logged):
+    data = load_dataset(name, ("train", *TEST))
+    assert [item[1:] for item in data.train] == [("cuhk03_0", "cuhk03_0"), ("cuhk03_0", "cuhk03_1")]
+    assert [item[1:] for item in data.query] == [(2, 0)]
+    labels = [(2, 0), (2, 1), (3, 0)]
+    assert [item[1:] for item in data.gallery] == (labels if name == "CUHK03Labeled" else labels[1:])
+    pixels = ReIDImages(data.query, lambda image: torch.from_numpy(np.array(image)), relabel=False)[0]["images"]
+    assert pixels.shape == (8, 4, 3) and (pixels == brightness + 2).all()
+    assert f"{name} has 1 identities and 1 images in its query part, published are 700 and 1400" in logged.text
+
+
+def test_the_querys_own_camera_is_left_out(cuhk03, rank1):
+    """The nearest is of the query's view; taking the image's number for the camera would keep it, and score 1."""
+    data = load_dataset("CUHK03Labeled", TEST)
+    order = ("1_002_1_02.png", "1_003_1_01.png", "1_002_2_06.png")
+    assert rank1(data.query, data.gallery, order) == 0
+    assert rank1(data.query, data.gallery, order, lambda item: int(item[0][-6:-4])) == 1
+
+
+def test_a_moved_set_is_read_where_it_is_now(cuhk03, root, monkeypatch):
+    load_dataset("CUHK03Labeled", TEST)
+    (root / "moved").mkdir()
+    cuhk03.rename(root / "moved" / "cuhk03")
+    monkeypatch.setenv("FASTREID_DATASETS", str(root / "moved"))
+    data = load_dataset("CUHK03Labeled", TEST)
+    assert data.query[0][0] == f"{root}/moved/cuhk03/images_labeled/1_002_1_01.png"
+    assert data.data == data.train and data.train[0][0].startswith(f"{root}/moved")
+
+
+def test_half_unpacked(cuhk03):
+    (cuhk03 / "cuhk03_new_protocol_config_detected.mat").unlink()
+    with pytest.raises(DataSetError, match='cuhk03_new_protocol_config_detected.mat" is not found'):
+        load_dataset("CUHK03Labeled", ("train",))

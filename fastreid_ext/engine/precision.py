@@ -38,9 +38,10 @@ def losses_in_float32(model: nn.Module) -> None:
     """
     original = model.losses
 
-    def losses(outputs: Mapping[str, Any], targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(*inputs: Any) -> dict[str, torch.Tensor]:
+        targets = inputs[-1]  # before them the outputs, in the Distiller those of several models
         with without_autocast(targets):
-            return original(_widen(outputs), targets)
+            return original(*_widen(inputs))
 
     model.losses = losses
 
@@ -48,4 +49,6 @@ def losses_in_float32(model: nn.Module) -> None:
 def _widen(outputs: Any) -> Any:
     if isinstance(outputs, Mapping):  # MGN nests a dict per branch
         return {key: _widen(value) for key, value in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return type(outputs)(_widen(value) for value in outputs)
     return at_least_float32(outputs) if isinstance(outputs, torch.Tensor) else outputs

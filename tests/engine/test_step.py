@@ -229,14 +229,14 @@ def test_losses_of_a_host_model_are_computed_in_float32():
     targets = torch.arange(8) // 4
 
     class Host(nn.Module):
-        def losses(self, outputs, targets):
-            product = outputs["b1"]["features"] @ outputs["b1"]["features"].t()
-            return {"loss_product": product.sum(), "loss_names": outputs["names"]}
+        def losses(self, student, teachers, targets):  # as many outputs as the host's Distiller or MGN has
+            product = student["features"] @ teachers[0]["features"].t()
+            return {"loss_product": product.sum(), "loss_names": student["names"]}
 
     model = Host()
     losses_in_float32(model)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model.losses({"b1": {"features": features}, "names": 3}, targets)
+        losses = model.losses({"features": features, "names": 3}, [{"features": features}], targets)
     expected = (features.double() @ features.double().t()).sum()
     assert losses["loss_product"].dtype is torch.float32
     torch.testing.assert_close(losses["loss_product"].double(), expected, rtol=1e-5, atol=0)

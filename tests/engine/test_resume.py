@@ -118,10 +118,8 @@ def test_killed_runs_end_like_one_that_was_not(
     assert killed_until_done(command_line, output, overrides, seed) >= 1
     expected = reference(precision)
     final = torch.load(expected / "model_final.pth", weights_only=False)
-    assert {"model", "optimizer", "lr_sched", "warmup_sched", "grad_scaler", "epoch", "metric", "best_metric"} < set(
-        final
-    )
-    assert bool(final["grad_scaler"]) == (precision == "fp16")
+    assert {"model", "optimizer", "lr_sched", "warmup_sched", "epoch", "metric", "best_metric", "seed"} <= set(final)
+    assert ("grad_scaler" in final) == (precision == "fp16")  # the others scale nothing
     assert any(key.endswith("centers") for key in final["model"])
     for name in ("model_final.pth", "model_latest.pth", "model_best.pth"):
         assert differences(expected / name, output / name) == [], name

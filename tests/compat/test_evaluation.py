@@ -53,6 +53,16 @@ def test_euclidean_is_the_squared_distance():
     np.testing.assert_allclose(distances, torch.cdist(a, b).pow(2).numpy(), rtol=1e-4)
 
 
+def test_euclidean_uses_nothing_deprecated(recwarn):
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # torch warns once a process otherwise
+    try:
+        build_dist(torch.ones(2, 3), torch.zeros(2, 3), "euclidean")
+    finally:
+        torch.set_warn_always(always)
+    assert not [str(w.message) for w in recwarn if "deprecated" in str(w.message)]
+
+
 def test_jaccard_brings_neighbours_together():
     torch.manual_seed(0)
     pids = torch.arange(4).repeat_interleave(10)

@@ -7,12 +7,20 @@ from fastreid.config import get_cfg as host_get_cfg
 from fastreid_ext.deepminer.config import add_deepminer_config
 from fastreid_ext.modeling.augmentation_table import add_augmentation_config
 from fastreid_ext.modeling.loss_table import add_losses_config
+from fastreid_ext.occluded.config import add_occluded_config
 
 
 def get_cfg() -> CfgNode:
     """Return FastReID's default config with the keys of fastreid-ext; MODEL.DEVICE is the device at hand."""
     cfg = host_get_cfg()
-    for add_config in (add_engine_config, add_losses_config, add_augmentation_config, add_deepminer_config):
+    parts = (
+        add_engine_config,
+        add_losses_config,
+        add_augmentation_config,
+        add_deepminer_config,
+        add_occluded_config,
+    )
+    for add_config in parts:
         add_config(cfg)
     return cfg
 

@@ -14,6 +14,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, Items
 from fastreid_ext.engine.key_tracking import leaves, unread_keys
+from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 # What may differ between a run and its continuation: it changes neither weights nor batches.
 FREE_ON_RESUME = (
@@ -112,8 +113,13 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
         raise ConfigError(
             f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; this trainer has {sorted(SAMPLERS)}"
         )
-    if batch % world_size:
+    try:
+        sampled = sampled_per_batch(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if sampled % world_size:
         raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) does not divide by the {world_size} processes")
+    per_process = sampled // world_size
     if cfg.MODEL.DEVICE == "cpu" and dist.is_initialized() and dist.get_backend() == "nccl":
         raise ConfigError("MODEL.DEVICE is cpu but the processes took the GPUs: hide them with CUDA_VISIBLE_DEVICES=''")
     default_iters = get_cfg().SOLVER.WARMUP_ITERS
@@ -122,14 +128,14 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
             f"SOLVER.WARMUP_EPOCHS ({cfg.SOLVER.WARMUP_EPOCHS}) and SOLVER.WARMUP_ITERS ({cfg.SOLVER.WARMUP_ITERS})"
             " both set the warm-up: remove one, or set WARMUP_EPOCHS 0"
         )
-    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and (batch // world_size) % instances:
+    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and per_process % instances:
         raise ConfigError(
-            f"{batch // world_size} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size})"
+            f"{per_process} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size})"
             f" are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
         )
-    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and batch // world_size < 2 * instances:
+    if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and per_process < 2 * instances:
         raise ConfigError(
-            f"{batch // world_size} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size}) show"
+            f"{per_process} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size}) show"
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
         )
 
@@ -161,7 +167,7 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
         raise ConfigError(
             f"the training set has {len(items)} images, fewer than one batch (SOLVER.IMS_PER_BATCH {batch})"
         )
-    needed = batch // instances
+    needed = sampled_per_batch(cfg) // instances
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and identities < needed:
         raise ConfigError(
             f"the training set has {identities} identities, but a batch of {batch} with {instances} images each"

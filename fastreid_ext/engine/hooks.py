@@ -32,6 +32,21 @@ class EvaluateEpochs(hooks.EvalHook):
         """The last epoch was evaluated as it ended."""
 
 
+class AfterStep(HookBase):
+    """Calls ``after_step()`` of every module of the model that has one, after every optimiser step.
+
+    State that follows training but not the optimiser (a running mean of features, say) moves there, and not in the
+    forward: FastReID's PreciseBN runs forwards in training mode that are no steps.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.modules = [module for module in model.modules() if callable(getattr(module, "after_step", None))]
+
+    def after_step(self) -> None:
+        for module in self.modules:
+            module.after_step()
+
+
 class AverageBuffers(HookBase):
     """Averages the floating-point buffers of all ranks after every epoch.
 

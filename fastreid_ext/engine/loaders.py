@@ -12,6 +12,7 @@ from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_trai
 from fastreid_ext.engine.checks import check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.seeding import resolve_seed
+from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 TEST_PARTS = ("query", "gallery")
 
@@ -30,12 +31,13 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
         items.extend(sorted(dataset.train))
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
+    sampled = sampled_per_batch(cfg)
     batches = EpochBatches(
         items,
         cfg.DATALOADER.SAMPLER_TRAIN,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // world,
+        batch_size=sampled // world,
         num_instances=cfg.DATALOADER.NUM_INSTANCE,
-        iters_per_epoch=len(items) // cfg.SOLVER.IMS_PER_BATCH,
+        iters_per_epoch=len(items) // sampled,
         seed=resolve_seed(cfg.SEED),
         rank=comm.get_rank(),
     )

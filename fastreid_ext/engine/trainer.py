@@ -23,7 +23,7 @@ from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
 from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_losses, check_writable
 from fastreid_ext.engine.devices import device_of, distributed
 from fastreid_ext.engine.files import write_text
-from fastreid_ext.engine.hooks import AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
+from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
 from fastreid_ext.engine.key_tracking import track
 from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
 from fastreid_ext.engine.progress import Progress
@@ -31,6 +31,7 @@ from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 from fastreid_ext.modeling.branched import BranchedReID
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Trainer(DefaultTrainer):
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         opt = self.build_optimizer(cfg, model)
-        self.iters_per_epoch = len(data_loader.dataset) // cfg.SOLVER.IMS_PER_BATCH
+        self.iters_per_epoch = len(data_loader.dataset) // sampled_per_batch(cfg)
         self.scheduler = self.build_lr_scheduler(cfg, opt, self.iters_per_epoch)
         self.warmup_iters = schedule.warmup_iters(cfg, self.iters_per_epoch)
 
@@ -169,6 +170,7 @@ class Trainer(DefaultTrainer):
         period = cfg.SOLVER.CHECKPOINT_PERIOD  # read on every rank: all of them check that nothing is left unread
         ret = [
             SeedEpochs(self.seed),
+            AfterStep(self.model),
             hooks.IterationTimer(),
             hooks.LRScheduler(self.optimizer, self.scheduler),
             self._precise_bn(),

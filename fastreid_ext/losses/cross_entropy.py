@@ -16,7 +16,8 @@ def smoothed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, epsilon:
     FastReID's own loss smooths with 1 - eps and eps / (K - 1) instead.
 
     Args:
-        logits: (B, K), any float type; computed in float32 or better.
+        logits: (B, K), any float type; computed in float32 or better. (B, H, K) of a classifier with H heads gives
+            the sum of the heads' losses (Yan et al., 2021, L_c of eq. 5).
         targets: (B,) int64 in [0, K).
         epsilon: share of the label mass that is spread evenly, in [0, 1).
 
@@ -28,9 +29,12 @@ def smoothed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, epsilon:
     """
     if not 0.0 <= epsilon < 1.0:
         raise ValueError(f"epsilon must lie in [0, 1), got {epsilon}")
-    if logits.dim() != 2 or targets.shape != logits.shape[:1] or not len(logits):
+    if logits.dim() not in (2, 3) or targets.shape != logits.shape[:1] or not len(logits):
         raise ValueError(
-            f"expected logits (B, K) and targets (B,) with B > 0, got {tuple(logits.shape)} and {tuple(targets.shape)}"
+            f"expected logits (B, K) or (B, H, K) and targets (B,) with B > 0, got {tuple(logits.shape)} and"
+            f" {tuple(targets.shape)}"
         )
+    heads = [logits] if logits.dim() == 2 else logits.unbind(dim=1)
     with without_autocast(logits):
-        return F.cross_entropy(at_least_float32(logits), targets, label_smoothing=epsilon)
+        losses = [F.cross_entropy(at_least_float32(head), targets, label_smoothing=epsilon) for head in heads]
+        return torch.stack(losses).sum()

@@ -1,31 +1,46 @@
 """The table that INPUT.BATCH_AUGMENT.NAME picks from: augmentation of whole, normalised batches on their device."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from fastreid.config import CfgNode
 from torch import Tensor
 
 from fastreid_ext.data.batch_erasing import erase_rectangles
 
-# (images, targets) -> (images, targets); a batch may grow, and its targets with it.
-BatchAugmentation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+class BatchAugmentation(Protocol):
+    """(images, labels ...) -> the same in the same order; a batch may grow, and all its labels with it."""
+
+    def __call__(self, images: Tensor, *labels: Tensor) -> tuple[Tensor, ...]: ...
 
 
 @dataclass(frozen=True)
 class AugmentationEntry:
-    """One row of the table: its config node below INPUT.BATCH_AUGMENT, the node's defaults, and how to build it."""
+    """One row of the table.
+
+    Attributes:
+        node: its config node below INPUT.BATCH_AUGMENT.
+        defaults: the node's keys.
+        build: (node, (height, width) of the training images in pixels) -> augmentation.
+        erases: it erases parts of every image, so FastReID's own INPUT.REA has to be off.
+        counted_copies: node -> how often an image counts in SOLVER.IMS_PER_BATCH. 1 where that is the number of
+            sampled images, 2 where it is that of the doubled batch.
+    """
 
     node: str
     defaults: Mapping[str, Any]
-    build: Callable[[CfgNode], BatchAugmentation]
+    build: Callable[[CfgNode, tuple[int, int]], BatchAugmentation]
+    erases: bool = True
+    counted_copies: Callable[[CfgNode], int] = lambda node: 1
 
 
-def _random_erasing(node: CfgNode) -> BatchAugmentation:
+def _random_erasing(node: CfgNode, size: tuple[int, int]) -> BatchAugmentation:
     erase = partial(erase_rectangles, probability=node.PROB, area=tuple(node.AREA), ratio=node.RATIO)
-    return lambda images, targets: (erase(images), targets)
+    return lambda images, *labels: (erase(images), *labels)
 
 
 AUGMENTATIONS: dict[str, AugmentationEntry] = {
@@ -44,10 +59,40 @@ def augmentations_from_config(cfg: CfgNode) -> list[BatchAugmentation]:
     """Read INPUT.BATCH_AUGMENT.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, settings that an augmentation refuses, or two that erase the same images.
     """
-    unknown = [name for name in cfg.INPUT.BATCH_AUGMENT.NAME if name not in AUGMENTATIONS]
+    names = _names(cfg)
+    erasing = [name for name in names if AUGMENTATIONS[name].erases]
+    if cfg.INPUT.REA.ENABLED and erasing:
+        raise ValueError(
+            f"INPUT.REA.ENABLED erases every image before {erasing[0]} (INPUT.BATCH_AUGMENT.NAME) erases it again: set"
+            " INPUT.REA.ENABLED False"
+        )
+    if len(erasing) > 1:
+        raise ValueError(f"INPUT.BATCH_AUGMENT.NAME has {erasing}, which all erase the same images: keep one")
+    height, width = cfg.INPUT.SIZE_TRAIN
+    entries = [AUGMENTATIONS[name] for name in names]
+    return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node], (height, width)) for entry in entries]
+
+
+def sampled_per_batch(cfg: CfgNode) -> int:
+    """Return how many images are sampled for a batch of SOLVER.IMS_PER_BATCH, all processes together.
+
+    Raises:
+        ValueError: an unknown name, or a batch that the augmentation's copies do not divide.
+    """
+    names, batch = _names(cfg), cfg.SOLVER.IMS_PER_BATCH
+    copies = math.prod(
+        AUGMENTATIONS[name].counted_copies(cfg.INPUT.BATCH_AUGMENT[AUGMENTATIONS[name].node]) for name in names
+    )
+    if batch % copies:
+        raise ValueError(f"SOLVER.IMS_PER_BATCH ({batch}) is no multiple of the {copies} copies that {names} make")
+    return batch // copies
+
+
+def _names(cfg: CfgNode) -> list[str]:
+    names = list(cfg.INPUT.BATCH_AUGMENT.NAME)
+    unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
         raise ValueError(f"INPUT.BATCH_AUGMENT.NAME has {unknown}; pick from {sorted(AUGMENTATIONS)}")
-    entries = [AUGMENTATIONS[name] for name in cfg.INPUT.BATCH_AUGMENT.NAME]
-    return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node]) for entry in entries]
+    return names

@@ -91,7 +91,10 @@ def _targets_of(batched_inputs: Mapping[str, Tensor] | Tensor) -> Tensor:
 
 @torch.no_grad()
 def _log_accuracy(branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> None:
-    hits = torch.stack([(b["logits"].argmax(dim=1) == targets).float().mean() for b in branches.values()])
+    logits = {name: outputs["logits"] for name, outputs in branches.items() if "logits" in outputs}
+    # A classifier of several heads answers with the sum of their logits (B, H, K).
+    answers = [x.sum(dim=1) if x.dim() == 3 else x for x in logits.values()]
+    hits = torch.stack([(answer.argmax(dim=1) == targets).float().mean() for answer in answers])
     storage = get_event_storage()
-    for name, accuracy in zip(branches, hits.tolist(), strict=True):  # one transfer for all branches
+    for name, accuracy in zip(logits, hits.tolist(), strict=True):  # one transfer for all branches
         storage.put_scalar(f"accuracy/{name}", accuracy)

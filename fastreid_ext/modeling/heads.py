@@ -39,6 +39,7 @@ class BNNeckHead(nn.Module):
         super().__init__()
         if cls_layer not in any_softmax.__all__:
             raise ValueError(f"MODEL.HEADS.CLS_LAYER must be one of {any_softmax.__all__}, got {cls_layer!r}")
+        self.in_dim = in_dim
         self.dim = embedding_dim or in_dim
         self.reduce = nn.Conv2d(in_dim, embedding_dim, 1, bias=False) if embedding_dim else nn.Identity()
         self.bnneck = get_norm(norm, self.dim, bias_freeze=True)

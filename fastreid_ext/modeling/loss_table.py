@@ -1,6 +1,6 @@
 """The table that MODEL.LOSSES.NAME picks from, and the one loop that applies it to every branch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fastreid_ext.losses import (
     CenterLoss,
     batch_hard_triplet_loss,
+    bounded_exponential_distance_loss,
     smoothed_cross_entropy,
     soft_margin_triplet_loss,
 )
@@ -58,6 +59,15 @@ LOSSES: dict[str, LossEntry] = {
         lambda node, num_classes, dim: _with(batch_hard_triplet_loss, margin=node.MARGIN),
         {"MARGIN": 0.3, "SCALE": 1.0},
     ),
+    "BoundedExponentialDistanceLoss": LossEntry(
+        "bed",
+        "feature",
+        "BED",
+        lambda node, num_classes, dim: _with(
+            bounded_exponential_distance_loss, alpha=node.ALPHA, normalize=node.NORM, reduction=node.REDUCTION
+        ),
+        {"ALPHA": 0.3, "NORM": True, "REDUCTION": "balanced", "SCALE": 1.0},
+    ),
     "CenterLoss": LossEntry(
         "center",
         "feature",
@@ -80,7 +90,7 @@ LOSSES: dict[str, LossEntry] = {
 }
 
 
-def _with(function: Callable[..., Tensor], **settings: float) -> Callable[[Tensor, Tensor], Tensor]:
+def _with(function: Callable[..., Tensor], **settings: Any) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda source, targets: function(source, targets, **settings)
 
 
@@ -142,9 +152,16 @@ class Criterion(nn.Module):
         terms: what :func:`terms_from_config` gives, or terms made by hand.
         branch_dims: branch -> length of its feature (losses with a state need it).
         num_classes: identities of the training set.
+        without_logits: branches that have a feature alone; losses on logits pass them over.
     """
 
-    def __init__(self, terms: list[Term], branch_dims: Mapping[str, int], num_classes: int):
+    def __init__(
+        self,
+        terms: list[Term],
+        branch_dims: Mapping[str, int],
+        num_classes: int,
+        without_logits: Collection[str] = (),
+    ):
         super().__init__()
         self.weights: dict[str, float] = {}
         self.sources: dict[str, tuple[str, str]] = {}
@@ -152,6 +169,8 @@ class Criterion(nn.Module):
         self.stateful = nn.ModuleDict()  # registered, so that their buffers are saved and moved
         for branch, dim in branch_dims.items():
             for term in terms:
+                if term.source == "logits" and branch in without_logits:
+                    continue
                 key = f"loss_{term.what}_{branch}"
                 loss = term.build(num_classes, dim)
                 self.weights[key], self.sources[key] = term.weight, (branch, term.source)

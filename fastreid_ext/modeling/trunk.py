@@ -71,6 +71,16 @@ def stage_channels(backbone: nn.Module) -> dict[int, int]:
 
 
 @torch.no_grad()
+def output_channels(backbone: nn.Module) -> int:
+    """Channels of any backbone's last map, read off a forward pass; the backbone is left as it was."""
+    training = backbone.training
+    backbone.eval()
+    channels = backbone(next(backbone.parameters()).new_zeros(1, 3, 64, 64)).shape[1]
+    backbone.train(training)
+    return channels
+
+
+@torch.no_grad()
 def last_map_rows(backbone: nn.Module, height: int) -> int:
     """Rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
     training = backbone.training

@@ -14,6 +14,7 @@ def small_config(*names):
     cfg.MODEL.DEEPMINER.IE_BLOCKS = []
     cfg.MODEL.DEEPMINER.LOCAL_STRIPES = 0
     cfg.MODEL.DEEPMINER.ATTENTION_BLOCKS = []
+    cfg.INPUT.REA.ENABLED = False
     cfg.INPUT.BATCH_AUGMENT.NAME = list(names)
     cfg.INPUT.BATCH_AUGMENT.REA.PROB = 1.0
     return cfg

@@ -104,9 +104,7 @@ def refuse_foreign(directory, wanted):
         raise FileExistsError(f"{directory} is there but is no SynthReID: move it away or choose another root.")
     differing = [f"{key} {meta.get(key)} and not {value}" for key, value in wanted.items() if meta.get(key) != value]
     if differing:
-        raise FileExistsError(
-            f"{directory} was made with {', '.join(differing)}: remove it or choose another root."
-        )
+        raise FileExistsError(f"{directory} was made with {', '.join(differing)}: remove it or choose another root.")
 
 
 @contextlib.contextmanager

@@ -119,11 +119,11 @@ def test_bad_epsilon(epsilon):
 
 @pytest.mark.parametrize(
     ("shape", "targets"),
-    [((0, 5), (0,)), ((4, 5), (3,)), ((4, 5), (4, 1)), ((4,), (4,)), ((4, 5, 2), (4,))],
+    [((0, 5), (0,)), ((4, 5), (3,)), ((4, 5), (4, 1)), ((4,), (4,)), ((4, 2, 5, 1), (4,))],
     ids=["empty", "length", "column", "vector", "map"],
 )
 def test_bad_shapes(shape, targets):
-    with pytest.raises(ValueError, match=r"expected logits \(B, K\) and targets \(B,\) with B > 0"):
+    with pytest.raises(ValueError, match=r"expected logits \(B, K\) or \(B, H, K\) and targets \(B,\) with B > 0"):
         smoothed_cross_entropy(torch.zeros(shape), torch.zeros(targets, dtype=torch.int64))
 
 

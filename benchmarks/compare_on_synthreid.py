@@ -11,58 +11,88 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from record import commit, write_record
 
 ROOT = Path(__file__).parents[1]
+TRAIN = "projects/DeepMiner/train_net.py"  # any project's: the config says what is trained
+Results = dict[str, dict[str, float]]  # data set -> metric -> percent
 
 
-def folder_of(config: str, seed: int, args: argparse.Namespace) -> Path:
-    """One folder for each thing that changes a result, this code's commit among them."""
-    settings = "_".join([args.size or "demo", *args.overrides]).replace("/", "-")
-    return ROOT / args.output / commit() / settings / Path(config).with_suffix("") / f"seed{seed}"
-
-
-def train(config: str, seed: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Train one config with one seed, or read what an earlier call wrote."""
-    folder = folder_of(config, seed, args)
-    if not (folder / "results.json").is_file():
-        names = [f"SynthReID{args.size}", f"SynthReIDOccluded{args.size}"]
-        overrides = ["SEED", seed, "OUTPUT_DIR", folder, "DATASETS.NAMES", (names[0],), "DATASETS.TESTS", tuple(names)]
-        command = [sys.executable, "projects/DeepMiner/train_net.py", "--resume", "--config-file", f"configs/{config}"]
-        subprocess.run([*command, *map(str, overrides), *args.overrides], cwd=ROOT, check=True)
-        for checkpoint in folder.glob("model_*.pth"):  # half a gigabyte each, and nobody reads them again
-            checkpoint.unlink()
-    return json.loads((folder / "results.json").read_text())["results"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", nargs="+", default=["demo/baseline.yml", "demo/deepminer.yml"])
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with what every comparison takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--size", default="", choices=["", "Tiny", "Bench"], help="SynthReID's size; empty = demo")
     parser.add_argument("--output", default="logs/benchmarks/compare")
-    parser.add_argument("--name", default="compare_on_synthreid", help="name of the result file")
     parser.add_argument("--overrides", nargs="*", default=[], help="KEY VALUE pairs for every run")
-    args = parser.parse_args()
+    return parser
+
+
+def folder_of(config: str, seed: int, args: argparse.Namespace, overrides: Sequence[str] = ()) -> Path:
+    """One folder for each thing that changes a result, this code's commit among them."""
+    settings = "_".join([args.size or "demo", *args.overrides, *overrides]).replace("/", "-")
+    return ROOT / args.output / commit() / settings / Path(config).with_suffix("") / f"seed{seed}"
+
+
+def train(
+    config: str, seed: int, args: argparse.Namespace, overrides: Sequence[str] = (), keep: str | None = None
+) -> Results:
+    """Train one config with one seed, or read what an earlier call wrote.
+
+    Args:
+        config: name of a shipped config.
+        seed: of the run.
+        args: of :func:`parser`.
+        overrides: KEY VALUE pairs of this run alone.
+        keep: name of the checkpoint to keep; of a run that nobody evaluates again none is kept.
+    """
+    folder = folder_of(config, seed, args, overrides)
+    if not (folder / "results.json").is_file():
+        run(config, ["--resume"], ["SEED", seed, "OUTPUT_DIR", folder, *overrides], args)
+        for checkpoint in folder.glob("model_*.pth"):  # a tenth of a gigabyte and more each
+            if checkpoint.name != keep:
+                checkpoint.unlink()
+    return json.loads((folder / "results.json").read_text())["results"]
+
+
+def run(config: str, flags: Sequence[str], overrides: Sequence[Any], args: argparse.Namespace) -> None:
+    """Run the command line on SynthReID of the size that is asked for."""
+    names = [f"SynthReID{args.size}", f"SynthReIDOccluded{args.size}"]
+    data = ["DATASETS.NAMES", (names[0],), "DATASETS.TESTS", tuple(names)]
+    command = [sys.executable, TRAIN, *flags, "--config-file", f"configs/{config}"]
+    subprocess.run([*command, *map(str, [*data, *overrides]), *args.overrides], cwd=ROOT, check=True)
+
+
+def summary(runs: dict[int, Results]) -> dict[str, Any]:
+    """Return data set -> metric -> by_seed, mean and spread (standard deviation) of one config's runs."""
+    return {
+        dataset: {
+            metric: {
+                "by_seed": [results[dataset][metric] for results in runs.values()],
+                "mean": statistics.mean(results[dataset][metric] for results in runs.values()),
+                "spread": statistics.stdev(results[dataset][metric] for results in runs.values())
+                if len(runs) > 1
+                else None,
+            }
+            for metric in ("Rank-1", "mAP")
+        }
+        for dataset in next(iter(runs.values()))
+    }
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--configs", nargs="+", default=["demo/baseline.yml", "demo/deepminer.yml"])
+    arguments.add_argument("--name", default="compare_on_synthreid", help="name of the result file")
+    args = arguments.parse_args()
 
     table = {}
     for config in args.configs:
-        runs = {seed: train(config, seed, args) for seed in args.seeds}
-        table[config] = {
-            dataset: {
-                metric: {
-                    "by_seed": [runs[seed][dataset][metric] for seed in args.seeds],
-                    "mean": statistics.mean(runs[seed][dataset][metric] for seed in args.seeds),
-                    "spread": statistics.stdev(runs[seed][dataset][metric] for seed in args.seeds)
-                    if len(args.seeds) > 1
-                    else None,
-                }
-                for metric in ("Rank-1", "mAP")
-            }
-            for dataset in runs[args.seeds[0]]
-        }
+        table[config] = summary({seed: train(config, seed, args) for seed in args.seeds})
         print(config, json.dumps(table[config], indent=1))
     facts = {"seeds": args.seeds, "size": args.size or "demo", "overrides": args.overrides}
     print("written to", write_record(args.name, table, **facts))

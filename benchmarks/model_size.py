@@ -22,6 +22,9 @@ TRAINING_IDENTITIES = {
     "CUHK03Labeled": 767,
     "CUHK03Detected": 767,
     "MSMT17": 1041,
+    "OccludedDuke": 702,
+    "OPReID": 1744,
+    "PDukeMTMC": 665,
     "SynthReID": 100,
 }
 

@@ -7,6 +7,7 @@ from fastreid.config import get_cfg as host_get_cfg
 from fastreid_ext.deepminer.config import add_deepminer_config
 from fastreid_ext.modeling.augmentation_table import add_augmentation_config
 from fastreid_ext.modeling.loss_table import add_losses_config
+from fastreid_ext.msreid.config import add_msreid_config
 from fastreid_ext.occluded.config import add_occluded_config
 
 
@@ -19,6 +20,7 @@ def get_cfg() -> CfgNode:
         add_augmentation_config,
         add_deepminer_config,
         add_occluded_config,
+        add_msreid_config,
     )
     for add_config in parts:
         add_config(cfg)

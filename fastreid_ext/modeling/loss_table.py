@@ -153,6 +153,7 @@ class Criterion(nn.Module):
         branch_dims: branch -> length of its feature (losses with a state need it).
         num_classes: identities of the training set.
         without_logits: branches that have a feature alone; losses on logits pass them over.
+        shared: kinds of loss (``what``) whose state, the centers say, is one for all branches.
     """
 
     def __init__(
@@ -161,18 +162,21 @@ class Criterion(nn.Module):
         branch_dims: Mapping[str, int],
         num_classes: int,
         without_logits: Collection[str] = (),
+        shared: Collection[str] = (),
     ):
         super().__init__()
         self.weights: dict[str, float] = {}
         self.sources: dict[str, tuple[str, str]] = {}
         self.functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
         self.stateful = nn.ModuleDict()  # registered, so that their buffers are saved and moved
+        built: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
         for branch, dim in branch_dims.items():
             for term in terms:
                 if term.source == "logits" and branch in without_logits:
                     continue
                 key = f"loss_{term.what}_{branch}"
-                loss = term.build(num_classes, dim)
+                loss = built.get(term.what) if term.what in shared else None
+                loss = built[term.what] = loss or term.build(num_classes, dim)
                 self.weights[key], self.sources[key] = term.weight, (branch, term.source)
                 if isinstance(loss, nn.Module):
                     self.stateful[key] = loss

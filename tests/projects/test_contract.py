@@ -38,6 +38,11 @@ class Project:
 
 
 PROJECTS = {
+    "MSReID": Project(
+        "demo/msreid.yml",
+        {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "local")},
+        512 * 2,
+    ),
     "OccludedReID": Project("demo/occluded.yml", {"loss_cls_global", "loss_bed_global", "loss_bed_rp"}, 512),
     "DeepMiner": Project(
         "demo/deepminer.yml",
@@ -194,6 +199,8 @@ FILES = list_config_files()
 def test_the_papers_configs_are_shipped():
     datasets = ("Market1501", "DukeMTMC", "CUHK03Labeled", "CUHK03Detected", "MSMT17")
     assert {f"DeepMiner/{name}_R50.yml" for name in datasets} < set(FILES)
+    assert {f"MSReID/{name}_R50.yml" for name in datasets} < set(FILES)
+    assert {f"MSReID/ablation/{name}.yml" for name in ("ALM", "AL", "AM", "LM", "A", "L", "M", "none")} < set(FILES)
     occluded = ("OccludedDuke", "OPReID", "Market1501", "DukeMTMC", "PDukeMTMC")
     rows = ("baseline", "cbe", "bed", "dnl", "rp")  # of table 5; the sixth is the full model
     assert {f"OccludedReID/{name}_R50.yml" for name in occluded} < set(FILES)
@@ -220,7 +227,7 @@ def test_output_folders_are_apart():
 
 def recipe(file):
     """All that a config says beside its model's shape, its data and its output folder."""
-    skipped = ("MODEL.DEEPMINER", "MODEL.OCCLUDED.ME.BETA", "MODEL.LOSSES.BED.ALPHA", "DATASETS", "OUTPUT_DIR")
+    skipped = ("MODEL.DEEPMINER", "MODEL.MSREID", "MODEL.OCCLUDED.ME.BETA", "MODEL.LOSSES.BED.ALPHA", "DATASETS", "OUTPUT_DIR")
     try:
         cfg = get_config(file)
     except (KeyError, ValueError):

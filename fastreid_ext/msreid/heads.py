@@ -1,0 +1,115 @@
+"""The mask-separated head (sections 3.3 and 3.4, figure 2)."""
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fastreid.config import CfgNode, configurable
+from fastreid.layers import get_norm
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from torch import Tensor, nn
+
+from fastreid_ext.modeling.heads import BNNeckHead
+from fastreid_ext.msreid.bottleneck import ProjectedBottleneck
+
+POOLS = ("sum", "concat")
+
+
+@REID_HEADS_REGISTRY.register()
+class MaskSeparatedHead(nn.Module):
+    """A global feature from layer4 under a mask m and a local one from layer3 under 1 - m (section 3.3).
+
+    Args:
+        local_channels, global_channels: C of layer3's and layer4's maps.
+        num_classes: K.
+        dim: length of a reduced map.
+        local: with the local branch.
+        mask: with the mask; without it both branches see everything.
+        mask_before_reduce: mask the map and reduce it then, as the prose reads; the authors reduce first.
+        pool: sum of average and max pooling, or concat.
+        norm: FastReID's name of the batch norm.
+
+    Raises:
+        ValueError: an unknown pool, or channels that four does not divide.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        local_channels: int,
+        global_channels: int,
+        num_classes: int,
+        dim: int = 1536,
+        local: bool = True,
+        mask: bool = True,
+        mask_before_reduce: bool = False,
+        pool: str = "sum",
+        norm: str = "BN",
+    ):
+        super().__init__()
+        if pool not in POOLS:
+            raise ValueError(f"MODEL.MSREID.POOL must be one of {POOLS}, got {pool!r}")
+        if dim < 1:
+            raise ValueError(f"MODEL.MSREID.DIM must be 1 or more, got {dim}")
+        channels = {"global": global_channels} | ({"local": local_channels} if local else {})
+        block = partial(ProjectedBottleneck, norm=partial(get_norm, norm))
+        self.mask = block(global_channels, 1, activation=nn.Sigmoid()) if mask else None
+        self.reduce = nn.ModuleDict({name: block(count, dim) for name, count in channels.items()})
+        self.necks = nn.ModuleDict(
+            {name: BNNeckHead(dim * (2 if pool == "concat" else 1), num_classes, norm=norm) for name in channels}
+        )
+        self.mask_before_reduce = mask_before_reduce
+        self.pool = pool
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, local_channels: int, global_channels: int) -> dict[str, Any]:
+        node = cfg.MODEL.MSREID
+        settings = {
+            "local_channels": local_channels,
+            "global_channels": global_channels,
+            "num_classes": cfg.MODEL.HEADS.NUM_CLASSES,
+            "dim": node.DIM,
+            "local": node.LOCAL,
+            "mask": node.MASK,
+            "pool": node.POOL,
+            "norm": cfg.MODEL.HEADS.NORM,
+        }
+        # Read only where it is used, so that a key without effect is found at start-up.
+        return settings | ({"mask_before_reduce": node.MASK_BEFORE_REDUCE} if node.MASK else {})
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Branch -> length of its feature."""
+        return {name: neck.dim for name, neck in self.necks.items()}
+
+    def masks(self, layer3: Tensor, layer4: Tensor) -> dict[str, Tensor]:
+        """Return what each branch sees, (B, 1, h, w) in [0, 1]: m on layer4's map, 1 - m on layer3's.
+
+        Where the two maps differ in size (a last stride of 2) m is repeated for the places of layer3 that one place
+        of layer4 stands for.
+        """
+        m = self.mask(layer4)
+        wide = m if m.shape[2:] == layer3.shape[2:] else F.interpolate(m, size=layer3.shape[2:], mode="nearest-exact")
+        return {"global": m, "local": 1 - wide}
+
+    def forward(self, layer3: Tensor, layer4: Tensor, targets: Tensor | None = None) -> dict[str, dict[str, Tensor]]:
+        """(B, C3, h, w), (B, C4, h, w) -> branch -> outputs of :class:`BNNeckHead`."""
+        maps = {"global": layer4, "local": layer3}
+        masks = self.masks(layer3, layer4) if self.mask is not None else {}
+        outputs = {}
+        for name, neck in self.necks.items():
+            y = maps[name]
+            if masks and self.mask_before_reduce:
+                y = self.reduce[name](y * masks[name])
+            else:
+                y = self.reduce[name](y)
+                y = y * masks[name] if masks else y
+            outputs[name] = neck(self._pool(y), targets)
+        return outputs
+
+    def _pool(self, y: Tensor) -> Tensor:
+        y = y.float()
+        pooled = y.mean(dim=(2, 3)), y.amax(dim=(2, 3))
+        return pooled[0] + pooled[1] if self.pool == "sum" else torch.cat(pooled, dim=1)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 import torch
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
+from torch import nn
 
 from fastreid_ext.engine.files import write_atomically, write_text
 
 LATEST = "model_latest"
-TRAINING_ONLY = re.compile(r"criterion\..+|\w*heads?(\.\w+)?\.weight")
 
 
 class CheckpointError(RuntimeError):
@@ -96,10 +95,10 @@ class AtomicCheckpointer(Checkpointer):
         logger = logging.getLogger(__name__)
         logger.info("loaded %d of the model's %d weights and buffers", loaded, len(own))
         if self._complete:
-            unneeded = [key for key in missing if _only_for_training(key)]
+            unneeded = [key for key in missing if key in _training_only(self.model)]
             missing, misshaped = ([key for key in keys if key not in unneeded] for keys in (missing, misshaped))
             if unneeded:
-                logger.info("%d classifiers and centers, which no test feature reads, are not loaded", len(unneeded))
+                logger.info("%d weights of training alone, which no test feature reads, are not loaded", len(unneeded))
         if missing or unexpected:
             logger.warning(
                 "%d missing, %d of them of another shape; %d unexpected%s%s",
@@ -127,9 +126,12 @@ def _is_state_dict(data: Any) -> bool:
     )
 
 
-def _only_for_training(key: str) -> bool:
-    """Classifiers and centers: their size follows the training set, and no test feature reads them."""
-    return TRAINING_ONLY.fullmatch(key) is not None
+def _training_only(model: nn.Module) -> set[str]:
+    """Keys of weights that no test feature reads: classifiers, whose size follows the training set, centers, and what
+    a meta-architecture lists in ``training_only``."""
+    classifiers = {f"{name}.weight" for name, module in model.named_modules() if hasattr(module, "cls_layer")}
+    parts = tuple(f"{name}." for name in getattr(model, "training_only", ()))
+    return classifiers | {key for key in model.state_dict() if key.startswith(parts)}
 
 
 class EpochCheckpoints(HookBase):

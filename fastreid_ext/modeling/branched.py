@@ -26,6 +26,8 @@ class BranchedReID(nn.Module):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    # Modules that no test feature reads: an evaluation does without their weights.
+    training_only: tuple[str, ...] = ("criterion",)
 
     def __init__(
         self,

@@ -48,6 +48,8 @@ class OccludedReID(BranchedReID):
         ValueError: an unknown pooling, neck_feat or test_feature, or no metric loss for reconstructive pooling.
     """
 
+    training_only = ("criterion", "reconstructive_pooling")
+
     @configurable
     def __init__(
         self,

@@ -268,7 +268,7 @@ def test_layouts_that_load(layout, weights, run_main, tmp_path):
     log = (output / "log.txt").read_text()
     count = sum(not key.endswith("num_batches_tracked") for key in weights)
     assert f"loaded {count - 6} of the model's {count} weights" in log
-    assert "6 classifiers and centers, which no test feature reads, are not loaded" in log
+    assert "6 weights of training alone, which no test feature reads, are not loaded" in log
     assert " missing" not in log
 
 

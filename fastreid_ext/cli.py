@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastreid_ext.convert import add_convert_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
+from fastreid_ext.engine.repeat import add_repeat_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,5 +22,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("train", help="train or evaluate; arguments as projects/*/train_net.py", add_help=False)
     add_synth_parser(commands)
     add_convert_parser(commands)
+    add_repeat_parser(commands)
     args = parser.parse_args(argv)
     return args.run(args) or 0

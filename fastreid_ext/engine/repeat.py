@@ -1,0 +1,96 @@
+"""The command ``repeat``: trains configs over several seeds, whatever interrupts it, and gathers their results."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid_ext.engine.files import write_text
+from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
+
+METRICS = ("Rank-1", "mAP")
+
+
+class RepeatError(RuntimeError):
+    """Runs that can't be made or gathered, with what to do."""
+
+
+def add_repeat_parser(commands: Any) -> None:
+    """Add the command to an argparse ``subparsers``."""
+    parser = commands.add_parser(
+        "repeat",
+        help="train configs over several seeds: mean, spread, best, box plot",
+        description="Train configs over several seeds and gather a table and a box plot. Call it again after an"
+        " interruption: runs that have ended are not run again, one that has not is resumed.",
+    )
+    parser.add_argument("--configs", nargs="+", required=True, help="files, or names of shipped configs")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, required=True, help="folder of all runs, table and plot")
+    parser.add_argument("--num-gpus", type=int, default=1, help="of each run")
+    parser.add_argument("--title", default="", help="above the box plot")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for every run; last")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the command out and return its exit status."""
+    try:
+        names = names_of(args.configs)
+        summaries = {}
+        for name, config in names.items():
+            runs = {seed: train(config, seed, args.output / name, args.opts, args.num_gpus) for seed in args.seeds}
+            summaries[name] = summarise(runs)
+            write_text(args.output / "summary.json", json.dumps(summaries, indent=2) + "\n")
+        table = format_table(summaries, METRICS)
+        write_text(args.output / "summary.md", table + "\n")
+        draw_box_plots(summaries, args.output / "boxplot.png", METRICS, args.title)
+    except (RepeatError, ValueError) as error:
+        print(f"fastreid-ext repeat: {error}", file=sys.stderr)
+        return 1
+    print(table)
+    print(f"table, numbers and box plot are in {args.output}")
+    return 0
+
+
+def names_of(configs: Sequence[str]) -> dict[str, str]:
+    """Return name -> config: the file's stem, or as much of its path as tells it from the others.
+
+    Raises:
+        RepeatError: one config twice.
+    """
+    paths = [Path(config).with_suffix("") for config in configs]
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["-".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return dict(zip(names, configs, strict=True))
+    raise RepeatError(f"--configs names one config twice: {' '.join(configs)}")
+
+
+def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gpus: int = 1) -> Results:
+    """Train one config with one seed in a process of its own, or read what an earlier call wrote.
+
+    Raises:
+        RepeatError: the run failed, or the folder holds a run of other settings.
+    """
+    output = folder / f"seed{seed}"
+    call = ["--config-file", config, "SEED", str(seed), "OUTPUT_DIR", str(output), *overrides]
+    done, settings = output / "results.json", output / "repeat.json"
+    if settings.is_file() and json.loads(settings.read_text()) != call:
+        raise RepeatError(
+            f"{output} holds a run of other settings ({' '.join(json.loads(settings.read_text()))}): choose another"
+            " --output"
+        )
+    if not done.is_file():
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(settings, json.dumps(call))
+        command = [sys.executable, "-c", "from fastreid_ext.cli import main; main()", "train"]
+        finished = subprocess.run([*command, "--resume", "--num-gpus", str(num_gpus), *call], check=False)
+        if finished.returncode or not done.is_file():
+            raise RepeatError(
+                f"the run in {output} ended with status {finished.returncode} (see its log.txt); called again, this"
+                " command goes on from there"
+            )
+    return json.loads(done.read_text())["results"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastreid_ext.convert import add_convert_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
 from fastreid_ext.engine.repeat import add_repeat_parser
+from fastreid_ext.visual.command import add_visual_parsers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,5 +24,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_synth_parser(commands)
     add_convert_parser(commands)
     add_repeat_parser(commands)
+    add_visual_parsers(commands)
     args = parser.parse_args(argv)
     return args.run(args) or 0

@@ -11,7 +11,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from fastreid_ext.deepminer.attention import ChannelAttention, SpatialAttention
-from fastreid_ext.deepminer.erasing import erase
+from fastreid_ext.deepminer.erasing import erase, keep_mask
 from fastreid_ext.deepminer.pooling import StripePool
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
@@ -162,17 +162,34 @@ class DeepMiner(BranchedReID):
             settings["cham"] = cham if cham["activation"] == "sigmoid" else cham | {"rescale": node.CHAM.RESCALE}
         return settings
 
-    def maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Return branch -> last feature map (B, C4, h, w) of normalised images (B, 3, H, W) (figure 1)."""
-        outputs = {}  # Y_i; behind an attention module, its output (footnotes 4 and 5)
+    def stage_maps(self, images: Tensor) -> dict[int, Tensor]:
+        """Return Y_i of the global branch; behind an attention module, its output (footnotes 4 and 5)."""
+        outputs = {}
         y = run_stem(self.backbone, images)
         for stage in STAGES:
             y = outputs[stage] = attend(self.attention, stage, run_stage(self.backbone, stage, y))
-        maps = {"global": y}
+        return outputs
+
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return branch -> last feature map (B, C4, h, w) of normalised images (B, 3, H, W) (figure 1)."""
+        outputs = self.stage_maps(images)
+        maps = {"global": outputs[4]}
         for name, branch in self.side_branches.items():
             y = outputs[branch.after]
             maps[name] = branch(y if name == "local" else erase(y, self.erase_threshold))
         return maps
+
+    def spatial_masks(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what every input-erased branch may see, (B, 1, h, w) of zeros and ones, of normalised images (eq. 1).
+
+        Raises:
+            ValueError: a model without such a branch.
+        """
+        starts = {name: branch.after for name, branch in self.side_branches.items() if name != "local"}
+        if not starts:
+            raise ValueError("this model erases nothing (MODEL.DEEPMINER.IE_BLOCKS is empty)")
+        outputs = self.stage_maps(images)
+        return {f"{name} keeps": keep_mask(outputs[i], self.erase_threshold) for name, i in starts.items()}
 
     def branches(self, images: Tensor, targets: Tensor | None) -> dict[str, dict[str, Tensor]]:
         """Pool every branch's last map and pass it through its head."""

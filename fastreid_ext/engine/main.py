@@ -101,13 +101,28 @@ def evaluate(cfg: CfgNode) -> Any:
     """Evaluate MODEL.WEIGHTS on DATASETS.TESTS.
 
     Raises:
-        ConfigError: no weights are named, or a model key that nothing reads.
-        CheckpointError: the weights do not fit the model.
+        ConfigError, CheckpointError: as :func:`load_trained`.
     """
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError("--eval-only needs weights: add MODEL.WEIGHTS <output folder>/model_best.pth")
     seed = resolve_seed(cfg.SEED)
     seed_everything(seed)
+    model = load_trained(cfg)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        write_results(cfg, results, seed)
+    return results
+
+
+def load_trained(cfg: CfgNode) -> torch.nn.Module:
+    """Build the model of a config and load MODEL.WEIGHTS for its test feature.
+
+    Raises:
+        ConfigError: no weights are named, or a model key that nothing reads.
+        CheckpointError: the weights do not fit the model.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("weights are missing: add MODEL.WEIGHTS <output folder>/model_best.pth")
     tracked, reads = track(cfg)
     tracked.defrost()
     tracked.MODEL.BACKBONE.PRETRAIN = False
@@ -118,16 +133,13 @@ def evaluate(cfg: CfgNode) -> Any:
         tracked, get_cfg(), reads | {"MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.FREEZE_LAYERS"}, nodes=("MODEL",)
     )
     AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], complete=True)
-    results = Trainer.test(cfg, model)
-    if comm.is_main_process():
-        write_results(cfg, results, seed)
-    return results
+    return model
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Merge the config, check it, open the log and, for a training run, write config.yaml into OUTPUT_DIR."""
     cfg = get_cfg()
-    merge_config(cfg, _config_file(args.config_file), args.opts)
+    merge_config(cfg, config_file_of(args.config_file), args.opts)
     check_config(cfg, comm.get_world_size())
     check_writable(cfg.OUTPUT_DIR)
     if args.resume:
@@ -162,8 +174,12 @@ def _is_unexpected(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], MISTAKES))
 
 
-def _config_file(path: str) -> str:
-    """A file as it is, else a shipped config of that name, such as DeepMiner/Market1501_R50.yml."""
+def config_file_of(path: str) -> str:
+    """Return a file as it is, else the shipped config of that name, such as DeepMiner/Market1501_R50.yml.
+
+    Raises:
+        ConfigError: neither exists.
+    """
     if not path or os.path.isfile(path):
         return path
     try:

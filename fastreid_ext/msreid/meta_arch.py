@@ -108,6 +108,17 @@ class MSReID(BranchedReID):
             maps[stage] = y = self.attention[str(stage)](y) if self.attention else y
         return maps
 
+    def spatial_masks(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what each branch sees, (B, 1, h, w) in [0, 1], of normalised images (figure 1).
+
+        Raises:
+            ValueError: a model without the mask.
+        """
+        if self.heads.mask is None:
+            raise ValueError("this model has no mask (MODEL.MSREID.MASK False)")
+        maps = self.maps(images)
+        return {f"{name} mask": mask for name, mask in self.heads.masks(maps[3], maps[4]).items()}
+
     def branches(self, images: Tensor, targets: Tensor | None) -> dict[str, dict[str, Tensor]]:
         """Separate layer3's and layer4's maps by the mask and pass each through its head."""
         maps = self.maps(images)

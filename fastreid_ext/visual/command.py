@@ -1,0 +1,124 @@
+"""The commands ``masks`` and ``cam``: pictures of what a trained model looks at."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fastreid.data.transforms import build_transforms
+from torch import Tensor, nn
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.images import ImageError, ReIDImages
+from fastreid_ext.engine.checkpoint import CheckpointError
+from fastreid_ext.engine.checks import ConfigError, merge_config
+from fastreid_ext.engine.main import config_file_of, load_trained
+from fastreid_ext.visual.grad_cam import feature_length, grad_cam, similarity_to
+from fastreid_ext.visual.pictures import darken, overlay, sheet
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+ON_SHEET = 12  # images of the overview
+
+Row = dict[str, np.ndarray]  # name of a column -> picture
+
+
+def add_visual_parsers(commands: Any) -> None:
+    """Add both commands to an argparse ``subparsers``."""
+    masks = commands.add_parser(
+        "masks",
+        help="draw a model's spatial masks on images (MSReID, Deep Miner)",
+        description="Draw the spatial masks of a trained model on the images of a folder.",
+    )
+    masks.set_defaults(run=lambda args: _run(args, draw_masks))
+    cam = commands.add_parser(
+        "cam",
+        help="draw Grad-CAM of any layer of any model on images",
+        description="Draw Grad-CAM of a layer: by default where it makes the test feature long, with --query where it"
+        " makes an image look like that one.",
+    )
+    cam.add_argument("--layer", default="backbone.layer4", help="dotted name of a module (default: %(default)s)")
+    cam.add_argument("--query", type=Path, help="explain the similarity to this image")
+    cam.set_defaults(run=lambda args: _run(args, draw_cam))
+    for parser in (masks, cam):
+        parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
+        parser.add_argument("--images", type=Path, required=True, help="folder of images")
+        parser.add_argument("--output", type=Path, required=True, help="folder for one PNG an image and an overview")
+        parser.add_argument("--limit", type=int, default=0, help="draw the first so many images only")
+        parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys; MODEL.WEIGHTS is one")
+
+
+def draw_masks(model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]) -> list[Row]:
+    """Return the masks that the model puts on images (B, 3, H, W), each beside what it leaves of the image."""
+    if not hasattr(model, "spatial_masks"):
+        raise ConfigError(f"{type(model).__name__} has no spatial masks; fastreid-ext cam draws any layer of it")
+    with torch.no_grad():
+        masks = model.spatial_masks(model.preprocess_image(images))
+    columns: dict[str, list[np.ndarray]] = {"image": list(_pixels(images))}
+    for name, mask in masks.items():
+        large = F.interpolate(mask.float(), size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+        heat = large.cpu().numpy()
+        columns[name] = [overlay(pixels, h) for pixels, h in zip(columns["image"], heat, strict=True)]
+        columns[f"{name}, kept"] = [darken(pixels, h) for pixels, h in zip(columns["image"], heat, strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def draw_cam(model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]) -> list[Row]:
+    """Return Grad-CAM of --layer over images (B, 3, H, W), with the query beside it if there is one."""
+    score, query = feature_length, {}
+    if args.query is not None:
+        picture = read(args.query)[None].to(images.device)
+        with torch.no_grad():
+            score = similarity_to(model(picture.clone())[0])  # FastReID's models write into what they are given
+        query = {"query": _pixels(picture)[0]}
+    heat = grad_cam(model, args.layer, images, score).cpu().numpy()
+    return [
+        query | {"image": pixels, args.layer: overlay(pixels, h)}
+        for pixels, h in zip(_pixels(images), heat, strict=True)
+    ]
+
+
+def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
+    try:
+        cfg = get_cfg()
+        merge_config(cfg, config_file_of(args.config_file), args.opts)
+        files = _files(args.images, args.limit)
+        model = load_trained(cfg).eval()
+        transform = build_transforms(cfg, is_train=False)
+        args.output.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for batch in _batches(files, 32):
+            data = ReIDImages([(str(path), 0, 0) for path in batch], transform, relabel=False)
+            images = torch.stack([torch.as_tensor(data[i]["images"]).float() for i in range(len(batch))])
+            read = lambda path: ReIDImages([(str(path), 0, 0)], transform, relabel=False)[0]["images"].float()  # noqa: E731
+            for path, row in zip(batch, draw(model, images.to(cfg.MODEL.DEVICE), args, read), strict=True):
+                title = path.relative_to(args.images).as_posix()
+                sheet([row], title).save(args.output / f"{title.replace('/', '_')}.png")
+                rows += [row] if len(rows) < ON_SHEET else []
+        overview = args.output / "overview.png"
+        sheet(rows, f"{cfg.MODEL.META_ARCHITECTURE}, {cfg.MODEL.WEIGHTS}").save(overview)
+    except (CheckpointError, ConfigError, ImageError, ValueError) as error:
+        print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(files)} pictures and {overview}")
+    return 0
+
+
+def _files(folder: Path, limit: int) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ConfigError(f"--images {folder} holds no image")
+    return files[:limit] if limit > 0 else files
+
+
+def _batches(files: list[Path], size: int) -> Iterator[list[Path]]:
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    """(B, 3, H, W) on the 0-255 scale -> (B, H, W, 3) uint8."""
+    return images.detach().clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

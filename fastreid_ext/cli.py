@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fastreid_ext.data.datasets.command import add_derive_occluded_duke_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
 
 
@@ -19,5 +20,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("train", help="train or evaluate; arguments as projects/*/train_net.py", add_help=False)
     add_synth_parser(commands)
+    add_derive_occluded_duke_parser(commands)
     args = parser.parse_args(argv)
     return args.run(args) or 0

@@ -5,9 +5,18 @@ import sys
 from collections.abc import Sequence
 
 from fastreid_ext.convert import add_convert_parser
+from fastreid_ext.data.datasets.command import add_derive_occluded_duke_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
 from fastreid_ext.engine.repeat import add_repeat_parser
 from fastreid_ext.visual.command import add_visual_parsers
+
+COMMANDS = (
+    add_repeat_parser,
+    add_visual_parsers,
+    add_convert_parser,
+    add_synth_parser,
+    add_derive_occluded_duke_parser,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,9 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="fastreid-ext", description="Tools around FastReID and fastreid-ext.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("train", help="train or evaluate; arguments as projects/*/train_net.py", add_help=False)
-    add_synth_parser(commands)
-    add_convert_parser(commands)
-    add_repeat_parser(commands)
-    add_visual_parsers(commands)
+    for add_command in COMMANDS:
+        add_command(commands)
     args = parser.parse_args(argv)
     return args.run(args) or 0

@@ -39,5 +39,14 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SOLVER.WARMUP_EPOCHS = 0
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
+    # Images of each training identity that are kept out of training and evaluated as a test set of their own,
+    # named HeldOut: 2 or more; 0 = none
+    cfg.DATASETS.HOLD_OUT = 0
+    # Evaluate each test set a second time, with a rectangle of some images filled with the mean pixel
+    # (MGRe, table 6). Where it lies follows from SEED and the image's place in the test set
+    cfg.TEST.OCCLUSION = CfgNode({"ENABLED": False, "PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "SEED": 0})
+    # Rank-1 and mAP by groups of queries, in the log and in report_<test set>.json. The edges cut the hidden share
+    # of a query where the data set knows it: 0 is not occluded, then 0 to 0.25, 0.25 to 0.35 and above
+    cfg.TEST.REPORT = CfgNode({"ENABLED": True, "OCCLUSION_EDGES": [0.0, 0.25, 0.35]})
     # Picture of the first queries' rank lists, written after each evaluation
     cfg.TEST.RANK_LIST = CfgNode({"ENABLED": True, "QUERIES": 8, "TOPK": 10})

@@ -33,24 +33,53 @@ def erase_rectangles(
     Raises:
         ValueError: a setting outside its range.
     """
+    batch, _, height, width = images.shape
+    inside = rectangle_masks(batch, (height, width), probability, area, ratio, generator, images.device)
+    return images.masked_fill(inside[:, None], 0.0)
+
+
+def rectangle_masks(
+    batch: int,
+    size: tuple[int, int],
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.4),
+    ratio: float = 0.3,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Draw the rectangles of :func:`erase_rectangles`.
+
+    Args:
+        batch: number of images.
+        size: (height, width) of the images.
+        probability, area, ratio: see :func:`erase_rectangles`.
+        generator: of the device; None is torch's own.
+        device: where the masks are made.
+
+    Returns:
+        (batch, height, width) bool, True where a pixel is erased; all False for an image that is left whole.
+
+    Raises:
+        ValueError: a setting outside its range.
+    """
     low, high = area
     if not (0 <= probability <= 1 and 0 < low <= high <= 1 and 0 < ratio <= 1):
         raise ValueError(
             f"random erasing needs probability in [0, 1], 0 < area <= 1 and ratio in (0, 1], got {probability}, {area}"
             f" and {ratio}"
         )
-    batch, _, height, width = images.shape
+    height, width = size
 
     def uniform() -> torch.Tensor:
-        return torch.rand(batch, 1, generator=generator, device=images.device)
+        return torch.rand(batch, 1, generator=generator, device=device)
 
     chosen = uniform() < probability  # (B, 1)
     size = (low + (high - low) * uniform()) * height * width
     aspect = torch.exp((2 * uniform() - 1) * math.log(1 / ratio))
     rows = (size * aspect).sqrt().round().clamp(1, height)
     columns = (size / aspect).sqrt().round().clamp(1, width)
-    inside = _run(rows, uniform(), height)[:, :, None] & _run(columns, uniform(), width)[:, None, :]  # (B, H, W)
-    return images.masked_fill((inside & chosen[:, :, None])[:, None], 0.0)
+    inside = _run(rows, uniform(), height)[:, :, None] & _run(columns, uniform(), width)[:, None, :]
+    return inside & chosen[:, :, None]
 
 
 def _run(length: torch.Tensor, place: torch.Tensor, total: int) -> torch.Tensor:

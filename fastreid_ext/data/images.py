@@ -51,6 +51,26 @@ class ReIDImages(CommDataset):
         return {"images": image, "targets": pid, "camids": camid, "img_paths": path}
 
 
+class QueryGalleryImages(ReIDImages):
+    """The images of a test set: the queries, then the gallery.
+
+    Args:
+        query, gallery: (path, identity, camera) of every image; numbers, which stay as they are.
+        transform: PIL image -> tensor.
+        groups: of the queries, that a report looks at apart (:mod:`fastreid_ext.evaluation.groups`).
+    """
+
+    def __init__(
+        self,
+        query: Sequence[tuple[str, int, int]],
+        gallery: Sequence[tuple[str, int, int]],
+        transform: Callable[[Image.Image], torch.Tensor],
+        groups: Sequence[Any] = (),
+    ):
+        super().__init__([*query, *gallery], transform, relabel=False)
+        self.groups = tuple(groups)
+
+
 def _read(path: str) -> Image.Image:
     try:
         return read_image(path, format="RGB")

@@ -138,6 +138,37 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
             f"{per_process} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size}) show"
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
         )
+    check_evaluation(cfg)
+
+
+def check_evaluation(cfg: CfgNode) -> None:
+    """Check the stress test, the report's groups and the number of held-out images.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+    node, edges, held = cfg.TEST.OCCLUSION, list(cfg.TEST.REPORT.OCCLUSION_EDGES), cfg.DATASETS.HOLD_OUT
+    if not 0 <= node.PROB <= 1:
+        raise ConfigError(f"TEST.OCCLUSION.PROB is {node.PROB} and must be from 0 to 1")
+    area = list(node.AREA)
+    if not (len(area) == 2 and _numbers(area) and 0 < area[0] <= area[1] <= 1):
+        raise ConfigError(
+            f"TEST.OCCLUSION.AREA is {area} and must be the smallest and the largest share of the image that is erased,"
+            " such as [0.02, 0.4]"
+        )
+    if not 0 < node.RATIO <= 1:
+        raise ConfigError(f"TEST.OCCLUSION.RATIO is {node.RATIO} and must be above 0 and not above 1")
+    if node.SEED < 0:
+        raise ConfigError(f"TEST.OCCLUSION.SEED is {node.SEED} and must be 0 or more")
+    if not (_numbers(edges) and all(0 <= edge < 1 for edge in edges) and edges == sorted(set(edges))):
+        raise ConfigError(
+            f"TEST.REPORT.OCCLUSION_EDGES is {edges} and must be rising shares from 0 to below 1, such as [0.0, 0.25]"
+        )
+    if held < 0 or held == 1:
+        raise ConfigError(
+            f"DATASETS.HOLD_OUT is {held}: 0 holds nothing out, and else an identity needs 2 or more held-out images"
+            " to be found by each other"
+        )
 
 
 def check_host_losses(cfg: CfgNode) -> None:
@@ -239,6 +270,10 @@ def check_writable(folder: str) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"OUTPUT_DIR {folder!r} can't be written: {error}") from error
+
+
+def _numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _below(key: str, nodes: Iterable[str]) -> bool:

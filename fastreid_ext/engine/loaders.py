@@ -1,20 +1,29 @@
 """The loaders that a config names."""
 
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+
 from fastreid.config import CfgNode
 from fastreid.data import samplers
+from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.catalog import load_dataset
-from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.data.hold_out import LEAST_LEFT, HoldOut, as_test_items, hold_out
+from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
-from fastreid_ext.engine.checks import check_training_set
+from fastreid_ext.engine.checks import ConfigError, check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.seeding import resolve_seed
+from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 TEST_PARTS = ("query", "gallery")
+HELD_OUT = "HeldOut"  # the test set of the images that DATASETS.HOLD_OUT keeps out of training
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:
@@ -23,12 +32,11 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     Raises:
         DataSetError, ConfigError: a data set that is missing or can't fill a batch.
     """
-    items = []
-    for name in cfg.DATASETS.NAMES:
-        dataset = load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL)
-        if comm.is_main_process():
+    datasets = _training_sets(cfg)
+    if comm.is_main_process():
+        for dataset in datasets:
             dataset.show_train()
-        items.extend(sorted(dataset.train))
+    items = _split(cfg, datasets).train
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
     sampled = sampled_per_batch(cfg)
@@ -48,16 +56,80 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     """Return the loader of a test set's queries and gallery, and the number of queries.
 
+    Args:
+        cfg: the run's config.
+        dataset_name: a registered one, or ``HELD_OUT``.
+
     Raises:
         DataSetError: a data set that is missing.
+        ConfigError: nothing could be held out.
     """
-    dataset = load_dataset(dataset_name, TEST_PARTS)
-    if comm.is_main_process():
-        dataset.show_test()
-    query, gallery = sorted(dataset.query), sorted(dataset.gallery)
-    images = ReIDImages(query + gallery, build_transforms(cfg, is_train=False), relabel=False)
+    transform = build_transforms(cfg, is_train=False)
+    if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
+        images, num_query = _held_out_images(cfg, transform)
+    else:
+        dataset = load_dataset(dataset_name, TEST_PARTS)
+        if comm.is_main_process():
+            dataset.show_test()
+        query, gallery = sorted(dataset.query), sorted(dataset.gallery)
+        groups = _occlusion_groups(cfg, [item[0] for item in query], [dataset])
+        images, num_query = QueryGalleryImages(query, gallery, transform, groups), len(query)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     loader = build_test_loader(
         images, samplers.InferenceSampler(len(images)), batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
     )
-    return loader, len(query)
+    return loader, num_query
+
+
+def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
+    """Every held-out image is a query, and all of them are the gallery.
+
+    An image is of its own identity and camera, so that it is left out of its own ranking.
+    """
+    datasets = _training_sets(cfg)
+    split = _split(cfg, datasets)
+    items = as_test_items(split.held)
+    groups: list[Group] = []
+    if cfg.TEST.REPORT.ENABLED:
+        groups = by_training_images([item[1] for item in split.held], Counter(item[1] for item in split.train))
+    groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
+    return QueryGalleryImages(items, items, transform, groups), len(items)
+
+
+def _training_sets(cfg: CfgNode) -> list[ImageDataset]:
+    return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
+
+
+def _split(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> HoldOut:
+    """Part the training images into those to train on and those that DATASETS.HOLD_OUT keeps out.
+
+    Raises:
+        ConfigError: no identity has enough images or cameras.
+    """
+    items = [item for dataset in datasets for item in sorted(dataset.train)]
+    count = cfg.DATASETS.HOLD_OUT
+    if not count:
+        return HoldOut(items, [], 0)
+    split = hold_out(items, count)
+    if not split.held:
+        raise ConfigError(
+            f"DATASETS.HOLD_OUT is {count}, but no identity of {tuple(cfg.DATASETS.NAMES)} was seen by {count} cameras"
+            f" and has {count + LEAST_LEFT} images: lower it, or set it to 0"
+        )
+    if comm.is_main_process():
+        log_once(
+            logging.INFO,
+            f"{len(split.held)} images of {len(split.held) // count} training identities are held out;"
+            f" {split.skipped} identities keep all theirs, having fewer than {count} cameras or {count + LEAST_LEFT}"
+            " images, and are not evaluated",
+        )
+    return split
+
+
+def _occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Sequence[ImageDataset]) -> list[Group]:
+    """Group queries by what the first data set that knows an image says of it."""
+    know = [dataset.occlusion_of for dataset in datasets if hasattr(dataset, "occlusion_of")]
+    if not cfg.TEST.REPORT.ENABLED or not know:
+        return []
+    shares = [next((s for ask in know if (s := ask(path)) is not None), None) for path in paths]
+    return by_occlusion(shares, cfg.TEST.REPORT.OCCLUSION_EDGES)

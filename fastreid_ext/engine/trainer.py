@@ -22,6 +22,7 @@ from fastreid_ext.engine import loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
 from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_losses, check_writable
 from fastreid_ext.engine.devices import device_of, distributed
+from fastreid_ext.engine.evaluation import evaluate_test_sets
 from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
 from fastreid_ext.engine.key_tracking import track
@@ -97,7 +98,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
-        """Return the loader of a test set's queries and gallery, and the number of queries."""
+        """Return the loader of a test set's queries and gallery, or of the held-out images, and how many queries."""
         return loaders.eval_loader(cfg, dataset_name)
 
     @classmethod
@@ -146,7 +147,13 @@ class Trainer(DefaultTrainer):
     ) -> tuple[DeviceLoader, RankListEvaluator]:
         """Return a test set's loader and the evaluator of its features."""
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
-        return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR)
+        groups = getattr(loader.dataset, "groups", ())
+        return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR, groups)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, Any]:
+        """Evaluate a model; see :func:`fastreid_ext.engine.evaluation.evaluate_test_sets`."""
+        return evaluate_test_sets(cfg, model, cls.build_evaluator)
 
     @classmethod
     def step_settings(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Pictures of rank lists: a query and its nearest gallery images, right ones framed green, wrong ones red."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,18 @@ def rank_queries(
     return ranked
 
 
+def read_picture(path: str) -> Image.Image:
+    """Read an image file as RGB."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
 def draw_rank_lists(
-    ranked: Sequence[RankedQuery], title: str, topk: int = 10, cell: tuple[int, int] = (64, 128)
+    ranked: Sequence[RankedQuery],
+    title: str,
+    topk: int = 10,
+    cell: tuple[int, int] = (64, 128),
+    read: Callable[[str], Image.Image] = read_picture,
 ) -> Image.Image:
     """Draw a row per query: the query, then its nearest images with their rank.
 
@@ -52,6 +62,7 @@ def draw_rank_lists(
         title: what the picture shows; say which order it is.
         topk: columns.
         cell: width and height of an image in pixels.
+        read: path -> RGB image.
 
     Raises:
         ValueError: no query.
@@ -75,8 +86,7 @@ def draw_rank_lists(
         for column, (path, colour) in enumerate(zip([entry.query, *entry.gallery], frames, strict=True)):
             x, y = left_of(column), top + row * step_y
             pen.rectangle((x, y, x + cell[0] + 2 * FRAME - 1, y + cell[1] + 2 * FRAME - 1), fill=colour)
-            with Image.open(path) as image:
-                canvas.paste(image.convert("RGB").resize(cell, Image.Resampling.BILINEAR), (x + FRAME, y + FRAME))
+            canvas.paste(read(path).resize(cell, Image.Resampling.BILINEAR), (x + FRAME, y + FRAME))
     return canvas
 
 

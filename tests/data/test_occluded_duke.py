@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from fastreid_ext.cli import main
 from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets import occluded_duke
 from fastreid_ext.data.datasets.occluded_duke import OccludedDuke, derive_occluded_duke
@@ -209,5 +210,39 @@ def test_derivation_from_bad_lists(part, text, kind, sentence, lists, root):
 
 def test_lists_alone_point_to_the_derivation(lists, root):
     lists.rename(root / "Occluded_Duke")
-    with pytest.raises(DataSetError, match="derive_occluded_duke makes it from them"):
+    with pytest.raises(DataSetError, match="fastreid-ext derive-occluded-duke makes it from them"):
         load_dataset("OccludedDuke", TEST)
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_command_finds_its_folders_by_fastreid_datasets(lists, root, capsys):
+    assert main(["derive-occluded-duke", str(lists)]) == 0
+    assert capsys.readouterr().out == f"{root}/Occluded_Duke: 2 train images, 1 query images, 3 gallery images\n"
+    data = load_dataset("OccludedDuke", ("train", *TEST))
+    assert (len(data.train), len(data.query), len(data.gallery)) == (2, 1, 3)
+    source = root / "DukeMTMC-reID" / "bounding_box_test" / "0019_c1_f0051230.jpg"
+    assert os.path.samefile(source, data.query[0][0])
+
+
+def test_command_with_other_folders_and_copies(lists, root, capsys):
+    duke, target = root / "elsewhere", root / "made"
+    shutil.move(root / "DukeMTMC-reID", duke)
+    assert main(["derive-occluded-duke", str(lists), "--duke", str(duke), "--target", str(target), "--copy"]) == 0
+    name = "0019_c1_f0051230.jpg"
+    assert not os.path.samefile(duke / "bounding_box_test" / name, target / "query" / name)
+    assert str(target) in capsys.readouterr().out
+
+
+def test_command_says_what_is_wrong(lists, root, capsys):
+    def error(*arguments):
+        assert main(["derive-occluded-duke", *map(str, arguments)]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1
+        return printed.err
+
+    assert "there is no" in error(root) and "train.list" in error(root)
+    assert "fully unpacked?" in error(lists, "--duke", root / "nowhere")
+    (root / "Occluded_Duke").mkdir()
+    assert error(lists).startswith("fastreid-ext derive-occluded-duke: ") and "is there already" in error(lists)

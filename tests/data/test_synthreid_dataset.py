@@ -1,5 +1,6 @@
 """SynthReID as data sets of the host."""
 
+import json
 import pickle
 import re
 from pathlib import Path
@@ -76,3 +77,21 @@ def test_variants_name_each_size_with_both_queries():
     for size in ("tiny", "demo", "bench"):
         assert {query for s, query, _ in VARIANTS.values() if s == size} == {"query", "query_occluded"}
     assert [name for name, choice in VARIANTS.items() if choice[2]] == ["SynthReIDBenchB", "SynthReIDOccludedBenchB"]
+
+
+def test_how_much_is_hidden(root, tmp_path):
+    data = DATASET_REGISTRY.get("SynthReIDOccludedTiny")(root=root)
+    written = json.loads((data.data_dir / "keypoints" / "query_occluded.json").read_text())["images"]
+    expected = {image["file_name"]: image["occlusion"] for image in written}
+    assert {Path(item[0]).name: data.occlusion_of(item[0]) for item in data.query} == expected
+    assert all(0.1 < share < 0.5 for share in expected.values())
+    assert {data.occlusion_of(item[0]) for item in DATASET_REGISTRY.get("SynthReIDTiny")(root=root).query} == {0.0}
+    assert sum(data.occlusion_of(item[0]) > 0 for item in data.train) == 8
+
+
+def test_what_is_not_known_of_an_image(root, tmp_path):
+    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=root)
+    name = Path(data.query[0][0]).name
+    assert data.occlusion_of(str(data.query_dir / "other.jpg")) is None
+    assert data.occlusion_of(str(tmp_path / "query" / name)) is None  # a like name in another data set
+    assert data.occlusion_of(str(data.data_dir / "elsewhere" / name)) is None

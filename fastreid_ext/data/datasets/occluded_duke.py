@@ -38,7 +38,9 @@ class OccludedDuke(ImageDataset):
             self.data_dir = find_folder(root, self.folders, list(PARTS.values()))
         except RuntimeError as error:
             if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
-                raise RuntimeError(f"{error}; its lists are there: derive_occluded_duke makes it from them") from error
+                raise RuntimeError(
+                    f"{error}; its lists are there: fastreid-ext derive-occluded-duke makes it from them"
+                ) from error
             raise
         super().__init__(
             lambda: self.read_items("train"),

@@ -1,5 +1,6 @@
 """SynthReID as data sets of the host: made on first use, holistic or occluded queries, three sizes."""
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -32,7 +33,8 @@ class SynthReIDVariant(ImageDataset):
 
     ``root`` is the folder of all data sets. What lies there as ``SynthReID-<size>`` is used, whatever its seed
     (`fastreid-ext synth` makes others); if there is nothing, the one of seed 0 is made, behind a progress bar.
-    ``data_dir`` is the set's directory; the joints are in its ``keypoints``.
+    ``data_dir`` is the set's directory; the joints are in its ``keypoints``, and how much of a person
+    is hidden (:meth:`occlusion_of`).
     """
 
     size: str
@@ -44,6 +46,7 @@ class SynthReIDVariant(ImageDataset):
         found = find(root, self.size)
         self.data_dir = found or generate(root, self.size)
         logger.info("%s %s", "found" if found else "made", self.data_dir)
+        self._read_occlusions: dict[str, dict[str, float]] = {}
         self.train_dir = self.data_dir / TRAIN
         self.query_dir = self.data_dir / (self.query_name + self.suffix)
         self.gallery_dir = self.data_dir / (GALLERY + self.suffix)
@@ -53,6 +56,18 @@ class SynthReIDVariant(ImageDataset):
             lambda: self.read_items(self.gallery_dir),
             **kwargs,
         )
+
+    def occlusion_of(self, path: str) -> float | None:
+        """Return the hidden share of the person in an image, from 0 to 1; None where no annotation says it."""
+        folder, name = Path(path).parent, Path(path).name
+        return self._occlusions(folder.name).get(name) if folder.parent == self.data_dir else None
+
+    def _occlusions(self, directory: str) -> dict[str, float]:
+        if directory not in self._read_occlusions:
+            file = self.data_dir / "keypoints" / f"{directory}.json"
+            images = json.loads(file.read_text(encoding="ascii"))["images"] if file.is_file() else []
+            self._read_occlusions[directory] = {image["file_name"]: float(image["occlusion"]) for image in images}
+        return self._read_occlusions[directory]
 
     def read_items(self, directory: Path, is_train: bool = False) -> list[tuple]:
         """List (path, person, camera) in the order of the file names.

@@ -1,0 +1,76 @@
+"""Evaluation of every test set: as it is and, if asked for, with rectangles erased."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.evaluation import inference_on_dataset, print_csv_format
+from fastreid.utils import comm
+from PIL import Image
+from torch import nn
+
+from fastreid_ext.data.erased_images import ErasedLoader, ImageEraser
+from fastreid_ext.data.loader import DeviceLoader
+from fastreid_ext.engine.loaders import HELD_OUT
+from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.evaluation.rank_list import read_picture
+from fastreid_ext.evaluation.report import stress_table, with_erased
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_test_sets(
+    cfg: CfgNode, model: nn.Module, build_evaluator: Callable[[CfgNode, str], tuple[DeviceLoader, RankListEvaluator]]
+) -> OrderedDict[str, Any]:
+    """Evaluate DATASETS.TESTS and the images that DATASETS.HOLD_OUT keeps out of training.
+
+    With TEST.OCCLUSION every test set is evaluated a second time with rectangles erased; the numbers of that are
+    added to those of the images as they are, which alone choose the best checkpoint.
+
+    Args:
+        cfg: the run's config.
+        model: what gives features; left in the mode that it was in.
+        build_evaluator: (cfg, name of a test set) -> loader and evaluator.
+
+    Returns:
+        Test set -> metrics; of a single test set, its metrics, as in FastReID. Processes beside the main one get no
+        metrics.
+    """
+    results: OrderedDict[str, Any] = OrderedDict()
+    for name in (*cfg.DATASETS.TESTS, *([HELD_OUT] if cfg.DATASETS.HOLD_OUT else [])):
+        loader, evaluator = build_evaluator(cfg, name)
+        results[name] = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+        if comm.is_main_process():
+            logger.info("Evaluation results for %s in csv format:", name)
+            print_csv_format(OrderedDict(results[name], dataset=name))
+        if cfg.TEST.OCCLUSION.ENABLED:
+            eraser = _eraser(cfg, loader)
+            evaluator.erased = partial(_erased_picture, loader.dataset.transform, eraser)
+            erased = inference_on_dataset(
+                model, ErasedLoader(loader, eraser), evaluator, flip_test=cfg.TEST.FLIP.ENABLED
+            )
+            if comm.is_main_process():
+                results[name] |= with_erased(results[name], erased)
+    if cfg.TEST.OCCLUSION.ENABLED and comm.is_main_process():
+        node = cfg.TEST.OCCLUSION
+        logger.info(
+            "with a rectangle of %g to %g of the image erased, with a probability of %g (TEST.OCCLUSION):\n%s",
+            *(*node.AREA, node.PROB),
+            stress_table(results),
+        )
+    return results if len(results) > 1 else next(iter(results.values()))
+
+
+def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:
+    node = cfg.TEST.OCCLUSION
+    paths = [item[0] for item in loader.dataset.img_items]
+    return ImageEraser(paths, cfg.MODEL.PIXEL_MEAN, node.PROB, tuple(node.AREA), node.RATIO, node.SEED)
+
+
+def _erased_picture(transform: Callable[[Image.Image], torch.Tensor], eraser: ImageEraser, path: str) -> Image.Image:
+    (erased,) = eraser(transform(read_picture(path))[None], [path])  # (3, H, W), from 0 to 255
+    return Image.fromarray(erased.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())

@@ -1,0 +1,103 @@
+"""Groups of queries, to see where a method helps: by how much is hidden, and by how often a person was seen."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastreid_ext.evaluation.query_metrics import QueryMetrics, summarise
+
+THIRDS = ("head", "middle", "tail")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some queries of a test set: what they have in common, and a mask (Q,) that is True for them."""
+
+    label: str
+    members: np.ndarray
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """The numbers of one group, in percent; None where no query of it counts."""
+
+    group: str
+    identities: int
+    queries: int
+    rank1: float | None
+    mean_ap: float | None
+
+
+def by_occlusion(shares: Sequence[float | None], edges: Sequence[float]) -> list[Group]:
+    """Group queries by the hidden share of the person.
+
+    Args:
+        shares: of each query, from 0 to 1; None where it is not known.
+        edges: rising upper edges, each part of the group below it. An edge of 0 sets apart what is not occluded.
+
+    Returns:
+        A group more than there are edges, and one of the unknown if there are any; [] if all are unknown.
+    """
+    known = np.array([share is not None for share in shares], dtype=bool)
+    if not known.any():
+        return []
+    values = np.array([np.nan if share is None else share for share in shares], dtype=float)
+    number = np.searchsorted(np.asarray(edges, dtype=float), values, side="left")
+    groups = [Group(_label(place, edges), known & (number == place)) for place in range(len(edges) + 1)]
+    return groups if known.all() else [*groups, Group("occlusion unknown", ~known)]
+
+
+def _label(place: int, edges: Sequence[float]) -> str:
+    if place == len(edges):
+        return f"occlusion above {edges[-1]:g}" if edges else "occlusion known"
+    low, high = edges[place - 1] if place else 0.0, edges[place]
+    if not high:
+        return "not occluded"
+    return f"occlusion {low:g} to {high:g}" if low else f"occlusion up to {high:g}"
+
+
+def by_training_images(pids: Sequence[Hashable], counts: Mapping[Hashable, int]) -> list[Group]:
+    """Group queries by how many training images their identity has: head, middle and tail.
+
+    The identities of the queries are ordered by their count, the largest first and ties by name, and cut in three
+    parts of equal size; where they do not divide by three, the head and then the middle get one more.
+
+    Args:
+        pids: identity of each query.
+        counts: identity -> number of training images.
+    """
+    ordered = sorted(set(pids), key=lambda pid: (-counts[pid], str(pid)))
+    groups = []
+    for name, part in zip(THIRDS, np.array_split(np.arange(len(ordered)), len(THIRDS)), strict=True):
+        chosen = [ordered[place] for place in part]
+        members = set(chosen)
+        span = dict.fromkeys(counts[pid] for pid in chosen[:1] + chosen[-1:])  # one number if both ends are the same
+        label = f"{name} ({' to '.join(map(str, span))} training images)" if chosen else name
+        groups.append(Group(label, np.array([pid in members for pid in pids], dtype=bool)))
+    return groups
+
+
+def group_rows(metrics: QueryMetrics, pids: Sequence[Hashable], groups: Sequence[Group]) -> list[GroupRow]:
+    """Average the metrics of every group, and of all queries in a last row.
+
+    Queries without a match do not count, as in FastReID, nor does an identity that has no other query.
+
+    Args:
+        metrics: of all queries.
+        pids: identity of each query.
+        groups: may overlap, and need not hold every query.
+    """
+    rows = []
+    for group in (*groups, Group("all", np.ones(len(metrics.first_rank), dtype=bool))):
+        chosen = group.members & metrics.scored
+        identities = len({pid for pid, is_in in zip(pids, chosen, strict=True) if is_in})
+        rank1 = mean_ap = None
+        if identities:
+            part = QueryMetrics(
+                metrics.first_rank[chosen], metrics.average_precision[chosen], metrics.inverse_penalty[chosen]
+            )
+            average = summarise(part)
+            rank1, mean_ap = average["Rank-1"], average["mAP"]
+        rows.append(GroupRow(group.label, identities, int(chosen.sum()), rank1, mean_ap))
+    return rows

@@ -1,0 +1,76 @@
+"""How well each query found its person: the numbers that Rank-k, mAP and mINP are the averages of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastreid_ext.compat.ranking import match_positions
+
+
+@dataclass(frozen=True)
+class QueryMetrics:
+    """One entry per query; those of a query without a match in the gallery are 0.
+
+    Attributes:
+        first_rank: (Q,) int, place of the nearest match, counted from 1.
+        average_precision: (Q,) in (0, 1].
+        inverse_penalty: (Q,) number of matches / place of the last one.
+    """
+
+    first_rank: np.ndarray
+    average_precision: np.ndarray
+    inverse_penalty: np.ndarray
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(Q,) bool: the queries with a match, which alone count."""
+        return self.first_rank > 0
+
+
+def query_metrics(
+    distances: np.ndarray, pids: tuple[np.ndarray, np.ndarray], camids: tuple[np.ndarray, np.ndarray]
+) -> QueryMetrics:
+    """Score every row of a distance matrix (Q, G) by the Market protocol, as FastReID does.
+
+    Gallery images of the query's own identity and camera do not count. Equal distances keep the gallery's order.
+
+    Args:
+        distances: (Q, G).
+        pids, camids: (of the queries, of the gallery).
+    """
+    count = len(distances)
+    first = np.zeros(count, dtype=np.int64)
+    precision, penalty = np.zeros(count), np.zeros(count)
+    for query, (row, pid, camid) in enumerate(zip(distances, pids[0], camids[0], strict=True)):
+        match = pids[1] == pid
+        keep = ~(match & (camids[1] == camid))
+        places = match_positions(row[keep], match[keep])
+        if len(places):
+            first[query] = places[0]
+            precision[query] = np.mean(np.arange(1, len(places) + 1) / places)
+            penalty[query] = len(places) / places[-1]
+    return QueryMetrics(first, precision, penalty)
+
+
+def summarise(metrics: QueryMetrics, ranks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
+    """Average over the queries that count: Rank-k, mAP and mINP in percent, and FastReID's ``metric``.
+
+    Args:
+        metrics: of all queries.
+        ranks: the k of Rank-k; 1 is always among them.
+
+    Returns:
+        "Rank-1", ..., "mAP", "mINP", "metric" = (Rank-1 + mAP) / 2, which chooses the best checkpoint.
+
+    Raises:
+        ValueError: no query has a match.
+    """
+    scored = metrics.scored
+    if not scored.any():
+        raise ValueError("no query has its person in the gallery under another camera, so nothing can be scored")
+    first = metrics.first_rank[scored]
+    results = {f"Rank-{k}": float(np.mean(first <= k)) * 100 for k in sorted({1, *ranks})}
+    results["mAP"] = float(np.mean(metrics.average_precision[scored])) * 100
+    results["mINP"] = float(np.mean(metrics.inverse_penalty[scored])) * 100
+    results["metric"] = (results["Rank-1"] + results["mAP"]) / 2
+    return results

@@ -10,6 +10,8 @@ RUNS = (
     ["step_cost.py"],
     ["synthreid_difficulty.py", "--output", str(HERE / "results" / "synthreid_difficulty.json")],
     ["compare_on_synthreid.py"],
+    ["cost_of_parts.py"],
+    ["occluded_ladder.py"],
 )
 
 if __name__ == "__main__":

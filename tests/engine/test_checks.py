@@ -104,6 +104,22 @@ IMPOSSIBLE = {
         ["CenterLoss", "CrossEntropyLoss", "without a word"],
     ),
     "batch augmentation": ({"INPUT__BATCH_AUGMENT__NAME": "['Mixup']"}, ["'Mixup'", "RandomErasing"]),
+    "odd total batch": (
+        {
+            "INPUT__BATCH_AUGMENT__NAME": "['CompoundBatchErasing']",
+            "INPUT__BATCH_AUGMENT__CBE__TOTAL_BATCH": True,
+            "SOLVER__IMS_PER_BATCH": 17,
+        },
+        ["SOLVER.IMS_PER_BATCH (17)", "no multiple of the 2 copies", "CompoundBatchErasing"],
+    ),
+    "stripes of CBE": (
+        {
+            "INPUT__REA__ENABLED": False,
+            "INPUT__BATCH_AUGMENT__NAME": "['CompoundBatchErasing']",
+            "INPUT__BATCH_AUGMENT__CBE__STRIPES": "[6,65]",
+        },
+        ["images of 64 rows", "65 stripes", "INPUT.BATCH_AUGMENT.CBE.STRIPES"],
+    ),
     "weights": ({"MODEL__WEIGHTS": "nowhere.pth"}, ["no checkpoint nowhere.pth", "MODEL.WEIGHTS"]),
 }
 

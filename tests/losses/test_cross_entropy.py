@@ -111,6 +111,39 @@ def test_hopeless_logits_stay_finite():
     assert smoothed_cross_entropy(logits, torch.tensor([0]), 0.0).item() == pytest.approx(1.2e5, rel=1e-3)
 
 
+# ---- several heads (Yan et al., 2021, L_c of eq. 5) ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("heads", [1, 2, 5])
+def test_heads_are_summed(heads, epsilon):
+    logits, targets = 3 * torch.randn(6, heads, 4, dtype=torch.float64), torch.randint(4, (6,))
+    expected = sum(naive(logits[:, head], targets, epsilon) for head in range(heads))
+    torch.testing.assert_close(smoothed_cross_entropy(logits, targets, epsilon).item(), expected, **TIGHT)
+    if heads == 1:
+        torch.testing.assert_close(
+            smoothed_cross_entropy(logits[:, 0], targets, epsilon), smoothed_cross_entropy(logits, targets, epsilon)
+        )
+
+
+def test_gradients_of_heads_are_their_own():
+    logits, targets = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True), torch.randint(4, (6,))
+    assert torch.autograd.gradcheck(lambda x: smoothed_cross_entropy(x, targets, 0.1), logits)
+    (together,) = torch.autograd.grad(smoothed_cross_entropy(logits, targets), logits)
+    for head in range(3):
+        alone = logits.detach()[:, head].requires_grad_()
+        (gradient,) = torch.autograd.grad(smoothed_cross_entropy(alone, targets), alone)
+        torch.testing.assert_close(together[:, head], gradient, **TIGHT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_heads_give_float32(dtype):
+    logits, targets = (1000 * torch.randn(6, 2, 4)).to(dtype), torch.randint(4, (6,))
+    with torch.autocast("cpu", dtype=dtype):
+        loss = smoothed_cross_entropy(logits, targets)
+    assert loss.dtype == torch.float32 and loss.item() == smoothed_cross_entropy(logits.float(), targets).item()
+
+
 @pytest.mark.parametrize("epsilon", [-0.1, 1.0, float("nan")])
 def test_bad_epsilon(epsilon):
     with pytest.raises(ValueError, match=r"epsilon must lie in \[0, 1\)"):
@@ -119,8 +152,8 @@ def test_bad_epsilon(epsilon):
 
 @pytest.mark.parametrize(
     ("shape", "targets"),
-    [((0, 5), (0,)), ((4, 5), (3,)), ((4, 5), (4, 1)), ((4,), (4,)), ((4, 2, 5, 1), (4,))],
-    ids=["empty", "length", "column", "vector", "map"],
+    [((0, 5), (0,)), ((4, 5), (3,)), ((4, 5), (4, 1)), ((4,), (4,)), ((4, 2, 5, 1), (4,)), ((4, 2, 5), (4, 2))],
+    ids=["empty", "length", "column", "vector", "map", "targets of heads"],
 )
 def test_bad_shapes(shape, targets):
     with pytest.raises(ValueError, match=r"expected logits \(B, K\) or \(B, H, K\) and targets \(B,\) with B > 0"):

@@ -62,6 +62,8 @@ def rectangle_masks(
     Raises:
         ValueError: a setting outside its range.
     """
+    if len(area) != 2:
+        raise ValueError(f"random erasing needs the smallest and the largest area, got {tuple(area)}")
     low, high = area
     if not (0 <= probability <= 1 and 0 < low <= high <= 1 and 0 < ratio <= 1):
         raise ValueError(

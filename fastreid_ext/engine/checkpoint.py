@@ -98,7 +98,7 @@ class AtomicCheckpointer(Checkpointer):
             unneeded = [key for key in missing if key in _training_only(self.model)]
             missing, misshaped = ([key for key in keys if key not in unneeded] for keys in (missing, misshaped))
             if unneeded:
-                logger.info("%d weights of training alone, which no test feature reads, are not loaded", len(unneeded))
+                logger.info("not loaded, because no test feature reads them: %d of training alone", len(unneeded))
         if missing or unexpected:
             logger.warning(
                 "%d missing, %d of them of another shape; %d unexpected%s%s",

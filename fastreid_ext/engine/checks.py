@@ -117,8 +117,11 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
         sampled = sampled_per_batch(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    what = f"SOLVER.IMS_PER_BATCH {batch} on {world_size}"
+    if sampled != batch:
+        what = f"{sampled} sampled for {what}"
     if sampled % world_size:
-        raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) does not divide by the {world_size} processes")
+        raise ConfigError(f"a batch ({what}) does not divide by the {world_size} processes")
     per_process = sampled // world_size
     if cfg.MODEL.DEVICE == "cpu" and dist.is_initialized() and dist.get_backend() == "nccl":
         raise ConfigError("MODEL.DEVICE is cpu but the processes took the GPUs: hide them with CUDA_VISIBLE_DEVICES=''")
@@ -130,12 +133,12 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
         )
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and per_process % instances:
         raise ConfigError(
-            f"{per_process} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size})"
+            f"{per_process} images per batch and process ({what})"
             f" are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
         )
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and per_process < 2 * instances:
         raise ConfigError(
-            f"{per_process} images per batch and process (SOLVER.IMS_PER_BATCH {batch} on {world_size}) show"
+            f"{per_process} images per batch and process ({what}) show"
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
         )
     check_evaluation(cfg)
@@ -171,11 +174,11 @@ def check_evaluation(cfg: CfgNode) -> None:
         )
 
 
-def check_host_losses(cfg: CfgNode) -> None:
-    """Check MODEL.LOSSES.NAME of a meta-architecture of FastReID, which drops the names that it does not know.
+def check_host_model(cfg: CfgNode) -> None:
+    """Check the losses of a meta-architecture of FastReID, which drops names that it does not know, and its batches.
 
     Raises:
-        ConfigError: no name, or one that FastReID does not know.
+        ConfigError: no loss, one that FastReID does not know, or a batch augmentation.
     """
     names = list(cfg.MODEL.LOSSES.NAME)
     unknown = [name for name in names if name not in HOST_LOSSES]
@@ -183,6 +186,11 @@ def check_host_losses(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MODEL.LOSSES.NAME is {tuple(names)}; FastReID's {cfg.MODEL.META_ARCHITECTURE} knows {HOST_LOSSES} and"
             " passes over everything else without a word"
+        )
+    if cfg.INPUT.BATCH_AUGMENT.NAME:
+        raise ConfigError(
+            f"INPUT.BATCH_AUGMENT.NAME is {list(cfg.INPUT.BATCH_AUGMENT.NAME)}, which FastReID's own"
+            f" {cfg.MODEL.META_ARCHITECTURE} does not apply: empty it, or use INPUT.REA"
         )
 
 
@@ -193,17 +201,20 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
         ConfigError: fewer images or identities than a batch needs, or a MODEL.HEADS.NUM_CLASSES of another set.
     """
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    sampled = sampled_per_batch(cfg)
+    copies = batch // sampled
     identities = len({pid for _, pid, _ in items})
-    if len(items) < batch:
+    if len(items) < sampled:
         raise ConfigError(
-            f"the training set has {len(items)} images, fewer than one batch (SOLVER.IMS_PER_BATCH {batch})"
+            f"the training set has {len(items)} images, fewer than the {sampled} of one batch (SOLVER.IMS_PER_BATCH"
+            f" {batch})"
         )
-    needed = sampled_per_batch(cfg) // instances
+    needed = sampled // instances
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and identities < needed:
         raise ConfigError(
-            f"the training set has {identities} identities, but a batch of {batch} with {instances} images each"
-            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {identities // world_size * world_size * instances} or"
-            " raise DATALOADER.NUM_INSTANCE"
+            f"the training set has {identities} identities, but a batch of {sampled} with {instances} images each"
+            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to"
+            f" {identities // world_size * world_size * instances * copies} or raise DATALOADER.NUM_INSTANCE"
         )
     classes = cfg.MODEL.HEADS.NUM_CLASSES
     if classes not in (0, identities):

@@ -20,7 +20,7 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
-from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_losses, check_writable
+from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_model, check_writable
 from fastreid_ext.engine.devices import device_of, distributed
 from fastreid_ext.engine.evaluation import evaluate_test_sets
 from fastreid_ext.engine.files import write_text
@@ -120,7 +120,7 @@ class Trainer(DefaultTrainer):
                 " MODEL.BACKBONE.PRETRAIN False to train from scratch"
             ) from error
         if not isinstance(model, BranchedReID):
-            check_host_losses(cfg)
+            check_host_model(cfg)
             losses_in_float32(model)
         logger.debug("model:\n%s", model)
         logger.info(
@@ -195,7 +195,7 @@ class Trainer(DefaultTrainer):
             )
             ret += [
                 self.epoch_checkpoints,
-                Progress(cfg.SOLVER.IMS_PER_BATCH),
+                Progress(sampled_per_batch(cfg)),
                 WriteEvents(self.build_writers(), 200),
             ]
         return ret

@@ -22,6 +22,9 @@ class BranchedReID(nn.Module):
         pixel_mean, pixel_std: three numbers each, on the 0-255 scale.
         test_branch_norm: divide each branch's test feature by its length before they are concatenated.
         augmentations: applied in turn to every normalised training batch.
+
+    Raises:
+        ValueError: losses of which none trains the classifiers; DDP would stop at the second step.
     """
 
     pixel_mean: Tensor
@@ -38,6 +41,9 @@ class BranchedReID(nn.Module):
         augmentations: Sequence[BatchAugmentation] = (),
     ):
         super().__init__()
+        sources = [source for _, source in criterion.sources.values()]
+        if sources and "logits" not in sources:
+            raise ValueError("no loss of MODEL.LOSSES.NAME trains the classifier: add SmoothedCrossEntropyLoss")
         self.criterion = criterion
         self.test_branch_norm = test_branch_norm
         self.augmentations = tuple(augmentations)

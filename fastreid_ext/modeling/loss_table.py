@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.losses import pairwise_circleloss, pairwise_cosface
 from torch import Tensor, nn
@@ -94,6 +95,14 @@ def _with(function: Callable[..., Tensor], **settings: Any) -> Callable[[Tensor,
     return lambda source, targets: function(source, targets, **settings)
 
 
+def _checked(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Let a function refuse its settings now, on a small batch, and not in the first step; modules do so themselves."""
+    if not isinstance(loss, nn.Module):
+        with torch.device("cpu"), torch.no_grad():
+            loss(torch.eye(4)[:, :2], torch.tensor([0, 0, 1, 1]))
+    return loss
+
+
 def add_losses_config(cfg: CfgNode) -> None:
     """Add the node of every loss of the table below MODEL.LOSSES."""
     for entry in LOSSES.values():
@@ -176,7 +185,7 @@ class Criterion(nn.Module):
                     continue
                 key = f"loss_{term.what}_{branch}"
                 loss = built.get(term.what) if term.what in shared else None
-                loss = built[term.what] = loss or term.build(num_classes, dim)
+                loss = built[term.what] = loss or _checked(term.build(num_classes, dim))
                 self.weights[key], self.sources[key] = term.weight, (branch, term.source)
                 if isinstance(loss, nn.Module):
                     self.stateful[key] = loss

@@ -23,7 +23,7 @@ class CompoundBatchErasing:
         generator: of the images' device; None is torch's own, which our trainer seeds from (SEED, epoch, rank).
 
     Raises:
-        ValueError: no stripe numbers, or one below 1.
+        ValueError: no stripe numbers, or one that is no whole number of 1 or more.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class CompoundBatchErasing:
         ratio: float = 0.3,
         generator: torch.Generator | None = None,
     ):
-        if not stripes or min(stripes) < 1:
-            raise ValueError(f"CBE needs numbers of stripes of 1 or more, got {list(stripes)}")
+        if not stripes or not all(isinstance(s, int) and s >= 1 for s in stripes):
+            raise ValueError(f"CBE needs whole numbers of stripes of 1 or more, got {list(stripes)}")
         self.stripes = tuple(stripes)
         self.rectangles = {"probability": probability, "area": area, "ratio": ratio}
         self.generator = generator
@@ -79,7 +79,7 @@ def erase_stripe(
             " INPUT.BATCH_AUGMENT.CBE.STRIPES"
         )
     choice = torch.randint(len(stripes), (1,), generator=generator, device=images.device)
-    count = torch.tensor(tuple(stripes), device=images.device)[choice]
+    count = sum((choice == index) * s for index, s in enumerate(stripes))  # stripes[choice], without a transfer
     place = torch.rand(1, generator=generator, device=images.device, dtype=torch.float64)
     stripe = (place * count).long()  # 0 ... s - 1, without asking the device for s
     rows = torch.arange(height, device=images.device)

@@ -71,8 +71,8 @@ class MultiHeadBNNeckHead(BNNeckHead):
                 f"a classifier of {heads} heads (MODEL.OCCLUDED.CLASSIFIER.HEADS) needs a feature length that they"
                 f" divide, got {embedding_dim or in_dim}"
             )
-        if not (scale > 0 and gamma >= 0):
-            raise ValueError(f"a multi-head classifier needs scale > 0 and gamma >= 0, got {scale} and {gamma}")
+        if not (scale > 0 and gamma > 0):
+            raise ValueError(f"a multi-head classifier needs scale > 0 and gamma > 0, got {scale} and {gamma}")
         super().__init__(in_dim, num_classes, embedding_dim, norm)
         self.mode = mode
         self.settings = {"heads": heads, "scale": scale, "gamma": gamma}

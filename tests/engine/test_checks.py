@@ -112,6 +112,35 @@ IMPOSSIBLE = {
         },
         ["SOLVER.IMS_PER_BATCH (17)", "no multiple of the 2 copies", "CompoundBatchErasing"],
     ),
+    "total batch": (
+        {
+            "INPUT__REA__ENABLED": False,
+            "INPUT__BATCH_AUGMENT__NAME": "['CompoundBatchErasing']",
+            "INPUT__BATCH_AUGMENT__CBE__TOTAL_BATCH": True,
+            "SOLVER__IMS_PER_BATCH": 112,
+        },
+        ["12 identities", "a batch of 56 with 4 images each needs 14", "IMS_PER_BATCH to 96"],
+    ),
+    "sensitivity": (
+        {
+            "MODEL__LOSSES__NAME": "['SmoothedCrossEntropyLoss', 'BoundedExponentialDistanceLoss']",
+            "MODEL__LOSSES__BED__ALPHA": 0.0,
+        },
+        ["alpha of the BED loss must be positive"],
+    ),
+    "label smoothing": ({"MODEL__LOSSES__SMOOTHED_CE__EPSILON": 1.0}, ["epsilon must lie in [0, 1)"]),
+    "an idle classifier": (
+        {"MODEL__LOSSES__NAME": "['SoftMarginTripletLoss']"},
+        ["no loss of MODEL.LOSSES.NAME trains the classifier"],
+    ),
+    "area": (
+        {
+            "INPUT__REA__ENABLED": False,
+            "INPUT__BATCH_AUGMENT__NAME": "['CompoundBatchErasing']",
+            "INPUT__BATCH_AUGMENT__CBE__AREA": "[0.1]",
+        },
+        ["the smallest and the largest area, got (0.1,)"],
+    ),
     "stripes of CBE": (
         {
             "INPUT__REA__ENABLED": False,
@@ -161,7 +190,7 @@ def test_batch_of_several_processes():
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('A',)", "DATASETS.TESTS", "('A',)"])
     cfg.merge_from_list(["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "SOLVER.IMS_PER_BATCH", 24])
     check_config(cfg, 2)
-    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH \(24\) does not divide by the 5 processes"):
+    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH 24 on 5\) does not divide by the 5 processes"):
         check_config(cfg, 5)
     with pytest.raises(ConfigError, match=r"8 images per batch and process .*NUM_INSTANCE \(16\)"):
         cfg.DATALOADER.NUM_INSTANCE = 16
@@ -284,7 +313,7 @@ def test_layouts_that_load(layout, weights, run_main, tmp_path):
     log = (output / "log.txt").read_text()
     count = sum(not key.endswith("num_batches_tracked") for key in weights)
     assert f"loaded {count - 6} of the model's {count} weights" in log
-    assert "6 weights of training alone, which no test feature reads, are not loaded" in log
+    assert "not loaded, because no test feature reads them: 6 of training alone" in log
     assert " missing" not in log
 
 

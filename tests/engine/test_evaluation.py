@@ -280,7 +280,7 @@ def test_several_training_sets_share_their_images(cfg):
 def test_batches_are_drawn_from_what_is_left(cfg, fails):
     assert len(loaders.train_loader(cfg).dataset) == 54
     sentence = fails(DATASETS__HOLD_OUT=2, SOLVER__IMS_PER_BATCH=56)
-    assert "the training set has 54 images, fewer than one batch" in sentence
+    assert "the training set has 54 images, fewer than the 56 of one batch" in sentence
 
 
 def test_only_the_main_process_says_what_is_held_out(cfg, monkeypatch):

@@ -153,9 +153,9 @@ def test_more_stripes_than_rows():
     assert CompoundBatchErasing()(torch.ones(2, 3, 8, 4))[0].shape == (4, 3, 8, 4)
 
 
-@pytest.mark.parametrize("stripes", [(), (0, 6), (-1,)])
+@pytest.mark.parametrize("stripes", [(), (0, 6), (-1,), (6.5,), ("6",)])
 def test_bad_numbers_of_stripes(stripes):
-    with pytest.raises(ValueError, match="CBE needs numbers of stripes of 1 or more, got"):
+    with pytest.raises(ValueError, match="CBE needs whole numbers of stripes of 1 or more, got"):
         CompoundBatchErasing(stripes)
 
 
@@ -194,8 +194,8 @@ def test_settings_arrive_and_torchs_numbers_stay_undrawn():
     [
         ({"INPUT.SIZE_TRAIN": [6, 32]}, r"images of 6 rows can't be cut into 8 stripes: .*BATCH_AUGMENT.CBE.STRIPES"),
         ({CBE + "STRIPES": [6, 65]}, "images of 64 rows can't be cut into 65 stripes"),
-        ({CBE + "STRIPES": []}, r"CBE needs numbers of stripes of 1 or more, got \[\]"),
-        ({CBE + "STRIPES": [0]}, r"CBE needs numbers of stripes of 1 or more, got \[0\]"),
+        ({CBE + "STRIPES": []}, r"CBE needs whole numbers of stripes of 1 or more, got \[\]"),
+        ({CBE + "STRIPES": [0]}, r"CBE needs whole numbers of stripes of 1 or more, got \[0\]"),
         ({CBE + "PROB": 1.5}, r"random erasing needs probability in \[0, 1\]"),
         ({CBE + "AREA": [0.4, 0.02]}, "random erasing needs .* 0 < area <= 1"),
         ({CBE + "RATIO": 0.0}, r"random erasing needs .* ratio in \(0, 1\]"),

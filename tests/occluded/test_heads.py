@@ -153,10 +153,10 @@ def test_names_are_those_of_every_head():
     ("settings", "message"),
     [
         ({"mode": "both"}, r"must be one of \('per_head', 'summed'\), got 'both'"),
-        ({"scale": 0.0}, "needs scale > 0 and gamma >= 0, got 0.0 and 0.03125"),
-        ({"scale": math.nan}, "needs scale > 0 and gamma >= 0, got nan"),
-        ({"gamma": -0.1}, "needs scale > 0 and gamma >= 0, got 16.0 and -0.1"),
-        ({"gamma": math.nan}, "needs scale > 0 and gamma >= 0, got 16.0 and nan"),
+        ({"scale": 0.0}, "needs scale > 0 and gamma > 0, got 0.0 and 0.03125"),
+        ({"scale": math.nan}, "needs scale > 0 and gamma > 0, got nan"),
+        ({"gamma": -0.1}, "needs scale > 0 and gamma > 0, got 16.0 and -0.1"),
+        ({"gamma": math.nan}, "needs scale > 0 and gamma > 0, got 16.0 and nan"),
         ({"embedding_dim": 5}, "divide, got 5"),
     ],
 )

@@ -180,7 +180,6 @@ def test_two_ranks_end_with_one_mu(command_line_arguments, synth_tiny, tmp_path)
     assert different(ranks[0], final(tmp_path)) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="the loader reads the key, so FastReID's models pass over it in silence")
 @pytest.mark.parametrize("total", [False, True])
 def test_a_model_that_augments_no_batches_is_told_so(total, run_main):
     """FastReID's Baseline has no batch augmentation, and with TOTAL_BATCH would train on half the images."""
@@ -190,9 +189,6 @@ def test_a_model_that_augments_no_batches_is_told_so(total, run_main):
     augment["INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH"] = total
     with pytest.raises(SystemExit, match="INPUT.BATCH_AUGMENT.NAME"):
         run_main(overrides={**plain, **augment}, config="demo/baseline.yml")
-
-
-LATE = pytest.mark.xfail(raises=ValueError, strict=True, reason="the losses look at their settings in the first step")
 
 
 @pytest.mark.parametrize(
@@ -206,8 +202,8 @@ LATE = pytest.mark.xfail(raises=ValueError, strict=True, reason="the losses look
             {"INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": True, "SOLVER.IMS_PER_BATCH": 17},
             r"SOLVER.IMS_PER_BATCH \(17\) is no multiple of the 2 copies",
         ),
-        pytest.param({"MODEL.LOSSES.BED.ALPHA": 0.0}, "alpha of the BED loss must be positive", marks=LATE),
-        pytest.param({"MODEL.LOSSES.BED.REDUCTION": "sum"}, "reduction of the BED loss must be one of", marks=LATE),
+        ({"MODEL.LOSSES.BED.ALPHA": 0.0}, "alpha of the BED loss must be positive"),
+        ({"MODEL.LOSSES.BED.REDUCTION": "sum"}, "reduction of the BED loss must be one of"),
     ],
 )
 def test_mistakes_are_one_sentence_at_start_up(overrides, message, run_main):

@@ -227,7 +227,14 @@ def test_output_folders_are_apart():
 
 def recipe(file):
     """All that a config says beside its model's shape, its data and its output folder."""
-    skipped = ("MODEL.DEEPMINER", "MODEL.MSREID", "MODEL.OCCLUDED.ME.BETA", "MODEL.LOSSES.BED.ALPHA", "DATASETS", "OUTPUT_DIR")
+    skipped = (
+        "MODEL.DEEPMINER",
+        "MODEL.MSREID",
+        "MODEL.OCCLUDED.ME.BETA",
+        "MODEL.LOSSES.BED.ALPHA",
+        "DATASETS",
+        "OUTPUT_DIR",
+    )
     try:
         cfg = get_config(file)
     except (KeyError, ValueError):

@@ -2,8 +2,8 @@
 
     python benchmarks/groups.py --run baseline RUNS/SynthReID_baseline/seed* --run "+ CBE" RUNS/SynthReID_cbe/seed*
 
-Each folder is a run's OUTPUT_DIR with its config.yaml and model_final.pth. --opts ends the line with KEY VALUE pairs for
-every test; --test NAME KEY VALUE ... tests the runs of that name under further keys.
+Each folder is a run's OUTPUT_DIR with its config.yaml and model_final.pth. --test NAME KEY VALUE ... tests the runs of
+that name under further keys; --opts ends the line with KEY VALUE pairs for every test.
 """
 
 import argparse
@@ -28,8 +28,9 @@ def test(folder: Path, overrides: list[str]) -> tuple[dict, dict]:
         keys = ["MODEL.WEIGHTS", folder / "model_final.pth", "OUTPUT_DIR", output, *STRESS, *overrides]
         command = [sys.executable, TRAIN, "--eval-only", "--config-file", folder / "config.yaml"]
         subprocess.run([*map(str, command), *map(str, keys)], cwd=ROOT, check=True)
-    reports = [json.loads(path.read_text()) for path in sorted(output.glob("report_*.json"))]
-    groups = {r["dataset"]: r["groups"] for r in reports if not r["dataset"].endswith("_erased")}
+    as_they_are = [path for path in sorted(output.glob("report_*.json")) if not path.stem.endswith("_erased")]
+    reports = [json.loads(path.read_text()) for path in as_they_are]
+    groups = {report["dataset"]: report["groups"] for report in reports}
     return json.loads((output / "results.json").read_text())["results"], groups
 
 

@@ -8,7 +8,6 @@ Every run goes through the command line that a user types. A run that has writte
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,8 +16,11 @@ from typing import Any
 
 from record import commit, write_record
 
+from fastreid_ext.evaluation.spread import summarise
+
 ROOT = Path(__file__).parents[1]
 TRAIN = "projects/DeepMiner/train_net.py"  # any project's: the config says what is trained
+METRICS = ("Rank-1", "mAP")
 Results = dict[str, dict[str, float]]  # data set -> metric -> percent
 
 
@@ -68,20 +70,13 @@ def run(config: str, flags: Sequence[str], overrides: Sequence[Any], args: argpa
 
 
 def summary(runs: dict[int, Results]) -> dict[str, Any]:
-    """Return data set -> metric -> by_seed, mean and spread (standard deviation) of one config's runs."""
-    return {
-        dataset: {
-            metric: {
-                "by_seed": [results[dataset][metric] for results in runs.values()],
-                "mean": statistics.mean(results[dataset][metric] for results in runs.values()),
-                "spread": statistics.stdev(results[dataset][metric] for results in runs.values())
-                if len(runs) > 1
-                else None,
-            }
-            for metric in ("Rank-1", "mAP")
+    """Return data set -> Rank-1 and mAP of one config's runs: by seed, mean, spread (standard deviation), best."""
+    return summarise(
+        {
+            seed: {dataset: {metric: values[metric] for metric in METRICS} for dataset, values in results.items()}
+            for seed, results in runs.items()
         }
-        for dataset in next(iter(runs.values()))
-    }
+    )
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """The command ``convert``: weights that a paper's authors published, in our names."""
 
 import argparse
-import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from fastreid_ext.engine.files import write_atomically
 
 # Project -> (their state dict) -> (ours, KEY VALUE pairs that the model needs); ValueError for weights of another one.
 CONVERTERS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], list[str]]]] = {}
@@ -37,8 +38,12 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         print(f"fastreid-ext convert: {args.source}: {error}", file=sys.stderr)
         return 1
-    args.target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": ours}, args.target)
+    try:
+        args.target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.target, lambda file: torch.save({"model": ours}, file))
+    except OSError as error:
+        print(f"fastreid-ext convert: {args.target} can't be written: {error}", file=sys.stderr)
+        return 1
     print(f"{len(theirs)} of {len(theirs)} keys converted to {args.target}; evaluate them with")
     print(f"  --eval-only MODEL.WEIGHTS {args.target} {' '.join(overrides)}")
     return 0
@@ -55,8 +60,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(f"it can't be read safely as weights ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # torch raises half a dozen types for files that are not what they should be
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"it can't be read safely as weights ({reason})") from error
     if isinstance(loaded, dict):
         inner = next((loaded[key] for key in STATES if isinstance(loaded.get(key), dict)), loaded)
         if inner and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in inner.items()):

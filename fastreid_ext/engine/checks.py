@@ -1,6 +1,5 @@
 """Start-up checks: each is one sentence that says what to change."""
 
-import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, Items
-from fastreid_ext.engine.key_tracking import leaves, unread_keys
+from fastreid_ext.engine.key_tracking import unread_keys
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 # What may differ between a run and its continuation: it changes neither weights nor batches.
@@ -40,46 +39,6 @@ class ConfigError(ValueError):
     """A config that can't work, with what to change."""
 
 
-def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
-    """Merge a yaml and KEY VALUE pairs into cfg.
-
-    Raises:
-        ConfigError: no such file, a key that does not exist (with the nearest ones that do), a value of the wrong
-            type, an odd number of overrides, or an option behind them.
-    """
-    known = [key for key, _ in leaves(cfg)]
-    late = [item for item in overrides if str(item).startswith("--")]
-    if late:
-        raise ConfigError(f"the command line: {late[0]} must stand before the KEY VALUE pairs")
-    source = config_file
-    try:
-        if config_file:
-            cfg.merge_from_file(config_file)
-        source = "the command line"
-        cfg.merge_from_list(overrides)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no config file {error.filename or config_file}") from error
-    except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
-        message = " ".join(str(error.args[0] if error.args else error).split())
-        raise ConfigError(f"{source}: {message}{_suggest(message, known)}") from error
-    except (AttributeError, TypeError) as error:  # how yacs meets a value where it looks for further keys
-        below = [key for key in overrides[::2] if any(str(key).startswith(f"{leaf}.") for leaf in known)]
-        message = f"Non-existent key: {below[0]}" if below else "expected keys with values below them"
-        raise ConfigError(f"{source}: {message}") from error
-
-
-def _suggest(message: str, known: list[str]) -> str:
-    if "Non-existent" not in message:
-        return ""
-    key = message.split(":")[-1].strip()
-    # yacs prints only the last part of a key that came from a list
-    near = (
-        difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-        or [k for k in known if difflib.get_close_matches(key.split(".")[-1], [k.split(".")[-1]], cutoff=0.7)][:3]
-    )
-    return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
 def check_config(cfg: CfgNode, world_size: int) -> None:
     """Check what can be checked without data and model.
 
@@ -87,17 +46,7 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
         ConfigError: a combination that can't work.
     """
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which torch does not know: use cpu or cuda"
-        ) from error
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but torch {torch.__version__} sees no GPU here; leave it out, or"
-            " set MODEL.DEVICE cpu"
-        )
+    check_device(cfg)
     counts = {
         "SOLVER.MAX_EPOCH": cfg.SOLVER.MAX_EPOCH,
         "SOLVER.CHECKPOINT_PERIOD": cfg.SOLVER.CHECKPOINT_PERIOD,
@@ -142,6 +91,25 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
         )
     check_evaluation(cfg)
+
+
+def check_device(cfg: CfgNode) -> None:
+    """Check that torch knows MODEL.DEVICE and has it here.
+
+    Raises:
+        ConfigError: it does not, or has not.
+    """
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which torch does not know: use cpu or cuda"
+        ) from error
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but torch {torch.__version__} sees no GPU here; leave it out, or"
+            " set MODEL.DEVICE cpu"
+        )
 
 
 def check_evaluation(cfg: CfgNode) -> None:

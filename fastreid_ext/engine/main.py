@@ -25,12 +25,13 @@ from fastreid_ext.engine.checks import (
     ConfigError,
     check_all_read,
     check_config,
+    check_device,
     check_same_run,
     check_writable,
-    merge_config,
 )
 from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.trainer import Trainer
@@ -123,6 +124,7 @@ def load_trained(cfg: CfgNode) -> torch.nn.Module:
     """
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError("weights are missing: add MODEL.WEIGHTS <output folder>/model_best.pth")
+    check_device(cfg)
     tracked, reads = track(cfg)
     tracked.defrost()
     tracked.MODEL.BACKBONE.PRETRAIN = False

@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     """Carry the command out and return its exit status."""
     try:
         names = names_of(args.configs)
+        ours = {"SEED", "OUTPUT_DIR"}.intersection(args.opts[::2])
+        if ours:
+            raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
         summaries = {}
         for name, config in names.items():
             runs = {seed: train(config, seed, args.output / name, args.opts, args.num_gpus) for seed in args.seeds}
@@ -78,7 +81,8 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
     output = folder / f"seed{seed}"
     call = ["--config-file", config, "SEED", str(seed), "OUTPUT_DIR", str(output), *overrides]
     done, settings = output / "results.json", output / "repeat.json"
-    if settings.is_file() and json.loads(settings.read_text()) != call:
+    begun = done.is_file() or (output / "last_checkpoint").is_file()  # else there is nothing to mix up with
+    if begun and settings.is_file() and json.loads(settings.read_text()) != call:
         raise RepeatError(
             f"{output} holds a run of other settings ({' '.join(json.loads(settings.read_text()))}): choose another"
             " --output"
@@ -87,7 +91,8 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         output.mkdir(parents=True, exist_ok=True)
         write_text(settings, json.dumps(call))
         command = [sys.executable, "-c", "from fastreid_ext.cli import main; main()", "train"]
-        finished = subprocess.run([*command, "--resume", "--num-gpus", str(num_gpus), *call], check=False)
+        resume = ["--resume"] if begun else []  # or the config of a run that never began would be compared
+        finished = subprocess.run([*command, *resume, "--num-gpus", str(num_gpus), *call], check=False)
         if finished.returncode or not done.is_file():
             raise RepeatError(
                 f"the run in {output} ended with status {finished.returncode} (see its log.txt); called again, this"

@@ -69,15 +69,18 @@ def draw_box_plots(
     metrics: Sequence[str] = ("Rank-1", "mAP"),
     title: str = "",
 ) -> None:
-    """Draw one panel per test set and metric: a box per config over its seeds, every run a dot (MSReID, figure 5)."""
+    """Draw one panel per test set and metric: a box per config over its seeds, every run a dot (MSReID, figure 5).
+
+    A config that was not tested on a set has no box there.
+    """
     from matplotlib.figure import Figure  # neither pyplot nor a screen is needed
 
-    datasets = list(next(iter(summaries.values())))
-    names = list(summaries)
-    size = (max(3.5, 0.7 * len(names) + 1.2) * len(metrics), 3.2 * len(datasets) + 0.4)
+    datasets = list(dict.fromkeys(dataset for tested in summaries.values() for dataset in tested))
+    size = (max(3.5, 0.7 * len(summaries) + 1.2) * len(metrics), 3.2 * len(datasets) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(datasets), len(metrics), squeeze=False)
     for row, dataset in zip(panels, datasets, strict=True):
+        names = [name for name, tested in summaries.items() if dataset in tested]
         for panel, metric in zip(row, metrics, strict=True):
             values = [list(summaries[name][dataset][metric]["by_seed"].values()) for name in names]
             panel.boxplot(values, widths=0.5, showfliers=False, medianprops={"color": "#c0392b"})

@@ -77,7 +77,8 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     if "heads.necks.global.weight" not in ours:
         raise ValueError("the weights have no classifier.weight, so they are not of the authors' MSReID")
     parts = switches(ours)
-    expected = _shapes(len(ours["heads.necks.global.weight"]), parts)
+    num_classes = next(iter(ours["heads.necks.global.weight"].shape), 1)
+    expected = _shapes(num_classes, parts)
     missing = sorted(expected.keys() - ours.keys())
     extra = sorted(ours.keys() - expected.keys())
     wrong = sorted(key for key in expected.keys() & ours.keys() if expected[key] != ours[key].shape)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastreid_ext.modeling.heads import BNNeckHead
 from fastreid_ext.msreid.bottleneck import ProjectedBottleneck
+from fastreid_ext.precision import at_least_float32
 
 POOLS = ("sum", "concat")
 
@@ -31,7 +32,7 @@ class MaskSeparatedHead(nn.Module):
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ValueError: an unknown pool, or channels that four does not divide.
+        ValueError: an unknown pool, or a dim below one.
     """
 
     @configurable
@@ -106,10 +107,10 @@ class MaskSeparatedHead(nn.Module):
             else:
                 y = self.reduce[name](y)
                 y = y * masks[name] if masks else y
-            outputs[name] = neck(self._pool(y), targets)
+            outputs[name] = neck(self._pool(y).to(neck.weight.dtype), targets)
         return outputs
 
     def _pool(self, y: Tensor) -> Tensor:
-        y = y.float()
+        y = at_least_float32(y)
         pooled = y.mean(dim=(2, 3)), y.amax(dim=(2, 3))
         return pooled[0] + pooled[1] if self.pool == "sum" else torch.cat(pooled, dim=1)

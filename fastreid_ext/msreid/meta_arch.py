@@ -117,7 +117,8 @@ class MSReID(BranchedReID):
         if self.heads.mask is None:
             raise ValueError("this model has no mask (MODEL.MSREID.MASK False)")
         maps = self.maps(images)
-        return {f"{name} mask": mask for name, mask in self.heads.masks(maps[3], maps[4]).items()}
+        masks = self.heads.masks(maps[3], maps[4])
+        return {f"{name} mask": masks[name] for name in self.heads.necks}
 
     def branches(self, images: Tensor, targets: Tensor | None) -> dict[str, dict[str, Tensor]]:
         """Separate layer3's and layer4's maps by the mask and pass each through its head."""

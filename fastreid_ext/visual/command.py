@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.engine.checkpoint import CheckpointError
-from fastreid_ext.engine.checks import ConfigError, merge_config
+from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.main import config_file_of, load_trained
+from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.visual.grad_cam import feature_length, grad_cam, similarity_to
 from fastreid_ext.visual.pictures import darken, overlay, sheet
 
@@ -100,7 +101,7 @@ def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
                 rows += [row] if len(rows) < ON_SHEET else []
         overview = args.output / "overview.png"
         sheet(rows, f"{cfg.MODEL.META_ARCHITECTURE}, {cfg.MODEL.WEIGHTS}").save(overview)
-    except (CheckpointError, ConfigError, ImageError, ValueError) as error:
+    except (CheckpointError, ConfigError, ImageError, OSError, ValueError) as error:
         print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
         return 1
     print(f"{len(files)} pictures and {overview}")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Score = Callable[[nn.Module, Tensor], Tensor]  # (model, images (B, 3, H, W)) -> (B,)
+MOST_PARTS = 16  # of a test feature, each brought to length one
 
 
 def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tensor:
@@ -41,12 +42,14 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tens
     handle = watched.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     try:
         with torch.enable_grad():
-            # A gradient has to reach the layer though no weight asks for one.
-            scores = score(model, images.detach().clone().requires_grad_())
+            # A gradient has to reach the layer though no weight asks for one. A second copy, for FastReID's models
+            # write into what they are given, and nobody may write into a leaf.
+            scores = score(model, images.detach().clone().requires_grad_().clone())
             if not outputs or not isinstance(outputs[-1], Tensor) or outputs[-1].dim() != 4:
                 raise ValueError(f"the layer {layer!r} gives no feature map (B, C, h, w) on the way to the score")
-            maps = outputs[-1]
-            (gradient,) = torch.autograd.grad(scores.sum(), maps, allow_unused=True)
+            maps, gradient = outputs[-1], None
+            if maps.requires_grad and scores.requires_grad:
+                (gradient,) = torch.autograd.grad(scores.sum(), maps, allow_unused=True)
     finally:
         handle.remove()
     if gradient is None:
@@ -59,8 +62,20 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tens
 
 
 def feature_length(model: nn.Module, images: Tensor) -> Tensor:
-    """Score: the L2 norm of the test feature, that is, what makes the feature what it is; needs no identity."""
-    return torch.linalg.vector_norm(model(images).float(), dim=1)
+    """Score: the L2 norm of the test feature, that is, what makes the feature what it is; needs no identity.
+
+    Raises:
+        ValueError: a feature of one or more parts of length one, whose gradient is nothing but rounding.
+    """
+    lengths = torch.linalg.vector_norm(model(images).float(), dim=1)
+    squares = lengths.detach().square()
+    parts = squares[0].round().clamp(1, MOST_PARTS)
+    if (squares - parts).abs().max() < 1e-4:
+        raise ValueError(
+            f"the test feature is {lengths[0]:.3f} long whatever the image, so there is nothing to explain: explain the"
+            " similarity to an image (--query)"
+        )
+    return lengths
 
 
 def similarity_to(feature: Tensor) -> Score:

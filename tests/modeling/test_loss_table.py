@@ -126,6 +126,19 @@ def test_one_step_of_the_centers_per_forward():
     assert torch.equal(after[[2, 3]], before[[2, 3]])
 
 
+@pytest.mark.parametrize("shared", [(), ("center",), ("triplet",), ("center", "cls")])
+def test_shared_state(shared):
+    """Only what has a state and is named is one for all branches; the keys and the weights are the same."""
+    terms = terms_from_config(make_cfg("SmoothedCrossEntropyLoss", "CenterLoss"))
+    criterion = Criterion(terms, {"global": 8, "local": 8, "third": 8}, num_classes=5, shared=shared)
+    losses = [criterion.stateful[f"loss_center_{branch}"] for branch in ("global", "local", "third")]
+    assert len({id(loss) for loss in losses}) == (1 if "center" in shared else 3)
+    assert len(list(criterion.buffers())) == (1 if "center" in shared else 3)
+    assert len(criterion.state_dict()) == 3  # one checkpoint fits both
+    assert set(criterion.weights) == {f"loss_{w}_{b}" for w in ("cls", "center") for b in ("global", "local", "third")}
+    assert set(criterion.weights.values()) == {1.0, 5e-4}
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

@@ -1,0 +1,210 @@
+"""The commands ``masks`` and ``cam`` on images of SynthReID, with checkpoints of untrained models."""
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data.data_utils import read_image
+from fastreid.modeling import build_model
+from PIL import Image
+from torch import nn
+
+from fastreid_ext.cli import main
+from fastreid_ext.deepminer.erasing import keep_mask
+from fastreid_ext.model_zoo import get_config
+from fastreid_ext.visual.pictures import CAPTION, GAP, darken, overlay
+
+HEIGHT, WIDTH = 64, 32
+OVERRIDES = {
+    "MODEL.DEVICE": "cpu",
+    "INPUT.SIZE_TRAIN": "[64,32]",
+    "INPUT.SIZE_TEST": "[64,32]",
+    "MODEL.BACKBONE.LAST_STRIDE": 1,
+}
+PAIRS = [str(item) for pair in OVERRIDES.items() for item in pair]
+
+
+@pytest.fixture(scope="module")
+def images(synth_root, tmp_path_factory):
+    """A folder with three images, one of them in a folder of its own."""
+    folder = tmp_path_factory.mktemp("images")
+    source = sorted((synth_root / "SynthReID-tiny").rglob("*.jpg"))[:3] or sorted(synth_root.rglob("*.png"))[:3]
+    (folder / "inner").mkdir()
+    for path, name in zip(source, ("a.jpg", "b.JPG", "inner/c.jpg"), strict=True):
+        (folder / name).write_bytes(path.read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """``trained("msreid")``: (model, its checkpoint), of random weights."""
+    folder, made = tmp_path_factory.mktemp("weights"), {}
+
+    def make(name):
+        if name not in made:
+            torch.manual_seed(0)
+            cfg = get_config(f"demo/{name}.yml")
+            cfg.merge_from_list([*PAIRS, "MODEL.HEADS.NUM_CLASSES", "7"])
+            model = build_model(cfg).eval()
+            if name == "occluded":
+                nn.init.normal_(model.momentum_elimination.mu, std=0.02)
+            torch.save({"model": model.state_dict()}, folder / f"{name}.pth")
+            made[name] = model, folder / f"{name}.pth"
+        return made[name]
+
+    return make
+
+
+@pytest.fixture
+def call(images, trained, tmp_path):
+    """``call("cam", "msreid", "--limit", "1", KEY="value")``: exit status of the command."""
+
+    def run(command, name, *options, source=images, **overrides):
+        pairs = {"MODEL.WEIGHTS": trained(name)[1], **{k.replace("__", "."): v for k, v in overrides.items()}}
+        arguments = [command, "--config-file", f"demo/{name}.yml", "--images", source, "--output", tmp_path / "out"]
+        return main([str(x) for x in [*arguments, *options, *PAIRS, *(x for pair in pairs.items() for x in pair)]])
+
+    return run
+
+
+@pytest.fixture
+def fails(call, capsys, tmp_path):
+    """The one sentence of a command that ends with status 1."""
+
+    def run(*args, **kwargs):
+        assert call(*args, **kwargs) == 1
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        sentence = printed.err.splitlines()[-1]
+        assert sentence.startswith(f"fastreid-ext {args[0]}: ")
+        assert not list((tmp_path / "out").glob("*.png"))
+        return sentence
+
+    return run
+
+
+def pixels_of(path):
+    """What the model is shown: the image at the size of the config (FastReID's bicubic)."""
+    return np.asarray(read_image(str(path), "RGB").resize((WIDTH, HEIGHT), Image.BICUBIC))
+
+
+def cells(path, columns, rows=1):
+    """The pictures of a sheet whose columns are wider than their names or not; found by the left edge."""
+    canvas = np.asarray(Image.open(path).convert("RGB"))
+    assert canvas.shape[0] == 2 * CAPTION + rows * (HEIGHT + GAP) + GAP
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    step = GAP + max(WIDTH, *(int(pen.textlength(name)) for name in columns))
+    assert canvas.shape[1] >= GAP + step * len(columns)
+    top = 2 * CAPTION
+    return [
+        {
+            name: canvas[top + r * (HEIGHT + GAP) :][:HEIGHT, GAP + c * step :][:, :WIDTH]
+            for c, name in enumerate(columns)
+        }
+        for r in range(rows)
+    ]
+
+
+MASKS = {"msreid": ("global mask", "local mask"), "deepminer": ("ie2 keeps", "ie3 keeps")}
+FILES = {"a.jpg": "a.jpg.png", "b.JPG": "b.JPG.png", "inner/c.jpg": "inner_c.jpg.png"}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks(call, images, trained, tmp_path, capsys, name):
+    assert call("masks", name) == 0
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {*FILES.values(), "overview.png"}
+    assert f"3 pictures and {out / 'overview.png'}" in capsys.readouterr().out
+    columns = ["image", *(c for mask in MASKS[name] for c in (mask, f"{mask}, kept"))]
+    overview = cells(out / "overview.png", columns, rows=3)
+    model, _ = trained(name)
+    for row, (source, file) in zip(overview, FILES.items(), strict=True):
+        (alone,) = cells(out / file, columns)
+        pixels = pixels_of(images / source)
+        assert np.array_equal(alone["image"], pixels) and np.array_equal(row["image"], pixels)
+        with torch.no_grad():
+            shown = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
+            masks = model.spatial_masks(model.preprocess_image(shown))
+        assert tuple(masks) == MASKS[name]
+        for mask, values in masks.items():
+            size = {"mode": "bilinear", "align_corners": False}
+            heat = nn.functional.interpolate(values.float(), (HEIGHT, WIDTH), **size)[0, 0].numpy()
+            # one image or three at a time: the heat may fall on the next of 256 colours
+            assert np.abs(alone[mask].astype(int) - overlay(pixels, heat)).max() <= 4
+            assert np.abs(alone[f"{mask}, kept"].astype(int) - darken(pixels, heat)).max() <= 1
+            assert np.array_equal(alone[mask], row[mask])
+
+
+def test_deep_miners_masks_are_equation_1(trained):
+    """What is drawn is what the branches of the model are given: zeros and ones, 1 where the branch may look."""
+    model, _ = trained("deepminer")
+    images = model.preprocess_image(torch.rand(2, 3, HEIGHT, WIDTH) * 255)
+    with torch.no_grad():
+        masks, maps = model.spatial_masks(images), model.stage_maps(images)
+    for i in (2, 3):
+        mask = masks[f"ie{i} keeps"]
+        assert torch.equal(mask, keep_mask(maps[i], model.erase_threshold))
+        assert mask.shape == (2, 1, *maps[i].shape[2:]) and set(mask.unique().tolist()) == {0.0, 1.0}
+    model.side_branches, kept = nn.ModuleDict(), model.side_branches
+    with pytest.raises(ValueError, match=r"this model erases nothing \(MODEL.DEEPMINER.IE_BLOCKS is empty\)"):
+        model.spatial_masks(images)
+    model.side_branches = kept
+
+
+@pytest.mark.parametrize("name", ["baseline", "deepminer", "msreid", "occluded"])
+def test_cam(call, images, tmp_path, name):
+    assert call("cam", name, "--layer", "backbone.layer3") == 0
+    for source, file in FILES.items():
+        (row,) = cells(tmp_path / "out" / file, ["image", "backbone.layer3"])
+        assert np.array_equal(row["image"], pixels_of(images / source))
+        assert not np.array_equal(row["backbone.layer3"], row["image"])
+
+
+def test_cam_of_a_query(call, images, tmp_path):
+    """The query stands unaltered beside every image; another query gives another map."""
+    pictures = []
+    for query in ("a.jpg", "inner/c.jpg"):
+        assert call("cam", "baseline", "--query", str(images / query)) == 0
+        (row,) = cells(tmp_path / "out" / "b.JPG.png", ["query", "image", "backbone.layer4"])
+        assert np.array_equal(row["query"], pixels_of(images / query))
+        assert np.array_equal(row["image"], pixels_of(images / "b.JPG"))
+        pictures.append(row["backbone.layer4"])
+    assert not np.array_equal(*pictures)
+
+
+def test_limit(call, tmp_path):
+    assert call("masks", "msreid", "--limit", "2") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jpg.png", "b.JPG.png", "overview.png"}
+
+
+def test_mistakes(fails, images, trained, tmp_path):
+    """Each in one sentence."""
+    assert "--images" in fails("masks", "msreid", source=tmp_path / "nowhere") and not (tmp_path / "nowhere").exists()
+    assert "OccludedReID has no spatial masks; fastreid-ext cam draws any layer" in fails("masks", "occluded")
+    assert "Baseline has no spatial masks" in fails("masks", "baseline")
+    assert "the model has no layer 'backbone.layer5'" in fails("cam", "msreid", "--layer", "backbone.layer5")
+    assert "gives no feature map (B, C, h, w)" in fails("cam", "msreid", "--layer", "heads.necks.global")
+    assert "there is no checkpoint nowhere.pth" in fails("cam", "msreid", MODEL__WEIGHTS="nowhere.pth")
+    assert "weights are missing: add MODEL.WEIGHTS" in fails("cam", "msreid", MODEL__WEIGHTS="")
+    assert "Non-existent key" in fails("cam", "msreid", MODEL__WEIHGTS="x")
+    assert "such as" in fails("cam", "msreid", MODEL__WEIGHTS=trained("deepminer")[1])
+    assert "torch does not know" in fails("cam", "msreid", MODEL__DEVICE="gpu")
+    if not torch.cuda.is_available():
+        assert "sees no GPU here" in fails("cam", "msreid", MODEL__DEVICE="cuda")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.jpg").write_bytes(b"no image")
+    assert f"the image {broken / 'a.jpg'} can't be read" in fails("masks", "msreid", source=broken)
+    assert "no-image.jpg" in fails("cam", "msreid", "--query", "no-image.jpg")
+    assert "has no mask" in fails("masks", "msreid", MODEL__MSREID__MASK="False")
+    (tmp_path / "out").rmdir() if (tmp_path / "out").is_dir() else None
+    (tmp_path / "out").write_text("a file")
+    assert str(tmp_path / "out") in fails("masks", "msreid")
+
+
+def test_a_config_that_does_not_exist(capsys, images, tmp_path):
+    command = ["cam", "--config-file", "nowhere.yml", "--images", str(images), "--output", str(tmp_path)]
+    assert main(command) == 1
+    assert capsys.readouterr().err.startswith("fastreid-ext cam: there is no config file nowhere.yml")

@@ -105,6 +105,7 @@ def test_a_state_dict_inside_a_checkpoint(tmp_path, pack):
     assert list(state) == ["a.weight"] and torch.equal(state["a.weight"], torch.ones(3))
 
 
+@pytest.mark.slow
 def test_from_their_file_to_an_evaluation(model, their_file, synth_tiny, tmp_path, capsys, monkeypatch):
     """The overrides that the command prints, given to --eval-only as they are printed."""
     target = tmp_path / "new" / "folder" / "ours.pth"

@@ -37,6 +37,7 @@ def test_eval_period_zero_evaluates_once_at_the_end(run):
     assert results == {"metric": 0.7} and Scripted.metrics == []
 
 
+@pytest.mark.slow
 def test_an_eval_period_that_does_not_divide_evaluates_at_the_end_too(run):
     _, results = run([0.1, 0.2], TEST__EVAL_PERIOD=2, SOLVER__MAX_EPOCH=3)
     assert results == {"metric": 0.2} and Scripted.metrics == []
@@ -58,6 +59,7 @@ def test_resuming_a_finished_run_evaluates_it(run):
     assert results == {"metric": 0.5}
 
 
+@pytest.mark.slow
 def test_the_best_weights_survive_a_resume(run, tmp_path):
     best = tmp_path / "out" / "model_best.pth"
     run([0.9])

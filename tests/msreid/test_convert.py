@@ -218,6 +218,7 @@ def test_features_of_the_full_model(theirs):
     assert assert_same_features(theirs, (256, 128)) == ["MODEL.MSREID.STEM_POOL", "torchvision"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attention", "local", "mask"), [(False, True, True), (True, False, False), (False,) * 3])
 def test_features_without_parts(attention, local, mask):
     parts = {"attention": attention, "local": local, "mask": mask}
@@ -226,6 +227,7 @@ def test_features_without_parts(attention, local, mask):
     assert overrides == ["MODEL.MSREID.STEM_POOL", "torchvision", *off]
 
 
+@pytest.mark.slow
 def test_the_host_stem_gives_other_features(theirs):
     """Why the override is printed."""
     ours, _ = convert_authors_weights(theirs.state_dict())

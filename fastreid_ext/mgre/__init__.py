@@ -1,0 +1,16 @@
+"""MGRe: multi-granularity features from located body regions."""
+
+from fastreid_ext.mgre.location import LocationModule, location_loss, pseudo_boxes
+from fastreid_ext.mgre.regions import COCO_JOINTS, TABLE_1, Region, regions_from_rows
+from fastreid_ext.mgre.sampling import sample_regions
+
+__all__ = [
+    "COCO_JOINTS",
+    "TABLE_1",
+    "LocationModule",
+    "Region",
+    "location_loss",
+    "pseudo_boxes",
+    "regions_from_rows",
+    "sample_regions",
+]

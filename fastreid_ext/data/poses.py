@@ -1,0 +1,89 @@
+"""Pose labels of a data set: one file, a row of joints per image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from fastreid_ext.engine.files import write_atomically
+
+
+class PoseError(RuntimeError):
+    """Pose labels that are missing or can't be used, with how to make them."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Joints of images, by the image's path below the data set's folder.
+
+    Attributes:
+        names: path of each image relative to the set's folder, with forward slashes, each once.
+        joints: (N, J, 3) float32: x, y in pixels and confidence (0 = not seen); J is 17 in COCO's order.
+        sizes: (N, 2) int: width and height of the image that x and y are pixels of.
+
+    Raises:
+        PoseError: arrays that do not fit, a name twice, or a joint that is no number.
+    """
+
+    names: Sequence[str]
+    joints: np.ndarray
+    sizes: np.ndarray
+    _rows: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        joints, sizes = np.asarray(self.joints, dtype=np.float32), np.asarray(self.sizes, dtype=np.int64)
+        count = len(self.names)
+        if joints.ndim != 3 or joints.shape[::2] != (count, 3) or sizes.shape != (count, 2):
+            raise PoseError(
+                f"{count} images need joints ({count}, J, 3) and sizes ({count}, 2), got {joints.shape} and {sizes.shape}"
+            )
+        if not np.isfinite(joints).all() or (sizes < 1).any():
+            raise PoseError("joints must be finite numbers and image sizes 1 pixel or more")
+        names = [PurePath(str(name)).as_posix() for name in self.names]
+        rows = {name: row for row, name in enumerate(names)}
+        if len(rows) != count:
+            raise PoseError("an image has two rows of joints: give each image one")
+        for name, value in (("names", names), ("joints", joints), ("sizes", sizes), ("_rows", rows)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def of(self, name: str) -> tuple[np.ndarray, tuple[int, int]]:
+        """Return joints (J, 3) and (width, height) of an image.
+
+        Raises:
+            PoseError: it has no row.
+        """
+        row = self._rows.get(name)
+        if row is None:
+            raise PoseError(f"the pose labels have no row for {name}")
+        width, height = self.sizes[row]
+        return self.joints[row], (int(width), int(height))
+
+    def save(self, path: Path) -> None:
+        """Write the labels as .npz, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {"names": np.array(self.names, dtype=np.str_), "joints": self.joints, "sizes": self.sizes}
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+
+    @classmethod
+    def load(cls, path: Path) -> "Poses":
+        """Read what :meth:`save` wrote; nothing in the file is run.
+
+        Raises:
+            PoseError: no such file, or one that is no pose file.
+        """
+        if not path.is_file():
+            raise PoseError(f"there is no pose file {path}: make it with fastreid-ext pose")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls([str(name) for name in arrays["names"]], arrays["joints"], arrays["sizes"])
+        except PoseError as error:
+            raise PoseError(f"{path}: {error}") from error
+        except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
+            raise PoseError(f"{path} is no pose file ({error}): make it with fastreid-ext pose") from error

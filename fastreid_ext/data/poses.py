@@ -36,7 +36,8 @@ class Poses:
         count = len(self.names)
         if joints.ndim != 3 or joints.shape[::2] != (count, 3) or sizes.shape != (count, 2):
             raise PoseError(
-                f"{count} images need joints ({count}, J, 3) and sizes ({count}, 2), got {joints.shape} and {sizes.shape}"
+                f"{count} images need joints ({count}, J, 3) and sizes ({count}, 2), got {joints.shape} and"
+                f" {sizes.shape}"
             )
         if not np.isfinite(joints).all() or (sizes < 1).any():
             raise PoseError("joints must be finite numbers and image sizes 1 pixel or more")

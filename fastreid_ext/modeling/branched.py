@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation
 from fastreid_ext.modeling.loss_table import Criterion
 
+# Label of a training batch -> the config key that loads it.
+LABEL_KEYS = {"joints": "INPUT.JOINTS.ENABLED"}
+
 
 class BranchedReID(nn.Module):
     """A model with several branches and the same losses on each.
 
     A subclass gives :meth:`branches`, and :meth:`embed` where the test feature is not the concatenation of all
-    branches after BNNeck. The batch of the caller is never written to.
+    branches after BNNeck. One that trains with more than images and identities names it in ``labels``. The batch of
+    the caller is never written to.
 
     Args:
         criterion: the losses, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
@@ -31,6 +35,9 @@ class BranchedReID(nn.Module):
     pixel_std: Tensor
     # Modules that no test feature reads: an evaluation does without their weights.
     training_only: tuple[str, ...] = ("criterion",)
+    # What branches() takes by name, out of the batch: "joints" (B, J, 3), shares of the image and confidence. A test
+    # batch may be without.
+    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -55,8 +62,8 @@ class BranchedReID(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def branches(self, images: Tensor, targets: Tensor | None) -> dict[str, dict[str, Tensor]]:
-        """Return branch -> outputs of its head for normalised images (B, 3, H, W)."""
+    def branches(self, images: Tensor, targets: Tensor | None, **labels: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Return branch -> outputs of its head for normalised images (B, 3, H, W) and what ``labels`` names."""
         raise TypeError(f"{type(self).__name__} defines no branches()")
 
     def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
@@ -69,17 +76,19 @@ class BranchedReID(nn.Module):
     def forward(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
         """Return the dict of losses in training mode, the test feature (B, D) in eval mode."""
         images = self.preprocess_image(batched_inputs)
+        labels = self._labels_of(batched_inputs)
         if not self.training:
-            return self.embed(self.branches(images, None))
+            return self.embed(self.branches(images, None, **labels))
 
         targets = _targets_of(batched_inputs).to(images.device, non_blocking=True)
         if bool((targets < 0).any()):
             # FastReID's PreciseBN only wants the batch norms to see the images and marks them with -1.
-            self.branches(images, None)
+            self.branches(images, None, **labels)
             return {}
+        extra = list(labels.values())
         for augment in self.augmentations:
-            images, targets = augment(images, targets)
-        branches = self.branches(images, targets)
+            images, targets, *extra = augment(images, targets, *extra)
+        branches = self.branches(images, targets, **dict(zip(labels, extra, strict=True)))
         losses = self.criterion(branches, targets)
         _log_accuracy(branches, targets)
         return losses
@@ -89,6 +98,17 @@ class BranchedReID(nn.Module):
         images = batched_inputs["images"] if isinstance(batched_inputs, Mapping) else batched_inputs
         images = images.to(self.device, non_blocking=True)
         return (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+
+    def _labels_of(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
+        """Move the labels of a batch to the model's device."""
+        batch = batched_inputs if isinstance(batched_inputs, Mapping) else {}
+        missing = [name for name in self.labels if name not in batch]
+        if self.training and missing:
+            keys = ", ".join(LABEL_KEYS.get(name, name) for name in missing)
+            raise ValueError(
+                f"{type(self).__name__} trains with {', '.join(missing)}, which the batch has not: set {keys} True"
+            )
+        return {name: batch[name].to(self.device, non_blocking=True) for name in self.labels if name in batch}
 
 
 def _targets_of(batched_inputs: Mapping[str, Tensor] | Tensor) -> Tensor:

@@ -39,6 +39,19 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SOLVER.WARMUP_EPOCHS = 0
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
+    # Joints of every training image, for models that train with them; at its place in the image that the network gets
+    cfg.INPUT.JOINTS = CfgNode(
+        {
+            "ENABLED": False,
+            # One pose file per data set of DATASETS.NAMES (fastreid-ext pose import), named from here or from the
+            # folder of all data sets; "" = the labels that a data set has of its own; [] = so for all
+            "FILES": [],
+            # Joints that change places in a mirrored image: left and right of COCO's 17
+            "FLIP_PAIRS": [[left, left + 1] for left in range(1, 17, 2)],
+            # Give test images their joints too
+            "TEST": False,
+        }
+    )
     # Images of each training identity that are kept out of training and evaluated as a test set of their own,
     # named HeldOut: 2 or more; 0 = none
     cfg.DATASETS.HOLD_OUT = 0

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -27,28 +27,30 @@ class ReIDImages(CommDataset):
         img_items: (path, identity, camera) of every image.
         transform: PIL image -> tensor.
         relabel: map identities and cameras to 0, 1, ... in sorted order (training).
+        joints: (N, J, 3) of every image; the transform is then (PIL image, joints) -> (tensor, joints), and items have
+            the joints that it returns, see :class:`fastreid_ext.data.joint_transforms.JointTransform`.
     """
 
     def __init__(
         self,
         img_items: Sequence[tuple[str, Any, Any]],
-        transform: Callable[[Image.Image], torch.Tensor],
+        transform: Callable[..., Any],
         relabel: bool,
+        joints: np.ndarray | None = None,
     ):
         super().__init__(list(img_items), transform, relabel)
+        self.joints = joints
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
         path, pid, camid = self.img_items[index]
-        image = _read(path)
-        if seed is None:
-            image = self.transform(image)
-        else:
-            with seeded(seed):
-                image = self.transform(image)
+        inputs = (_read(path),) if self.joints is None else (_read(path), self.joints[index])
+        with nullcontext() if seed is None else seeded(seed):
+            outputs = self.transform(*inputs)
+        image, labels = (outputs, {}) if self.joints is None else (outputs[0], {"joints": outputs[1]})
         if self.relabel:
             pid, camid = self.pid_dict[pid], self.cam_dict[camid]
-        return {"images": image, "targets": pid, "camids": camid, "img_paths": path}
+        return {"images": image, "targets": pid, "camids": camid, "img_paths": path, **labels}
 
 
 class QueryGalleryImages(ReIDImages):
@@ -58,16 +60,18 @@ class QueryGalleryImages(ReIDImages):
         query, gallery: (path, identity, camera) of every image; numbers, which stay as they are.
         transform: PIL image -> tensor.
         groups: of the queries, that a report looks at apart (:mod:`fastreid_ext.evaluation.groups`).
+        joints: see :class:`ReIDImages`.
     """
 
     def __init__(
         self,
         query: Sequence[tuple[str, int, int]],
         gallery: Sequence[tuple[str, int, int]],
-        transform: Callable[[Image.Image], torch.Tensor],
+        transform: Callable[..., Any],
         groups: Sequence[Any] = (),
+        joints: np.ndarray | None = None,
     ):
-        super().__init__([*query, *gallery], transform, relabel=False)
+        super().__init__([*query, *gallery], transform, relabel=False, joints=joints)
         self.groups = tuple(groups)
 
 

@@ -1,6 +1,6 @@
 """Pose labels of a data set: one file, a row of joints per image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -19,7 +19,8 @@ class Poses:
 
     Attributes:
         names: path of each image relative to the set's folder, with forward slashes, each once.
-        joints: (N, J, 3) float32: x, y in pixels and confidence (0 = not seen); J is 17 in COCO's order.
+        joints: (N, J, 3) float32: x, y in pixels, (0, 0) the centre of the first one, and confidence (0 = not seen);
+            J is 17 in COCO's order.
         sizes: (N, 2) int: width and height of the image that x and y are pixels of.
 
     Raises:
@@ -66,6 +67,25 @@ class Poses:
         width, height = self.sizes[row]
         return self.joints[row], (int(width), int(height))
 
+    def shares_of(self, paths: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return joints (J, 3) of every path that has a row: shares of the image's width and height, and confidence.
+
+        A path's row is the one whose name is the longest end of the path, so the folder that names count from need not
+        be known. An image's left edge is share 0 and its right edge 1, so the centre of its first pixel is half a pixel
+        inside; an image that was resized since keeps its shares.
+        """
+        shares = self.joints.astype(np.float64)
+        shares[..., :2] = (shares[..., :2] + 0.5) / self.sizes[:, None]
+        shares = shares.astype(np.float32)
+        found = {}
+        for path in paths:
+            parts = PurePath(path).parts
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))
+            row = next((self._rows[end] for end in ends if end in self._rows), None)
+            if row is not None:
+                found[path] = shares[row]
+        return found
+
     def save(self, path: Path) -> None:
         """Write the labels as .npz, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,11 +100,11 @@ class Poses:
             PoseError: no such file, or one that is no pose file.
         """
         if not path.is_file():
-            raise PoseError(f"there is no pose file {path}: make it with fastreid-ext pose")
+            raise PoseError(f"there is no pose file {path}: make it with fastreid-ext pose import")
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls([str(name) for name in arrays["names"]], arrays["joints"], arrays["sizes"])
         except PoseError as error:
             raise PoseError(f"{path}: {error}") from error
         except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
-            raise PoseError(f"{path} is no pose file ({error}): make it with fastreid-ext pose") from error
+            raise PoseError(f"{path} is no pose file ({error}): make it with fastreid-ext pose import") from error

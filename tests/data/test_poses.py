@@ -65,3 +65,23 @@ def test_files_that_are_no_pose_files(tmp_path):
     np.savez(tmp_path / "objects.npz", names=np.array([{}], dtype=object), joints=np.zeros(0), sizes=np.zeros(0))
     with pytest.raises(PoseError, match="is no pose file"):
         Poses.load(tmp_path / "objects.npz")
+
+
+# ---- shares of the images -------------------------------------------------------------------------------------------
+
+
+def test_shares_count_from_the_edges_of_the_image():
+    """Pixel 0 of 10 is from 0 to 1/10, its centre at 1/20; pixel 9's is at 19/20."""
+    labels = Poses(["a.jpg"], [[[0, 0, 0.5], [9, 19, 1], [4.5, 9.5, 0]]], [[10, 20]])
+    shares = labels.shares_of(["a.jpg"])["a.jpg"]
+    np.testing.assert_allclose(shares, [[0.05, 0.025, 0.5], [0.95, 0.975, 1], [0.5, 0.5, 0]], atol=1e-7)
+    assert shares.dtype == np.float32
+
+
+def test_a_row_is_found_by_the_longest_end_of_the_path():
+    names = ["1.jpg", "train/1.jpg", "set/train/1.jpg", "query/2.jpg"]
+    labels = Poses(names, [[[n, 0, 1]] for n in range(4)], [[10, 10]] * 4)
+    paths = ["/data/set/train/1.jpg", "/data/other/train/1.jpg", "/data/3/1.jpg", "set/query/2.jpg", "/query/x2.jpg"]
+    shares = labels.shares_of(paths)
+    rows = {path: round(float(joints[0, 0]) * 10 - 0.5) for path, joints in shares.items()}
+    assert rows == dict(zip(paths[:4], [2, 1, 0, 3], strict=True))

@@ -5,6 +5,7 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
@@ -95,3 +96,22 @@ def test_what_is_not_known_of_an_image(root, tmp_path):
     assert data.occlusion_of(str(data.query_dir / "other.jpg")) is None
     assert data.occlusion_of(str(tmp_path / "query" / name)) is None  # a like name in another data set
     assert data.occlusion_of(str(data.data_dir / "elsewhere" / name)) is None
+
+
+def test_joints_of_every_image(root):
+    """COCO's visibility is 0, 1 or 2; hidden joints count half, and joints outside of the image not at all."""
+    data = DATASET_REGISTRY.get("SynthReIDOccludedTiny")(root=root)
+    poses = data.poses()
+    for path, *_ in [*data.train, *data.query, *data.gallery]:
+        assert Path(path).relative_to(data.data_dir).as_posix() in poses
+    for folder in ("bounding_box_train", "query_occluded"):
+        known = json.loads((data.data_dir / "keypoints" / f"{folder}.json").read_text())
+        confidences = set()
+        for image, annotation in zip(known["images"], known["annotations"], strict=True):
+            joints, size = poses.of(f"{folder}/{image['file_name']}")
+            assert size == (image["width"], image["height"])
+            expected = np.array(annotation["keypoints"], np.float32).reshape(17, 3)
+            assert np.array_equal(joints[:, :2], expected[:, :2])
+            assert np.array_equal(joints[:, 2], expected[:, 2] / 2)
+            confidences |= set(joints[:, 2].tolist())
+        assert {0.5, 1.0} <= confidences if folder == "query_occluded" else 1.0 in confidences

@@ -6,14 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.data.poses import Poses
 from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN, find, generate
+from fastreid_ext.data.synthetic.writer import KEYPOINTS
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = re.compile(r"([-\d]+)_c(\d)")
+# COCO's visibility -> confidence. A joint behind an occluder is drawn where it is, so it counts wherever one that a
+# pose model half trusts would; a joint outside of the image has no place.
+CONFIDENCE = np.array([0.0, 0.5, 1.0])
 
 # Registered name -> size, directory of the queries, suffix of the test set.
 VARIANTS = {
@@ -33,8 +39,8 @@ class SynthReIDVariant(ImageDataset):
 
     ``root`` is the folder of all data sets. What lies there as ``SynthReID-<size>`` is used, whatever its seed
     (`fastreid-ext synth` makes others); if there is nothing, the one of seed 0 is made, behind a progress bar.
-    ``data_dir`` is the set's directory; the joints are in its ``keypoints``, and how much of a person
-    is hidden (:meth:`occlusion_of`).
+    ``data_dir`` is the set's directory; the joints are in its ``keypoints`` (:meth:`poses`), and how
+    much of a person is hidden (:meth:`occlusion_of`).
     """
 
     size: str
@@ -62,9 +68,24 @@ class SynthReIDVariant(ImageDataset):
         folder, name = Path(path).parent, Path(path).name
         return self._occlusions(folder.name).get(name) if folder.parent == self.data_dir else None
 
+    def poses(self) -> Poses:
+        """Return the joints of all images, training and test: confidence 1 in sight, 0.5 hidden, 0 not in the image."""
+        names, joints, sizes = [], [], []
+        for file in sorted((self.data_dir / KEYPOINTS).glob("*.json")):
+            known = json.loads(file.read_text(encoding="ascii"))
+            images = {image["id"]: image for image in known["images"]}
+            for annotation in known["annotations"]:
+                image = images[annotation["image_id"]]
+                names.append(f"{file.stem}/{image['file_name']}")
+                joints.append(annotation["keypoints"])
+                sizes.append((image["width"], image["height"]))
+        joints = np.array(joints, dtype=np.float64).reshape(-1, 17, 3)
+        joints[..., 2] = CONFIDENCE[joints[..., 2].astype(int)]
+        return Poses(names, joints, np.array(sizes).reshape(-1, 2))
+
     def _occlusions(self, directory: str) -> dict[str, float]:
         if directory not in self._read_occlusions:
-            file = self.data_dir / "keypoints" / f"{directory}.json"
+            file = self.data_dir / KEYPOINTS / f"{directory}.json"
             images = json.loads(file.read_text(encoding="ascii"))["images"] if file.is_file() else []
             self._read_occlusions[directory] = {image["file_name"]: float(image["occlusion"]) for image in images}
         return self._read_occlusions[directory]

@@ -4,13 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data import samplers
 from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
-from fastreid_ext.data.batches import EpochBatches
+from fastreid_ext.data.batches import EpochBatches, Items
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import LEAST_LEFT, HoldOut, as_test_items, hold_out
@@ -18,6 +19,7 @@ from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
 from fastreid_ext.engine.checks import ConfigError, check_training_set
 from fastreid_ext.engine.devices import device_of
+from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
 from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
@@ -31,12 +33,14 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
 
     Raises:
         DataSetError, ConfigError: a data set that is missing or can't fill a batch.
+        PoseError: INPUT.JOINTS.ENABLED asks for labels that are missing.
     """
     datasets = _training_sets(cfg)
     if comm.is_main_process():
         for dataset in datasets:
             dataset.show_train()
-    items = _split(cfg, datasets).train
+    split = _split(cfg, datasets)
+    items = split.train
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
     sampled = sampled_per_batch(cfg)
@@ -49,7 +53,11 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
         seed=resolve_seed(cfg.SEED),
         rank=comm.get_rank(),
     )
-    images = ReIDImages(items, build_transforms(cfg, is_train=True), relabel=True)
+    transform, joints = build_transforms(cfg, is_train=True), None
+    if cfg.INPUT.JOINTS.ENABLED:
+        joints = _training_joints(cfg, datasets, [*items, *split.held])[: len(items)]
+        transform = follow_joints(cfg, transform, joints)
+    images = ReIDImages(items, transform, relabel=True, joints=joints)
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
@@ -63,6 +71,7 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     Raises:
         DataSetError: a data set that is missing.
         ConfigError: nothing could be held out.
+        PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
@@ -73,12 +82,27 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
             dataset.show_test()
         query, gallery = sorted(dataset.query), sorted(dataset.gallery)
         groups = _occlusion_groups(cfg, [item[0] for item in query], [dataset])
-        images, num_query = QueryGalleryImages(query, gallery, transform, groups), len(query)
+        joints = None
+        if _wants_test_joints(cfg):
+            joints = joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*query, *gallery])
+            transform = follow_joints(cfg, transform, joints)
+        images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints), len(query)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     loader = build_test_loader(
         images, samplers.InferenceSampler(len(images)), batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
     )
     return loader, num_query
+
+
+def check_test_set(cfg: CfgNode, dataset_name: str) -> None:
+    """Check that a test set is there, with the joints that INPUT.JOINTS.TEST asks for.
+
+    Raises:
+        DataSetError, ConfigError, PoseError: something is missing.
+    """
+    dataset = load_dataset(dataset_name, TEST_PARTS)
+    if _wants_test_joints(cfg):
+        joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*dataset.query, *dataset.gallery])
 
 
 def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
@@ -93,11 +117,23 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     if cfg.TEST.REPORT.ENABLED:
         groups = by_training_images([item[1] for item in split.held], Counter(item[1] for item in split.train))
     groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
-    return QueryGalleryImages(items, items, transform, groups), len(items)
+    joints = None
+    if _wants_test_joints(cfg):
+        joints = _training_joints(cfg, datasets, [*items, *items])
+        transform = follow_joints(cfg, transform, joints)
+    return QueryGalleryImages(items, items, transform, groups, joints), len(items)
 
 
 def _training_sets(cfg: CfgNode) -> list[ImageDataset]:
     return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
+
+
+def _wants_test_joints(cfg: CfgNode) -> bool:
+    return cfg.INPUT.JOINTS.ENABLED and cfg.INPUT.JOINTS.TEST
+
+
+def _training_joints(cfg: CfgNode, datasets: Sequence[ImageDataset], items: Items) -> np.ndarray:
+    return joints_of(cfg, dict(zip(cfg.DATASETS.NAMES, datasets, strict=True)), ("train",), items)
 
 
 def _split(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> HoldOut:

@@ -20,6 +20,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.images import ImageError
+from fastreid_ext.data.poses import PoseError
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, CheckpointError
 from fastreid_ext.engine.checks import (
     ConfigError,
@@ -40,7 +41,7 @@ from fastreid_ext.model_zoo import get_config_file
 logger = logging.getLogger("fastreid_ext.main")
 
 # What a user can mend: shown as one sentence.
-MISTAKES = (CheckpointError, ConfigError, DataSetError, ImageError, FloatingPointError)
+MISTAKES = (CheckpointError, ConfigError, DataSetError, ImageError, PoseError, FloatingPointError)
 
 
 def main(argv: Sequence[str] | None = None) -> Any:

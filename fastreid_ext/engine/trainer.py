@@ -16,9 +16,8 @@ from fastreid.utils.logger import setup_logger
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.loader import DeviceLoader
-from fastreid_ext.engine import loaders, optimizer, schedule
+from fastreid_ext.engine import joints, loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
 from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_model, check_writable
 from fastreid_ext.engine.devices import device_of, distributed
@@ -63,9 +62,10 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(_with_seed(cfg, self.seed))
         self.seeded_loaders = [data_loader]
         for name in cfg.DATASETS.TESTS:
-            load_dataset(name, loaders.TEST_PARTS)  # missing data is found now, not after the last epoch
+            loaders.check_test_set(cfg, name)  # missing data is found now, not after the last epoch
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
+        joints.check_labels(cfg, model)
         opt = self.build_optimizer(cfg, model)
         self.iters_per_epoch = len(data_loader.dataset) // sampled_per_batch(cfg)
         self.scheduler = self.build_lr_scheduler(cfg, opt, self.iters_per_epoch)
@@ -265,7 +265,10 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
-        cfg.DATASETS.NAMES = (cfg.TEST.PRECISE_BN.DATASET,)
+        names = (cfg.TEST.PRECISE_BN.DATASET,)
+        if cfg.INPUT.JOINTS.ENABLED:
+            cfg.INPUT.JOINTS.FILES = joints.files_of(cfg, names)
+        cfg.DATASETS.NAMES = names
         cfg.MODEL.HEADS.NUM_CLASSES = 0
         loader = self.build_train_loader(_with_seed(cfg, self.seed))
         self.seeded_loaders.append(loader)

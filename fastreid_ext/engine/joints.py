@@ -1,0 +1,115 @@
+"""Joints of the images that a config names, found before anything is trained (INPUT.JOINTS)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from fastreid.config import CfgNode
+from fastreid.data.datasets.bases import ImageDataset
+from torch import nn
+from torchvision import transforms as T
+
+from fastreid_ext.data.batches import Items
+from fastreid_ext.data.catalog import dataset_root
+from fastreid_ext.data.joint_transforms import JointTransform
+from fastreid_ext.data.poses import PoseError, Poses
+from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.modeling.branched import LABEL_KEYS, BranchedReID
+
+MAKE_FILE = "make a pose file with fastreid-ext pose import and name it in INPUT.JOINTS.FILES"
+
+
+def files_of(cfg: CfgNode, names: Sequence[str]) -> list[str]:
+    """Return the pose file of each data set, "" for the data set's own labels.
+
+    Data sets of DATASETS.NAMES have that of INPUT.JOINTS.FILES, all others their own labels.
+
+    Raises:
+        ConfigError: not as many files as data sets.
+    """
+    files, trained = list(cfg.INPUT.JOINTS.FILES), tuple(cfg.DATASETS.NAMES)
+    if files and len(files) != len(trained):
+        raise ConfigError(
+            f"INPUT.JOINTS.FILES has {len(files)} files for the {len(trained)} data sets of DATASETS.NAMES {trained}:"
+            ' give one each, "" for the labels that a data set has of its own'
+        )
+    known = dict(zip(trained, files, strict=False))
+    return [known.get(name, "") for name in names]
+
+
+def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequence[str], items: Items) -> np.ndarray:
+    """Return joints (N, J, 3) of the items, as shares of their images, and confidence.
+
+    Args:
+        cfg: the run's config.
+        datasets: by name.
+        parts: of the data sets, that the items are from; out of "train", "query", "gallery".
+        items: (path, identity, camera) of every image.
+
+    Raises:
+        ConfigError: as :func:`files_of`.
+        PoseError: labels that are missing, lack an image or do not fit each other.
+    """
+    paths = [item[0] for item in items]
+    found: dict[str, np.ndarray] = {}
+    sources = []
+    for (name, dataset), file in zip(datasets.items(), files_of(cfg, tuple(datasets)), strict=True):
+        poses, source = _labels_of(name, dataset, file)
+        sources.append(f"{source} ({poses.joints.shape[1]} joints)")
+        own = {item[0] for part in parts for item in getattr(dataset, part)}
+        found = poses.shares_of(path for path in paths if path in own) | found
+    missing = list(dict.fromkeys(path for path in paths if path not in found))
+    if missing:
+        first = ", ".join(missing[:3])
+        raise PoseError(
+            f"{len(missing)} of {len(set(paths))} images have no row of joints in {', '.join(sources)}; the first"
+            f" {'is' if len(missing) == 1 else 'are'} {first}: {MAKE_FILE}, with a row for every image"
+        )
+    if len({joints.shape for joints in found.values()}) > 1:
+        raise PoseError(f"all data sets need the same joints, but there are {', '.join(sources)}")
+    return np.stack([found[path] for path in paths])
+
+
+def follow_joints(cfg: CfgNode, transforms: T.Compose, joints: np.ndarray) -> Callable:
+    """Return the transforms of an image and its joints.
+
+    Raises:
+        ConfigError: transforms that joints can't follow, or flip pairs that are not of these joints.
+    """
+    for key in ("AUTOAUG", "AUGMIX"):
+        if cfg.INPUT[key].ENABLED:
+            raise ConfigError(
+                f"INPUT.{key}.ENABLED shears, turns and shifts images in a way that joints can't follow: set"
+                f" INPUT.{key}.ENABLED False, or INPUT.JOINTS.ENABLED False"
+            )
+    pairs = [list(pair) if isinstance(pair, list | tuple) else pair for pair in cfg.INPUT.JOINTS.FLIP_PAIRS]
+    try:
+        return JointTransform(transforms.transforms, pairs, joints.shape[1])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def check_labels(cfg: CfgNode, model: nn.Module) -> None:
+    """Check that the model's labels are loaded, and that a model reads the joints that are.
+
+    Raises:
+        ConfigError: a key to switch on or off.
+    """
+    labels = model.labels if isinstance(model, BranchedReID) else ()
+    name = cfg.MODEL.META_ARCHITECTURE
+    if "joints" in labels and not cfg.INPUT.JOINTS.ENABLED:
+        raise ConfigError(f"{name} trains with joints: set {LABEL_KEYS['joints']} True")
+    if "joints" not in labels and cfg.INPUT.JOINTS.ENABLED:
+        raise ConfigError(f"{name} reads no joints: set {LABEL_KEYS['joints']} False")
+
+
+def _labels_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
+    """Return a data set's labels, and how a sentence calls them."""
+    if file:
+        # As it is called here, else in the folder of all data sets.
+        path = Path(file) if Path(file).is_file() else dataset_root() / file
+        return Poses.load(path), str(path)
+    own = getattr(dataset, "poses", None)
+    if own is None:
+        raise PoseError(f"the data set {name} has no joints of its own: {MAKE_FILE}")
+    return own(), f"the labels of {name}"

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from fastreid.data.transforms import build_transforms
+from fastreid.data.transforms import ToTensor, build_transforms
 from PIL import Image
 from torchvision import transforms as T
 
@@ -142,13 +142,18 @@ MOVES = {
     "affine": on("AFFINE"),
     "resized crop": on("CROP") | {"INPUT__CROP__SCALE": [0.5, 1.0]},
     "all": on("PADDING", "FLIP", "CJ", "AFFINE"),
+    "strong affine": [
+        T.Resize((120, 80)),
+        T.RandomAffine(30, translate=(0.1, 0.2), scale=(0.8, 1.3), shear=(-20, 20, -20, 20), center=(30, 70)),
+        ToTensor(),
+    ],
 }
 
 
 @pytest.mark.parametrize("move", MOVES)
 def test_a_joint_lands_on_its_pixel(move):
-    host = build_transforms(config(**MOVES[move])).transforms
-    follow = JointTransform(host, [], 1)
+    made = MOVES[move]
+    follow = JointTransform(made if isinstance(made, list) else build_transforms(config(**made)).transforms, [], 1)
     places, errors, hidden = set(), [], 0
     for seed in range(25):
         for place in INSIDE:
@@ -165,7 +170,7 @@ def test_a_joint_lands_on_its_pixel(move):
     assert len(places) == 4 if move in ("resize", "smaller") else len(places) > 7
     assert len(errors) >= 25 and np.abs(errors).max() < 0.5
     assert np.abs(np.mean(errors, axis=0)).max() < 0.1  # nearest neighbours are off by chance, not to one side
-    assert (hidden > 0) == (move in ("deep padding", "resized crop", "all"))
+    assert (hidden > 0) == (move in ("deep padding", "resized crop", "all", "strong affine"))
 
 
 def test_image_and_joints_are_flipped_together():

@@ -135,6 +135,15 @@ def test_test_images_have_joints_where_they_are_wanted(tiny):
     assert next(iter(held))["joints"].shape[1:] == (17, 3)
 
 
+def test_joints_of_what_is_held_out(tiny):
+    still = {"INPUT__FLIP__ENABLED": False}
+    whole, part = (loaders.train_loader(config(DATASETS__HOLD_OUT=count, **still)).dataset for count in (0, 2))
+    assert len(part) == len(part.joints) < len(whole)
+    known = {whole.img_items[index][0]: whole[index]["joints"] for index in range(len(whole))}
+    for item in (part[index] for index in range(len(part))):
+        assert torch.equal(item["joints"], known[item["img_paths"]])
+
+
 def test_each_data_set_has_its_own_labels():
     """Two sets with images of the same name below their folders; the second one has 2 joints."""
     labels = [Poses(["train/1.jpg"], np.full((1, 3, 3), n), [[10, 20]]) for n in (1, 4)]
@@ -183,7 +192,8 @@ def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
         **SHORT,
         SOLVER__MAX_EPOCH=1,
         INPUT__JOINTS__TEST=True,
-        INPUT__JOINTS__FILES="['']",
+        DATASETS__NAMES="('SynthReIDTiny', 'SynthReIDOccludedTiny')",  # the same 72 images twice
+        INPUT__JOINTS__FILES="['', '']",
         INPUT__REA__ENABLED=False,
         INPUT__BATCH_AUGMENT__NAME="['CompoundBatchErasing']",
         TEST__PRECISE_BN__ENABLED=True,
@@ -192,8 +202,8 @@ def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
     )
     training = [joints for train, joints in SEEN if train]
     doubled = [joints for joints in training if len(joints) == 32]
-    assert len(doubled) == 4 and all(torch.equal(joints[:16], joints[16:]) for joints in doubled)
-    assert len(training) == 6  # two batches for the batch norms, which nothing augments
+    assert len(doubled) == 9 and all(torch.equal(joints[:16], joints[16:]) for joints in doubled)
+    assert len(training) == 11  # two batches for the batch norms, which nothing augments
     assert not any(joints is None for _, joints in SEEN)
 
 

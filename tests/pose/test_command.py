@@ -147,5 +147,8 @@ def test_sides_have_their_colours_and_unseen_joints_none(upright):
     far = upright() * [1e5, 1e5, 1]
     assert shares(far) == [0, 0]
     # the left shoulder, joint 5, is at (25, 13) of 40x80, which is drawn 128x256
+    both[15:, 1] = 70  # long shins, from (25, 21) and (15, 22)
     drawn = draw_pose(image, both, (40, 80), 0.2)
+    for x, colour in ((25.5, LEFT), (15.5, RIGHT)):
+        assert drawn[round(46 * 3.2), round(x * 3.2)].tolist() == list(colour)
     assert drawn[round(13.5 * 3.2), round(25.5 * 3.2)].tolist() == list(LEFT)

@@ -38,6 +38,13 @@ def test_a_name_of_two_images(root, given):
         ImageIndex(root).find(given)
 
 
+def test_a_suffix_within_a_name(root):
+    Image.new("RGB", (4, 8)).save(root / "train" / "0004.jpg.png")
+    index = ImageIndex(root)
+    assert index.find("0004.jpg") is None
+    assert index.find("0004.jpg.png") == "train/0004.jpg.png"
+
+
 def test_the_longest_common_end_wins(root):
     Image.new("RGB", (4, 8)).save(root / "0002_c1.jpg")
     index = ImageIndex(root)
@@ -116,6 +123,11 @@ class TestChoice:
         assert self.chosen(low, high) == 1 and self.chosen(high, low) == 0
         assert self.chosen(aside, high) == 1  # 16 and 2 pixels away against 0 and 6
         assert self.chosen(aside, low) == 0  # against 0 and 32
+
+    def test_the_distance_is_taken_from_the_middle(self, upright):
+        left, middle, right = (Skeleton("a", upright(x=x), 1.0) for x in (6, 22, 35))
+        assert self.chosen(left, middle) == 1 and self.chosen(right, middle) == 1
+        assert self.chosen(right, left) == 1  # 14 pixels away against 15
 
     def test_only_the_head_counts(self, upright):
         bent = upright(top=4)

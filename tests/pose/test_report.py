@@ -37,6 +37,7 @@ def test_mgre_registers_its_regions():
 def test_numbers_by_hand(upright):
     whole, head, weak = upright(), upright(), upright()
     head[5:, 2] = 0  # the head alone
+    head[5, :2] = -9  # outside, but not seen
     weak[:, 2] = 0.2  # not above the threshold
     weak[15:, 2] = 0.21  # but for the ankles
     whole[9] = [-1, 5, 0.9]

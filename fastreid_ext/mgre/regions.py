@@ -4,25 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-COCO_JOINTS = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
+from fastreid_ext.pose.joints import COCO_JOINTS, REGION_JOINTS
 
 
 @dataclass(frozen=True)
@@ -58,6 +40,7 @@ TABLE_1 = (
     ("lower_body", 2, 1 / 2, 3 / 4, 16, 16, 16 / 32, 16 / 16, (11, 12, 13, 14, 15, 16)),
     ("whole_body", 3, 1 / 2, 1 / 2, 16, 8, 16 / 16, 8 / 8, tuple(range(17))),
 )
+REGION_JOINTS["MGRe"] = {row[0]: row[-1] for row in TABLE_1}  # for the report on a pose file
 
 
 def regions_from_rows(rows: Sequence[Sequence], num_joints: int = len(COCO_JOINTS)) -> list[Region]:

@@ -5,6 +5,7 @@ from fastreid.config import CfgNode
 from fastreid.config import get_cfg as host_get_cfg
 
 from fastreid_ext.deepminer.config import add_deepminer_config
+from fastreid_ext.mgre.config import add_mgre_config
 from fastreid_ext.modeling.augmentation_table import add_augmentation_config
 from fastreid_ext.modeling.loss_table import add_losses_config
 from fastreid_ext.msreid.config import add_msreid_config
@@ -21,6 +22,7 @@ def get_cfg() -> CfgNode:
         add_deepminer_config,
         add_occluded_config,
         add_msreid_config,
+        add_mgre_config,
     )
     for add_config in parts:
         add_config(cfg)

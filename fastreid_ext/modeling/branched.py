@@ -73,6 +73,10 @@ class BranchedReID(nn.Module):
             features = [F.normalize(feature) for feature in features]
         return torch.cat(features, dim=1)
 
+    def losses(self, branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> dict[str, Tensor]:
+        """Return the weighted losses of all branches: MODEL.LOSSES, unless a subclass has more."""
+        return self.criterion(branches, targets)
+
     def forward(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
         """Return the dict of losses in training mode, the test feature (B, D) in eval mode."""
         images = self.preprocess_image(batched_inputs)
@@ -89,7 +93,7 @@ class BranchedReID(nn.Module):
         for augment in self.augmentations:
             images, targets, *extra = augment(images, targets, *extra)
         branches = self.branches(images, targets, **dict(zip(labels, extra, strict=True)))
-        losses = self.criterion(branches, targets)
+        losses = self.losses(branches, targets)
         _log_accuracy(branches, targets)
         return losses
 

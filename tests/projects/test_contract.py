@@ -38,6 +38,12 @@ class Project:
 
 
 PROJECTS = {
+    "MGRe": Project(
+        "demo/mgre.yml",
+        {f"loss_{what}_stage{i}" for what in ("cls", "triplet") for i in (1, 2, 3, 4)}
+        | {f"loss_location_stage{i}" for i in (1, 2, 3)},
+        256 * 4,
+    ),
     "MSReID": Project(
         "demo/msreid.yml",
         {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "local")},
@@ -107,6 +113,7 @@ def batch():
         "images": torch.randint(0, 256, (4, 3, 64, 32)).float(),
         "targets": torch.tensor([3, 3, 7, 7]),
         "camids": torch.tensor([0, 1, 0, 1]),
+        "joints": torch.rand(4, 17, 3) * 0.5 + 0.25,  # of no use but to MGRe
     }
 
 
@@ -200,6 +207,7 @@ def test_the_papers_configs_are_shipped():
     datasets = ("Market1501", "DukeMTMC", "CUHK03Labeled", "CUHK03Detected", "MSMT17")
     assert {f"DeepMiner/{name}_R50.yml" for name in datasets} < set(FILES)
     assert {f"MSReID/{name}_R50.yml" for name in datasets} < set(FILES)
+    assert {f"MGRe/{name}_R50.yml" for name in datasets} < set(FILES)
     assert {f"MSReID/ablation/{name}.yml" for name in ("ALM", "AL", "AM", "LM", "A", "L", "M", "none")} < set(FILES)
     occluded = ("OccludedDuke", "OPReID", "Market1501", "DukeMTMC", "PDukeMTMC")
     rows = ("baseline", "cbe", "bed", "dnl", "rp")  # of table 5; the sixth is the full model
@@ -230,6 +238,7 @@ def recipe(file):
     skipped = (
         "MODEL.DEEPMINER",
         "MODEL.MSREID",
+        "MODEL.MGRE",
         "MODEL.OCCLUDED.ME.BETA",
         "MODEL.LOSSES.BED.ALPHA",
         "DATASETS",

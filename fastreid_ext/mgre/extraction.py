@@ -1,0 +1,56 @@
+"""Semantic guidance and feature extraction modules (section 3.1)."""
+
+import torch
+import torch.nn.functional as F
+from fastreid.layers import IBN
+from torch import nn
+
+
+class SemanticGuidance(nn.Module):
+    """Add stage 4's map to a fine one: a 1x1 convolution to its channels, enlarged bilinearly to its size.
+
+    The paper enlarges and convolves; to convolve first gives the same numbers for less work.
+
+    Args:
+        coarse_channels, channels: of stage 4's map and of the fine one.
+    """
+
+    def __init__(self, coarse_channels: int, channels: int):
+        super().__init__()
+        self.match = nn.Conv2d(coarse_channels, channels, 1)
+
+    def forward(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W), (B, C4, h, w) -> (B, C, H, W)."""
+        return fine + F.interpolate(self.match(coarse), size=fine.shape[2:], mode="bilinear", align_corners=False)
+
+
+def feature_extraction(stage: nn.Sequential, blocks: int, norm: str = "BN") -> nn.Sequential:
+    """Return residual blocks of a stage's own kind, from its channels to its channels, without stride.
+
+    "Each feature extraction module is designed as one residual block", which in this paper is a stage of the ResNet:
+    only so its GFLOPs (table 8) come out.
+
+    Args:
+        stage: layer1 ... layer4 of the backbone.
+        blocks: how many.
+        norm: FastReID's name of the batch norm.
+
+    Raises:
+        ValueError: fewer than one block.
+    """
+    if blocks < 1:
+        raise ValueError(f"MODEL.MGRE.FE.BLOCKS must be 0 (as the stage) or more, got {blocks}")
+    last = stage[-1]
+    kind, with_ibn = type(last), isinstance(last.bn1, IBN)
+    channels = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
+    extra = [kind(channels, channels // kind.expansion, norm, with_ibn) for _ in range(blocks)]
+    for module in nn.Sequential(*extra).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(*extra)
+
+
+def pool(maps: torch.Tensor) -> torch.Tensor:
+    """Global average plus global max pooling (figure 3): (B, C, h, w) -> (B, C), in float32."""
+    maps = maps.float()
+    return maps.mean(dim=(2, 3)) + maps.amax(dim=(2, 3))

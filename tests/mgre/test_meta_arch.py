@@ -1,0 +1,169 @@
+"""MGRe as a whole: what is built, what is computed, what is refused."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastreid_ext.mgre import location_loss
+from fastreid_ext.mgre.extraction import SemanticGuidance
+from fastreid_ext.model_zoo import get_config
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # float32, sums in another order
+
+
+def keys(*stages):
+    metric = {f"loss_{what}_stage{i}" for what in ("cls", "triplet") for i in (*stages, 4)}
+    return metric | {f"loss_location_stage{i}" for i in stages}
+
+
+@pytest.mark.parametrize("stages", [(), (1,), (2,), (3,), (2, 3), (1, 2, 3)])
+def test_only_what_a_row_of_table_4_needs_is_built_and_all_of_it_learns(make_model, batch, storage, stages):
+    model = make_model({"MODEL.MGRE.STAGES": list(stages)})
+    regions = {1: ["head", "left_torso", "right_torso", "legs"], 2: ["upper_body", "lower_body"], 3: ["whole_body"]}
+    assert set(model.extract) == {name for i in stages for name in regions[i]} | {"image"}
+    assert set(model.guidance) == {str(i) for i in stages if i < 3} and set(model.locate) == set(map(str, stages))
+    if not stages:
+        batch.pop("joints")
+    losses = model(batch)
+    assert set(losses) == keys(*stages)
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_test_feature_is_equation_6(make_model, batch):
+    weights = [0.2, 0.4, 0.6, 0.9]
+    model = make_model({"MODEL.MGRE.TEST_WEIGHTS": weights}).eval()
+    with torch.no_grad():
+        feature = model(batch["images"])
+        branches = model.branches(model.preprocess_image(batch["images"]), None)
+    assert feature.shape == (4, 4 * 32)
+    for part, weight, name in zip(
+        feature.split(32, dim=1), weights, ("stage1", "stage2", "stage3", "stage4"), strict=True
+    ):
+        torch.testing.assert_close(part, weight * F.normalize(branches[name]["neck"]), **CLOSE)
+        torch.testing.assert_close(part.norm(dim=1), torch.full((4,), weight), **CLOSE)
+
+
+def test_loss_is_equation_9(make_model, batch, storage):
+    """lambda multiplies everything of stages 1 to 3 and nothing of stage 4; the location loss is that of the boxes."""
+    torch.manual_seed(1)
+    plain = make_model({"MODEL.MGRE.LAMBDA": 1.0})
+    torch.manual_seed(1)
+    weighted = make_model({"MODEL.MGRE.LAMBDA": 0.25})
+    expected, losses = plain(batch), weighted(batch)
+    for key, loss in losses.items():
+        factor = 1.0 if key.endswith("stage4") else 0.25
+        torch.testing.assert_close(loss, factor * expected[key], **CLOSE)
+    plain.eval()  # no batch statistics, so that a second forward has the same maps
+    boxes = plain.boxes(*plain.maps(plain.preprocess_image(batch)))
+    branches = plain.branches(plain.preprocess_image(batch), batch["targets"], batch["joints"])
+    for i, regions in plain.regions.items():
+        by_hand = location_loss(boxes[i], batch["joints"], [region.joints for region in regions])
+        torch.testing.assert_close(branches[f"stage{i}"]["location"], by_hand, **CLOSE)
+
+
+def test_location_learns_through_the_backbone(make_model, batch, storage):
+    """Baseline + JO of table 7 relies on it."""
+    model = make_model()
+    model(batch)["loss_location_stage3"].backward()
+    assert model.backbone.conv1.weight.grad.any() and model.locate["3"].predict.weight.grad.any()
+    assert model.heads["stage4"].weight.grad is None
+
+
+def test_location_input(make_model, batch):
+    for choice, index in (("raw", 0), ("fused", 1)):
+        model = make_model({"MODEL.MGRE.LOCATION_INPUT": choice}).eval()
+        with torch.no_grad():
+            maps = model.maps(model.preprocess_image(batch))
+            assert torch.equal(model.boxes(*maps)[1], model.locate["1"](maps[index][1]))
+
+
+def test_guidance_convolved_first_is_guidance_enlarged_first():
+    guidance = SemanticGuidance(8, 4).double()
+    fine, coarse = torch.randn(2, 4, 9, 7, dtype=torch.float64), torch.randn(2, 8, 3, 2, dtype=torch.float64)
+    enlarged = F.interpolate(coarse, size=(9, 7), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(guidance(fine, coarse), fine + guidance.match(enlarged), rtol=1e-12, atol=1e-12)
+
+
+def test_images_alone_are_enough_at_the_test(make_model, batch):
+    model = make_model().eval()
+    with torch.no_grad():
+        assert torch.equal(model(batch["images"]), model({"images": batch["images"]}))
+
+
+@pytest.mark.parametrize("size", [(64, 32), (80, 48), (61, 35)])
+def test_other_sizes(make_model, size):
+    model = make_model().eval()
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, *size) * 255).isfinite().all()
+
+
+def test_autocast(make_model, batch, storage):
+    model = make_model()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(batch)
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_without_any_visible_joint(make_model, batch, storage):
+    batch["joints"][..., 2] = 0.0
+    losses = make_model()(batch)
+    assert all(losses[f"loss_location_stage{i}"].item() == 0 for i in (1, 2, 3))
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.slow
+def test_multiply_adds_of_table_8():
+    """The paper: 7.89 G. Ours has to be within 2 %; it decides how deep the feature extraction is."""
+    cfg = get_config("MGRe/Market1501_R50.yml")
+    cfg.merge_from_list(["MODEL.BACKBONE.PRETRAIN", False, "MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", 751])
+    from fastreid.modeling import build_model
+
+    model = build_model(cfg).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        feature = model(torch.zeros(1, 3, 256, 128))
+    assert feature.shape == (1, 2048)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(7.89, rel=0.02)
+    assert {name: len(part) for name, part in model.extract.items()} == {
+        "head": 3,
+        "left_torso": 3,
+        "right_torso": 3,
+        "legs": 3,
+        "upper_body": 4,
+        "lower_body": 4,
+        "whole_body": 6,
+        "image": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("STAGES", [4], r"STAGES must name each stage once, out of \(1, 2, 3\); got \[4\]"),
+        ("STAGES", [2, 2], "STAGES must name each stage once"),
+        ("REGIONS", [["trunk", 2, 0.5, 0.4, 4, 4, 0.5, 0.5, [5, 6]]], r"STAGES has \[1, 3\], for which .* no region"),
+        ("REGIONS", [["trunk", 2]], "nine entries; got 2"),
+        ("LOCATION_INPUT", "both", r"LOCATION_INPUT must be one of \('raw', 'fused'\), got 'both'"),
+        ("LAMBDA", 0.0, "LAMBDA must be positive, got 0.0"),
+        ("TEST_WEIGHTS", [1.0, 1.0], "TEST_WEIGHTS must be four positive numbers"),
+        ("FE.BLOCKS", -1, r"FE.BLOCKS must be 0 \(as the stage\) or more, got -1"),
+    ],
+)
+def test_bad_config_values(make_shape, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        make_shape({f"MODEL.MGRE.{key}": value})
+
+
+def test_another_region_table(make_model, batch, storage):
+    """Other regions and joints are config data."""
+    rows = [
+        ["trunk", 2, 0.5, 0.4, 6, 4, 0.5, 0.6, [5, 6, 11, 12]],
+        ["all", 3, 0.5, 0.5, 4, 2, 1.0, 1.0, list(range(17))],
+    ]
+    model = make_model({"MODEL.MGRE.REGIONS": rows, "MODEL.MGRE.STAGES": [2, 3]})
+    assert set(model(batch)) == keys(2, 3) and set(model.extract) == {"trunk", "all", "image"}

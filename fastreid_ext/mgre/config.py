@@ -13,7 +13,8 @@ def add_mgre_config(cfg: CN) -> None:
     node.STAGES = [1, 2, 3]
     # Table 1 and the joints of every region, see fastreid_ext.mgre.regions: a row each of
     # (name, stage, C_x, C_y, N, M, prior height, prior width, joints)
-    node.REGIONS = [list(row) for row in TABLE_1]
+    # (lists all through: what is written to config.yaml must read as the default again)
+    node.REGIONS = [[*row[:-1], list(row[-1])] for row in TABLE_1]
     # What the location module reads: raw (the stage's own map) | fused (with semantic guidance)
     node.LOCATION_INPUT = "raw"
     # Residual blocks of a feature extraction module; 0 = as many as the backbone's own stage has, which is the paper's

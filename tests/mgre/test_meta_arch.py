@@ -167,3 +167,10 @@ def test_another_region_table(make_model, batch, storage):
     ]
     model = make_model({"MODEL.MGRE.REGIONS": rows, "MODEL.MGRE.STAGES": [2, 3]})
     assert set(model(batch)) == keys(2, 3) and set(model.extract) == {"trunk", "all", "image"}
+
+
+def test_the_region_table_survives_a_config_file(tmp_path):
+    cfg, again = get_config("MGRe/Market1501_R50.yml"), get_config("MGRe/Market1501_R50.yml")
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    again.merge_from_file(str(tmp_path / "config.yaml"))
+    assert again.MODEL.MGRE.REGIONS == cfg.MODEL.MGRE.REGIONS

@@ -1,7 +1,8 @@
-"""Table 5 of Yan et al. (ICCV 2021) on SynthReID: the six rows, and the choices that the paper leaves open.
+r"""Table 5 of Yan et al. (ICCV 2021) on SynthReID: the six rows, and the choices that the paper leaves open.
 
     python benchmarks/occluded_ladder.py                    (three seeds; hours on two cores)
-    python benchmarks/occluded_ladder.py --seeds 0 --only baseline "+ CBE"
+    python benchmarks/occluded_ladder.py --seeds 0 1 --name occluded_choices \
+        --only "+ BED" "+ BED, raw features" "+ BED, hard"
 
 Each row adds one part to the one before. "+ RP" and "+ ME" are one training: momentum elimination acts at the test
 alone, so "+ RP" is the weights of "+ ME" tested without it. A run that has written its results.json is not run again.
@@ -64,6 +65,7 @@ def results_of(row: Row, seed: int, args) -> Results:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    arguments.add_argument("--name", default="occluded_ladder", help="name of the result file")
     args = arguments.parse_args()
 
     runs = {name: {} for name in args.only}
@@ -74,7 +76,7 @@ def main() -> None:
     table = {name: summary(by_seed) for name, by_seed in runs.items()}
     facts = {"seeds": args.seeds, "size": args.size or "demo", "overrides": args.overrides}
     facts["rows"] = {name: vars(ROWS[name]) for name in args.only}
-    print("written to", write_record("occluded_ladder", table, **facts))
+    print("written to", write_record(args.name, table, **facts))
 
 
 if __name__ == "__main__":

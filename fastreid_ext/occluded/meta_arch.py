@@ -34,7 +34,7 @@ class OccludedReID(BranchedReID):
 
     Args:
         backbone: any FastReID backbone; the paper's is build_dnl_resnet_backbone.
-        head: BNNeck and classifier behind the pooling; its ``dim`` is the length of the backbone's last map.
+        head: BNNeck and classifier behind the pooling; its ``in_dim`` is the channels of the backbone's last map.
         loss_terms: eq. 5; losses on logits read the global branch alone, metric losses both branches.
         pool_layer: name of the host's global pooling; the paper's is GeM.
         neck_feat: what the metric losses read of the global branch, "before" or "after" BNNeck.

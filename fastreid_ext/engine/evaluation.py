@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset, print_csv_format
 from fastreid.utils import comm
@@ -14,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 from fastreid_ext.data.erased_images import ErasedLoader, ImageEraser
+from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine.loaders import HELD_OUT
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
-from fastreid_ext.evaluation.rank_list import read_picture
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def evaluate_test_sets(
             print_csv_format(OrderedDict(results[name], dataset=name))
         if cfg.TEST.OCCLUSION.ENABLED:
             eraser = _eraser(cfg, loader)
-            evaluator.erased = partial(_erased_picture, loader.dataset.transform, eraser)
+            evaluator.erased = partial(_erased_picture, loader.dataset, eraser)
             erased = inference_on_dataset(
                 model, ErasedLoader(loader, eraser), evaluator, flip_test=cfg.TEST.FLIP.ENABLED
             )
@@ -71,6 +70,6 @@ def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:
     return ImageEraser(paths, cfg.MODEL.PIXEL_MEAN, node.PROB, tuple(node.AREA), node.RATIO, node.SEED)
 
 
-def _erased_picture(transform: Callable[[Image.Image], torch.Tensor], eraser: ImageEraser, path: str) -> Image.Image:
-    (erased,) = eraser(transform(read_picture(path))[None], [path])  # (3, H, W), from 0 to 255
+def _erased_picture(images: ReIDImages, eraser: ImageEraser, path: str) -> Image.Image:
+    (erased,) = eraser(images[eraser.places[path]]["images"][None], [path])  # (3, H, W), from 0 to 255
     return Image.fromarray(erased.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation
 from fastreid_ext.modeling.loss_table import Criterion
 
-# Label of a training batch -> the config key that loads it.
+# Label of a batch -> the config keys that load it for training and for the test.
 LABEL_KEYS = {"joints": "INPUT.JOINTS.ENABLED"}
+TEST_LABEL_KEYS = {"joints": "INPUT.JOINTS.TEST"}
 
 
 class BranchedReID(nn.Module):
@@ -36,8 +37,9 @@ class BranchedReID(nn.Module):
     # Modules that no test feature reads: an evaluation does without their weights.
     training_only: tuple[str, ...] = ("criterion",)
     # What branches() takes by name, out of the batch: "joints" (B, J, 3), shares of the image and confidence. A test
-    # batch may be without.
+    # batch may be without, but for those of test_labels.
     labels: tuple[str, ...] = ()
+    test_labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -106,11 +108,12 @@ class BranchedReID(nn.Module):
     def _labels_of(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
         """Move the labels of a batch to the model's device."""
         batch = batched_inputs if isinstance(batched_inputs, Mapping) else {}
-        missing = [name for name in self.labels if name not in batch]
-        if self.training and missing:
-            keys = ", ".join(LABEL_KEYS.get(name, name) for name in missing)
+        needed, keys = (self.labels, LABEL_KEYS) if self.training else (self.test_labels, TEST_LABEL_KEYS)
+        missing = [name for name in needed if name not in batch]
+        if missing:
             raise ValueError(
-                f"{type(self).__name__} trains with {', '.join(missing)}, which the batch has not: set {keys} True"
+                f"{type(self).__name__} {'trains' if self.training else 'tests'} with {', '.join(missing)}, which the"
+                f" batch has not: set {', '.join(keys[name] for name in missing)} True"
             )
         return {name: batch[name].to(self.device, non_blocking=True) for name in self.labels if name in batch}
 

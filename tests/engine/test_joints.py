@@ -199,6 +199,8 @@ def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
         TEST__PRECISE_BN__ENABLED=True,
         TEST__PRECISE_BN__DATASET="SynthReIDTiny",
         TEST__PRECISE_BN__NUM_ITER=2,
+        TEST__OCCLUSION__ENABLED=True,
+        TEST__RANK_LIST__ENABLED=True,  # pictures of the erased images too
     )
     training = [joints for train, joints in SEEN if train]
     doubled = [joints for joints in training if len(joints) == 32]
@@ -213,6 +215,13 @@ def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
 def test_a_model_without_its_joints(fails):
     sentence = fails(MODEL__META_ARCHITECTURE="JointReader")
     assert "JointReader trains with joints: set INPUT.JOINTS.ENABLED True" in sentence
+
+
+def test_a_test_without_its_joints(fails):
+    without_jo = {"MODEL__META_ARCHITECTURE": "MGRe", "MODEL__MGRE__BOXES": "labelled", "INPUT__JOINTS__ENABLED": True}
+    assert "MGRe reads joints at the test: set INPUT.JOINTS.TEST True" in fails(**without_jo)
+    sentence = fails(**without_jo, INPUT__JOINTS__TEST=True, TEST__FLIP__ENABLED=True)
+    assert "which TEST.FLIP does not flip: set TEST.FLIP.ENABLED False" in sentence
 
 
 def test_joints_without_a_model(fails):

@@ -45,8 +45,8 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.INPUT.JOINTS = CfgNode(
         {
             "ENABLED": False,
-            # One pose file per data set of DATASETS.NAMES (fastreid-ext pose import), named from here or from the
-            # folder of all data sets; "" = the labels that a data set has of its own; [] = so for all
+            # One pose file per data set of DATASETS.NAMES (fastreid-ext pose run or pose import), named from here
+            # or from the folder of all data sets; "" = the labels that a data set has of its own; [] = so for all
             "FILES": [],
             # Joints that change places in a mirrored image: left and right of COCO's 17
             "FLIP_PAIRS": [[left, left + 1] for left in range(1, 17, 2)],

@@ -16,7 +16,7 @@ from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.modeling.branched import LABEL_KEYS, TEST_LABEL_KEYS, BranchedReID
 
-MAKE_FILE = "make a pose file with fastreid-ext pose import and name it in INPUT.JOINTS.FILES"
+MAKE_FILE = "make a pose file with fastreid-ext pose run or pose import and name it in INPUT.JOINTS.FILES"
 
 
 def files_of(cfg: CfgNode, names: Sequence[str]) -> list[str]:

@@ -249,12 +249,13 @@ def test_images_without_a_row(fails, tiny, tmp_path):
     for name in tiny.names[:2]:
         assert name in sentence
     assert tiny.names[2] not in sentence and "\n" not in sentence
-    assert "make a pose file with fastreid-ext pose import and name it in INPUT.JOINTS.FILES" in sentence
+    assert "make a pose file with fastreid-ext pose run or pose import and name it in INPUT.JOINTS.FILES" in sentence
 
 
 def test_no_file(fails):
     sentence = fails(**READER, INPUT__JOINTS__FILES="['nowhere.npz']")
-    assert "there is no pose file" in sentence and "nowhere.npz" in sentence and "fastreid-ext pose import" in sentence
+    assert "there is no pose file" in sentence and "nowhere.npz" in sentence
+    assert "make it with fastreid-ext pose run or pose import" in sentence
 
 
 def test_no_pose_file_but_another(fails, tmp_path):
@@ -265,7 +266,7 @@ def test_no_pose_file_but_another(fails, tmp_path):
 def test_a_data_set_without_labels(fails, market, market_keys):
     market()
     sentence = fails(**READER, **market_keys)
-    assert "Market1501 has no joints of its own: make a pose file with fastreid-ext pose import" in sentence
+    assert "Market1501 has no joints of its own: make a pose file with fastreid-ext pose run or pose import" in sentence
 
 
 def test_test_labels_are_missed_before_training(fails, tiny, tmp_path):

@@ -111,7 +111,8 @@ def test_end_to_end(call, trained, tmp_path, capsys):
 @pytest.mark.parametrize("flip", [False, True])
 def test_distances_are_those_of_the_models_own_feature(trained, synth_tiny, flip):
     """Within 1e-5, for other weights than the model was asked with; with TEST.FLIP parts are shorter than 1."""
-    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5, TEST__FLIP__ENABLED=flip)
+    pairs = {"TEST__FLIP__ENABLED": flip, "TEST__METRIC": "euclidean" if flip else "cosine"}
+    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5, **pairs)
     model = build_model(cfg)
     model.load_state_dict(torch.load(trained / "model.pth")["model"])
     parts, pids, camids = extract_parts(cfg, model.eval(), "Validation")
@@ -125,6 +126,7 @@ def test_distances_are_those_of_the_models_own_feature(trained, synth_tiny, flip
         features.append((both[0] + both[1]) / 2 if flip else both[0])
         seen.append(torch.stack([batch["targets"], batch["camids"]]))
     features, seen = torch.cat(features), torch.cat(seen, dim=1).numpy()
+    assert parts.metric == cfg.TEST.METRIC
     for parts.metric in ("cosine", "euclidean"):
         distances = parts.distances(weights)
         expected = build_dist(features[:count], features[count:], parts.metric)
@@ -185,7 +187,11 @@ def test_identities_that_were_trained_on(call, trained, tmp_path, capsys):
     weights.parent.mkdir()
     (sentence,) = judged(weights)
     assert "can't be checked by" in sentence and sentence.endswith("config.yaml: there is none")
-    for text in ("DATASETS: {NAMES: [SynthReIDOccludedTiny], COMBINEALL: false}", "DATASETS: {NAMES: [Nowhere]}", "[]"):
+    for text in (
+        "DATASETS: {NAMES: [SynthReIDOccludedTiny], COMBINEALL: false}",
+        "DATASETS: {NAMES: [Nowhere], COMBINEALL: false}",
+        "[]",
+    ):
         (weights.parent / "config.yaml").write_text(text)
         (sentence,) = judged(weights)
         # under another name, before the key was there: they are the same people
@@ -227,7 +233,6 @@ def test_mistakes(fails, tmp_path, synth_tiny):
 
 
 def test_models_without_parts(fails, tmp_path, trained):
-    assert "weighs" not in fails(MODEL__WEIGHTS=tmp_path / "nowhere.pth")
     for name, overrides, sentence in (
         ("demo/baseline.yml", {}, "the test feature of Baseline has no weighted parts"),
         ("demo/mgre.yml", {"MODEL__MGRE__STAGES": []}, "the test feature of this MGRe is stage4 alone"),

@@ -15,7 +15,7 @@ from torch import nn
 from fastreid_ext.data.erased_images import ErasedLoader, ImageEraser
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
-from fastreid_ext.engine.loaders import HELD_OUT
+from fastreid_ext.engine.training_parts import evaluated_sets
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def evaluate_test_sets(
     cfg: CfgNode, model: nn.Module, build_evaluator: Callable[[CfgNode, str], tuple[DeviceLoader, RankListEvaluator]]
 ) -> OrderedDict[str, Any]:
-    """Evaluate DATASETS.TESTS and the images that DATASETS.HOLD_OUT keeps out of training.
+    """Evaluate DATASETS.TESTS and what DATASETS.HOLD_OUT and DATASETS.VALIDATION keep out of training.
 
     With TEST.OCCLUSION every test set is evaluated a second time with rectangles erased; the numbers of that are
     added to those of the images as they are, which alone choose the best checkpoint.
@@ -40,7 +40,7 @@ def evaluate_test_sets(
         metrics.
     """
     results: OrderedDict[str, Any] = OrderedDict()
-    for name in (*cfg.DATASETS.TESTS, *([HELD_OUT] if cfg.DATASETS.HOLD_OUT else [])):
+    for name in evaluated_sets(cfg):
         loader, evaluator = build_evaluator(cfg, name)
         results[name] = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
         if comm.is_main_process():

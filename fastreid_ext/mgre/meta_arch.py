@@ -215,8 +215,16 @@ class MGRe(BranchedReID):
 
     def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
         """Return the test feature (B, D): L2-normalised features after BNNeck times lambda^F, concatenated (eq. 6)."""
-        weights = self.test_weights.items()
-        return torch.cat([weight * F.normalize(branches[name]["neck"].float()) for name, weight in weights], dim=1)
+        parts = [self.test_weights[name] * part for name, part in self.test_parts(branches).items()]
+        return torch.cat(parts, dim=1)
+
+    def test_parts(self, branches: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return branch -> L2-normalised feature (B, D) after BNNeck, which lambda^F weighs."""
+        return {name: F.normalize(branches[name]["neck"].float()) for name in self.test_weights}
+
+    def test_weights_option(self, weights: Mapping[str, float]) -> tuple[str, list[float]]:
+        """Return the config key of lambda^F and its value for weights of the branches; 1 for an unused stage."""
+        return "MODEL.MGRE.TEST_WEIGHTS", [weights.get(f"stage{i}", 1.0) for i in STAGES]
 
 
 def _check_choices(chosen: Mapping[str, str]) -> None:

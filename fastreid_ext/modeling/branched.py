@@ -19,8 +19,11 @@ class BranchedReID(nn.Module):
     """A model with several branches and the same losses on each.
 
     A subclass gives :meth:`branches`, and :meth:`embed` where the test feature is not the concatenation of all
-    branches after BNNeck. One that trains with more than images and identities names it in ``labels``. The batch of
-    the caller is never written to.
+    branches after BNNeck. One that trains with more than images and identities names it in ``labels``. One whose test
+    feature is weighted parts side by side has their weights in ``test_weights`` (part -> weight), the parts without
+    them in ``test_parts(branches)`` (part -> (B, D)), and the config key of weights and its value in
+    ``test_weights_option(weights)``: ``fastreid-ext test-weights`` searches them. The batch of the caller is never
+    written to.
 
     Args:
         criterion: the losses, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
@@ -82,7 +85,7 @@ class BranchedReID(nn.Module):
     def forward(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
         """Return the dict of losses in training mode, the test feature (B, D) in eval mode."""
         images = self.preprocess_image(batched_inputs)
-        labels = self._labels_of(batched_inputs)
+        labels = self.labels_of(batched_inputs)
         if not self.training:
             return self.embed(self.branches(images, None, **labels))
 
@@ -105,7 +108,7 @@ class BranchedReID(nn.Module):
         images = images.to(self.device, non_blocking=True)
         return (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
 
-    def _labels_of(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
+    def labels_of(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
         """Move the labels of a batch to the model's device."""
         batch = batched_inputs if isinstance(batched_inputs, Mapping) else {}
         needed, keys = (self.labels, LABEL_KEYS) if self.training else (self.test_labels, TEST_LABEL_KEYS)

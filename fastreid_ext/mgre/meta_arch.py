@@ -11,12 +11,14 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from fastreid_ext.mgre.extraction import SemanticGuidance, feature_extraction, pool
+from fastreid_ext.mgre.located import granularities, region_boxes
 from fastreid_ext.mgre.location import LocationModule, location_loss
 from fastreid_ext.mgre.regions import Region, regions_from_rows
 from fastreid_ext.mgre.sampling import sample_regions
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.heads import BNNeckHead
+from fastreid_ext.modeling.located import Granularity, RegionBoxes
 from fastreid_ext.modeling.loss_table import Criterion, Term, terms_from_config
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, run_stage, run_stem, stage_channels
 
@@ -162,6 +164,14 @@ class MGRe(BranchedReID):
         """Return stage -> predicted boxes (B, R, 4) of its regions (eq. 1, 2)."""
         read = raw if self.location_input == "raw" else fused
         return {i: self.locate[str(i)](read[i]) for i in self.regions}
+
+    def located(self, images: Tensor, joints: Tensor | None = None) -> dict[str, RegionBoxes]:
+        """Return region -> its boxes in normalised images, and those that joints (B, J, 3) give."""
+        return region_boxes(self.regions, self.boxes(*self.maps(images)), joints, self.location)
+
+    def granularities(self) -> dict[str, Granularity]:
+        """Return stage -> the maps that its feature is pooled from, for figure 4."""
+        return granularities(self.regions, self.test_weights, self.extract)
 
     def branches(
         self, images: Tensor, targets: Tensor | None, joints: Tensor | None = None

@@ -105,8 +105,8 @@ def carry_out(
     about = {"weights": cfg.MODEL.WEIGHTS, "images": len(images.paths), "joints": images.source or None}
     write_text(output / "boxes.json", overlap_record(rows, **about))
     notes = [
-        f"{PREDICTED}: the model; {PSEUDO}: around the visible joints, what it was trained towards; a region without"
-        " frame there is not known",
+        f"{PREDICTED}: the model; {PSEUDO}: around the visible joints, the aim of training; a region without frame"
+        " there is not known",
         "left and right are the person's own; frames are cut at the image's edge, IoU (shared area / joint area) is of"
         " whole boxes",
     ]

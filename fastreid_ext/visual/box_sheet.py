@@ -77,7 +77,7 @@ def draw_boxes(pixels: np.ndarray, boxes: Mapping[str, Box], colours: Mapping[st
     """Return the image with boxes as frames, cut at its edge; one wholly outside or without area is left out.
 
     Where boxes reach to the edge or over it, each region's frame keeps a distance of its own from it, or they would
-    hide each other there.
+    hide each other there; for the same reason a frame on one that is drawn already is drawn inside it.
 
     Args:
         pixels: (H, W, 3) uint8, RGB.
@@ -87,12 +87,16 @@ def draw_boxes(pixels: np.ndarray, boxes: Mapping[str, Box], colours: Mapping[st
     canvas = pixels.copy()
     height, width = canvas.shape[:2]
     places = {region: number for number, region in enumerate(colours)}
+    drawn: list[tuple[int, int, int, int]] = []
     for region, box in reversed(boxes.items()):
         inset = places[region] * (THICK + 1) + 1
         left, right = _ends(box[0], box[2], width, inset)
         top, bottom = _ends(box[1], box[3], height, inset)
         if left >= right or top >= bottom:
             continue
+        while any(abs(np.subtract((left, top, right, bottom), other)).max() <= THICK for other in drawn):
+            left, top, right, bottom = left + THICK + 1, top + THICK + 1, right - THICK - 1, bottom - THICK - 1
+        drawn.append((left, top, right, bottom))
         cv2.rectangle(canvas, (left, top), (right, bottom), INK, THICK + 2, cv2.LINE_4)
         cv2.rectangle(canvas, (left, top), (right, bottom), colours[region], THICK, cv2.LINE_4)
     return canvas

@@ -84,7 +84,7 @@ def draw_masks(model: nn.Module, images: Tensor, args: argparse.Namespace, read:
 
 def draw_cam(model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]) -> list[Row]:
     """Return Grad-CAM of --layer over images (B, 3, H, W), with the query beside it if there is one."""
-    score, query = feature_length, {}
+    score, query = _length(model), {}
     if args.query is not None:
         picture = read(args.query)[None].to(images.device)
         score = _similarity(model, picture)
@@ -109,11 +109,11 @@ def draw_granularities(
         raise ConfigError(f"{type(model).__name__} has no granularities; those that do: {others}")
     parts, query = model.granularities(), {}
     picture = None if args.query is None else read(args.query)[None].to(images.device)
-    score = branch_lengths(parts) if picture is None else _similarity(model, picture)
+    score = _length(model) if picture is None else _similarity(model, picture)
     heats = granularity_cams(model, images, score, parts)
     if args.beside:
         other = args.other  # loaded once for all batches
-        score = feature_length if picture is None else _similarity(other, picture)
+        score = _length(other) if picture is None else _similarity(other, picture)
         heats[f"{type(other).__name__}, {args.layer}"] = grad_cam(other, args.layer, images, score)
     if picture is not None:
         query = {"query": enlarge(pixels_of(picture)[0], CAM_HEIGHT)}
@@ -122,6 +122,11 @@ def draw_granularities(
         maps = {name: enlarge(heat[n].cpu().numpy(), CAM_HEIGHT) for name, heat in heats.items()}
         rows.append(query | {"image": pixels} | {name: overlay(pixels, heat) for name, heat in maps.items()})
     return rows
+
+
+def _length(model: nn.Module) -> Score:
+    """Return what makes the test feature long; of a model that brings parts of it to a length, those before that."""
+    return branch_lengths(model.granularities()) if hasattr(model, "granularities") else feature_length
 
 
 def _similarity(model: nn.Module, picture: Tensor) -> Score:

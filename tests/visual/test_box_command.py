@@ -14,7 +14,9 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import Poses
 from fastreid_ext.mgre import TABLE_1, regions_from_rows
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.visual.image_sources import files_below, spread
+from fastreid_ext.modeling.located import RegionBoxes
+from fastreid_ext.visual.box_command import located
+from fastreid_ext.visual.image_sources import JointImages, files_below, images_with_joints, spread
 
 PAIRS = ["MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", "[64,32]"]
 NAMES = [row[0] for row in TABLE_1]
@@ -183,6 +185,32 @@ def test_a_pose_file_beats_the_data_set_s_own_joints(call, record, synth_tiny, t
 def test_limit_and_sheet(call, record, capsys):
     assert call("--limit", "5", "--sheet-images", "2") == 0
     assert record()["images"] == 5 and "2 of 5 images drawn" in capsys.readouterr().out
+
+
+def test_the_model_sees_the_test_images_and_joints_follow(synth_tiny):
+    """With joints and without, at the size of the config; a central crop takes the ankles away with the image."""
+
+    class Seen(torch.nn.Module):
+        def preprocess_image(self, images):
+            self.images = images
+            return images
+
+        def located(self, images, joints=None):
+            self.joints = joints
+            return {"all": RegionBoxes(torch.zeros(len(images), 4), torch.zeros(4))}
+
+    cfg = get_config("demo/mgre.yml")
+    cfg.merge_from_list([*PAIRS, "INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [40, 32]])
+    images = images_with_joints(cfg, None, "SynthReIDTiny/query", None, 3)
+    model = Seen()
+    ((pixels, _),) = located(model, cfg, images)
+    alone = [pixels for pixels, _ in located(model, cfg, JointImages(images.paths))]
+    assert model.joints is None and torch.equal(alone[0], pixels) and pixels.shape == (3, 3, 40, 32)
+    list(located(model, cfg, images))
+    # rows 12 to 51 of 64 are left
+    moved = (torch.from_numpy(images.joints)[..., 1] * 64 - 12) / 40
+    torch.testing.assert_close(model.joints[..., 1], moved, rtol=0, atol=1e-5)
+    assert ((model.joints[..., 2] > 0) <= (moved <= 1)).all() and (moved > 1).any()
 
 
 @pytest.mark.parametrize(

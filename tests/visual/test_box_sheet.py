@@ -40,6 +40,15 @@ def test_what_reaches_outside_is_cut_at_the_edge(box):
         assert (canvas[30:70, x] == canvas[30, x]).all() and not (canvas[30, x] == 127).all()
 
 
+def test_equal_boxes_are_drawn_into_each_other():
+    """The two torsos are equal before training: three equal boxes show three frames, the first region's innermost."""
+    colours = colours_of(["a", "b", "c"])
+    canvas = draw_boxes(GREY, dict.fromkeys(colours, (0.25, 0.3, 0.75, 0.8)), colours)
+    found = [extent(canvas, colours[region]) for region in "abc"]
+    for inner, outer in zip(found, found[1:], strict=False):
+        assert (np.subtract(inner, outer) == np.array([1, 1, -1, -1]) * (THICK + 1)).all()
+
+
 def test_only_the_edge_that_is_outside_moves():
     canvas = draw_boxes(GREY, {"b": (0.05, 0.5, 3.0, 0.6)}, colours_of(["a", "b"]))
     found = extent(canvas, COLOURS[1])

@@ -10,11 +10,13 @@ from fastreid_ext.data.synthetic.command import add_synth_parser
 from fastreid_ext.engine.repeat import add_repeat_parser
 from fastreid_ext.engine.weight_search import add_weight_search_parser
 from fastreid_ext.pose.command import add_pose_parser
+from fastreid_ext.visual.box_command import add_boxes_parser
 from fastreid_ext.visual.command import add_visual_parsers
 
 COMMANDS = (
     add_repeat_parser,
     add_visual_parsers,
+    add_boxes_parser,
     add_convert_parser,
     add_synth_parser,
     add_derive_occluded_duke_parser,

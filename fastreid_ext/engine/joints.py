@@ -54,7 +54,7 @@ def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequenc
     found: dict[str, np.ndarray] = {}
     sources = []
     for (name, dataset), file in zip(datasets.items(), files_of(cfg, tuple(datasets)), strict=True):
-        poses, source = _labels_of(name, dataset, file)
+        poses, source = labels_of(name, dataset, file)
         sources.append(f"{source} ({poses.joints.shape[1]} joints)")
         own = {item[0] for part in parts for item in getattr(dataset, part)}
         found = poses.shares_of(path for path in paths if path in own) | found
@@ -110,8 +110,12 @@ def check_labels(cfg: CfgNode, model: nn.Module) -> None:
         raise ConfigError(f"{name} reads joints at the test: set {TEST_LABEL_KEYS['joints']} True")
 
 
-def _labels_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
-    """Return a data set's labels, and how a sentence calls them."""
+def labels_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
+    """Return a data set's labels, those of a file if one is named, and how a sentence calls them.
+
+    Raises:
+        PoseError: neither file nor labels, or a file that is none.
+    """
     if file:
         # As it is called here, else in the folder of all data sets.
         path = Path(file) if Path(file).is_file() else dataset_root() / file

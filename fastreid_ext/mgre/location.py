@@ -86,10 +86,16 @@ def pseudo_boxes(
         Boxes (B, R, 4) x_min, y_min, x_max, y_max, zeros where unknown, and known (B, R) bool.
 
     Raises:
-        ValueError: joints that are not (B, J, 3).
+        ValueError: joints that are not (B, J, 3), or a region of joints that they have not.
     """
     if joints.dim() != 3 or joints.shape[2] != 3:
         raise ValueError(f"expected joints (B, J, 3) of x, y and confidence, got {tuple(joints.shape)}")
+    last = max((joint for joint_set in joint_sets for joint in joint_set), default=-1)
+    if last >= joints.shape[1]:
+        raise ValueError(
+            f"the regions are made of joints up to number {last}, but the labels have joints 0 to"
+            f" {joints.shape[1] - 1}: they are those of another body model than MODEL.MGRE.REGIONS"
+        )
     joints = at_least_float32(joints)
     boxes, known = [], []
     for joint_set in joint_sets:

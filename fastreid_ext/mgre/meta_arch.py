@@ -11,12 +11,14 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from fastreid_ext.mgre.extraction import SemanticGuidance, feature_extraction, pool
+from fastreid_ext.mgre.located import granularities, region_boxes
 from fastreid_ext.mgre.location import LocationModule, labelled_boxes, location_loss
 from fastreid_ext.mgre.regions import Region, regions_from_rows
 from fastreid_ext.mgre.sampling import sample_regions
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.heads import BNNeckHead
+from fastreid_ext.modeling.located import Granularity, RegionBoxes
 from fastreid_ext.modeling.loss_table import Criterion, Term, terms_from_config
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, run_stage, run_stem, stage_channels
 
@@ -180,13 +182,27 @@ class MGRe(BranchedReID):
         read = raw if self.location_input == "raw" else fused
         return {int(i): locate(read[int(i)]) for i, locate in self.locate.items()}
 
+    def located(self, images: Tensor, joints: Tensor | None = None) -> dict[str, RegionBoxes]:
+        """Return region -> its boxes in normalised images, and those that joints (B, J, 3) give."""
+        if self.locate or not self.regions:
+            boxes = self.boxes(*self.maps(images))
+        elif joints is None:
+            raise ValueError("this model has the boxes of joints (MODEL.MGRE.BOXES labelled): give it joints")
+        else:
+            boxes = self._labelled(joints)
+        return region_boxes(self.regions, boxes, joints, self.location)
+
+    def granularities(self) -> dict[str, Granularity]:
+        """Return stage -> the maps that its feature is pooled from, for figure 4."""
+        return granularities(self.sampled, self.test_weights)
+
     def branches(
         self, images: Tensor, targets: Tensor | None, joints: Tensor | None = None
     ) -> dict[str, dict[str, Tensor]]:
         """Locate, sample and describe the regions of every stage (figure 2)."""
         raw, fused = self.maps(images)
         located = self.boxes(raw, fused) if self.sampled or self.training else {}
-        boxes = located or {i: labelled_boxes(joints, regions, **self.location) for i, regions in self.sampled.items()}
+        boxes = located or self._labelled(joints)
         outputs = {}
         for i, regions in self.sampled.items():
             parts = [sample_regions(fused[i], boxes[i][:, n], region.sampled) for n, region in enumerate(regions)]
@@ -200,6 +216,9 @@ class MGRe(BranchedReID):
                 loss = location_loss(found, joints, joint_sets, **self.location)
                 outputs.setdefault(f"stage{i}", {})["location"] = loss
         return outputs
+
+    def _labelled(self, joints: Tensor | None) -> dict[int, Tensor]:
+        return {i: labelled_boxes(joints, regions, **self.location) for i, regions in self.sampled.items()}
 
     def _describe(self, name: str, pooled: list[Tensor], targets: Tensor | None) -> dict[str, Tensor]:
         head = self.heads[name]

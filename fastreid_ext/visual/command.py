@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from fastreid_ext.engine.checkpoint import CheckpointError
 from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.main import config_file_of, load_trained
 from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.visual.grad_cam import feature_length, grad_cam, similarity_to
-from fastreid_ext.visual.pictures import darken, overlay, sheet
+from fastreid_ext.modeling.located import architectures_with
+from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, similarity_to
+from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
+from fastreid_ext.visual.image_sources import batches, files_below
+from fastreid_ext.visual.pictures import darken, enlarge, overlay, pixels_of, sheet
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 ON_SHEET = 12  # images of the overview
+CAM_HEIGHT = 256  # pixels, at least: several small maps beside each other are hard to read
 
 Row = dict[str, np.ndarray]  # name of a column -> picture
 
@@ -43,7 +46,19 @@ def add_visual_parsers(commands: Any) -> None:
     )
     cam.add_argument("--layer", default="backbone.layer4", help="dotted name of a module (default: %(default)s)")
     cam.add_argument("--query", type=Path, help="explain the similarity to this image")
-    cam.set_defaults(run=lambda args: _run(args, draw_cam))
+    cam.add_argument(
+        "--granularities",
+        action="store_true",
+        help="draw each granularity of the model, its regions where they were located, and all together (MGRe,"
+        " figure 4)",
+    )
+    cam.add_argument(
+        "--beside",
+        nargs=2,
+        metavar=("CONFIG", "WEIGHTS"),
+        help="with --granularities: draw --layer of this model too, a baseline for example",
+    )
+    cam.set_defaults(run=lambda args: _run(args, draw_granularities if args.granularities else draw_cam))
     for parser in (masks, cam):
         parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
         parser.add_argument("--images", type=Path, required=True, help="folder of images")
@@ -58,7 +73,7 @@ def draw_masks(model: nn.Module, images: Tensor, args: argparse.Namespace, read:
         raise ConfigError(f"{type(model).__name__} has no spatial masks; fastreid-ext cam draws any layer of it")
     with torch.no_grad():
         masks = model.spatial_masks(model.preprocess_image(images))
-    columns: dict[str, list[np.ndarray]] = {"image": list(_pixels(images))}
+    columns: dict[str, list[np.ndarray]] = {"image": list(pixels_of(images))}
     for name, mask in masks.items():
         large = F.interpolate(mask.float(), size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
         heat = large.cpu().numpy()
@@ -69,29 +84,76 @@ def draw_masks(model: nn.Module, images: Tensor, args: argparse.Namespace, read:
 
 def draw_cam(model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]) -> list[Row]:
     """Return Grad-CAM of --layer over images (B, 3, H, W), with the query beside it if there is one."""
-    score, query = feature_length, {}
+    score, query = _length(model), {}
     if args.query is not None:
         picture = read(args.query)[None].to(images.device)
-        with torch.no_grad():
-            score = similarity_to(model(picture.clone())[0])  # FastReID's models write into what they are given
-        query = {"query": _pixels(picture)[0]}
+        score = _similarity(model, picture)
+        query = {"query": pixels_of(picture)[0]}
     heat = grad_cam(model, args.layer, images, score).cpu().numpy()
     return [
         query | {"image": pixels, args.layer: overlay(pixels, h)}
-        for pixels, h in zip(_pixels(images), heat, strict=True)
+        for pixels, h in zip(pixels_of(images), heat, strict=True)
     ]
+
+
+def draw_granularities(
+    model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]
+) -> list[Row]:
+    """Return the activation map of each granularity over images (B, 3, H, W), enlarged, and of all of them together.
+
+    Explained is the similarity to --query, else what makes the feature of each granularity long; of a model --beside,
+    the same of its whole feature.
+    """
+    if not hasattr(model, "granularities"):
+        others = ", ".join(architectures_with("granularities"))
+        raise ConfigError(f"{type(model).__name__} has no granularities; those that do: {others}")
+    parts, query = model.granularities(), {}
+    picture = None if args.query is None else read(args.query)[None].to(images.device)
+    score = _length(model) if picture is None else _similarity(model, picture)
+    heats = granularity_cams(model, images, score, parts)
+    if args.beside:
+        other = args.other  # loaded once for all batches
+        score = _length(other) if picture is None else _similarity(other, picture)
+        heats[f"{type(other).__name__}, {args.layer}"] = grad_cam(other, args.layer, images, score)
+    if picture is not None:
+        query = {"query": enlarge(pixels_of(picture)[0], CAM_HEIGHT)}
+    rows = []
+    for n, pixels in enumerate(enlarge(pixels, CAM_HEIGHT) for pixels in pixels_of(images)):
+        maps = {name: enlarge(heat[n].cpu().numpy(), CAM_HEIGHT) for name, heat in heats.items()}
+        rows.append(query | {"image": pixels} | {name: overlay(pixels, heat) for name, heat in maps.items()})
+    return rows
+
+
+def _length(model: nn.Module) -> Score:
+    """Return what makes the test feature long; of a model that brings parts of it to a length, those before that."""
+    return branch_lengths(model.granularities()) if hasattr(model, "granularities") else feature_length
+
+
+def _similarity(model: nn.Module, picture: Tensor) -> Score:
+    with torch.no_grad():
+        return similarity_to(model(picture.clone())[0])  # FastReID's models write into what they are given
+
+
+def _model_beside(config: str, weights: str, device: str) -> nn.Module:
+    cfg = get_cfg()
+    merge_config(cfg, config_file_of(config), ["MODEL.WEIGHTS", weights, "MODEL.DEVICE", device])
+    return load_trained(cfg).eval()
 
 
 def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
     try:
         cfg = get_cfg()
         merge_config(cfg, config_file_of(args.config_file), args.opts)
-        files = _files(args.images, args.limit)
+        files = files_below(args.images, args.limit)
         model = load_trained(cfg).eval()
+        if getattr(args, "beside", None):
+            if not args.granularities:
+                raise ConfigError("--beside draws a second model beside --granularities: add that")
+            args.other = _model_beside(*args.beside, cfg.MODEL.DEVICE)
         transform = build_transforms(cfg, is_train=False)
         args.output.mkdir(parents=True, exist_ok=True)
         rows = []
-        for batch in _batches(files, 32):
+        for batch in batches(files, 32):
             data = ReIDImages([(str(path), 0, 0) for path in batch], transform, relabel=False)
             images = torch.stack([torch.as_tensor(data[i]["images"]).float() for i in range(len(batch))])
             read = lambda path: ReIDImages([(str(path), 0, 0)], transform, relabel=False)[0]["images"].float()  # noqa: E731
@@ -106,20 +168,3 @@ def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
         return 1
     print(f"{len(files)} pictures and {overview}")
     return 0
-
-
-def _files(folder: Path, limit: int) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ConfigError(f"--images {folder} holds no image")
-    return files[:limit] if limit > 0 else files
-
-
-def _batches(files: list[Path], size: int) -> Iterator[list[Path]]:
-    for start in range(0, len(files), size):
-        yield files[start : start + size]
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    """(B, 3, H, W) on the 0-255 scale -> (B, H, W, 3) uint8."""
-    return images.detach().clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -3,14 +3,13 @@
 Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Score = Callable[[nn.Module, Tensor], Tensor]  # (model, images (B, 3, H, W)) -> (B,)
-MOST_PARTS = 16  # of a test feature, each brought to length one
 
 
 def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tensor:
@@ -31,6 +30,53 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tens
     Raises:
         ValueError: no such layer, one that the score does not pass, or one whose output is no map.
     """
+    maps, gradients = watch(model, [layer], images, score)
+    weights = gradients[layer].float().mean(dim=(2, 3), keepdim=True)
+    cam = F.relu((weights * maps[layer].float()).sum(dim=1, keepdim=True))
+    cam = F.interpolate(cam, size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    top = cam.amax(dim=(1, 2), keepdim=True)
+    return cam / torch.where(top > 0, top, torch.ones_like(top))
+
+
+def watch(
+    model: nn.Module, layers: Sequence[str], images: Tensor, score: Score
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return by layer its map (B, C, h, w) and the gradient of a score with respect to it.
+
+    Args:
+        model, images, score: see :func:`grad_cam`.
+        layers: dotted names.
+
+    Raises:
+        ValueError: see :func:`grad_cam`.
+    """
+    outputs: dict[str, Tensor] = {}
+    handles = []
+    try:
+        for layer in layers:
+            keep = lambda module, inputs, output, layer=layer: outputs.__setitem__(layer, output)  # noqa: E731
+            handles.append(_module(model, layer).register_forward_hook(keep))
+        with torch.enable_grad():
+            # A gradient has to reach the layer though no weight asks for one. A second copy, for FastReID's models
+            # write into what they are given, and nobody may write into a leaf.
+            scores = score(model, images.detach().clone().requires_grad_().clone())
+            for layer in layers:
+                if not isinstance(outputs.get(layer), Tensor) or outputs[layer].dim() != 4:
+                    raise ValueError(f"the layer {layer!r} gives no feature map (B, C, h, w) on the way to the score")
+            asked = [layer for layer in layers if outputs[layer].requires_grad and scores.requires_grad]
+            inputs = [outputs[layer] for layer in asked]
+            found = torch.autograd.grad(scores.sum(), inputs, allow_unused=True) if asked else ()
+    finally:
+        for handle in handles:
+            handle.remove()
+    gradients = {layer: gradient for layer, gradient in zip(asked, found, strict=True) if gradient is not None}
+    for layer in layers:
+        if layer not in gradients:
+            raise ValueError(f"the score does not depend on the layer {layer!r}")
+    return {layer: outputs[layer].detach() for layer in layers}, gradients
+
+
+def _module(model: nn.Module, layer: str) -> nn.Module:
     modules = dict(model.named_modules())
     if layer not in modules:
         near = [name for name in modules if name.count(".") <= 1 and name]
@@ -38,39 +84,19 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tens
     watched = modules[layer]
     while isinstance(watched, nn.Sequential) and len(watched):
         watched = watched[-1]  # FastReID's ResNets run the blocks of a layer themselves, not the layer
-    outputs: list[Tensor] = []
-    handle = watched.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    try:
-        with torch.enable_grad():
-            # A gradient has to reach the layer though no weight asks for one. A second copy, for FastReID's models
-            # write into what they are given, and nobody may write into a leaf.
-            scores = score(model, images.detach().clone().requires_grad_().clone())
-            if not outputs or not isinstance(outputs[-1], Tensor) or outputs[-1].dim() != 4:
-                raise ValueError(f"the layer {layer!r} gives no feature map (B, C, h, w) on the way to the score")
-            maps, gradient = outputs[-1], None
-            if maps.requires_grad and scores.requires_grad:
-                (gradient,) = torch.autograd.grad(scores.sum(), maps, allow_unused=True)
-    finally:
-        handle.remove()
-    if gradient is None:
-        raise ValueError(f"the score does not depend on the layer {layer!r}")
-    weights = gradient.float().mean(dim=(2, 3), keepdim=True)
-    cam = F.relu((weights * maps.detach().float()).sum(dim=1, keepdim=True))
-    cam = F.interpolate(cam, size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-    top = cam.amax(dim=(1, 2), keepdim=True)
-    return cam / torch.where(top > 0, top, torch.ones_like(top))
+    return watched
 
 
 def feature_length(model: nn.Module, images: Tensor) -> Tensor:
     """Score: the L2 norm of the test feature, that is, what makes the feature what it is; needs no identity.
 
     Raises:
-        ValueError: a feature of one or more parts of length one, whose gradient is nothing but rounding.
+        ValueError: a feature of a fixed length, whose gradient is nothing but rounding.
     """
+    with torch.no_grad():  # before the forward that is watched
+        others = torch.linalg.vector_norm(model(255 - images).float(), dim=1)
     lengths = torch.linalg.vector_norm(model(images).float(), dim=1)
-    squares = lengths.detach().square()
-    parts = squares[0].round().clamp(1, MOST_PARTS)
-    if (squares - parts).abs().max() < 1e-4:
+    if ((lengths - others).abs() < 1e-4 * others).all():  # of the negatives, which have nothing in common with them
         raise ValueError(
             f"the test feature is {lengths[0]:.3f} long whatever the image, so there is nothing to explain: explain the"
             " similarity to an image (--query)"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 GAP, CAPTION, PAPER, INK = 6, 18, "white", (40, 40, 40)
 SHARE = 0.45  # of the heat map's colour over the image
@@ -19,6 +20,19 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 def darken(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Return the image (H, W, 3) uint8 times keep (H, W) in [0, 1]: what a mask leaves of it."""
     return np.uint8(np.rint(image * np.clip(keep, 0, 1)[..., None]))
+
+
+def pixels_of(images: Tensor) -> np.ndarray:
+    """(B, 3, H, W) on the 0-255 scale -> (B, H, W, 3) uint8."""
+    return images.detach().clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
+    """Return a picture or a map (H, W[, 3]) at least ``height`` pixels high, bilinearly; a higher one as it is."""
+    if picture.shape[0] >= height:
+        return picture
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def sheet(rows: Sequence[Mapping[str, np.ndarray]], title: str) -> Image.Image:

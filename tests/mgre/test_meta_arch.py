@@ -137,6 +137,24 @@ def test_without_jo_needs_joints_at_the_test(make_model, batch):
         assert not torch.equal(one, model(batch))
 
 
+def test_boxes_of_joints_are_the_boxes_that_are_shown(make_model, batch):
+    model = make_model({"MODEL.MGRE.BOXES": "labelled"}).eval()
+    for region in model.located(model.preprocess_image(batch), batch["joints"]).values():
+        assert region.known.all() and torch.equal(region.predicted, region.pseudo)
+    with pytest.raises(ValueError, match="BOXES labelled.: give it joints"):
+        model.located(model.preprocess_image(batch))
+
+
+def test_granularities_name_the_maps_that_are_pooled(make_shape):
+    whole = make_shape({"MODEL.MGRE.STAGES": [2], "MODEL.MGRE.WHOLE_IMAGE": [1, 4], "MODEL.MGRE.FE.BLOCKS": 0})
+    assert {name: (one.branch, dict(one.layers)) for name, one in whole.granularities().items()} == {
+        "stage 1": ("stage1", {"extract.image1": None}),
+        "stage 2": ("stage2", {"extract.upper_body": "upper_body", "extract.lower_body": "lower_body"}),
+        "stage 4": ("stage4", {"extract.image4": None}),
+    }
+    assert set(make_shape({"MODEL.MGRE.SAMPLE": False}).granularities()) == {"stage 4"}
+
+
 def test_baseline_with_jo_is_the_baseline_at_the_test(make_model, batch, storage):
     """Its location modules move the backbone in training, nothing else, and the test does without them."""
     model = make_model({"MODEL.MGRE.SAMPLE": False, "MODEL.MGRE.FE.BLOCKS": 0})

@@ -5,13 +5,16 @@ import pytest
 import torch
 from fastreid.data.data_utils import read_image
 from fastreid.modeling import build_model
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import nn
 
 from fastreid_ext.cli import main
 from fastreid_ext.deepminer.erasing import keep_mask
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.visual.pictures import CAPTION, GAP, darken, overlay
+from fastreid_ext.visual.command import CAM_HEIGHT
+from fastreid_ext.visual.grad_cam import grad_cam, similarity_to
+from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
+from fastreid_ext.visual.pictures import CAPTION, GAP, darken, enlarge, overlay
 
 HEIGHT, WIDTH = 64, 32
 OVERRIDES = {
@@ -92,8 +95,6 @@ def cells(path, columns, rows=1):
     """The pictures of a sheet whose columns are wider than their names or not; found by the left edge."""
     canvas = np.asarray(Image.open(path).convert("RGB"))
     assert canvas.shape[0] == 2 * CAPTION + rows * (HEIGHT + GAP) + GAP
-    from PIL import ImageDraw
-
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     step = GAP + max(WIDTH, *(int(pen.textlength(name)) for name in columns))
     assert canvas.shape[1] >= GAP + step * len(columns)
@@ -153,7 +154,7 @@ def test_deep_miners_masks_are_equation_1(trained):
     model.side_branches = kept
 
 
-@pytest.mark.parametrize("name", ["baseline", "deepminer", "msreid", "occluded"])
+@pytest.mark.parametrize("name", ["baseline", "deepminer", "msreid", "mgre", "occluded"])
 def test_cam(call, images, tmp_path, name):
     assert call("cam", name, "--layer", "backbone.layer3") == 0
     for source, file in FILES.items():
@@ -174,6 +175,63 @@ def test_cam_of_a_query(call, images, tmp_path):
     assert not np.array_equal(*pictures)
 
 
+STAGES = ("stage 1", "stage 2", "stage 3", "stage 4", "all together")
+
+
+def enlarged(path):
+    return enlarge(pixels_of(path), CAM_HEIGHT)
+
+
+def enlarged_cells(path, columns):
+    """As ``cells``, of pictures that were enlarged; the only row of a sheet."""
+    canvas = np.asarray(Image.open(path).convert("RGB"))
+    pen, width = ImageDraw.Draw(Image.new("RGB", (1, 1))), WIDTH * CAM_HEIGHT // HEIGHT
+    step = GAP + max(width, *(int(pen.textlength(name)) for name in columns))
+    top = canvas[2 * CAPTION :][:CAM_HEIGHT]
+    return {name: top[:, GAP + c * step :][:, :width] for c, name in enumerate(columns)}
+
+
+def test_cam_of_granularities(call, images, trained, tmp_path):
+    """Figure 4: the image, its four granularities, and their synthesis, enlarged; they differ from each other."""
+    assert call("cam", "mgre", "--granularities") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES.values(), "overview.png"}
+    model, _ = trained("mgre")
+    for source, file in FILES.items():
+        row = enlarged_cells(tmp_path / "out" / file, ["image", *STAGES])
+        assert np.array_equal(row["image"], enlarged(images / source))
+        shown = torch.from_numpy(pixels_of(images / source).copy()).permute(2, 0, 1)[None].float()
+        parts = model.granularities()
+        for name, heat in granularity_cams(model, shown, branch_lengths(parts), parts).items():
+            expected = overlay(row["image"], enlarge(heat[0].numpy(), CAM_HEIGHT))
+            # one image or three at a time: the heat may fall on the next of 256 colours
+            assert np.abs(row[name].astype(int) - expected).max() <= 8
+    assert len({row[name].tobytes() for name in STAGES}) == len(STAGES)
+
+
+def test_granularities_of_a_query_beside_a_baseline(call, images, trained, tmp_path):
+    """The second model is that of its own config, and its map that of its own similarity to the query."""
+    cfg = get_config("demo/baseline.yml")
+    cfg.merge_from_list(PAIRS)
+    (tmp_path / "config.yaml").write_text(cfg.dump())  # as a run leaves it
+    beside = ["--beside", tmp_path / "config.yaml", trained("baseline")[1], "--layer", "backbone.layer3"]
+    columns = ["query", "image", *STAGES, "Baseline, backbone.layer3"]
+    found = []
+    for query in ("a.jpg", "inner/c.jpg"):
+        assert call("cam", "mgre", "--granularities", *beside, "--query", images / query) == 0
+        found.append(enlarged_cells(tmp_path / "out" / "b.JPG.png", columns))
+    first, second = found
+    assert np.array_equal(first["query"], enlarged(images / "a.jpg"))
+    assert np.array_equal(second["query"], enlarged(images / "inner/c.jpg"))
+    for name in ("all together", "Baseline, backbone.layer3"):
+        assert not np.array_equal(first[name], second[name])
+    model, _ = trained("baseline")
+    a, b = (torch.from_numpy(pixels_of(images / f).copy()).permute(2, 0, 1)[None].float() for f in ("a.jpg", "b.JPG"))
+    with torch.no_grad():
+        score = similarity_to(model(a)[0])
+    heat = enlarge(grad_cam(model, "backbone.layer3", b, score)[0].numpy(), CAM_HEIGHT)
+    assert np.abs(first["Baseline, backbone.layer3"].astype(int) - overlay(first["image"], heat)).max() <= 8
+
+
 def test_limit(call, tmp_path):
     assert call("masks", "msreid", "--limit", "2") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jpg.png", "b.JPG.png", "overview.png"}
@@ -185,6 +243,10 @@ def test_mistakes(fails, images, trained, tmp_path):
     assert "OccludedReID has no spatial masks; fastreid-ext cam draws any layer" in fails("masks", "occluded")
     assert "Baseline has no spatial masks" in fails("masks", "baseline")
     assert "the model has no layer 'backbone.layer5'" in fails("cam", "msreid", "--layer", "backbone.layer5")
+    assert "Baseline has no granularities; those that do: MGRe" in fails("cam", "baseline", "--granularities")
+    beside = ["--beside", "demo/baseline.yml", str(trained("baseline")[1])]
+    assert "--beside draws a second model beside --granularities: add that" in fails("cam", "mgre", *beside)
+    assert "there is no checkpoint no.pth" in fails("cam", "mgre", "--granularities", *beside[:2], "no.pth")
     assert "gives no feature map (B, C, h, w)" in fails("cam", "msreid", "--layer", "heads.necks.global")
     assert "there is no checkpoint nowhere.pth" in fails("cam", "msreid", MODEL__WEIGHTS="nowhere.pth")
     assert "weights are missing: add MODEL.WEIGHTS" in fails("cam", "msreid", MODEL__WEIGHTS="")

@@ -1,0 +1,174 @@
+"""The command ``boxes``: where a model locates the regions of the body, beside where the joints say they are."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.data.transforms import build_transforms
+from torch import Tensor, nn
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.data.joint_transforms import JointTransform
+from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.engine.files import write_atomically, write_text
+from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
+from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
+from fastreid_ext.modeling.located import RegionBoxes, architectures_with
+from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
+from fastreid_ext.visual.image_sources import JointImages, batches, images_with_joints, spread
+from fastreid_ext.visual.pictures import pixels_of
+
+ON_SHEET, BATCH = 12, 64
+PREDICTED, PSEUDO, PRIOR = "predicted", "from joints", "untrained"
+
+
+def add_boxes_parser(commands: Any) -> None:
+    """Add the command to an argparse ``subparsers``."""
+    parser = commands.add_parser(
+        "boxes",
+        help="draw and measure the regions that a model locates (MGRe)",
+        description="Draw the region boxes that a trained model predicts beside those that joints give, and measure how"
+        " far they agree: boxes.png, boxes.md and boxes.json.",
+    )
+    parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the sheet and the tables")
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument("--images", type=Path, metavar="FOLDER", help="folder of images")
+    images.add_argument(
+        "--test-set",
+        default="",
+        metavar="NAME[/PART]",
+        help="a data set; PART is train, query or gallery, by default queries and gallery (default: the first of"
+        " DATASETS.TESTS)",
+    )
+    parser.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE.npz",
+        help="pose file (default: INPUT.JOINTS.FILES, else the data set's own joints)",
+    )
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="measure N images only, spread evenly")
+    parser.add_argument(
+        "--sheet-images", type=int, default=ON_SHEET, metavar="N", help="how many to draw (default: %(default)s)"
+    )
+    parser.add_argument("--prior", action="store_true", help="draw the boxes that training starts from, too")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys; MODEL.WEIGHTS is one")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        cfg = get_cfg()
+        merge_config(cfg, config_file_of(args.config_file), args.opts)
+        images = images_with_joints(cfg, args.images, args.test_set, args.poses, args.limit)
+        model = load_trained(cfg).eval()
+        if not hasattr(model, "located"):
+            raise ConfigError(
+                f"{type(model).__name__} locates no regions, so it has no boxes; those that do:"
+                f" {', '.join(architectures_with('located'))}"
+            )
+        args.output.mkdir(parents=True, exist_ok=True)
+        print(carry_out(model, cfg, images, args.output, args.sheet_images, args.prior))
+    except (*MISTAKES, OSError, ValueError) as error:
+        print(f"fastreid-ext boxes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def carry_out(
+    model: nn.Module, cfg: CfgNode, images: JointImages, output: Path, on_sheet: int, with_prior: bool
+) -> str:
+    """Locate the regions in all images, write sheet and tables and return what there is to say.
+
+    Raises:
+        ImageError: an image that can't be read.
+        ValueError: a model without regions, or joints that are not those of its regions.
+    """
+    shown = set(spread(len(images.paths), max(1, on_sheet)))
+    pictures, pieces, start = [], [], 0
+    for pixels, regions in located(model, cfg, images):
+        pieces.append(regions)
+        for n in range(len(pixels)):
+            if start + n in shown:
+                path = Path(images.paths[start + n])
+                pictures.append(_picture(pixels_of(pixels[n : n + 1])[0], path.name, regions, n, with_prior))
+        start += len(pixels)
+    rows = overlaps({name: _joined([piece[name] for piece in pieces]) for name in pieces[0]})
+    table = _with_notes(rows, images)
+    write_text(output / "boxes.md", table + "\n")
+    about = {"weights": cfg.MODEL.WEIGHTS, "images": len(images.paths), "joints": images.source or None}
+    write_text(output / "boxes.json", overlap_record(rows, **about))
+    notes = [
+        f"{PREDICTED}: the model; {PSEUDO}: around the visible joints, the aim of training; a region without frame"
+        " there is not known",
+        "left and right are the person's own; frames are cut at the image's edge, IoU (shared area / joint area) is of"
+        " whole boxes",
+    ]
+    sheet = box_sheet(pictures, f"{type(model).__name__}, {cfg.MODEL.WEIGHTS}", notes)
+    write_atomically(output / "boxes.png", lambda file: sheet.save(file, format="PNG"))
+    return f"{table}\n{len(pictures)} of {len(images.paths)} images drawn: {output / 'boxes.png'}"
+
+
+@torch.no_grad()
+def located(model: nn.Module, cfg: CfgNode, images: JointImages) -> Iterator[tuple[Tensor, dict[str, RegionBoxes]]]:
+    """Yield batches of images (B, 3, H, W) on the 0-255 scale, as the test transforms make them, and the boxes in them.
+
+    Joints follow the transforms; everything is on the CPU.
+    """
+    transform = build_transforms(cfg, is_train=False)
+    if images.joints is not None:
+        transform = JointTransform(transform.transforms, [], images.joints.shape[1])
+    data = ReIDImages([(path, 0, 0) for path in images.paths], transform, relabel=False, joints=images.joints)
+    for numbers in batches(range(len(images.paths)), BATCH):
+        items = [data[i] for i in numbers]
+        pixels = torch.stack([torch.as_tensor(item["images"]).float() for item in items])
+        joints = None
+        if images.joints is not None:
+            joints = torch.stack([item["joints"] for item in items]).to(cfg.MODEL.DEVICE)
+        regions = model.located(model.preprocess_image(pixels), joints)
+        yield pixels, {name: _on_cpu(boxes) for name, boxes in regions.items()}
+
+
+def _on_cpu(boxes: RegionBoxes) -> RegionBoxes:
+    parts = (boxes.predicted, boxes.prior, boxes.pseudo, boxes.known)
+    return RegionBoxes(*(None if part is None else part.cpu() for part in parts))
+
+
+def _joined(pieces: list[RegionBoxes]) -> RegionBoxes:
+    """Put the batches of one region together."""
+    predicted = torch.cat([piece.predicted for piece in pieces])
+    if pieces[0].pseudo is None:
+        return RegionBoxes(predicted, pieces[0].prior)
+    pseudo, known = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("pseudo", "known"))
+    return RegionBoxes(predicted, pieces[0].prior, pseudo, known)
+
+
+def _picture(pixels: Any, name: str, regions: dict[str, RegionBoxes], n: int, with_prior: bool) -> BoxPicture:
+    columns: dict[str, dict[str, list[float]] | None] = {
+        PREDICTED: {region: boxes.predicted[n].tolist() for region, boxes in regions.items()}
+    }
+    known = {region: boxes for region, boxes in regions.items() if boxes.known is not None and boxes.known[n]}
+    columns[PSEUDO] = {region: boxes.pseudo[n].tolist() for region, boxes in known.items()} or None
+    if with_prior:
+        columns[PRIOR] = {region: boxes.prior.tolist() for region, boxes in regions.items()}
+    ious = [box_iou(boxes.predicted[n], boxes.pseudo[n]).item() for boxes in known.values()]
+    mean = f", mean IoU {sum(ious) / len(ious):.2f}" if ious else ""
+    return BoxPicture(pixels, f"{name}{mean}", columns)
+
+
+def _with_notes(rows: list[Overlap], images: JointImages) -> str:
+    """Return the table and what it does not say."""
+    lines = [overlap_table(rows), ""]
+    if images.joints is None:
+        lines.append("IoU is unknown: there are no joints of these images; name a pose file with --poses")
+    else:
+        lines.append(f"IoU with the boxes around the visible joints of {images.source}; mean over the known ones")
+    if images.missing:
+        lines.append(f"{images.missing} of {len(images.paths)} images have no row of joints and count as unknown")
+    return "\n".join(lines)

@@ -4,7 +4,7 @@ All configs of a comparison are timed in turn, round by round, and compared with
 round, so that a slow moment of the machine hits all of them. A ratio counts the augmentation that doubles a batch too.
 
     python benchmarks/cost_of_parts.py
-    python benchmarks/cost_of_parts.py --only occluded --rounds 9
+    python benchmarks/cost_of_parts.py --only mgre --name cost_of_mgre --rounds 9
 """
 
 import argparse
@@ -32,7 +32,11 @@ from fastreid.utils.events import EventStorage
 
 OCCLUDED = "OccludedReID/ablation/Market1501_{}.yml"
 MSREID = "MSReID/ablation/{}.yml"
-COMPARISONS = {
+MGRE = "MGRe/ablation/{}.yml"
+PLAIN = ("MODEL.BACKBONE.WITH_IBN", False)  # table 8's larger trunks
+Row = str | tuple  # a config, or one with overrides
+# Comparison -> row -> config and overrides; ratios are to the first row.
+COMPARISONS: dict[str, dict[str, Row]] = {
     "occluded": {
         "+ DNL": OCCLUDED.format("dnl"),
         "+ RP": OCCLUDED.format("rp"),
@@ -46,12 +50,21 @@ COMPARISONS = {
         "M": MSREID.format("M"),
         "ALM": MSREID.format("ALM"),
     },
+    "mgre": {
+        "baseline, ResNet-50-IBN": MGRE.format("table4_baseline"),
+        "baseline, ResNet-101": (MGRE.format("table4_baseline"), *PLAIN, "MODEL.BACKBONE.DEPTH", "101x"),
+        "baseline, ResNet-152": (MGRE.format("table4_baseline"), *PLAIN, "MODEL.BACKBONE.DEPTH", "152x"),
+        "MGRe": MGRE.format("table4_s123"),
+        "MGRe, one block a module": (MGRE.format("table4_s123"), "MODEL.MGRE.FE.BLOCKS", 1),
+    },
 }
 IDENTITIES = 751  # Market1501's
 
 
-def config(file: str, device: torch.device) -> CfgNode:
+def config(row: Row, device: torch.device) -> CfgNode:
+    file, *overrides = (row,) if isinstance(row, str) else row
     cfg = get_config(file)
+    cfg.merge_from_list(overrides)
     cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.MODEL.HEADS.NUM_CLASSES = IDENTITIES
     cfg.MODEL.DEVICE = str(device)
@@ -62,7 +75,9 @@ def prepare(cfg: CfgNode, batch: int, device: torch.device) -> tuple[dict[str, C
     """Return the two things to time, a test batch and a training step, and the model."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(batch, 3, *cfg.INPUT.SIZE_TRAIN, generator=generator) * 255
-    data = {"images": images.to(device), "targets": (torch.arange(batch) // 2).to(device)}
+    joints = torch.rand(batch, 17, 3, generator=generator)
+    data = {"images": images, "targets": torch.arange(batch) // 2, "joints": joints}
+    data = {key: value.to(device) for key, value in data.items()}
     dtype = autocast_dtype(device, cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
     model = build_model(cfg)
     step = TrainingStep(model, itertools.repeat(data), build_optimizer(cfg, model), autocast=dtype)
@@ -88,28 +103,28 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def compare(files: dict[str, str], args: argparse.Namespace, device: torch.device) -> dict[str, dict]:
+def compare(rows: dict[str, Row], args: argparse.Namespace, device: torch.device) -> dict[str, dict]:
     """Return name -> FLOPs of a test image, parameters, and both times as ratios to the first config's."""
     work, results = {}, {}
-    for name, file in files.items():
-        cfg = config(file, device)
+    for name, row in rows.items():
+        cfg = config(row, device)
         work[name], model = prepare(cfg, args.batch, device)
         model.eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, *cfg.INPUT.SIZE_TEST, device=device))
         results[name] = {
-            "config": file,
+            "config": row,
             "parameters": sum(p.numel() for p in model.parameters()),
             "flops_per_test_image": counter.get_total_flops(),
         }
     for kind in ("test", "train"):
-        seconds = {name: [] for name in files}
+        seconds = {name: [] for name in rows}
         for turn in range(-1, args.rounds):  # the first turn settles memory and kernels
-            for name in files:
+            for name in rows:
                 spent = timed(work[name][kind], device)
                 seconds[name] += [spent] if turn >= 0 else []
-        first = seconds[next(iter(files))]
-        for name in files:
+        first = seconds[next(iter(rows))]
+        for name in rows:
             rounds = [own / base for own, base in zip(seconds[name], first, strict=True)]
             results[name][kind] = {
                 "seconds": statistics.median(seconds[name]),
@@ -121,6 +136,7 @@ def compare(files: dict[str, str], args: argparse.Namespace, device: torch.devic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(COMPARISONS), default=list(COMPARISONS))
+    parser.add_argument("--name", default="cost_of_parts", help="name of the result file")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -136,7 +152,7 @@ def main() -> None:
                 f"  {row:38s} {numbers['parameters'] / 1e6:7.2f} M {numbers['flops_per_test_image'] / 1e9:7.3f} GFLOPs"
                 f"  test x{numbers['test']['ratio']['median']:.2f}  step x{numbers['train']['ratio']['median']:.2f}"
             )
-    print("written to", write_record("cost_of_parts", results, settings=vars(args), seed=0))
+    print("written to", write_record(args.name, results, settings=vars(args), seed=0))
 
 
 if __name__ == "__main__":

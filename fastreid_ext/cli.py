@@ -8,6 +8,7 @@ from fastreid_ext.convert import add_convert_parser
 from fastreid_ext.data.datasets.command import add_derive_occluded_duke_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
 from fastreid_ext.engine.repeat import add_repeat_parser
+from fastreid_ext.engine.weight_search import add_weight_search_parser
 from fastreid_ext.pose.command import add_pose_parser
 from fastreid_ext.visual.box_command import add_boxes_parser
 from fastreid_ext.visual.command import add_visual_parsers
@@ -20,6 +21,7 @@ COMMANDS = (
     add_synth_parser,
     add_derive_occluded_duke_parser,
     add_pose_parser,
+    add_weight_search_parser,
 )
 
 

@@ -45,8 +45,8 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.INPUT.JOINTS = CfgNode(
         {
             "ENABLED": False,
-            # One pose file per data set of DATASETS.NAMES (fastreid-ext pose import), named from here or from the
-            # folder of all data sets; "" = the labels that a data set has of its own; [] = so for all
+            # One pose file per data set of DATASETS.NAMES (fastreid-ext pose run or pose import), named from here
+            # or from the folder of all data sets; "" = the labels that a data set has of its own; [] = so for all
             "FILES": [],
             # Joints that change places in a mirrored image: left and right of COCO's 17
             "FLIP_PAIRS": [[left, left + 1] for left in range(1, 17, 2)],
@@ -57,6 +57,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Images of each training identity that are kept out of training and evaluated as a test set of their own,
     # named HeldOut: 2 or more; 0 = none
     cfg.DATASETS.HOLD_OUT = 0
+    # Training identities that are left out of training and evaluated as a test set named Validation, to choose settings
+    # by (also in DATASETS.TESTS, whose first set chooses the best checkpoint); 0 = none
+    cfg.DATASETS.VALIDATION = 0
     # Evaluate each test set a second time, with a rectangle of some images filled with the mean pixel
     # (MGRe, table 6). Where it lies follows from SEED and the image's place in the test set
     cfg.TEST.OCCLUSION = CfgNode({"ENABLED": False, "PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "SEED": 0})

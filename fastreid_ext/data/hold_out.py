@@ -7,6 +7,8 @@ from typing import Any
 
 Item = tuple[str, Any, Any]
 
+HELD_OUT = "HeldOut"  # the test set of the images that DATASETS.HOLD_OUT keeps out of training
+
 # A metric loss needs two images of a person; the sampler would pair a single one with itself.
 LEAST_LEFT = 2
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from fastreid_ext.engine.files import write_atomically
 
+MAKE_POSES = "make it with fastreid-ext pose run or pose import"
+
 
 class PoseError(RuntimeError):
     """Pose labels that are missing or can't be used, with how to make them."""
@@ -100,11 +102,11 @@ class Poses:
             PoseError: no such file, or one that is no pose file.
         """
         if not path.is_file():
-            raise PoseError(f"there is no pose file {path}: make it with fastreid-ext pose import")
+            raise PoseError(f"there is no pose file {path}: {MAKE_POSES}")
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls([str(name) for name in arrays["names"]], arrays["joints"], arrays["sizes"])
         except PoseError as error:
             raise PoseError(f"{path}: {error}") from error
         except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
-            raise PoseError(f"{path} is no pose file ({error}): make it with fastreid-ext pose import") from error
+            raise PoseError(f"{path} is no pose file ({error}): {MAKE_POSES}") from error

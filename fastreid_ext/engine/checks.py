@@ -12,6 +12,8 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, Items
+from fastreid_ext.data.hold_out import HELD_OUT
+from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.key_tracking import unread_keys
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
@@ -113,7 +115,7 @@ def check_device(cfg: CfgNode) -> None:
 
 
 def check_evaluation(cfg: CfgNode) -> None:
-    """Check the stress test, the report's groups and the number of held-out images.
+    """Check the stress test, the report's groups and what is kept out of training.
 
     Raises:
         ConfigError: a value out of its range.
@@ -140,6 +142,11 @@ def check_evaluation(cfg: CfgNode) -> None:
             f"DATASETS.HOLD_OUT is {held}: 0 holds nothing out, and else an identity needs 2 or more held-out images"
             " to be found by each other"
         )
+    if cfg.DATASETS.VALIDATION < 0:
+        raise ConfigError(f"DATASETS.VALIDATION is {cfg.DATASETS.VALIDATION} and must be 0 or a number of identities")
+    for name, key in ((HELD_OUT, "HOLD_OUT"), (VALIDATION, "VALIDATION")):
+        if name in cfg.DATASETS.TESTS and not cfg.DATASETS[key]:
+            raise ConfigError(f"DATASETS.TESTS names {name}, which is a part of the training set: set DATASETS.{key}")
 
 
 def check_host_model(cfg: CfgNode) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset, print_csv_format
 from fastreid.utils import comm
@@ -14,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 from fastreid_ext.data.erased_images import ErasedLoader, ImageEraser
+from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
-from fastreid_ext.engine.loaders import HELD_OUT
+from fastreid_ext.engine.training_parts import evaluated_sets
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
-from fastreid_ext.evaluation.rank_list import read_picture
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 def evaluate_test_sets(
     cfg: CfgNode, model: nn.Module, build_evaluator: Callable[[CfgNode, str], tuple[DeviceLoader, RankListEvaluator]]
 ) -> OrderedDict[str, Any]:
-    """Evaluate DATASETS.TESTS and the images that DATASETS.HOLD_OUT keeps out of training.
+    """Evaluate DATASETS.TESTS and what DATASETS.HOLD_OUT and DATASETS.VALIDATION keep out of training.
 
     With TEST.OCCLUSION every test set is evaluated a second time with rectangles erased; the numbers of that are
     added to those of the images as they are, which alone choose the best checkpoint.
@@ -41,7 +40,7 @@ def evaluate_test_sets(
         metrics.
     """
     results: OrderedDict[str, Any] = OrderedDict()
-    for name in (*cfg.DATASETS.TESTS, *([HELD_OUT] if cfg.DATASETS.HOLD_OUT else [])):
+    for name in evaluated_sets(cfg):
         loader, evaluator = build_evaluator(cfg, name)
         results[name] = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
         if comm.is_main_process():
@@ -49,7 +48,7 @@ def evaluate_test_sets(
             print_csv_format(OrderedDict(results[name], dataset=name))
         if cfg.TEST.OCCLUSION.ENABLED:
             eraser = _eraser(cfg, loader)
-            evaluator.erased = partial(_erased_picture, loader.dataset.transform, eraser)
+            evaluator.erased = partial(_erased_picture, loader.dataset, eraser)
             erased = inference_on_dataset(
                 model, ErasedLoader(loader, eraser), evaluator, flip_test=cfg.TEST.FLIP.ENABLED
             )
@@ -71,6 +70,6 @@ def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:
     return ImageEraser(paths, cfg.MODEL.PIXEL_MEAN, node.PROB, tuple(node.AREA), node.RATIO, node.SEED)
 
 
-def _erased_picture(transform: Callable[[Image.Image], torch.Tensor], eraser: ImageEraser, path: str) -> Image.Image:
-    (erased,) = eraser(transform(read_picture(path))[None], [path])  # (3, H, W), from 0 to 255
+def _erased_picture(images: ReIDImages, eraser: ImageEraser, path: str) -> Image.Image:
+    (erased,) = eraser(images[eraser.places[path]]["images"][None], [path])  # (3, H, W), from 0 to 255
     return Image.fromarray(erased.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())

@@ -14,9 +14,9 @@ from fastreid_ext.data.catalog import dataset_root
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.modeling.branched import LABEL_KEYS, BranchedReID
+from fastreid_ext.modeling.branched import LABEL_KEYS, TEST_LABEL_KEYS, BranchedReID
 
-MAKE_FILE = "make a pose file with fastreid-ext pose import and name it in INPUT.JOINTS.FILES"
+MAKE_FILE = "make a pose file with fastreid-ext pose run or pose import and name it in INPUT.JOINTS.FILES"
 
 
 def files_of(cfg: CfgNode, names: Sequence[str]) -> list[str]:
@@ -101,6 +101,13 @@ def check_labels(cfg: CfgNode, model: nn.Module) -> None:
         raise ConfigError(f"{name} trains with joints: set {LABEL_KEYS['joints']} True")
     if "joints" not in labels and cfg.INPUT.JOINTS.ENABLED:
         raise ConfigError(f"{name} reads no joints: set {LABEL_KEYS['joints']} False")
+    test_labels = model.test_labels if isinstance(model, BranchedReID) else ()
+    if "joints" in test_labels and cfg.TEST.FLIP.ENABLED:
+        raise ConfigError(
+            f"{name} reads joints at the test, which TEST.FLIP does not flip: set TEST.FLIP.ENABLED False"
+        )
+    if "joints" in test_labels and not cfg.INPUT.JOINTS.TEST:
+        raise ConfigError(f"{name} reads joints at the test: set {TEST_LABEL_KEYS['joints']} True")
 
 
 def labels_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:

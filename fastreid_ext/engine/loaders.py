@@ -1,6 +1,5 @@
 """The loaders that a config names."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -13,19 +12,19 @@ from fastreid.utils import comm
 
 from fastreid_ext.data.batches import EpochBatches, Items
 from fastreid_ext.data.catalog import load_dataset
-from fastreid_ext.data.datasets.files import log_once
-from fastreid_ext.data.hold_out import LEAST_LEFT, HoldOut, as_test_items, hold_out
+from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
-from fastreid_ext.engine.checks import ConfigError, check_training_set
+from fastreid_ext.data.validation import VALIDATION
+from fastreid_ext.engine.checks import check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
+from fastreid_ext.engine.training_parts import training_parts, training_sets
 from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 TEST_PARTS = ("query", "gallery")
-HELD_OUT = "HeldOut"  # the test set of the images that DATASETS.HOLD_OUT keeps out of training
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:
@@ -35,12 +34,12 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
         DataSetError, ConfigError: a data set that is missing or can't fill a batch.
         PoseError: INPUT.JOINTS.ENABLED asks for labels that are missing.
     """
-    datasets = _training_sets(cfg)
+    datasets = training_sets(cfg)
     if comm.is_main_process():
         for dataset in datasets:
             dataset.show_train()
-    split = _split(cfg, datasets)
-    items = split.train
+    parts = training_parts(cfg, datasets)
+    items = parts.train
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
     sampled = sampled_per_batch(cfg)
@@ -55,7 +54,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     )
     transform, joints = build_transforms(cfg, is_train=True), None
     if cfg.INPUT.JOINTS.ENABLED:
-        joints = _training_joints(cfg, datasets, [*items, *split.held])[: len(items)]
+        joints = _training_joints(cfg, datasets, [*items, *parts.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
     images = ReIDImages(items, transform, relabel=True, joints=joints)
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
@@ -66,16 +65,18 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
 
     Args:
         cfg: the run's config.
-        dataset_name: a registered one, or ``HELD_OUT``.
+        dataset_name: a registered one, ``HELD_OUT`` or ``VALIDATION``.
 
     Raises:
         DataSetError: a data set that is missing.
-        ConfigError: nothing could be held out.
+        ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
         images, num_query = _held_out_images(cfg, transform)
+    elif dataset_name == VALIDATION and cfg.DATASETS.VALIDATION:
+        images, num_query = _validation_images(cfg, transform)
     else:
         dataset = load_dataset(dataset_name, TEST_PARTS)
         if comm.is_main_process():
@@ -97,9 +98,13 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
 def check_test_set(cfg: CfgNode, dataset_name: str) -> None:
     """Check that a test set is there, with the joints that INPUT.JOINTS.TEST asks for.
 
+    Parts of the training sets are: :func:`train_loader` has made them.
+
     Raises:
         DataSetError, ConfigError, PoseError: something is missing.
     """
+    if dataset_name in (HELD_OUT, VALIDATION):
+        return
     dataset = load_dataset(dataset_name, TEST_PARTS)
     if _wants_test_joints(cfg):
         joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*dataset.query, *dataset.gallery])
@@ -110,12 +115,12 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
 
     An image is of its own identity and camera, so that it is left out of its own ranking.
     """
-    datasets = _training_sets(cfg)
-    split = _split(cfg, datasets)
-    items = as_test_items(split.held)
+    datasets = training_sets(cfg)
+    parts = training_parts(cfg, datasets)
+    items = as_test_items(parts.held)
     groups: list[Group] = []
     if cfg.TEST.REPORT.ENABLED:
-        groups = by_training_images([item[1] for item in split.held], Counter(item[1] for item in split.train))
+        groups = by_training_images([item[1] for item in parts.held], Counter(item[1] for item in parts.train))
     groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
     joints = None
     if _wants_test_joints(cfg):
@@ -124,8 +129,17 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     return QueryGalleryImages(items, items, transform, groups, joints), len(items)
 
 
-def _training_sets(cfg: CfgNode) -> list[ImageDataset]:
-    return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
+def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
+    datasets = training_sets(cfg)
+    parts = training_parts(cfg, datasets)
+    count = len(parts.query)
+    items = as_test_items([*parts.query, *parts.gallery])
+    groups = _occlusion_groups(cfg, [item[0] for item in items[:count]], datasets)
+    joints = None
+    if _wants_test_joints(cfg):
+        joints = _training_joints(cfg, datasets, items)
+        transform = follow_joints(cfg, transform, joints)
+    return QueryGalleryImages(items[:count], items[count:], transform, groups, joints), count
 
 
 def _wants_test_joints(cfg: CfgNode) -> bool:
@@ -134,32 +148,6 @@ def _wants_test_joints(cfg: CfgNode) -> bool:
 
 def _training_joints(cfg: CfgNode, datasets: Sequence[ImageDataset], items: Items) -> np.ndarray:
     return joints_of(cfg, dict(zip(cfg.DATASETS.NAMES, datasets, strict=True)), ("train",), items)
-
-
-def _split(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> HoldOut:
-    """Part the training images into those to train on and those that DATASETS.HOLD_OUT keeps out.
-
-    Raises:
-        ConfigError: no identity has enough images or cameras.
-    """
-    items = [item for dataset in datasets for item in sorted(dataset.train)]
-    count = cfg.DATASETS.HOLD_OUT
-    if not count:
-        return HoldOut(items, [], 0)
-    split = hold_out(items, count)
-    if not split.held:
-        raise ConfigError(
-            f"DATASETS.HOLD_OUT is {count}, but no identity of {tuple(cfg.DATASETS.NAMES)} was seen by {count} cameras"
-            f" and has {count + LEAST_LEFT} images: lower it, or set it to 0"
-        )
-    if comm.is_main_process():
-        log_once(
-            logging.INFO,
-            f"{len(split.held)} images of {len(split.held) // count} training identities are held out;"
-            f" {split.skipped} identities keep all theirs, having fewer than {count} cameras or {count + LEAST_LEFT}"
-            " images, and are not evaluated",
-        )
-    return split
 
 
 def _occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Sequence[ImageDataset]) -> list[Group]:

@@ -32,14 +32,15 @@ def feature_extraction(stage: nn.Sequential, blocks: int, norm: str = "BN") -> n
 
     Args:
         stage: layer1 ... layer4 of the backbone.
-        blocks: how many.
+        blocks: how many; -1 = as many as the stage has, 0 = none.
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ValueError: fewer than one block.
+        ValueError: a number below -1.
     """
-    if blocks < 1:
-        raise ValueError(f"MODEL.MGRE.FE.BLOCKS must be 0 (as the stage) or more, got {blocks}")
+    if blocks < -1:
+        raise ValueError(f"MODEL.MGRE.FE.BLOCKS must be -1 (as the stage), 0 (none) or more, got {blocks}")
+    blocks = len(stage) if blocks == -1 else blocks
     last = stage[-1]
     kind, with_ibn = type(last), isinstance(last.bn1, IBN)
     channels = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels

@@ -20,17 +20,20 @@ def region_boxes(
 
     Args:
         regions: stage -> its regions.
-        predicted: stage -> boxes (B, R, 4) of its regions.
+        predicted: located stage -> boxes (B, R, 4) of its regions.
         joints: (B, J, 3) as shares of the image and confidence, or None.
         location: settings of :func:`pseudo_boxes`: margin, threshold, min_joints.
 
     Raises:
         ValueError: no region at all.
     """
-    if not any(regions.values()):
-        raise ValueError("this model locates no region (MODEL.MGRE.STAGES is empty), so it has no boxes")
+    if not predicted:
+        raise ValueError(
+            "this model locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty or MODEL.MGRE.BOXES labelled"
+        )
     found = {}
-    for stage, members in regions.items():
+    for stage in predicted:
+        members = regions[stage]
         pseudo = known = None
         if joints is not None:
             pseudo, known = pseudo_boxes(joints, [region.joints for region in members], **location)
@@ -52,16 +55,15 @@ def granularities(
     Args:
         regions: stage -> its regions.
         test_weights: branch -> lambda^F of eq. 6.
-        extract: the feature extraction modules, by region; "image" is that of the whole image at stage 4.
+        extract: the feature extraction modules, by region; "image4" is that of the whole image at stage 4.
     """
-    layers = {
-        f"stage{i}": {f"extract.{region.name}": region.name for region in members if region.name in extract}
-        for i, members in regions.items()
-    } | {"stage4": {"extract.image": None}}
-    return {
-        branch.replace("stage", "stage "): Granularity(branch, test_weights[branch], maps)
-        for branch, maps in layers.items()
-    }
+    found = {}
+    for branch, weight in test_weights.items():
+        stage = branch.removeprefix("stage")
+        names = {region.name: region.name for region in regions.get(int(stage), ())} | {f"image{stage}": None}
+        layers = {f"extract.{name}": region for name, region in names.items() if name in extract}
+        found[f"stage {stage}"] = Granularity(branch, weight, layers)
+    return found
 
 
 def _prior_box(region: Region) -> tuple[float, float, float, float]:

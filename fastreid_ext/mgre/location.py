@@ -110,6 +110,19 @@ def pseudo_boxes(
     return torch.stack(boxes, dim=1), torch.stack(known, dim=1)
 
 
+def labelled_boxes(joints: torch.Tensor, regions: Sequence[Region], **location: float) -> torch.Tensor:
+    """Return the boxes (B, R, 4) that the joints give the regions, and the prior box where they give none.
+
+    Args:
+        joints: (B, J, 3) x, y as shares of the image, and confidence.
+        regions: in the order of the boxes.
+        location: margin, threshold and min_joints, see :func:`pseudo_boxes`.
+    """
+    boxes, known = pseudo_boxes(joints, [region.joints for region in regions], **location)
+    prior = boxes.new_tensor([region.prior_box for region in regions])
+    return torch.where(known[..., None], boxes, prior)
+
+
 def location_loss(
     boxes: torch.Tensor,
     joints: torch.Tensor,

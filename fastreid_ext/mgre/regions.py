@@ -28,6 +28,12 @@ class Region:
     prior: tuple[float, float]
     joints: tuple[int, ...]
 
+    @property
+    def prior_box(self) -> tuple[float, float, float, float]:
+        """x_min, y_min, x_max, y_max of the prior, as shares of the image."""
+        (x, y), (height, width) = self.center, self.prior
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
 
 # name, stage, C_x, C_y, N, M, prior height, prior width, joints. On the maps of a 256x128 image (64x32, 32x16, 16x8)
 # the priors are N x M pixels. The joint sets are our reading of the names: the paper does not list them.

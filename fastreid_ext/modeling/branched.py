@@ -10,16 +10,20 @@ from torch import Tensor, nn
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation
 from fastreid_ext.modeling.loss_table import Criterion
 
-# Label of a training batch -> the config key that loads it.
+# Label of a batch -> the config keys that load it for training and for the test.
 LABEL_KEYS = {"joints": "INPUT.JOINTS.ENABLED"}
+TEST_LABEL_KEYS = {"joints": "INPUT.JOINTS.TEST"}
 
 
 class BranchedReID(nn.Module):
     """A model with several branches and the same losses on each.
 
     A subclass gives :meth:`branches`, and :meth:`embed` where the test feature is not the concatenation of all
-    branches after BNNeck. One that trains with more than images and identities names it in ``labels``. The batch of
-    the caller is never written to.
+    branches after BNNeck. One that trains with more than images and identities names it in ``labels``. One whose test
+    feature is weighted parts side by side has their weights in ``test_weights`` (part -> weight), the parts without
+    them in ``test_parts(branches)`` (part -> (B, D)), and the config key of weights and its value in
+    ``test_weights_option(weights)``: ``fastreid-ext test-weights`` searches them. The batch of the caller is never
+    written to.
 
     Args:
         criterion: the losses, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
@@ -36,8 +40,9 @@ class BranchedReID(nn.Module):
     # Modules that no test feature reads: an evaluation does without their weights.
     training_only: tuple[str, ...] = ("criterion",)
     # What branches() takes by name, out of the batch: "joints" (B, J, 3), shares of the image and confidence. A test
-    # batch may be without.
+    # batch may be without, but for those of test_labels.
     labels: tuple[str, ...] = ()
+    test_labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -80,7 +85,7 @@ class BranchedReID(nn.Module):
     def forward(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
         """Return the dict of losses in training mode, the test feature (B, D) in eval mode."""
         images = self.preprocess_image(batched_inputs)
-        labels = self._labels_of(batched_inputs)
+        labels = self.labels_of(batched_inputs)
         if not self.training:
             return self.embed(self.branches(images, None, **labels))
 
@@ -103,14 +108,15 @@ class BranchedReID(nn.Module):
         images = images.to(self.device, non_blocking=True)
         return (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
 
-    def _labels_of(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
+    def labels_of(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
         """Move the labels of a batch to the model's device."""
         batch = batched_inputs if isinstance(batched_inputs, Mapping) else {}
-        missing = [name for name in self.labels if name not in batch]
-        if self.training and missing:
-            keys = ", ".join(LABEL_KEYS.get(name, name) for name in missing)
+        needed, keys = (self.labels, LABEL_KEYS) if self.training else (self.test_labels, TEST_LABEL_KEYS)
+        missing = [name for name in needed if name not in batch]
+        if missing:
             raise ValueError(
-                f"{type(self).__name__} trains with {', '.join(missing)}, which the batch has not: set {keys} True"
+                f"{type(self).__name__} {'trains' if self.training else 'tests'} with {', '.join(missing)}, which the"
+                f" batch has not: set {', '.join(keys[name] for name in missing)} True"
             )
         return {name: batch[name].to(self.device, non_blocking=True) for name in self.labels if name in batch}
 

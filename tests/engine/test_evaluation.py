@@ -14,7 +14,7 @@ from PIL import Image
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
-from fastreid_ext.engine import evaluation, loaders
+from fastreid_ext.engine import evaluation, loaders, training_parts
 from fastreid_ext.engine.checks import ConfigError, check_config
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
@@ -285,7 +285,7 @@ def test_batches_are_drawn_from_what_is_left(cfg, fails):
 
 def test_only_the_main_process_says_what_is_held_out(cfg, monkeypatch):
     said = []
-    monkeypatch.setattr(loaders, "log_once", lambda level, message: said.append(message))
+    monkeypatch.setattr(training_parts, "log_once", lambda level, message: said.append(message))
     with monkeypatch.context() as patched:
         patched.setattr(comm, "is_main_process", lambda: False)
         items = loaders.train_loader(cfg).dataset.img_items

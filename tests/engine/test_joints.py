@@ -199,6 +199,8 @@ def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
         TEST__PRECISE_BN__ENABLED=True,
         TEST__PRECISE_BN__DATASET="SynthReIDTiny",
         TEST__PRECISE_BN__NUM_ITER=2,
+        TEST__OCCLUSION__ENABLED=True,
+        TEST__RANK_LIST__ENABLED=True,  # pictures of the erased images too
     )
     training = [joints for train, joints in SEEN if train]
     doubled = [joints for joints in training if len(joints) == 32]
@@ -213,6 +215,13 @@ def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
 def test_a_model_without_its_joints(fails):
     sentence = fails(MODEL__META_ARCHITECTURE="JointReader")
     assert "JointReader trains with joints: set INPUT.JOINTS.ENABLED True" in sentence
+
+
+def test_a_test_without_its_joints(fails):
+    without_jo = {"MODEL__META_ARCHITECTURE": "MGRe", "MODEL__MGRE__BOXES": "labelled", "INPUT__JOINTS__ENABLED": True}
+    assert "MGRe reads joints at the test: set INPUT.JOINTS.TEST True" in fails(**without_jo)
+    sentence = fails(**without_jo, INPUT__JOINTS__TEST=True, TEST__FLIP__ENABLED=True)
+    assert "which TEST.FLIP does not flip: set TEST.FLIP.ENABLED False" in sentence
 
 
 def test_joints_without_a_model(fails):
@@ -240,12 +249,13 @@ def test_images_without_a_row(fails, tiny, tmp_path):
     for name in tiny.names[:2]:
         assert name in sentence
     assert tiny.names[2] not in sentence and "\n" not in sentence
-    assert "make a pose file with fastreid-ext pose import and name it in INPUT.JOINTS.FILES" in sentence
+    assert "make a pose file with fastreid-ext pose run or pose import and name it in INPUT.JOINTS.FILES" in sentence
 
 
 def test_no_file(fails):
     sentence = fails(**READER, INPUT__JOINTS__FILES="['nowhere.npz']")
-    assert "there is no pose file" in sentence and "nowhere.npz" in sentence and "fastreid-ext pose import" in sentence
+    assert "there is no pose file" in sentence and "nowhere.npz" in sentence
+    assert "make it with fastreid-ext pose run or pose import" in sentence
 
 
 def test_no_pose_file_but_another(fails, tmp_path):
@@ -256,7 +266,7 @@ def test_no_pose_file_but_another(fails, tmp_path):
 def test_a_data_set_without_labels(fails, market, market_keys):
     market()
     sentence = fails(**READER, **market_keys)
-    assert "Market1501 has no joints of its own: make a pose file with fastreid-ext pose import" in sentence
+    assert "Market1501 has no joints of its own: make a pose file with fastreid-ext pose run or pose import" in sentence
 
 
 def test_test_labels_are_missed_before_training(fails, tiny, tmp_path):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastreid_ext.mgre import location_loss
+from fastreid_ext.mgre import location_loss, sample_regions
 from fastreid_ext.mgre.extraction import SemanticGuidance
 from fastreid_ext.model_zoo import get_config
 
@@ -21,7 +21,7 @@ def keys(*stages):
 def test_only_what_a_row_of_table_4_needs_is_built_and_all_of_it_learns(make_model, batch, storage, stages):
     model = make_model({"MODEL.MGRE.STAGES": list(stages)})
     regions = {1: ["head", "left_torso", "right_torso", "legs"], 2: ["upper_body", "lower_body"], 3: ["whole_body"]}
-    assert set(model.extract) == {name for i in stages for name in regions[i]} | {"image"}
+    assert set(model.extract) == {name for i in stages for name in regions[i]} | {"image4"}
     assert set(model.guidance) == {str(i) for i in stages if i < 3} and set(model.locate) == set(map(str, stages))
     if not stages:
         batch.pop("joints")
@@ -31,6 +31,130 @@ def test_only_what_a_row_of_table_4_needs_is_built_and_all_of_it_learns(make_mod
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+EVERYTHING = {
+    # (overrides, parts of the test feature, stages with a location loss)
+    "single-grained features": ({"MODEL.MGRE.MAPS": "last"}, (1, 2, 3, 4), (1, 2, 3)),
+    "single-grained regions": ({"MODEL.MGRE.STAGES": [], "MODEL.MGRE.WHOLE_IMAGE": [1, 2, 3, 4]}, (1, 2, 3, 4), ()),
+    "whole image at stage 3": ({"MODEL.MGRE.STAGES": [1, 2], "MODEL.MGRE.WHOLE_IMAGE": [3, 4]}, (1, 2, 3, 4), (1, 2)),
+    "baseline + JO": ({"MODEL.MGRE.SAMPLE": False, "MODEL.MGRE.FE.BLOCKS": 0}, (4,), (1, 2, 3)),
+    "baseline + JO, fused": ({"MODEL.MGRE.SAMPLE": False, "MODEL.MGRE.LOCATION_INPUT": "fused"}, (4,), (1, 2, 3)),
+    "without JO": ({"MODEL.MGRE.BOXES": "labelled"}, (1, 2, 3, 4), ()),
+    "without feature extraction": ({"MODEL.MGRE.FE.BLOCKS": 0}, (1, 2, 3, 4), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("row", EVERYTHING)
+def test_rows_of_tables_5_and_7(make_model, batch, storage, row):
+    """Only what the row needs is built, all of it learns, and the test feature has the parts of what is described."""
+    overrides, described, located = EVERYTHING[row]
+    model = make_model(overrides)
+    if not model.labels:
+        batch.pop("joints")
+    losses = model(batch)
+    metric = {f"loss_{what}_stage{i}" for what in ("cls", "triplet") for i in described}
+    assert set(losses) == metric | {f"loss_location_stage{i}" for i in located}
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+    with torch.no_grad():
+        assert model.eval()(batch).shape == (4, 32 * len(described))
+
+
+def test_single_grained_features_read_the_last_map(make_model, batch):
+    model = make_model({"MODEL.MGRE.MAPS": "last"}).eval()
+    with torch.no_grad():
+        raw, described = model.maps(model.preprocess_image(batch))
+    assert all(torch.equal(raw[i], raw[4]) and torch.equal(described[i], raw[4]) for i in (1, 2, 3))
+    kinds = {name: type(part[0]) for name, part in model.extract.items()}
+    assert set(kinds.values()) == {type(model.backbone.layer4[0])} and not model.guidance
+    assert {part[0].conv1.in_channels for part in model.extract.values()} == {512}
+
+
+def test_single_grained_regions_pool_the_guided_maps(make_model, batch):
+    model = make_model({"MODEL.MGRE.STAGES": [], "MODEL.MGRE.WHOLE_IMAGE": [1, 2, 3, 4]}).eval()
+    with torch.no_grad():
+        images = model.preprocess_image(batch)
+        _, described = model.maps(images)
+        branches = model.branches(images, None)
+        for i in (1, 2, 3, 4):
+            y = model.extract[f"image{i}"](described[i])
+            expected = model.heads[f"stage{i}"](y.mean((2, 3)) + y.amax((2, 3)))
+            torch.testing.assert_close(branches[f"stage{i}"]["neck"], expected["neck"], **CLOSE)
+    assert set(model.guidance) == {"1", "2"}
+
+
+def described_by(model, batch):
+    """Region -> what its feature extraction module was given in a forward pass."""
+    given = {}
+
+    def note(name):
+        return lambda _, args: given.__setitem__(name, args[0].detach())
+
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in model.extract.items()]
+    with torch.no_grad():
+        model(batch)
+    for hook in hooks:
+        hook.remove()
+    return given
+
+
+def test_without_jo_reads_boxes_off_the_joints(make_model, batch, storage):
+    """A region with fewer visible joints than it needs has its prior box."""
+    model = make_model({"MODEL.MGRE.BOXES": "labelled"})
+    assert not model.locate and model.test_labels == ("joints",)
+    batch["joints"][..., 2] = 0.9
+    batch["joints"][1, [0, 1, 2, 3], 2] = 0.1  # one joint of the head is left
+    given = described_by(model.eval(), batch)
+    with torch.no_grad():
+        _, maps = model.maps(model.preprocess_image(batch))
+    for region in [region for regions in model.regions.values() for region in regions]:
+        for image in range(4):
+            x, y, _ = batch["joints"][image, [j for j in region.joints if batch["joints"][image, j, 2] > 0.2]].T
+            box = [x.min() - 0.05, y.min() - 0.05, x.max() + 0.05, y.max() + 0.05]
+            if (image, region.name) == (1, "head"):
+                box = [0.5 - 0.125, 1 / 12 - 0.0625, 0.5 + 0.125, 1 / 12 + 0.0625]  # table 1: 8 x 8 of 64 x 32
+            expected = sample_regions(maps[region.stage][[image]], torch.tensor([[*map(float, box)]]), region.sampled)
+            torch.testing.assert_close(given[region.name][[image]], expected, **CLOSE)
+
+
+def test_without_jo_trains_on_the_boxes_of_the_joints(make_model, batch, storage):
+    model = make_model({"MODEL.MGRE.BOXES": "labelled"})
+    first, again = described_by(model, batch)["legs"], described_by(model, batch)["legs"]
+    batch["joints"][..., :2] += 0.1
+    assert torch.equal(first, again) and not torch.equal(first, described_by(model, batch)["legs"])
+
+
+def test_without_jo_needs_joints_at_the_test(make_model, batch):
+    model = make_model({"MODEL.MGRE.BOXES": "labelled"}).eval()
+    with pytest.raises(ValueError, match="MGRe tests with joints, which the batch has not: set INPUT.JOINTS.TEST True"):
+        model(batch["images"])
+    with torch.no_grad():
+        one = model(batch)
+        batch["joints"][..., :2] += 0.1
+        assert not torch.equal(one, model(batch))
+
+
+def test_baseline_with_jo_is_the_baseline_at_the_test(make_model, batch, storage):
+    """Its location modules move the backbone in training, nothing else, and the test does without them."""
+    model = make_model({"MODEL.MGRE.SAMPLE": False, "MODEL.MGRE.FE.BLOCKS": 0})
+    baseline = make_model({"MODEL.MGRE.STAGES": [], "MODEL.MGRE.FE.BLOCKS": 0}).eval()
+    assert "locate" in model.training_only and "locate" not in make_model().training_only
+    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("locate.")}
+    baseline.load_state_dict(weights, strict=True)
+    with torch.no_grad():
+        for one, other in zip(baseline(batch["images"]), model.eval()(batch["images"]), strict=True):
+            torch.testing.assert_close(F.normalize(one, dim=0), F.normalize(other, dim=0), **CLOSE)
+
+
+def test_precise_bn_reaches_location_modules_that_only_train(make_model, batch, storage):
+    model = make_model({"MODEL.MGRE.SAMPLE": False})
+    batch["targets"] = torch.full((4,), -1)
+    norm = model.locate["1"].features[2]
+    before = norm.running_mean.clone()
+    assert model(batch) == {} and not torch.equal(norm.running_mean, before)
 
 
 def test_test_feature_is_equation_6(make_model, batch):
@@ -137,7 +261,7 @@ def test_multiply_adds_of_table_8():
         "upper_body": 4,
         "lower_body": 4,
         "whole_body": 6,
-        "image": 3,
+        "image4": 3,
     }
 
 
@@ -148,15 +272,37 @@ def test_multiply_adds_of_table_8():
         ("STAGES", [2, 2], "STAGES must name each stage once"),
         ("REGIONS", [["trunk", 2, 0.5, 0.4, 4, 4, 0.5, 0.5, [5, 6]]], r"STAGES has \[1, 3\], for which .* no region"),
         ("REGIONS", [["trunk", 2]], "nine entries; got 2"),
+        (
+            "WHOLE_IMAGE",
+            [1, 4],
+            r"may name each stage that MODEL.MGRE.STAGES leaves; got \[1, 4\] beside STAGES \[1, 2, 3\]",
+        ),
+        ("WHOLE_IMAGE", [], "WHOLE_IMAGE must name stage 4"),
+        ("MAPS", "first", r"MAPS must be one of \('own', 'last'\), got 'first'"),
+        ("BOXES", "drawn", r"BOXES must be one of \('located', 'labelled'\), got 'drawn'"),
         ("LOCATION_INPUT", "both", r"LOCATION_INPUT must be one of \('raw', 'fused'\), got 'both'"),
         ("LAMBDA", 0.0, "LAMBDA must be positive, got 0.0"),
         ("TEST_WEIGHTS", [1.0, 1.0], "TEST_WEIGHTS must be four positive numbers"),
-        ("FE.BLOCKS", -1, r"FE.BLOCKS must be 0 \(as the stage\) or more, got -1"),
+        ("FE.BLOCKS", -2, r"FE.BLOCKS must be -1 \(as the stage\), 0 \(none\) or more, got -2"),
     ],
 )
 def test_bad_config_values(make_shape, key, value, message):
     with pytest.raises(ValueError, match=message):
         make_shape({f"MODEL.MGRE.{key}": value})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"STAGES": [], "SAMPLE": False}, "are about regions, and MODEL.MGRE.STAGES is empty"),
+        ({"STAGES": [], "MAPS": "last"}, "are about regions, and MODEL.MGRE.STAGES is empty"),
+        ({"SAMPLE": False, "BOXES": "labelled"}, "BOXES labelled would do nothing"),
+        ({"STAGES": [1], "MAPS": "last", "WHOLE_IMAGE": [2, 4]}, r"WHOLE_IMAGE must be \[4\], not \[2, 4\]"),
+    ],
+)
+def test_combinations_that_cannot_work(make_shape, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        make_shape({f"MODEL.MGRE.{key}": value for key, value in overrides.items()})
 
 
 def test_another_region_table(make_model, batch, storage):
@@ -166,7 +312,7 @@ def test_another_region_table(make_model, batch, storage):
         ["all", 3, 0.5, 0.5, 4, 2, 1.0, 1.0, list(range(17))],
     ]
     model = make_model({"MODEL.MGRE.REGIONS": rows, "MODEL.MGRE.STAGES": [2, 3]})
-    assert set(model(batch)) == keys(2, 3) and set(model.extract) == {"trunk", "all", "image"}
+    assert set(model(batch)) == keys(2, 3) and set(model.extract) == {"trunk", "all", "image4"}
 
 
 def test_the_region_table_survives_a_config_file(tmp_path):

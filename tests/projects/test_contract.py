@@ -209,6 +209,10 @@ def test_the_papers_configs_are_shipped():
     assert {f"MSReID/{name}_R50.yml" for name in datasets} < set(FILES)
     assert {f"MGRe/{name}_R50.yml" for name in datasets} < set(FILES)
     assert {f"MSReID/ablation/{name}.yml" for name in ("ALM", "AL", "AM", "LM", "A", "L", "M", "none")} < set(FILES)
+    rows = ("baseline", "s1", "s2", "s3", "s23", "s123")  # of MGRe's table 4; then those of tables 5 to 7 and figure 5
+    rows = [f"table4_{row}" for row in rows] + ["table5_single_features", "table5_single_regions", "table6_occlusion"]
+    rows += ["table7_baseline_jo", "table7_without_jo", *(f"fig5_dim{n}" for n in (256, 512, 1024, 2048, 4096))]
+    assert {f"MGRe/ablation/{row}.yml" for row in rows} < set(FILES)
     occluded = ("OccludedDuke", "OPReID", "Market1501", "DukeMTMC", "PDukeMTMC")
     rows = ("baseline", "cbe", "bed", "dnl", "rp")  # of table 5; the sixth is the full model
     assert {f"OccludedReID/{name}_R50.yml" for name in occluded} < set(FILES)

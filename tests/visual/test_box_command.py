@@ -237,7 +237,7 @@ def test_mistakes(call, capsys, folder, weights, tmp_path):
 
     assert "Baseline locates no regions, so it has no boxes; those that do: MGRe" in says(name="baseline")
     whole = {"MODEL__MGRE__STAGES": "[]", "MODEL__WEIGHTS": weights("mgre", "MODEL.MGRE.STAGES", [])}
-    assert "no region (MODEL.MGRE.STAGES is empty)" in says("--images", folder, **whole)
+    assert "locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty" in says("--images", folder, **whole)
     assert "no image" in says("--images", tmp_path / "nowhere")
     assert "no data set is registered as 'Nowhere'" in says("--test-set", "Nowhere")
     assert "NAME/train, NAME/query or NAME/gallery" in says("--test-set", "SynthReIDTiny/val")

@@ -1,0 +1,104 @@
+"""The training sets in parts: what is trained on, what is held out, and who is left out for validation."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets.bases import ImageDataset
+from fastreid.utils import comm
+
+from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.data.hold_out import HELD_OUT, LEAST_LEFT, Item, hold_out
+from fastreid_ext.data.validation import VALIDATION, Validation, validation_split
+from fastreid_ext.engine.checks import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """The items of the training sets, every image in one part.
+
+    Attributes:
+        train: what is trained on.
+        held: images of the same identities that DATASETS.HOLD_OUT keeps out.
+        query, gallery: images of other identities, which DATASETS.VALIDATION leaves out.
+    """
+
+    train: list[Item]
+    held: list[Item]
+    query: list[Item]
+    gallery: list[Item]
+
+    @property
+    def kept_out(self) -> list[Item]:
+        """All that is not trained on."""
+        return [*self.held, *self.query, *self.gallery]
+
+
+def training_sets(cfg: CfgNode) -> list[ImageDataset]:
+    """Load DATASETS.NAMES.
+
+    Raises:
+        DataSetError: one is missing.
+    """
+    return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
+
+
+def training_parts(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> TrainingParts:
+    """Leave out who DATASETS.VALIDATION says, then hold out images of the others as DATASETS.HOLD_OUT says.
+
+    Raises:
+        ConfigError: too few identities, images or cameras for that.
+    """
+    items = [item for dataset in datasets for item in sorted(dataset.train)]
+    split = _validation(cfg, items)
+    train, held = _held_out(cfg, split.train)
+    return TrainingParts(train, held, split.query, split.gallery)
+
+
+def evaluated_sets(cfg: CfgNode) -> tuple[str, ...]:
+    """Return what is evaluated: DATASETS.TESTS, then the parts of the training sets that it does not name itself."""
+    names = tuple(cfg.DATASETS.TESTS)
+    parts = {HELD_OUT: cfg.DATASETS.HOLD_OUT, VALIDATION: cfg.DATASETS.VALIDATION}
+    return (*names, *(name for name, count in parts.items() if count and name not in names))
+
+
+def _validation(cfg: CfgNode, items: list[Item]) -> Validation:
+    count = cfg.DATASETS.VALIDATION
+    if not count:
+        return Validation(items, [], [])
+    try:
+        split = validation_split(items, count)
+    except ValueError as error:
+        raise ConfigError(
+            f"DATASETS.VALIDATION is {count}, but {error} (DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}): lower it,"
+            " or set it to 0"
+        ) from error
+    if comm.is_main_process():
+        log_once(
+            logging.INFO,
+            f"{count} identities with {len(split.query) + len(split.gallery)} images are left out of training for"
+            f" {VALIDATION}: {len(split.query)} queries and a gallery of {len(split.gallery)}",
+        )
+    return split
+
+
+def _held_out(cfg: CfgNode, items: list[Item]) -> tuple[list[Item], list[Item]]:
+    count = cfg.DATASETS.HOLD_OUT
+    if not count:
+        return items, []
+    split = hold_out(items, count)
+    if not split.held:
+        raise ConfigError(
+            f"DATASETS.HOLD_OUT is {count}, but no identity of {tuple(cfg.DATASETS.NAMES)} was seen by {count} cameras"
+            f" and has {count + LEAST_LEFT} images: lower it, or set it to 0"
+        )
+    if comm.is_main_process():
+        log_once(
+            logging.INFO,
+            f"{len(split.held)} images of {len(split.held) // count} training identities are held out;"
+            f" {split.skipped} identities keep all theirs, having fewer than {count} cameras or {count + LEAST_LEFT}"
+            " images, and are not evaluated",
+        )
+    return split.train, split.held

@@ -1,0 +1,83 @@
+"""Images as top-down pose models take them, and the way back from the model's pixels to the image's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from fastreid_ext.data.poses import PoseError
+
+PADDING = 1.25  # of a person's box, in the recipes of HRNet and MMPose
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's red, green and blue, 0 to 255
+COLORS = ("rgb", "bgr")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a model's pixels lie on an image: the whole image is the person's box, widened, with its middle kept.
+
+    Pixels are counted from 0 at the centre of the first one, on both sides, as OpenCV and pose models count them.
+
+    Attributes:
+        size: width and height of the image.
+        input_size: width and height of what the model takes.
+        padding: how many times as wide and as high as the image the crop is at least; what one side lacks to the
+            model's aspect ratio is added to it.
+    """
+
+    size: tuple[int, int]
+    input_size: tuple[int, int]
+    padding: float = PADDING
+
+    @property
+    def step(self) -> float:
+        """Image pixels from one pixel of the model to the next, the same in x and y."""
+        return self.padding * max(own / taken for own, taken in zip(self.size, self.input_size, strict=True))
+
+    @property
+    def first(self) -> np.ndarray:
+        """Where in the image (2,) the centre of the model's first pixel lies; outside, mostly."""
+        return (np.array(self.size) - 1) / 2 - self.step * (np.array(self.input_size) - 1) / 2
+
+    def to_image(self, places: np.ndarray) -> np.ndarray:
+        """Return where in the image the places (..., 2), x and y in the model's pixels, lie."""
+        return self.first + self.step * places
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """Return what the model sees of an image (h, w, 3) uint8: (H, W, 3) uint8, black outside the image."""
+        matrix = np.array([[self.step, 0, self.first[0]], [0, self.step, self.first[1]]])
+        # cubic and area interpolation are no part of the recipes that pose models were trained with
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image, matrix, self.input_size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+
+
+def normalise(
+    crops: np.ndarray, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, color: str = "rgb"
+) -> np.ndarray:
+    """Return crops (B, H, W, 3) uint8, RGB, as a model takes them: (B, 3, H, W) float32.
+
+    Args:
+        crops: what :meth:`Crop.cut` gave.
+        mean: of red, green and blue, 0 to 255, whichever order the model takes them in.
+        std: likewise.
+        color: the order of the model's channels, "rgb" or "bgr".
+    """
+    values = (crops.astype(np.float32) - np.float32(mean)) / np.float32(std)
+    if color == "bgr":
+        values = values[..., ::-1]
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Return an image (H, W, 3) uint8, turned as its EXIF data say.
+
+    Raises:
+        PoseError: it can't be read, or not to its end.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception as error:  # Pillow raises half a dozen types for files that are not what they should be
+        raise PoseError(f"{path} can't be read as an image ({error}): repair or remove it") from error

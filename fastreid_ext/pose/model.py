@@ -1,0 +1,175 @@
+"""A top-down pose model in an ONNX file, run by onnxruntime."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastreid_ext.data.poses import PoseError
+from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+BATCH_SIZE = 32
+FATAL = 4  # onnxruntime's log level; what goes wrong is raised, and said once
+LONGEST_REASON = 200
+
+
+class PoseModel:
+    """A model that gives the joints of a person from an image of the person.
+
+    Attributes:
+        input_size: width and height of what it takes.
+        batch_size: most images at once; exactly so many if the file fixes it.
+        joints: number of joints it gives.
+        kind: "heat maps" or "SimCC".
+
+    Args:
+        path: the .onnx file.
+        size: height and width, for a file that leaves them open.
+        batch_size: images at once; None for the file's own or, where it leaves that open, ``BATCH_SIZE``.
+        device: "cpu" or "cuda".
+        threads: of the CPU; 0 leaves it to onnxruntime.
+        udp: see :func:`decode_heat_maps`.
+
+    Raises:
+        PoseError: onnxruntime, the file or the device is not there, or the file is no pose model as described.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int] | None = None,
+        batch_size: int | None = None,
+        device: str = "cpu",
+        threads: int = 0,
+        udp: bool = False,
+    ):
+        self.path, self.udp = path, udp
+        self._session = _open(path, device, threads)
+        given = self._session.get_inputs()
+        if len(given) != 1 or len(given[0].shape) != 4 or given[0].type not in TYPES:
+            listed = ", ".join(f"{one.name} {one.type} {one.shape}" for one in given) or "nothing"
+            raise PoseError(f"{path} should take one float tensor of images (B, 3, H, W), but takes {listed}")
+        self._name, self._type = given[0].name, TYPES[given[0].type]
+        # an open dimension is a name, None or, from some exporters, a number below 1
+        batch, channels, height, width = (
+            side if isinstance(side, int) and side > 0 else None for side in given[0].shape
+        )
+        if channels not in (3, None):
+            raise PoseError(f"{path} takes {given[0].shape}, which are no RGB images (B, 3, H, W)")
+        self.input_size = self._size_of(height, width, size)
+        if batch and batch_size not in (None, batch):
+            raise PoseError(f"{path} takes {batch} images at once and no other number: leave --batch-size away")
+        self.batch_size, self._fixed = batch or batch_size or BATCH_SIZE, batch is not None
+        self._names, self.kind, self.joints = self._look_at_outputs()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return joints (B, J, 3), x and y in the model's pixels and confidence, of normalised images (B, 3, H, W).
+
+        Raises:
+            PoseError: the model fails, or gives something that is no number.
+        """
+        count = len(images)
+        if self._fixed and count < self.batch_size:
+            images = np.concatenate([images, np.zeros((self.batch_size - count, *images.shape[1:]), images.dtype)])
+        outputs = self._run(images, self._names)
+        if any(len(output) != len(images) for output in outputs):
+            raise PoseError(f"{self.path} gave {len(outputs[0])} results for {len(images)} images: try --batch-size 1")
+        outputs = [output[:count].astype(np.float32) for output in outputs]
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise PoseError(f"{self.path} gave something that is no finite number: are --mean, --std right for it?")
+        if self.kind == "SimCC":
+            return decode_simcc(*outputs, self.input_size)
+        return decode_heat_maps(*outputs, self.input_size, self.udp)
+
+    def _size_of(self, height: int | None, width: int | None, wanted: tuple[int, int] | None) -> tuple[int, int]:
+        """Return width and height of the input, of what the file says and what is asked for."""
+        if wanted is None and None in (height, width):
+            raise PoseError(
+                f"{self.path} takes images of any size: say with --size HEIGHT WIDTH which one it was trained with,"
+                " for instance --size 256 192"
+            )
+        for own, asked in zip((height, width), wanted or (), strict=False):
+            if own not in (None, asked):
+                raise PoseError(
+                    f"{self.path} takes images of {height or 'any'} x {width or 'any'}, not --size {wanted}"
+                )
+        return (wanted[1], wanted[0]) if wanted else (width, height)
+
+    def _look_at_outputs(self) -> tuple[list[str], str, int]:
+        """Run the model on black images and return the outputs to ask for, their kind and the number of joints.
+
+        The file itself may leave the outputs' shapes open, and a batch too large for the memory shows here, not later.
+        """
+        width, height = self.input_size
+        names = [output.name for output in self._session.get_outputs()]
+        outputs = self._run(np.zeros((self.batch_size, 3, height, width), dtype=np.float32), names)
+        tensors = all(isinstance(output, np.ndarray) and output.dtype.kind == "f" for output in outputs)
+        shapes = [output.shape if tensors else () for output in outputs]
+        listed = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
+        if len(shapes) == 1 and len(shapes[0]) == 4 and min(shapes[0]) > 0:
+            joints, h, w = shapes[0][1:]
+            if width * h != height * w:
+                raise PoseError(
+                    f"{self.path} gives {listed}, which are no heat maps (B, J, h, w) of its input, {height} high and"
+                    f" {width} wide"
+                )
+            return names, "heat maps", joints
+        if len(shapes) == 2 and all(len(shape) == 3 for shape in shapes) and shapes[0][:2] == shapes[1][:2]:
+            if self.udp:
+                raise PoseError(f"{self.path} gives SimCC, which has no cells: leave --udp away")
+            lengths = shapes[0][2], shapes[1][2]
+            # x comes first, unless only the other order fits the input
+            for (across, down), order in ((lengths, names), (lengths[::-1], names[::-1])):
+                if across >= width and across * height == down * width:
+                    return order, "SimCC", shapes[0][1]
+        raise PoseError(
+            f"{self.path} gives {listed}: a pose model gives one output of heat maps (B, J, h, w), or two of SimCC,"
+            f" (B, J, k {width}) and (B, J, k {height})"
+        )
+
+    def _run(self, images: np.ndarray, names: list[str]) -> list[np.ndarray]:
+        try:
+            return self._session.run(names, {self._name: images.astype(self._type, copy=False)})
+        except Exception as error:  # onnxruntime has a type of its own for each status, without a common one
+            raise PoseError(f"{self.path} can't be run on {len(images)} images: {_reason(error)}") from error
+
+
+def file_hash(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _open(path: Path, device: str, threads: int) -> Any:
+    """Return an onnxruntime session of a file."""
+    if not path.is_file():
+        raise PoseError(f"there is no file {path}: --model is a pose model in ONNX format")
+    try:
+        import onnxruntime  # an extra: most users have no pose model to run
+    except ImportError as error:
+        raise PoseError(f"onnxruntime can't be imported ({error}): pip install fastreid-ext[pose]") from error
+    provider, there = PROVIDERS[device], onnxruntime.get_available_providers()
+    wrong_device = f"onnxruntime can't use {device}: use --device cpu, or install a build that has {provider}"
+    if provider not in there:
+        raise PoseError(f"{wrong_device} (here are {', '.join(there)})")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = FATAL, threads
+    try:
+        session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[provider])
+    except Exception as error:  # see above
+        raise PoseError(f"{path} can't be used as an ONNX model: {_reason(error)}") from error
+    if provider not in session.get_providers():  # where its libraries are not found, it falls back without an error
+        raise PoseError(f"{wrong_device} and the libraries that it needs")
+    return session
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of onnxruntime says, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."

@@ -1,0 +1,99 @@
+"""What an interrupted run has done: part files beside the pose file to come, which go when it is whole."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastreid_ext.data.poses import PoseError, Poses
+from fastreid_ext.engine.files import write_text
+
+SETTINGS = "settings.json"
+
+
+class Parts:
+    """Rows of joints in a folder, each file whole or absent, all of one model and one set of settings.
+
+    Args:
+        folder: made if it is not there.
+        settings: what the rows depend on, as JSON holds it.
+
+    Raises:
+        PoseError: the folder has rows of other settings, or another process works on it.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder, os.O_RDONLY)  # gone with the process, however that ends
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check(settings)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise PoseError(f"another process works on {folder}: wait for it, or stop it") from error
+        except PoseError:
+            os.close(self._lock)
+            raise
+
+    def load(self) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
+        """Return joints (J, 3) and (width, height) of each image that has been done.
+
+        Raises:
+            PoseError: a part that can't be read.
+        """
+        rows = {}
+        for path in self._files():
+            try:
+                poses = Poses.load(path)
+            except PoseError as error:
+                raise PoseError(f"{path} is damaged: delete it, and its images are run again") from error
+            rows.update((name, poses.of(name)) for name in poses.names)
+        return rows
+
+    def add(self, poses: Poses) -> None:
+        """Write one more part."""
+        numbers = [int(path.stem) for path in self._files()]
+        poses.save(self.folder / f"{max(numbers, default=-1) + 1:06d}.npz")
+
+    def remove(self) -> None:
+        """Delete what :meth:`add` wrote; the folder goes when it is closed."""
+        for path in self._files():
+            path.unlink()
+
+    def close(self) -> None:
+        """Let another process work on the folder; without a part and files of others it goes."""
+        if not self._files():
+            for path in (self.folder / SETTINGS, *self.folder.glob(".*.tmp")):
+                path.unlink(missing_ok=True)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+        os.close(self._lock)
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdecimal())
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        file = self.folder / SETTINGS
+        settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
+        if not self._files():  # whatever was wanted before, nothing came of it
+            write_text(file, json.dumps(settings, indent=1))
+            return
+        try:
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise PoseError(f"{file} can't be read: {_start_again(self.folder)}") from error
+        other = sorted(key for key in {**before, **settings} if before.get(key) != settings.get(key))
+        if other:
+            raise PoseError(
+                f"{self.folder} has what an interrupted run did with another {', '.join(other)}: give it the same"
+                f" again, or {_start_again(self.folder)}"
+            )
+
+
+def _start_again(folder: Path) -> str:
+    return f"delete {folder} to start from nothing"

@@ -200,15 +200,15 @@ def test_the_model_sees_the_test_images_and_joints_follow(synth_tiny):
             return {"all": RegionBoxes(torch.zeros(len(images), 4), torch.zeros(4))}
 
     cfg = get_config("demo/mgre.yml")
-    cfg.merge_from_list([*PAIRS, "INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [40, 32]])
+    cfg.merge_from_list([*PAIRS, "INPUT.SIZE_TEST", [60, 28], "INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [40, 28]])
     images = images_with_joints(cfg, None, "SynthReIDTiny/query", None, 3)
     model = Seen()
     ((pixels, _),) = located(model, cfg, images)
     alone = [pixels for pixels, _ in located(model, cfg, JointImages(images.paths))]
-    assert model.joints is None and torch.equal(alone[0], pixels) and pixels.shape == (3, 3, 40, 32)
+    assert model.joints is None and torch.equal(alone[0], pixels) and pixels.shape == (3, 3, 40, 28)
     list(located(model, cfg, images))
-    # rows 12 to 51 of 64 are left
-    moved = (torch.from_numpy(images.joints)[..., 1] * 64 - 12) / 40
+    # rows 10 to 49 of 60 are left
+    moved = (torch.from_numpy(images.joints)[..., 1] * 60 - 10) / 40
     torch.testing.assert_close(model.joints[..., 1], moved, rtol=0, atol=1e-5)
     assert ((model.joints[..., 2] > 0) <= (moved <= 1)).all() and (moved > 1).any()
 
@@ -237,7 +237,7 @@ def test_mistakes(call, capsys, folder, weights, tmp_path):
 
     assert "Baseline locates no regions, so it has no boxes; those that do: MGRe" in says(name="baseline")
     whole = {"MODEL__MGRE__STAGES": "[]", "MODEL__WEIGHTS": weights("mgre", "MODEL.MGRE.STAGES", [])}
-    assert "no region (MODEL.MGRE.STAGES is empty)" in says("--images", folder, **whole)
+    assert "locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty" in says("--images", folder, **whole)
     assert "no image" in says("--images", tmp_path / "nowhere")
     assert "no data set is registered as 'Nowhere'" in says("--test-set", "Nowhere")
     assert "NAME/train, NAME/query or NAME/gallery" in says("--test-set", "SynthReIDTiny/val")

@@ -199,5 +199,27 @@ def test_only_stage_4():
     found = granularity_cams(model, images, branch_lengths(model.granularities()), model.granularities())
     assert list(found) == ["stage 4", ALL]
     torch.testing.assert_close(found["stage 4"], found[ALL], rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match=r"locates no region \(MODEL.MGRE.STAGES is empty\)"):
+    with pytest.raises(ValueError, match="locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty"):
         model.located(images)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("single_regions", {f"stage {i}": {f"extract.image{i}": None} for i in (1, 2, 3, 4)}),
+        ("single_features", {"stage 3": {"extract.whole_body": "whole_body"}, "stage 4": {"extract.image4": None}}),
+        ("baseline_jo", {"stage 4": {"extract.image4": None}}),
+    ],
+)
+def test_ablations(name, expected):
+    """Whole images at every stage, every region on the last map, and boxes that nothing is sampled from."""
+    cfg = get_config(f"MGRe/ablation/SynthReID_{name}.yml")
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", 5, "MODEL.BACKBONE.PRETRAIN", False])
+    model = build_model(cfg).eval()
+    parts = model.granularities()
+    assert {key: dict(part.layers) for key, part in parts.items() if key in expected} == expected
+    images = torch.rand(1, 3, 64, 32) * 255
+    found = granularity_cams(model, images, branch_lengths(parts), parts)
+    assert list(found) == [*parts, ALL] and all(heat.isfinite().all() for heat in found.values())
+    if name == "baseline_jo":
+        assert len(model.located(model.preprocess_image(images))) == 7

@@ -1,5 +1,6 @@
 """MGRe: multi-granularity features from regions that are located and described together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,7 @@ class MGRe(BranchedReID):
         location_input: "raw" or "fused", what the location modules read.
         blocks: residual blocks of a feature extraction module; -1 = as many as the backbone's stage has, 0 = none.
         location: settings of :func:`location_loss`: margin, threshold, min_joints.
+        location_weight: of the location losses beside the others; see the key MODEL.MGRE.LOCATION.WEIGHT.
         loss_weight: lambda of eq. 9.
         test_weights: lambda^F of eq. 6, for stages 1 to 4.
         head: settings of :class:`BNNeckHead` other than in_dim and num_classes.
@@ -72,6 +74,7 @@ class MGRe(BranchedReID):
         location_input: str = "raw",
         blocks: int = -1,
         location: dict[str, float] | None = None,
+        location_weight: float = 1000.0,
         loss_weight: float = 1.0,
         test_weights: Sequence[float] = (0.35, 0.5, 0.7, 0.8),
         head: dict[str, Any] | None = None,
@@ -81,7 +84,7 @@ class MGRe(BranchedReID):
         stages, whole_image = sorted(stages), sorted(whole_image)
         _check_choices({"LOCATION_INPUT": location_input, "MAPS": maps, "BOXES": boxes})
         _check_stages(stages, whole_image, regions)
-        _check_weights(loss_weight, test_weights)
+        _check_weights({"LAMBDA": loss_weight, "LOCATION.WEIGHT": location_weight}, test_weights)
         if not stages and (maps, boxes, sample) != ("own", "located", True):
             raise ValueError("MODEL.MGRE.MAPS, BOXES and SAMPLE are about regions, and MODEL.MGRE.STAGES is empty")
         if not sample and boxes == "labelled":
@@ -124,6 +127,7 @@ class MGRe(BranchedReID):
         self.heads = nn.ModuleDict(heads)
         self.location_input = location_input
         self.location = location or {}
+        self.location_weight = location_weight
         self.loss_weight = loss_weight
         self.test_weights = {f"stage{i}": test_weights[i - 1] for i in sorted(counts)}
 
@@ -164,8 +168,10 @@ class MGRe(BranchedReID):
                 "threshold": place.CONFIDENCE,
                 "min_joints": place.MIN_JOINTS,
             }
-            if node.BOXES == "located" and node.MAPS == "own":
-                settings["location_input"] = node.LOCATION_INPUT
+            if node.BOXES == "located":
+                settings["location_weight"] = place.WEIGHT
+                if node.MAPS == "own":
+                    settings["location_input"] = node.LOCATION_INPUT
         return settings
 
     def maps(self, images: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
@@ -229,7 +235,7 @@ class MGRe(BranchedReID):
         losses = self.criterion({name: branches[name] for name in self.heads}, targets)
         for name, outputs in branches.items():
             if "location" in outputs:
-                losses[f"loss_location_{name}"] = outputs["location"]
+                losses[f"loss_location_{name}"] = self.location_weight * outputs["location"]
         return {key: loss if key.endswith("stage4") else self.loss_weight * loss for key, loss in losses.items()}
 
     def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
@@ -265,8 +271,9 @@ def _check_stages(stages: Sequence[int], whole_image: Sequence[int], regions: Se
         raise ValueError(f"MODEL.MGRE.STAGES has {empty}, for which MODEL.MGRE.REGIONS has no region")
 
 
-def _check_weights(loss_weight: float, test_weights: Sequence[float]) -> None:
-    if not loss_weight > 0:
-        raise ValueError(f"MODEL.MGRE.LAMBDA must be positive, got {loss_weight}")
+def _check_weights(weights: Mapping[str, float], test_weights: Sequence[float]) -> None:
+    for key, weight in weights.items():
+        if not (weight > 0 and math.isfinite(weight)):
+            raise ValueError(f"MODEL.MGRE.{key} must be positive, got {weight}")
     if len(test_weights) != len(STAGES) or not all(weight > 0 for weight in test_weights):
         raise ValueError(f"MODEL.MGRE.TEST_WEIGHTS must be four positive numbers, got {list(test_weights)}")

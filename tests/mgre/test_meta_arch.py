@@ -192,12 +192,12 @@ def test_test_feature_is_equation_6(make_model, batch):
 def test_loss_is_equation_9(make_model, batch, storage):
     """lambda multiplies everything of stages 1 to 3 and nothing of stage 4; the location loss is that of the boxes."""
     torch.manual_seed(1)
-    plain = make_model({"MODEL.MGRE.LAMBDA": 1.0})
+    plain = make_model({"MODEL.MGRE.LAMBDA": 1.0, "MODEL.MGRE.LOCATION.WEIGHT": 1.0})
     torch.manual_seed(1)
-    weighted = make_model({"MODEL.MGRE.LAMBDA": 0.25})
+    weighted = make_model({"MODEL.MGRE.LAMBDA": 0.25, "MODEL.MGRE.LOCATION.WEIGHT": 40.0})
     expected, losses = plain(batch), weighted(batch)
     for key, loss in losses.items():
-        factor = 1.0 if key.endswith("stage4") else 0.25
+        factor = 1.0 if key.endswith("stage4") else 0.25 * (40.0 if "location" in key else 1.0)
         torch.testing.assert_close(loss, factor * expected[key], **CLOSE)
     plain.eval()  # no batch statistics, so that a second forward has the same maps
     boxes = plain.boxes(*plain.maps(plain.preprocess_image(batch)))
@@ -300,6 +300,7 @@ def test_multiply_adds_of_table_8():
         ("BOXES", "drawn", r"BOXES must be one of \('located', 'labelled'\), got 'drawn'"),
         ("LOCATION_INPUT", "both", r"LOCATION_INPUT must be one of \('raw', 'fused'\), got 'both'"),
         ("LAMBDA", 0.0, "LAMBDA must be positive, got 0.0"),
+        ("LOCATION.WEIGHT", 0.0, "LOCATION.WEIGHT must be positive, got 0.0"),
         ("TEST_WEIGHTS", [1.0, 1.0], "TEST_WEIGHTS must be four positive numbers"),
         ("FE.BLOCKS", -2, r"FE.BLOCKS must be -1 \(as the stage\), 0 \(none\) or more, got -2"),
     ],

@@ -41,6 +41,10 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SOLVER.WARMUP_EPOCHS = 0
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
+    # Pairs of DATALOADER.SAMPLER_TRAIN PairSampler: share of positive ones in the first epoch; and by how much the
+    # negative ones for a positive one are multiplied after every epoch, until they are four (1 = never; 1.01 in the
+    # siamese work of Zheng et al., 2017)
+    cfg.DATALOADER.PAIRS = CfgNode({"POSITIVE_SHARE": 0.5, "NEGATIVE_ANNEAL": 1.0})
     # Joints of every training image, for models that train with them; at its place in the image that the network gets
     cfg.INPUT.JOINTS = CfgNode(
         {

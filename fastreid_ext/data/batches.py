@@ -6,22 +6,30 @@ from typing import Any
 
 import numpy as np
 from fastreid.data import samplers
+from fastreid.utils import comm
+
+from fastreid_ext.data.pairs import PairSampler, positive_share_of
 
 Items = Sequence[tuple[str, Any, Any]]
 
-# DATALOADER.SAMPLER_TRAIN -> (items, images per batch and rank, NUM_INSTANCE, seed) -> endless indices of this rank.
+# DATALOADER.SAMPLER_TRAIN -> (items, images per batch and rank, NUM_INSTANCE, seed, share of positive pairs) -> endless
+# indices of this rank. Identity samplers read NUM_INSTANCE, the pair sampler the share.
 # The host's SetReWeightSampler and ImbalancedDatasetSampler are left out: the one raises in its first batch,
 # the other ignores its seed and gives every rank other images.
-SAMPLERS: dict[str, Callable[[Items, int, int, int], Any]] = {
-    "TrainingSampler": lambda items, batch, instances, seed: samplers.TrainingSampler(len(items), seed=seed),
-    "NaiveIdentitySampler": lambda items, batch, instances, seed: samplers.NaiveIdentitySampler(
+SAMPLERS: dict[str, Callable[[Items, int, int, int, float], Any]] = {
+    "TrainingSampler": lambda items, batch, instances, seed, share: samplers.TrainingSampler(len(items), seed=seed),
+    "NaiveIdentitySampler": lambda items, batch, instances, seed, share: samplers.NaiveIdentitySampler(
         items, batch, instances, seed=seed
     ),
-    "BalancedIdentitySampler": lambda items, batch, instances, seed: samplers.BalancedIdentitySampler(
+    "BalancedIdentitySampler": lambda items, batch, instances, seed, share: samplers.BalancedIdentitySampler(
         items, batch, instances, seed=seed
+    ),
+    "PairSampler": lambda items, batch, instances, seed, share: PairSampler(
+        items, batch, seed, share, comm.get_rank(), comm.get_world_size()
     ),
 }
 IDENTITY_SAMPLERS = frozenset({"NaiveIdentitySampler", "BalancedIdentitySampler"})
+PAIR_SAMPLER = "PairSampler"
 
 
 class EpochBatches:
@@ -38,6 +46,7 @@ class EpochBatches:
         iters_per_epoch: batches of an epoch.
         seed: the run's seed.
         rank: this process; ranks draw different augmentation.
+        positive_share: epoch -> share of positive pairs, for the pair sampler.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class EpochBatches:
         iters_per_epoch: int,
         seed: int,
         rank: int = 0,
+        positive_share: Callable[[int], float] = positive_share_of,
     ):
         self.items = items
         self.sampler = sampler
@@ -57,6 +67,7 @@ class EpochBatches:
         self.iters_per_epoch = iters_per_epoch
         self.seed = seed
         self.rank = rank
+        self.positive_share = positive_share
         self.start_epoch = 0
 
     def epoch(self, epoch: int) -> list[list[tuple[int, int]]]:
@@ -69,7 +80,11 @@ class EpochBatches:
         state = np.random.get_state()  # the host's samplers seed and use NumPy's global generator
         try:
             endless = SAMPLERS[self.sampler](
-                self.items, self.batch_size, self.num_instances, int(shared.generate_state(1)[0])
+                self.items,
+                self.batch_size,
+                self.num_instances,
+                int(shared.generate_state(1)[0]),
+                self.positive_share(epoch),
             )
             indices = [int(i) for i in itertools.islice(iter(endless), count)]
         finally:

@@ -11,8 +11,9 @@ import yaml
 from fastreid.config import CfgNode
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, Items
+from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER, SAMPLERS, Items
 from fastreid_ext.data.hold_out import HELD_OUT
+from fastreid_ext.data.pairs import check_pairable, positive_share_of
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.key_tracking import unread_keys
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
@@ -92,6 +93,15 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
             f"{per_process} images per batch and process ({what}) show"
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
         )
+    if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
+        if per_process % 2:
+            raise ConfigError(
+                f"{per_process} images per batch and process ({what}) are no whole pairs: PairSampler needs an even number"
+            )
+        try:
+            positive_share_of(0, cfg.DATALOADER.PAIRS.POSITIVE_SHARE, cfg.DATALOADER.PAIRS.NEGATIVE_ANNEAL)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     check_evaluation(cfg)
 
 
@@ -173,7 +183,7 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
     """Check that the training set can fill a batch.
 
     Raises:
-        ConfigError: fewer images or identities than a batch needs, or a MODEL.HEADS.NUM_CLASSES of another set.
+        ConfigError: fewer images or identities than a batch needs, no pairs, or a MODEL.HEADS.NUM_CLASSES of another set.
     """
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     sampled = sampled_per_batch(cfg)
@@ -191,6 +201,11 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
             f" needs {needed}: lower SOLVER.IMS_PER_BATCH to"
             f" {identities // world_size * world_size * instances * copies} or raise DATALOADER.NUM_INSTANCE"
         )
+    if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
+        try:
+            check_pairable(items)
+        except ValueError as error:
+            raise ConfigError(f"DATALOADER.SAMPLER_TRAIN is PairSampler, but {error}") from error
     classes = cfg.MODEL.HEADS.NUM_CLASSES
     if classes not in (0, identities):
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from fastreid.config import CfgNode
@@ -10,11 +11,12 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
-from fastreid_ext.data.batches import EpochBatches, Items
+from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
+from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks import check_training_set
 from fastreid_ext.engine.devices import device_of
@@ -43,6 +45,12 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
     sampled = sampled_per_batch(cfg)
+    settings = {}
+    if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
+        node = cfg.DATALOADER.PAIRS
+        settings["positive_share"] = partial(
+            positive_share_of, first=node.POSITIVE_SHARE, negative_growth=node.NEGATIVE_ANNEAL
+        )
     batches = EpochBatches(
         items,
         cfg.DATALOADER.SAMPLER_TRAIN,
@@ -51,6 +59,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
         iters_per_epoch=len(items) // sampled,
         seed=resolve_seed(cfg.SEED),
         rank=comm.get_rank(),
+        **settings,
     )
     transform, joints = build_transforms(cfg, is_train=True), None
     if cfg.INPUT.JOINTS.ENABLED:

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from fastreid_ext import get_cfg
-from fastreid_ext.engine.checks import ConfigError, check_config
+from fastreid_ext.engine.checks import ConfigError, check_config, check_training_set
 
 
 class Harmful:
@@ -149,6 +149,22 @@ IMPOSSIBLE = {
         },
         ["images of 64 rows", "65 stripes", "INPUT.BATCH_AUGMENT.CBE.STRIPES"],
     ),
+    "half a pair": (
+        {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "SOLVER__IMS_PER_BATCH": 17},
+        ["17 images per batch and process", "no whole pairs", "an even number"],
+    ),
+    "share of pairs": (
+        {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "DATALOADER__PAIRS__POSITIVE_SHARE": 1.0},
+        ["DATALOADER.PAIRS.POSITIVE_SHARE must be above 0 and below 1, got 1.0"],
+    ),
+    "annealing of pairs": (
+        {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "DATALOADER__PAIRS__NEGATIVE_ANNEAL": 0.5},
+        ["DATALOADER.PAIRS.NEGATIVE_ANNEAL must be 1 or more, got 0.5"],
+    ),
+    "pairs of another sampler": (
+        {"DATALOADER__PAIRS__NEGATIVE_ANNEAL": 1.01},
+        ["nothing in this run reads DATALOADER.PAIRS.NEGATIVE_ANNEAL"],
+    ),
     "weights": ({"MODEL__WEIGHTS": "nowhere.pth"}, ["no checkpoint nowhere.pth", "MODEL.WEIGHTS"]),
 }
 
@@ -195,6 +211,15 @@ def test_batch_of_several_processes():
     with pytest.raises(ConfigError, match=r"8 images per batch and process .*NUM_INSTANCE \(16\)"):
         cfg.DATALOADER.NUM_INSTANCE = 16
         check_config(cfg, 3)
+
+
+def test_pairs_of_one_person():
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATALOADER.SAMPLER_TRAIN", "PairSampler", "SOLVER.IMS_PER_BATCH", 4])
+    items = [(f"{n}.jpg", "a", n) for n in range(8)]
+    with pytest.raises(ConfigError, match="SAMPLER_TRAIN is PairSampler, but .* all 8 images .* show the same one"):
+        check_training_set(cfg, items, 1)
+    check_training_set(cfg, [*items, ("8.jpg", "b", 0)], 1)
 
 
 def test_eval_period_zero_evaluates_once(run_main):

@@ -96,7 +96,8 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
     if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
         if per_process % 2:
             raise ConfigError(
-                f"{per_process} images per batch and process ({what}) are no whole pairs: PairSampler needs an even number"
+                f"{per_process} images per batch and process ({what}) are no whole pairs: PairSampler needs an even"
+                " number"
             )
         try:
             positive_share_of(0, cfg.DATALOADER.PAIRS.POSITIVE_SHARE, cfg.DATALOADER.PAIRS.NEGATIVE_ANNEAL)
@@ -183,7 +184,7 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
     """Check that the training set can fill a batch.
 
     Raises:
-        ConfigError: fewer images or identities than a batch needs, no pairs, or a MODEL.HEADS.NUM_CLASSES of another set.
+        ConfigError: fewer images or identities than a batch needs, no pairs, or a NUM_CLASSES of another set.
     """
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     sampled = sampled_per_batch(cfg)

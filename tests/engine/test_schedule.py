@@ -57,6 +57,14 @@ def paper(iteration):
     return 3.5e-4 * (1 if epoch < 40 else 0.1 if epoch < 70 else 0.01)
 
 
+def test_recipe_of_res2net():
+    """Sections III.B and C: 0.05, a tenth in the first five epochs, a tenth of before every 40 epochs; 256 epochs."""
+    cfg = get_cfg()
+    cfg.merge_from_file(get_config_file("Res2NetMultiTask/Market1501_R50.yml"))
+    expected = [0.05 * (0.1 if epoch < 5 else 1) * 10.0 ** -(epoch // 40) for epoch in range(256)]
+    assert rates(cfg) == pytest.approx([rate for rate in expected for _ in range(ITERS)], rel=1e-6)
+
+
 def test_recipe_of_deep_miner():
     cfg = get_cfg()
     cfg.merge_from_file(get_config_file("DeepMiner/Market1501_R50.yml"))

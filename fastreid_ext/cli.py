@@ -8,6 +8,7 @@ from fastreid_ext.convert import add_convert_parser
 from fastreid_ext.data.datasets.command import add_derive_occluded_duke_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
 from fastreid_ext.engine.repeat import add_repeat_parser
+from fastreid_ext.engine.verify import add_verify_parser
 from fastreid_ext.engine.weight_search import add_weight_search_parser
 from fastreid_ext.pose.command import add_pose_parser
 from fastreid_ext.visual.box_command import add_boxes_parser
@@ -22,6 +23,7 @@ COMMANDS = (
     add_derive_occluded_duke_parser,
     add_pose_parser,
     add_weight_search_parser,
+    add_verify_parser,
 )
 
 

@@ -11,7 +11,6 @@ import torch
 import yaml
 from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset
-from fastreid.evaluation.evaluator import DatasetEvaluator
 from torch import Tensor, nn
 
 from fastreid_ext.config import get_cfg
@@ -24,6 +23,7 @@ from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.part_weights import METRICS, Search, WeightedParts, coordinate_search, weight_grid
 from fastreid_ext.evaluation.weight_report import curve_table, draw_weight_curves, search_record, weight_table
 
@@ -142,23 +142,6 @@ class PartsOnly(nn.Module):
         return torch.cat(list(parts.values()), dim=1)
 
 
-class _Gathered(DatasetEvaluator):
-    """Keeps what the model gives, with identities and cameras, in the order of the test set."""
-
-    def reset(self) -> None:
-        self.features: list[Tensor] = []
-        self.pids: list[Tensor] = []
-        self.camids: list[Tensor] = []
-
-    def process(self, inputs: Mapping[str, Any], outputs: Tensor) -> None:
-        self.features.append(outputs.cpu())
-        self.pids.append(inputs["targets"].cpu())
-        self.camids.append(inputs["camids"].cpu())
-
-    def evaluate(self) -> dict[str, Any]:
-        return {}
-
-
 def extract_parts(
     cfg: CfgNode, model: nn.Module, test_set: str
 ) -> tuple[WeightedParts, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -168,7 +151,7 @@ def extract_parts(
         DataSetError, ConfigError, ImageError, PoseError: as :func:`fastreid_ext.engine.loaders.eval_loader`.
     """
     loader, count = eval_loader(cfg, test_set)
-    only, gathered = PartsOnly(model), _Gathered()
+    only, gathered = PartsOnly(model), GatheredFeatures()
     inference_on_dataset(only, loader, gathered, flip_test=cfg.TEST.FLIP.ENABLED)
     features = torch.cat(gathered.features).split(list(only.widths.values()), dim=1)
     query, gallery = (
@@ -180,10 +163,16 @@ def extract_parts(
     return parts, (pids[:count], pids[count:]), (camids[:count], camids[count:])
 
 
-def warnings_of(cfg: CfgNode, test_set: str) -> list[str]:
-    """Return sentences on what weights that are chosen on this test set, with MODEL.WEIGHTS, are worth."""
+def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[str]:
+    """Return sentences on what settings that are chosen on this test set, with MODEL.WEIGHTS, are worth.
+
+    Args:
+        cfg: the config of the choice.
+        test_set: what is chosen on.
+        chosen: the settings, as a sentence calls them.
+    """
     if test_set != VALIDATION:
-        return [f"weights that are chosen on {test_set} make results on {test_set} look better than they are"]
+        return [f"{chosen} that are chosen on {test_set} make results on {test_set} look better than they are"]
     path = Path(cfg.MODEL.WEIGHTS).parent / "config.yaml"
     parts = training_parts(cfg, training_sets(cfg))
     people = {item[1] for item in [*parts.query, *parts.gallery]}
@@ -198,7 +187,7 @@ def warnings_of(cfg: CfgNode, test_set: str) -> list[str]:
     return [
         f"{len(seen)} of the {len(people)} identities of {VALIDATION} were seen in training ({path} has"
         f" DATASETS.VALIDATION {trained.DATASETS.VALIDATION}), where every part finds them: train with"
-        f" DATASETS.VALIDATION {cfg.DATASETS.VALIDATION} to choose weights"
+        f" DATASETS.VALIDATION {cfg.DATASETS.VALIDATION} to choose {chosen}"
     ]
 
 

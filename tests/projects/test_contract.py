@@ -44,6 +44,7 @@ PROJECTS = {
         | {f"loss_location_stage{i}" for i in (1, 2, 3)},
         256 * 4,
     ),
+    "Res2NetMultiTask": Project("demo/res2net.yml", {"loss_cls_global", "loss_verification_global"}, 4096),
     "MSReID": Project(
         "demo/msreid.yml",
         {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "local")},
@@ -217,6 +218,11 @@ def test_the_papers_configs_are_shipped():
     rows = ("baseline", "cbe", "bed", "dnl", "rp")  # of table 5; the sixth is the full model
     assert {f"OccludedReID/{name}_R50.yml" for name in occluded} < set(FILES)
     assert {f"OccludedReID/ablation/{name}_{row}.yml" for name in occluded for row in rows} < set(FILES)
+    rows = [
+        f"{name}_{trunk}" for name in ("Market1501", "DukeMTMC") for trunk in ("R50", "R101", "Res2Net50", "Res2Net101")
+    ]
+    rows += [f"ablation/table2_er{n:02d}" for n in range(11)]  # tables 3 and 2
+    assert {f"Res2NetMultiTask/{row}.yml" for row in rows} < set(FILES)
     assert {project.config for project in PROJECTS.values()} < set(FILES)
 
 
@@ -245,6 +251,7 @@ def recipe(file):
         "MODEL.MGRE",
         "MODEL.OCCLUDED.ME.BETA",
         "MODEL.LOSSES.BED.ALPHA",
+        "INPUT.BATCH_AUGMENT.REA.PROB",
         "DATASETS",
         "OUTPUT_DIR",
     )

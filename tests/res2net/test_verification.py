@@ -105,7 +105,7 @@ def test_it_starts_undecided():
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])
 def test_log_odds_of_all_pairs(shift):
-    """Within 1e-6, also of descriptors that lie close together, far from 0: their squares are 1e6, their distances 1."""
+    """Within 1e-6, also of descriptors that lie close together and far from 0: squares of 1e6, distances of 1."""
     head, (queries, gallery) = head_of(), (torch.randn(5, D) + shift, torch.randn(9, D) + shift)
     found = head.log_odds(queries, gallery)
     assert found.shape == (5, 9) and found.dtype == torch.float64

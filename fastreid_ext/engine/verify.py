@@ -1,0 +1,224 @@
+"""The command ``verify``: whether two images show the same person, and how far that answer can be trusted."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.data.transforms import build_transforms
+from fastreid.evaluation import inference_on_dataset
+from torch import Tensor, nn
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.data.validation import VALIDATION
+from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.engine.files import write_text
+from fastreid_ext.engine.key_tracking import leaves
+from fastreid_ext.engine.loaders import eval_loader
+from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
+from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.weight_search import warnings_of
+from fastreid_ext.evaluation.gathered import GatheredFeatures
+from fastreid_ext.evaluation.pair_curve import PairCurve, pair_curve
+from fastreid_ext.evaluation.pair_report import UNDECIDED, draw_roc, pair_record, pair_table, record_text
+from fastreid_ext.modeling.located import architectures_with
+
+IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
+
+
+def add_verify_parser(commands: Any) -> None:
+    """Add the command to an argparse ``subparsers``."""
+    parser = commands.add_parser(
+        "verify",
+        help="whether two images show the same person (Res2NetMultiTask), and a report on all test pairs",
+        description="Print the probability that two images show the same person; or, with --report, measure that"
+        " answer on all pairs of a query and a gallery image and choose a threshold.",
+    )
+    parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
+    parser.add_argument("--pairs", type=Path, help="CSV file with two image files a line, in place of A and B")
+    parser.add_argument("--threshold", type=float, default=0.5, help="probability of one person (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="measure all test pairs; writes into --output")
+    parser.add_argument("--output", type=Path, help="folder for verify.json, verify.md, verify.png; or for pairs.csv")
+    parser.add_argument("--test-set", default="", help="of --report (default: the first of DATASETS.TESTS)")
+    parser.add_argument(
+        "rest", nargs="*", metavar="A B | KEY VALUE", help="two images; config keys, of which MODEL.WEIGHTS is one"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the command out and return its exit status."""
+    try:
+        cfg = get_cfg()
+        images, overrides = images_and_overrides(args, [key for key, _ in leaves(cfg)])
+        merge_config(cfg, config_file_of(args.config_file), overrides)
+        if not 0 <= args.threshold <= 1:
+            raise ConfigError(f"--threshold is {args.threshold} and must be a probability, from 0 to 1")
+        if args.report and args.output is None:
+            raise ConfigError("--report writes a table, numbers and a curve: add --output FOLDER")
+        pairs = [] if args.report else pairs_of(args.pairs, images)
+        model = load_trained(cfg).eval()
+        check_verifies(model)
+        if args.output is not None:
+            args.output.mkdir(parents=True, exist_ok=True)
+        text = report(cfg, model, args) if args.report else answers(cfg, model, pairs, args)
+    except (*MISTAKES, OSError, ValueError) as error:
+        print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    return 0
+
+
+def images_and_overrides(args: argparse.Namespace, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part what stands behind the options: two images, unless --pairs or --report says what is compared, then keys.
+
+    Raises:
+        ConfigError: fewer than two images.
+    """
+    if args.report or args.pairs:
+        return [], args.rest
+    images = args.rest[:2]
+    if len(images) < 2 or any(image in keys for image in images):
+        raise ConfigError("name two images before the KEY VALUE pairs, or --pairs FILE, or --report")
+    return images, args.rest[2:]
+
+
+def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of image files to compare.
+
+    Raises:
+        ConfigError: a file without pairs, or with a line that is none.
+        OSError: it can't be read.
+    """
+    if file is None:
+        return [(images[0], images[1])]
+    with open(file, encoding="utf-8", newline="") as text:
+        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(text), 1) if row]
+    for number, row in rows:
+        if len(row) != 2 or not all(row):
+            raise ConfigError(f"line {number} of {file} is no pair: expected two image files, parted by a comma")
+    if not rows:
+        raise ConfigError(f"{file} holds no pair")
+    return [(first, second) for _, (first, second) in rows]
+
+
+def check_verifies(model: nn.Module) -> None:
+    """Check that a model compares two test features: that it has ``pair_verification()``.
+
+    Raises:
+        ConfigError: it has none; a model that was trained without the task says so itself, as a ValueError.
+    """
+    if not hasattr(model, "pair_verification"):
+        others = ", ".join(architectures_with("pair_verification"))
+        raise ConfigError(f"{type(model).__name__} was not taught to compare two images; those that are: {others}")
+    model.pair_verification()
+
+
+# ---- some pairs -----------------------------------------------------------------------------------------------------
+
+
+def answers(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]], args: argparse.Namespace) -> str:
+    """Return a sentence on one pair, or a CSV of them all, which --output gets too."""
+    same = same_probabilities(cfg, model, pairs)
+    if args.pairs is None:
+        answer = "the same person" if same[0] >= args.threshold else "different people"
+        return f"{answer}: probability {same[0]:.6f} of the same person, threshold {args.threshold:g}"
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["first", "second", "probability", "same"])
+    for (first, second), p in zip(pairs, same, strict=True):
+        table.writerow([first, second, f"{p:.6f}", int(p >= args.threshold)])
+    if args.output is not None:
+        write_text(args.output / "pairs.csv", text.getvalue())
+    return text.getvalue().rstrip("\n")
+
+
+@torch.no_grad()
+def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """Return the probability that each pair of image files shows one person; every image is described once.
+
+    Raises:
+        ImageError: a file that can't be read.
+    """
+    places = {path: place for place, path in enumerate(dict.fromkeys(path for pair in pairs for path in pair))}
+    data = ReIDImages([(path, 0, 0) for path in places], build_transforms(cfg, is_train=False), relabel=False)
+    features = []
+    for start in range(0, len(data), IMAGES_AT_ONCE):
+        images = [data[i]["images"] for i in range(start, min(start + IMAGES_AT_ONCE, len(data)))]
+        features.append(model(torch.stack([torch.as_tensor(image).float() for image in images])))
+    features = torch.cat(features)
+    first, second = (torch.tensor([places[pair[side]] for pair in pairs]) for side in (0, 1))
+    head, found = model.pair_verification(), []
+    for a, b in zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True):
+        found += head.probability(features[a], features[b]).tolist()
+    return found
+
+
+# ---- all pairs of a test set ----------------------------------------------------------------------------------------
+
+
+def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
+    """Measure all pairs of a test set, write verify.json, verify.md and verify.png, and return the tables.
+
+    The threshold with the highest balanced accuracy is chosen on the identities of DATASETS.VALIDATION, else on the
+    test set itself, which the report then says.
+    """
+    if not (args.test_set or cfg.DATASETS.TESTS):
+        raise ConfigError("name a data set with --test-set, or in DATASETS.TESTS")
+    name = args.test_set or cfg.DATASETS.TESTS[0]
+    chosen_on = VALIDATION if cfg.DATASETS.VALIDATION else name
+    warnings = warnings_of(cfg, VALIDATION, "a threshold") if chosen_on == VALIDATION else []
+    if chosen_on == name:
+        warnings.append(
+            f"the threshold was chosen on the very pairs of {name} that it is measured on, which makes the rates at it"
+            " look better than they are; a model that was trained with DATASETS.VALIDATION can have it from there"
+        )
+    threshold = None
+    if chosen_on != name:
+        threshold = curve_of(cfg, model, chosen_on).best_balanced()
+    curve = curve_of(cfg, model, name, also=[UNDECIDED] + ([] if threshold is None else [threshold]))
+    threshold = curve.best_balanced() if threshold is None else threshold
+    about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
+    record = pair_record(curve, threshold, chosen_on, warnings, about)
+    write_text(args.output / "verify.json", record_text(record))
+    table = pair_table(record)
+    lines = [
+        f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
+        f"{curve.positives} of one person, {curve.negatives} of two",
+        table,
+        f"Area below the ROC curve: {record['area_below_roc']:.4f}",
+        *(f"Warning: {sentence}." for sentence in warnings),
+    ]
+    write_text(args.output / "verify.md", "\n\n".join(lines) + "\n")
+    draw_roc(curve, record, args.output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
+    for sentence in warnings:
+        print(f"warning: {sentence}", file=sys.stderr)
+    return f"{table}\n\ntables, numbers and curve are in {args.output}"
+
+
+def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float] = ()) -> PairCurve:
+    """Return the counts of all pairs of a test set by their log odds.
+
+    Raises:
+        DataSetError, ConfigError, ImageError: as :func:`fastreid_ext.engine.loaders.eval_loader`.
+    """
+    loader, count = eval_loader(cfg, test_set)
+    gathered = GatheredFeatures()
+    inference_on_dataset(model, loader, gathered)
+    features = torch.cat(gathered.features)
+    pids, camids = (torch.cat(numbers).numpy() for numbers in (gathered.pids, gathered.camids))
+    queries, gallery = features[:count], features[count:]
+    head = model.pair_verification()
+
+    def score(some: slice, others: slice) -> np.ndarray:
+        scores: Tensor = head.log_odds(queries[some], gallery[others])
+        return scores.numpy()
+
+    return pair_curve(score, (pids[:count], pids[count:]), (camids[:count], camids[count:]), also)

@@ -1,0 +1,129 @@
+"""How well a score tells pairs of one person from pairs of two: exact counts over all pairs, in bounded memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Labels = tuple[np.ndarray, np.ndarray]  # of the queries, of the gallery
+
+
+@dataclass(frozen=True)
+class PairCurve:
+    """Counts at the scores where the true positive rate changes, and at some that were asked for.
+
+    Between two such scores only the false positive rate changes, so what is best at a rate is best at one of them.
+
+    Attributes:
+        thresholds: (T,) falling; a pair is taken for one person if its score is no less.
+        true: (T,) pairs of one person at or above each.
+        false: (T,) pairs of two people at or above each.
+        false_above: (T,) pairs of two people above each.
+        positives, negatives: how many pairs of one person and of two there are.
+    """
+
+    thresholds: np.ndarray
+    true: np.ndarray
+    false: np.ndarray
+    false_above: np.ndarray
+    positives: int
+    negatives: int
+
+    @property
+    def true_rate(self) -> np.ndarray:
+        return self.true / self.positives
+
+    @property
+    def false_rate(self) -> np.ndarray:
+        return self.false / self.negatives
+
+    @property
+    def area(self) -> float:
+        """Area below the ROC curve: how often a pair of one person has the higher score; equal ones count half."""
+        at = np.diff(self.true, prepend=0)
+        below = self.negatives - (self.false + self.false_above) / 2
+        return float((at * below).sum() / (self.positives * self.negatives))
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Return the rates at one of the thresholds; accuracy is over all pairs, balanced accuracy over both kinds.
+
+        Raises:
+            ValueError: a threshold that the curve has not.
+        """
+        places = np.flatnonzero(self.thresholds == threshold)
+        if not len(places):
+            raise ValueError(f"the curve has no counts at {threshold}")
+        true, false = int(self.true[places[0]]), int(self.false[places[0]])
+        return {
+            "true_positive_rate": true / self.positives,
+            "false_positive_rate": false / self.negatives,
+            "accuracy": (true + self.negatives - false) / (self.positives + self.negatives),
+            "balanced_accuracy": (true / self.positives + 1 - false / self.negatives) / 2,
+        }
+
+    def best_balanced(self) -> float:
+        """Return the threshold with the highest balanced accuracy; of several the highest."""
+        return float(self.thresholds[np.argmax(self.true_rate - self.false_rate)])
+
+    def strictest(self, false_rate: float) -> tuple[float, float | None]:
+        """Return the highest true positive rate with no more than a false positive rate, and its threshold.
+
+        (0.0, None) where even the highest score of a pair of one person lets too many others in.
+        """
+        fit = np.flatnonzero(self.false_rate <= false_rate)
+        return (float(self.true_rate[fit[-1]]), float(self.thresholds[fit[-1]])) if len(fit) else (0.0, None)
+
+
+def pair_curve(
+    score: Callable[[slice, slice], np.ndarray],
+    pids: Labels,
+    camids: Labels,
+    also: Sequence[float] = (),
+    block: tuple[int, int] = (512, 2048),
+) -> PairCurve:
+    """Count all pairs of a query and a gallery image but those of one identity and one camera, as a ranking does.
+
+    Scores are asked for twice, a block at a time: kept are those of the pairs of one person alone, which are few.
+
+    Args:
+        score: (some queries, some gallery images) -> scores of their pairs, higher for one person; the same each time.
+        pids, camids: identities and cameras.
+        also: further thresholds.
+        block: queries and gallery images of a block.
+
+    Raises:
+        ValueError: no pair of one person, or none of two; a score that is not a number.
+    """
+    found = [scores[same & ~junk] for scores, same, junk in _blocks(score, pids, camids, block)]
+    positives = np.sort(np.concatenate(found)) if found else np.empty(0)
+    if not len(positives):
+        raise ValueError("no query and gallery image of one person are from two cameras: there is nothing to verify")
+    rising = np.unique(np.concatenate([positives, np.asarray(also, dtype=positives.dtype)]))
+    at_or_above, above = (np.zeros(len(rising) + 1, dtype=np.int64) for _ in range(2))
+    for scores, same, _ in _blocks(score, pids, camids, block):
+        others = scores[~same]
+        at_or_above += np.bincount(np.searchsorted(rising, others, side="right"), minlength=len(rising) + 1)
+        above += np.bincount(np.searchsorted(rising, others, side="left"), minlength=len(rising) + 1)
+    negatives = int(above.sum())
+    if not negatives:
+        raise ValueError("the queries and the gallery show one person alone: there is nothing to verify")
+    # The place in `rising` of a score is the number of thresholds that it reaches.
+    reach, pass_by = (np.cumsum(counts[::-1])[:-1] for counts in (at_or_above, above))
+    true = len(positives) - np.searchsorted(positives, rising, side="left")
+    return PairCurve(rising[::-1], true[::-1], reach, pass_by, len(positives), negatives)
+
+
+def _blocks(
+    score: Callable[[slice, slice], np.ndarray], pids: Labels, camids: Labels, block: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (scores, pairs of one identity, those of one camera among them) of every block."""
+    counts = [len(side) for side in pids]
+    for first in range(0, counts[0], block[0]):
+        queries = slice(first, first + block[0])
+        for start in range(0, counts[1], block[1]):
+            gallery = slice(start, start + block[1])
+            scores = np.asarray(score(queries, gallery))
+            if np.isnan(scores).any():
+                raise ValueError("a pair has a score that is not a number: the weights are of a run that diverged")
+            same = pids[0][queries, None] == pids[1][None, gallery]
+            yield scores, same, same & (camids[0][queries, None] == camids[1][None, gallery])

@@ -1,0 +1,132 @@
+"""What verification of all test pairs gave: a record for programs, a table, and the ROC curve."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from fastreid_ext.evaluation.pair_curve import PairCurve
+
+FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4)
+UNDECIDED = 0.0  # log odds of a probability of 1/2
+POINTS = 200  # of the curve in the record
+
+
+def probability(log_odds: float) -> float:
+    """Return the probability that has these log odds."""
+    return 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
+
+
+def pair_record(
+    curve: PairCurve, threshold: float, chosen_on: str, warnings: Sequence[str], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the numbers of a report; probabilities beside log odds, which tell near 0 and 1 apart.
+
+    Args:
+        curve: of log odds; has counts at UNDECIDED and at the threshold.
+        threshold: log odds from which on a pair is taken for one person.
+        chosen_on: test set that the threshold is from.
+        warnings: sentences that say what the numbers are worth.
+        about: plain values that say what was measured.
+    """
+    best = {rate: curve.strictest(rate) for rate in FALSE_POSITIVE_RATES}
+    return dict(about) | {
+        "pairs": {"one_person": curve.positives, "two_people": curve.negatives},
+        "area_below_roc": curve.area,
+        "threshold": {"probability": probability(threshold), "log_odds": threshold, "chosen_on": chosen_on},
+        "at_threshold": curve.at(threshold),
+        "at_one_half": curve.at(UNDECIDED),
+        "true_positive_rate_at": {
+            f"{rate:.0e}": {
+                "true_positive_rate": true,
+                "log_odds": at,
+                "probability": None if at is None else probability(at),
+            }
+            for rate, (true, at) in best.items()
+        },
+        "warnings": list(warnings),
+        "roc": _thinned(curve),
+    }
+
+
+def _thinned(curve: PairCurve) -> list[list[float]]:
+    """Return [false positive rate, true positive rate] of at most POINTS thresholds, evenly spread over the latter."""
+    places = np.unique(np.linspace(0, len(curve.thresholds) - 1, num=POINTS).round().astype(int))
+    return [[float(curve.false_rate[i]), float(curve.true_rate[i])] for i in places]
+
+
+def pair_table(record: Mapping[str, Any]) -> str:
+    """Return two markdown tables: the rates at both thresholds, and the true positive rates at low false ones."""
+    rows = [
+        [name, f"{at:.4f}", *(f"{100 * rates[key]:.2f}" for key in RATES)]
+        for name, at, rates in (
+            (
+                f"chosen on {record['threshold']['chosen_on']}",
+                record["threshold"]["probability"],
+                record["at_threshold"],
+            ),
+            ("one half", 0.5, record["at_one_half"]),
+        )
+    ]
+    headers = ["threshold", "probability", *(f"{name} (%)" for name in RATES.values())]
+    strict = [
+        [
+            rate,
+            f"{100 * found['true_positive_rate']:.2f}",
+            "-" if found["probability"] is None else found["probability"],
+        ]
+        for rate, found in record["true_positive_rate_at"].items()
+    ]
+    return "\n\n".join(
+        [
+            tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=("left", *["right"] * 5)),
+            tabulate(
+                [[rate, true, at if isinstance(at, str) else f"{at:.6f}"] for rate, true, at in strict],
+                ["false positive rate at most", "true positive rate (%)", "from probability"],
+                tablefmt="github",
+                disable_numparse=True,
+                colalign=["right"] * 3,
+            ),
+        ]
+    )
+
+
+RATES = {
+    "true_positive_rate": "true positive rate",
+    "false_positive_rate": "false positive rate",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+}
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """Return a record as JSON text."""
+    return json.dumps(record, indent=2) + "\n"
+
+
+def draw_roc(curve: PairCurve, record: Mapping[str, Any], path: Path, title: str = "") -> None:
+    """Draw the ROC curve over a logarithmic false positive rate, with both thresholds marked."""
+    from matplotlib.figure import Figure  # neither pyplot nor a screen is needed
+
+    figure = Figure(figsize=(5.2, 4.0), layout="constrained")
+    panel = figure.subplots()
+    least = 0.5 / curve.negatives  # where no pair of two people is let in, on a scale that has no 0
+    rates = np.maximum(curve.false_rate, least)
+    panel.plot(rates, curve.true_rate, drawstyle="steps-post", color="#2c3e50", linewidth=1.4)
+    for name, at, colour in (("chosen", "at_threshold", "#c0392b"), ("one half", "at_one_half", "#2980b9")):
+        point = record[at]
+        panel.plot(max(point["false_positive_rate"], least), point["true_positive_rate"], "o", color=colour, label=name)
+    panel.set_xscale("log")
+    panel.set_xlim(least, 1)
+    panel.set_ylim(0, 1.02)
+    panel.set_xlabel("false positive rate")
+    panel.set_ylabel("true positive rate")
+    panel.set_title(f"{title}\narea below the curve: {record['area_below_roc']:.4f}".strip(), fontsize=10)
+    panel.legend(title="threshold", fontsize=9)
+    panel.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

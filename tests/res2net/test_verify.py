@@ -1,0 +1,233 @@
+"""``fastreid-ext verify``: some pairs and all pairs of a test set, on an untrained model."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data.transforms import build_transforms
+from fastreid.modeling import build_model
+from PIL import Image
+
+from fastreid_ext.cli import main
+from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.engine.loaders import eval_loader
+from fastreid_ext.model_zoo import get_config
+
+OVERRIDES = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.MULTITASK.DESCRIPTOR": "linear64",
+    "INPUT.SIZE_TRAIN": "[64,32]",
+    "INPUT.SIZE_TEST": "[64,32]",
+    "DATASETS.NAMES": "('SynthReIDTiny',)",
+    "DATASETS.TESTS": "('SynthReIDTiny',)",
+    "DATALOADER.NUM_WORKERS": "0",
+}
+PAIRS = [item for pair in OVERRIDES.items() for item in pair]
+
+
+def config(**overrides):
+    cfg = get_config("demo/res2net.yml")
+    pairs = {key.replace("__", "."): value for key, value in overrides.items()}
+    cfg.merge_from_list([*PAIRS, *(str(item) for pair in pairs.items() for item in pair)])
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run that left five identities out; its weights are random, and the head's are not small."""
+    folder = tmp_path_factory.mktemp("run")
+    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    torch.nn.init.normal_(model.verification.linear.weight, std=20.0)
+    model.verification.linear.bias.data = torch.tensor([0.5, 0.0])
+    torch.save({"model": model.state_dict()}, folder / "model.pth")
+    (folder / "config.yaml").write_text(cfg.dump())
+    return folder
+
+
+@pytest.fixture
+def model(trained):
+    model = build_model(config(MODEL__HEADS__NUM_CLASSES=7)).eval()
+    model.load_state_dict(torch.load(trained / "model.pth")["model"])
+    return model
+
+
+@pytest.fixture
+def call(trained, synth_tiny):
+    """``call("A.jpg", "B.jpg", KEY="value")``: the exit status."""
+
+    def run(*arguments, name="demo/res2net.yml", **overrides):
+        pairs = {"MODEL__WEIGHTS": trained / "model.pth"} | overrides
+        flat = [str(x) for key, value in pairs.items() for x in (key.replace("__", "."), value)]
+        return main(["verify", "--config-file", name, *map(str, arguments), *PAIRS, *flat])
+
+    return run
+
+
+@pytest.fixture
+def fails(call, capsys):
+    """The one sentence of a command that ends with status 1."""
+
+    def run(*args, **kwargs):
+        assert call(*args, **kwargs) == 1
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        assert printed.err.splitlines()[-1].startswith("fastreid-ext verify: ")
+        return printed.err.splitlines()[-1]
+
+    return run
+
+
+@pytest.fixture
+def files(synth_tiny):
+    cfg = config()
+    return [item[0] for item in eval_loader(cfg, "SynthReIDTiny")[0].dataset.img_items][:5]
+
+
+def expected(model, first, second):
+    """verify() of two files, read as the test reads them."""
+    data = ReIDImages([(first, 0, 0), (second, 0, 0)], build_transforms(config(), is_train=False), relabel=False)
+    return model.verify(*(data[i]["images"][None].float() for i in (0, 1))).item()
+
+
+def test_two_images(call, model, files, capsys):
+    p = expected(model, *files[:2])
+    for images in (files[:2], files[1::-1]):
+        assert call(*images) == 0
+        assert f"probability {p:.6f} of the same person, threshold 0.5" in capsys.readouterr().out
+    for threshold, answer in ((p + 1e-3, "different people"), (p - 1e-3, "the same person")):
+        assert call("--threshold", threshold, *files[:2]) == 0
+        assert capsys.readouterr().out.startswith(f"{answer}: probability")
+    assert 0.01 < p < 0.99
+    assert call(files[0], files[0]) == 0  # the bias alone: sigmoid(0.5)
+    assert "the same person: probability 0.622459" in capsys.readouterr().out
+
+
+def test_a_list_of_pairs(call, model, files, tmp_path, capsys):
+    """Within 2e-6: a batch of another size may round otherwise, and six digits are printed."""
+    pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
+    (tmp_path / "pairs.csv").write_text("".join(f"{a}, {b}\n" for a, b in pairs) + "\n")
+    assert call("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    assert (tmp_path / "out" / "pairs.csv").read_text() == text
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(row["first"], row["second"]) for row in rows] == pairs
+    for row in rows:
+        p = expected(model, row["first"], row["second"])
+        assert float(row["probability"]) == pytest.approx(p, abs=2e-6) and row["same"] == str(int(p >= 0.5))
+    assert len({row["probability"] for row in rows}) == 3
+
+
+def naive(model, name, **overrides):
+    """[(probability, one person)] of every pair of a test set that counts, one forward pass of the head a pair."""
+    loader, count = eval_loader(config(**overrides), name)
+    batches = list(loader)
+    with torch.no_grad():
+        features = torch.cat([model(batch) for batch in batches]).double()
+    pids, camids = (torch.cat([batch[key] for batch in batches]).tolist() for key in ("targets", "camids"))
+    head, pairs = model.verification.double(), []
+    with torch.no_grad():
+        for i in range(count):
+            for j in range(count, len(pids)):
+                if pids[i] != pids[j] or camids[i] != camids[j]:
+                    p = head.probability(features[i : i + 1], features[j : j + 1]).item()
+                    pairs.append((p, pids[i] == pids[j]))
+    model.float()
+    return pairs
+
+
+def rates(pairs, threshold):
+    one, two = ([p for p, same in pairs if same is kind] for kind in (True, False))
+    return np.mean([p >= threshold for p in one]), np.mean([p >= threshold for p in two])
+
+
+def balanced(pairs):
+    """The threshold with the highest balanced accuracy, of all scores of the pairs; of several the highest."""
+    return max(sorted((p for p, _ in pairs), reverse=True), key=lambda t: np.subtract(*rates(pairs, t)))
+
+
+def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
+    """Every rate is that of a loop over all pairs (probabilities within 1e-6)."""
+    assert call("--report", "--output", tmp_path / "out", DATASETS__VALIDATION=5) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    record = json.loads((tmp_path / "out" / "verify.json").read_text())
+    test, validation = naive(model, "SynthReIDTiny"), naive(model, "Validation", DATASETS__VALIDATION=5)
+    threshold = balanced(validation)
+    assert record["threshold"]["chosen_on"] == "Validation" and record["warnings"] == []
+    assert record["threshold"]["probability"] == pytest.approx(threshold, abs=1e-6)
+    assert record["pairs"] == {"one_person": sum(s for _, s in test), "two_people": sum(not s for _, s in test)}
+    for key, at in (("at_threshold", threshold), ("at_one_half", 0.5)):
+        true, false = rates(test, at)
+        assert record[key]["true_positive_rate"] == pytest.approx(true, abs=1e-9)
+        assert record[key]["false_positive_rate"] == pytest.approx(false, abs=1e-9)
+        right = np.mean([(p >= at) == same for p, same in test])
+        assert record[key]["accuracy"] == pytest.approx(right, abs=1e-9)
+    for rate, limit in (("1e-02", 1e-2), ("1e-03", 1e-3), ("1e-04", 1e-4)):
+        fit = [true for p, _ in test for true, false in [rates(test, p)] if false <= limit]
+        assert record["true_positive_rate_at"][rate]["true_positive_rate"] == pytest.approx(max(fit, default=0.0))
+    text = (tmp_path / "out" / "verify.md").read_text()
+    assert "| chosen on Validation |" in text and "| one half" in text and "Warning" not in text
+    assert f"{record['pairs']['one_person']} of one person" in text
+    with Image.open(tmp_path / "out" / "verify.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_report_on_the_same_pairs_says_so(call, model, tmp_path, capsys):
+    assert call("--report", "--output", tmp_path / "out") == 0
+    assert "warning: the threshold was chosen on the very pairs of SynthReIDTiny" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "verify.json").read_text())
+    assert record["threshold"]["chosen_on"] == "SynthReIDTiny" and len(record["warnings"]) == 1
+    assert record["threshold"]["probability"] == pytest.approx(balanced(naive(model, "SynthReIDTiny")), abs=1e-6)
+    assert "Warning: the threshold was chosen on the very pairs" in (tmp_path / "out" / "verify.md").read_text()
+
+
+def test_people_that_were_trained_on(call, tmp_path, capsys):
+    assert call("--report", "--output", tmp_path / "out", DATASETS__VALIDATION=8) == 0
+    assert "3 of the 8 identities of Validation were seen in training" in capsys.readouterr().err
+    (sentence,) = json.loads((tmp_path / "out" / "verify.json").read_text())["warnings"]
+    assert sentence.endswith("to choose a threshold")
+
+
+# ---- mistakes -------------------------------------------------------------------------------------------------------
+
+
+def test_mistakes(fails, files, tmp_path):
+    assert "name two images before the KEY VALUE pairs" in fails()
+    assert "name two images before the KEY VALUE pairs" in fails(files[0])
+    assert "--report writes a table, numbers and a curve: add --output" in fails("--report")
+    assert "--threshold is 50.0 and must be a probability" in fails("--threshold", 50, *files[:2])
+    assert "the image nowhere.jpg can't be read" in fails(files[0], "nowhere.jpg")
+    assert "nowhere.csv" in fails("--pairs", "nowhere.csv")
+    (tmp_path / "pairs.csv").write_text(f"{files[0]},{files[1]}\n{files[0]}\n")
+    assert "line 2 of" in fails("--pairs", tmp_path / "pairs.csv")
+    (tmp_path / "pairs.csv").write_text("\n")
+    assert "pairs.csv holds no pair" in fails("--pairs", tmp_path / "pairs.csv")
+    assert "weights are missing: add MODEL.WEIGHTS" in fails(*files[:2], MODEL__WEIGHTS="")
+    assert "there is no checkpoint nowhere.pth" in fails(*files[:2], MODEL__WEIGHTS="nowhere.pth")
+    assert "no data set is registered as 'Nowhere'" in fails(
+        "--report", "--output", tmp_path / "out", "--test-set", "Nowhere"
+    )
+
+
+def test_models_that_do_not_verify(fails, files, tmp_path, trained):
+    state = torch.load(trained / "model.pth")["model"]
+    without = {key: value for key, value in state.items() if not key.startswith("verification")}
+    torch.save({"model": without}, tmp_path / "without.pth")
+    sentence = fails(*files[:2], MODEL__WEIGHTS=tmp_path / "without.pth", MODEL__MULTITASK__VERIFICATION=False)
+    assert "this Res2NetMultiTask has no verification task (MODEL.MULTITASK.VERIFICATION False)" in sentence
+    # a head that the checkpoint lacks is never a random one
+    assert "2 weights that the test feature needs are not in the" in fails(
+        *files[:2], MODEL__WEIGHTS=tmp_path / "without.pth"
+    )
+    cfg = get_config("demo/baseline.yml")
+    keep = [item for pair in OVERRIDES.items() if "MULTITASK" not in pair[0] for item in pair]
+    cfg.merge_from_list([*keep, "MODEL.HEADS.NUM_CLASSES", 7])
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "baseline.pth")
+    status = main(
+        ["verify", "--config-file", "demo/baseline.yml", *files[:2], *keep, "MODEL.WEIGHTS", f"{tmp_path}/baseline.pth"]
+    )
+    assert status == 1

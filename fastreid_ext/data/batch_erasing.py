@@ -7,6 +7,8 @@ import math
 
 import torch
 
+FILLS = ("mean", "random")
+
 
 def erase_rectangles(
     images: torch.Tensor,
@@ -14,8 +16,9 @@ def erase_rectangles(
     area: tuple[float, float] = (0.02, 0.4),
     ratio: float = 0.3,
     generator: torch.Generator | None = None,
+    fill: str = "mean",
 ) -> torch.Tensor:
-    """Set a rectangle of some images to 0, which is the mean pixel of a normalised batch.
+    """Set a rectangle of some images to 0, which is the mean pixel of a normalised batch, or to random pixels.
 
     The paper draws again until the rectangle fits into the image; here a side that is too long is cut, so that a
     batch needs no loop.
@@ -26,16 +29,23 @@ def erase_rectangles(
         area: smallest and largest area as a share of the image, 0 < low <= high <= 1.
         ratio: height / width is drawn log-uniformly from [ratio, 1 / ratio], 0 < ratio <= 1.
         generator: of the images' device; None is torch's own.
+        fill: "mean", or "random" for a standard normal number in every channel of every pixel, which has the mean and
+            the spread of the pixels of a normalised batch.
 
     Returns:
         (B, C, H, W).
 
     Raises:
-        ValueError: a setting outside its range.
+        ValueError: a setting outside its range, or an unknown fill.
     """
+    if fill not in FILLS:
+        raise ValueError(f"random erasing fills its rectangles with one of {FILLS}, got {fill!r}")
     batch, _, height, width = images.shape
-    inside = rectangle_masks(batch, (height, width), probability, area, ratio, generator, images.device)
-    return images.masked_fill(inside[:, None], 0.0)
+    inside = rectangle_masks(batch, (height, width), probability, area, ratio, generator, images.device)[:, None]
+    if fill == "mean":
+        return images.masked_fill(inside, 0.0)
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return torch.where(inside, noise, images)
 
 
 def rectangle_masks(

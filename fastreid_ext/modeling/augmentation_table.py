@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from fastreid_ext.data.batch_erasing import erase_rectangles
+from fastreid_ext.data.batch_erasing import FILLS, erase_rectangles
 
 
 class BatchAugmentation(Protocol):
@@ -39,12 +39,17 @@ class AugmentationEntry:
 
 
 def _random_erasing(node: CfgNode, size: tuple[int, int]) -> BatchAugmentation:
-    erase = partial(erase_rectangles, probability=node.PROB, area=tuple(node.AREA), ratio=node.RATIO)
+    if node.FILL not in FILLS:  # now, and not in the first step
+        raise ValueError(f"INPUT.BATCH_AUGMENT.REA.FILL must be one of {FILLS}, got {node.FILL!r}")
+    erase = partial(erase_rectangles, probability=node.PROB, area=tuple(node.AREA), ratio=node.RATIO, fill=node.FILL)
     return lambda images, *labels: (erase(images), *labels)
 
 
 AUGMENTATIONS: dict[str, AugmentationEntry] = {
-    "RandomErasing": AugmentationEntry("REA", {"PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3}, _random_erasing),
+    # FILL: mean (pixel) | random (pixels)
+    "RandomErasing": AugmentationEntry(
+        "REA", {"PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "FILL": "mean"}, _random_erasing
+    ),
 }
 
 

@@ -49,6 +49,20 @@ def test_probability_zero_changes_nothing():
     assert torch.equal(erase_rectangles(images, 0.0), images)
 
 
+def test_random_pixels():
+    """Mean 0 and spread 1 in the same rectangles as the mean pixel's, other numbers in each channel."""
+    images = torch.full((200, 3, 16, 8), 7.0)
+    erased, mean = (erase_rectangles(images, 0.5, generator=generator(), fill=fill) for fill in ("random", "mean"))
+    assert torch.equal(erased == 7, mean == 7)
+    noise = erased[erased != 7]
+    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05  # 15000 numbers: six standard errors
+    assert noise.unique().numel() > 0.99 * noise.numel()
+    again = erase_rectangles(images, 0.5, generator=generator(), fill="random")
+    assert torch.equal(erased, again) and (images == 7).all()
+    with pytest.raises(ValueError, match=r"one of \('mean', 'random'\), got 'noise'"):
+        erase_rectangles(images, fill="noise")
+
+
 def test_a_side_longer_than_the_image_is_cut():
     erased = erase_rectangles(torch.ones(64, 1, 4, 64), 1.0, (1.0, 1.0), 0.05, generator())
     assert (erased == 0).flatten(1).any(1).all()

@@ -211,6 +211,10 @@ def test_batch_of_several_processes():
     with pytest.raises(ConfigError, match=r"8 images per batch and process .*NUM_INSTANCE \(16\)"):
         cfg.DATALOADER.NUM_INSTANCE = 16
         check_config(cfg, 3)
+    cfg.DATALOADER.SAMPLER_TRAIN = "PairSampler"  # 24 images are whole pairs, 3 of 8 processes are not
+    check_config(cfg, 3)
+    with pytest.raises(ConfigError, match=r"3 images per batch and process \(.* 24 on 8\) are no whole pairs"):
+        check_config(cfg, 8)
 
 
 def test_pairs_of_one_person():

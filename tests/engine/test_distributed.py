@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,6 +77,15 @@ def test_two_ranks_resume(trained, command_line, differences, tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
     for name in ("model_final.pth", "rank0.pth", "rank1.pth"):
         assert differences(trained("--num-gpus") / name, tmp_path / "out" / name) == [], name
+
+
+@pytest.mark.slow
+def test_two_ranks_train_on_whole_pairs(command_line, differences, tmp_path):
+    options = ("--config-file", Path(__file__).with_name("tiny_pairs.yml"), *STARTERS["--num-gpus"][1])
+    result = command_line.run(tmp_path / "out", *options, overrides={"SOLVER.IMS_PER_BATCH": 12})
+    assert result.returncode == 0, result.stdout + result.stderr
+    ranks = [torch.load(tmp_path / "out" / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
+    assert differences(*ranks) == []
 
 
 def test_buffers_are_averaged(monkeypatch):

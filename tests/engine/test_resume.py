@@ -155,6 +155,7 @@ def test_killed_inside_a_checkpoint(number, command_line, reference, differences
 
 # ---- in this process ------------------------------------------------------------------------------------------------
 
+PAIRS = Path(__file__).with_name("tiny_pairs.yml")
 SHORT = {"SOLVER__MAX_EPOCH": 2, "SOLVER__STEPS": "[]"}
 
 
@@ -243,6 +244,21 @@ def test_precise_bn_is_resumed(run_main, monkeypatch, differences, tmp_path):
     seed = results_of(output)["seed"]
     straight = run_main(OUTPUT_DIR=tmp_path / "straight", SEED=seed, **precise)
     assert differences(straight / "model_final.pth", output / "model_final.pth") == []
+
+
+def test_pairs_are_resumed(run_main, monkeypatch, differences, tmp_path):
+    """Dropout, erasing and the share of positive pairs are those of the epoch, wherever the run starts."""
+    pairs = {"config": PAIRS}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run_main(**pairs)
+    output = run_main("--resume", **pairs)
+    straight = run_main(OUTPUT_DIR=tmp_path / "straight", **pairs)
+    assert torch.load(output / "model_final.pth", weights_only=True)["epoch"] == 1
+    assert differences(straight / "model_final.pth", output / "model_final.pth") == []
+    other = run_main(OUTPUT_DIR=tmp_path / "other", **pairs, SEED=1)
+    assert differences(straight / "model_final.pth", other / "model_final.pth") != []
 
 
 def test_finished_run_is_evaluated(run_main, differences, tmp_path):

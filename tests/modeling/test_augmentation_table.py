@@ -40,6 +40,18 @@ def test_an_augmentation_may_double_the_batch(storage):
     assert all(loss.isfinite() for loss in model.train()(batch).values())
 
 
+@pytest.mark.parametrize("fill", ["mean", "random"])
+def test_what_is_erased_is_filled(storage, fill):
+    cfg = small_config("RandomErasing")
+    cfg.INPUT.BATCH_AUGMENT.REA.FILL = fill
+    (augment,) = build_model(cfg).augmentations
+    (erased, targets) = augment(torch.full((4, 3, 64, 32), 9.0), torch.arange(4))
+    assert ((erased != 9).any() and (erased[erased != 9] == 0).all()) == (fill == "mean")
+    cfg.INPUT.BATCH_AUGMENT.REA.FILL = "noise"
+    with pytest.raises(ValueError, match="INPUT.BATCH_AUGMENT.REA.FILL must be one of"):
+        build_model(cfg)
+
+
 def test_unknown_name():
     with pytest.raises(ValueError, match="BATCH_AUGMENT.NAME has .'Mixup'.; pick from"):
         build_model(small_config("Mixup"))

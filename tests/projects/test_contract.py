@@ -44,7 +44,12 @@ PROJECTS = {
         | {f"loss_location_stage{i}" for i in (1, 2, 3)},
         256 * 4,
     ),
-    "Res2NetMultiTask": Project("demo/res2net.yml", {"loss_cls_global", "loss_verification_global"}, 4096),
+    "Res2NetMultiTask": Project(
+        "demo/res2net.yml",
+        {"loss_cls_global", "loss_verification_global"},
+        4096,
+        {"SOLVER.WARMUP_METHOD": "linear"},  # FastReID's default again: SMALL has no warm-up that would read another
+    ),
     "MSReID": Project(
         "demo/msreid.yml",
         {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "local")},

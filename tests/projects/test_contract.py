@@ -288,6 +288,8 @@ def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
         cfg.MODEL.BACKBONE.FEAT_DIM = 512
     if cfg.MODEL.BACKBONE.NAME == "build_dnl_resnet_backbone":
         cfg.MODEL.BACKBONE.DNL.BLOCKS = [0, 2, 2, 0]  # all that a ResNet-18 has
+    if cfg.MODEL.BACKBONE.NAME == "build_res2net_backbone":
+        cfg.MODEL.BACKBONE.DEPTH = "26x"  # its smallest
     if cfg.SOLVER.WARMUP_ITERS > 1000:
         cfg.SOLVER.WARMUP_ITERS = 8  # the miniature's epochs are short, and a warm-up must end before the run does
     if cfg.DATALOADER.NUM_INSTANCE > 8:

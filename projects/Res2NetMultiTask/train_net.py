@@ -1,0 +1,12 @@
+#!/usr/bin/env python3
+"""Train or evaluate: python projects/Res2NetMultiTask/train_net.py --config-file configs/demo/res2net.yml"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout works without being installed
+
+from fastreid_ext.engine.main import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from fastreid_ext.convert import read_state
 
 logger = logging.getLogger(__name__)
 
-# What the authors publish, as (depth, width, scale, v1b) -> name of the file.
+# What the authors publish (CC BY-NC-SA 4.0: not for commercial use), as (depth, width, scale, v1b) -> name of the file.
 PUBLISHED = {
     ("50x", 26, 4, False): "res2net50_26w_4s-06e79181.pth",
     ("50x", 48, 2, False): "res2net50_48w_2s-afed724a.pth",

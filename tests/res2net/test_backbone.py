@@ -84,20 +84,23 @@ def test_last_maps_are_timms(name):
         assert (found[0] - found[1]).abs().max() > 0.1 * expected.abs().max()  # it depends on the image
 
 
-# (depth, width, scale) -> millions of parameters with 1000 classes, from the table of the authors' README
+# (depth, width, scale, v1b) -> millions of parameters with 1000 classes, from the table of the authors' README
 PUBLISHED_MILLIONS = {
-    ("50x", 48, 2): 25.29,
-    ("50x", 26, 4): 25.70,
-    ("50x", 14, 8): 25.06,
-    ("50x", 26, 6): 37.05,
-    ("50x", 26, 8): 48.40,
-    ("101x", 26, 4): 45.21,
+    ("50x", 48, 2, False): 25.29,
+    ("50x", 26, 4, False): 25.70,
+    ("50x", 14, 8, False): 25.06,
+    ("50x", 26, 6, False): 37.05,
+    ("50x", 26, 8, False): 48.40,
+    ("101x", 26, 4, False): 45.21,
+    ("50x", 26, 4, True): 25.72,
+    ("101x", 26, 4, True): 45.23,
 }
 
 
-def count(blocks, width, scale):
+def count(blocks, width, scale, v1b):
     """Weights of a Res2Net by hand: C_in C_out k^2 of a convolution, 2 C of a batch norm."""
-    total, before = 3 * 64 * 49 + 2 * 64, 64
+    stem = 9 * (3 * 32 + 32 * 32 + 32 * 64) + 2 * (32 + 32) if v1b else 49 * 3 * 64
+    total, before = stem + 2 * 64, 64
     for stage, n in enumerate(blocks):
         planes = 64 * 2**stage
         w = math.floor(planes * width / 64)
@@ -111,12 +114,22 @@ def count(blocks, width, scale):
     return total
 
 
-@pytest.mark.parametrize(("depth", "width", "scale"), PUBLISHED_MILLIONS)
-def test_number_of_parameters(depth, width, scale):
-    backbone = shape(DEPTH=depth, RES2NET__WIDTH=width, RES2NET__SCALE=scale)
+@pytest.mark.parametrize(("depth", "width", "scale", "v1b"), PUBLISHED_MILLIONS)
+def test_number_of_parameters(depth, width, scale, v1b):
+    backbone = shape(DEPTH=depth, RES2NET__WIDTH=width, RES2NET__SCALE=scale, RES2NET__V1B=v1b)
     found = sum(p.numel() for p in backbone.parameters())
-    assert found == count({"50x": (3, 4, 6, 3), "101x": (3, 4, 23, 3)}[depth], width, scale)
-    assert round((found + 2048 * 1000 + 1000) / 1e6, 2) == PUBLISHED_MILLIONS[depth, width, scale]
+    assert found == count({"50x": (3, 4, 6, 3), "101x": (3, 4, 23, 3)}[depth], width, scale, v1b)
+    assert round((found + 2048 * 1000 + 1000) / 1e6, 2) == PUBLISHED_MILLIONS[depth, width, scale, v1b]
+
+
+def test_weights_start_as_fastreids():
+    """Variance 2 / (k^2 C_out) of every convolution, within five standard errors."""
+    backbone = Res2Net((2, 2, 1, 1), v1b=True)
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Conv2d):
+            expected = 2 / (module.kernel_size[0] ** 2 * module.out_channels)
+            error = 5 * math.sqrt(2 / module.weight.numel())
+            assert abs(module.weight.var().item() / expected - 1) < error, name
 
 
 def test_every_block_is_of_its_kind():

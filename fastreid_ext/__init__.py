@@ -8,9 +8,9 @@ from fastreid_ext.compat import heal
 
 heal()
 
-from fastreid_ext import deepminer, mgre, model_zoo, msreid, occluded  # noqa: E402
+from fastreid_ext import deepminer, mgre, model_zoo, msreid, occluded, res2net  # noqa: E402
 from fastreid_ext.config import get_cfg  # noqa: E402
 from fastreid_ext.data import datasets  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo", "msreid", "occluded"]
+__all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo", "msreid", "occluded", "res2net"]

@@ -45,7 +45,14 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "dev": ["pytest>=8.2", "pytest-timeout>=2.3", "ruff>=0.6", "onnx>=1.16", "onnxruntime>=1.18"],
+        "dev": [
+            "pytest>=8.2",
+            "pytest-timeout>=2.3",
+            "ruff>=0.6",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+            "timm>=1.0",  # Apache-2.0; the tests compare our Res2Net with its
+        ],
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         "pose": ["onnxruntime>=1.18"],
         "gpu": [],  # torch brings CUDA; faiss-gpu would overwrite the faiss-cpu that FastReID imports

@@ -33,6 +33,9 @@ from fastreid.utils.events import EventStorage
 OCCLUDED = "OccludedReID/ablation/Market1501_{}.yml"
 MSREID = "MSReID/ablation/{}.yml"
 MGRE = "MGRe/ablation/{}.yml"
+BASELINE = "Baseline/Market1501_R50.yml"
+RES2NET = ("MODEL.BACKBONE.NAME", "build_res2net_backbone")
+R101 = ("MODEL.BACKBONE.DEPTH", "101x")
 PLAIN = ("MODEL.BACKBONE.WITH_IBN", False)  # table 8's larger trunks
 Row = str | tuple  # a config, or one with overrides
 # Comparison -> row -> config and overrides; ratios are to the first row.
@@ -56,6 +59,13 @@ COMPARISONS: dict[str, dict[str, Row]] = {
         "baseline, ResNet-152": (MGRE.format("table4_baseline"), *PLAIN, "MODEL.BACKBONE.DEPTH", "152x"),
         "MGRe": MGRE.format("table4_s123"),
         "MGRe, one block a module": (MGRE.format("table4_s123"), "MODEL.MGRE.FE.BLOCKS", 1),
+    },
+    "res2net": {
+        "ResNet-50": BASELINE,
+        "Res2Net-50": (BASELINE, *RES2NET),
+        "Res2Net-50, v1b": (BASELINE, *RES2NET, "MODEL.BACKBONE.RES2NET.V1B", True),
+        "ResNet-101": (BASELINE, *R101),
+        "Res2Net-101": (BASELINE, *RES2NET, *R101),
     },
 }
 IDENTITIES = 751  # Market1501's

@@ -10,7 +10,7 @@ from fastreid_ext.modeling.augmentation_table import add_augmentation_config
 from fastreid_ext.modeling.loss_table import add_losses_config
 from fastreid_ext.msreid.config import add_msreid_config
 from fastreid_ext.occluded.config import add_occluded_config
-from fastreid_ext.res2net.config import add_multitask_config
+from fastreid_ext.res2net.config import add_multitask_config, add_res2net_config
 
 
 def get_cfg() -> CfgNode:
@@ -24,6 +24,7 @@ def get_cfg() -> CfgNode:
         add_occluded_config,
         add_msreid_config,
         add_mgre_config,
+        add_res2net_config,
         add_multitask_config,
     )
     for add_config in parts:

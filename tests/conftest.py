@@ -7,8 +7,10 @@ import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes befo
 import numpy as np
 import pytest
 import torch
+from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 
+from fastreid_ext.config import get_cfg
 from fastreid_ext.data.synthetic import generate
 
 
@@ -46,3 +48,50 @@ def synth_tiny(synth_root, monkeypatch):
     """FASTREID_DATASETS names a folder with SynthReIDTiny and SynthReIDOccludedTiny."""
     monkeypatch.setenv("FASTREID_DATASETS", str(synth_root))
     return synth_root
+
+
+# ---- small models: the conftest.py of a paper says with ``small`` which one ---------------------------------------
+
+SMALL = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+    "MODEL.BACKBONE.DEPTH": "18x",
+    "MODEL.BACKBONE.LAST_STRIDE": 1,
+    "MODEL.BACKBONE.PRETRAIN": False,
+    "MODEL.HEADS.NUM_CLASSES": 10,
+}
+
+
+@pytest.fixture
+def make_cfg(small):
+    """``make_cfg({"MODEL.MSREID.MASK": False})``: the paper's small config with overrides."""
+
+    def make(overrides=None):
+        cfg = get_cfg()
+        cfg.merge_from_list([item for pair in {**SMALL, **small, **(overrides or {})}.items() for item in pair])
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def make_model(make_cfg):
+    """``make_model({...})``: the model of :func:`make_cfg`, through the host's build_model."""
+    return lambda overrides=None: build_model(make_cfg(overrides))
+
+
+@pytest.fixture
+def make_shape(make_cfg):
+    """As make_model, without memory and in no time: for structure and for refusals."""
+
+    def make(overrides=None):
+        with torch.device("meta"):
+            return build_model(make_cfg({"MODEL.DEVICE": "meta", **(overrides or {})}))
+
+    return make
+
+
+@pytest.fixture
+def batch():
+    """Four images of two identities, on the 0-255 scale; the last map has four rows."""
+    return {"images": torch.randint(0, 256, (4, 3, 64, 32)).float(), "targets": torch.tensor([3, 3, 9, 9])}

@@ -44,7 +44,10 @@ def feature_extraction(stage: nn.Sequential, blocks: int, norm: str = "BN") -> n
     last = stage[-1]
     kind, with_ibn = type(last), isinstance(last.bn1, IBN)
     channels = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
-    extra = [kind(channels, channels // kind.expansion, norm, with_ibn) for _ in range(blocks)]
+    if hasattr(last, "following"):  # a block of ours that has more settings than FastReID's
+        extra = [last.following(norm) for _ in range(blocks)]
+    else:
+        extra = [kind(channels, channels // kind.expansion, norm, with_ibn) for _ in range(blocks)]
     for module in nn.Sequential(*extra).modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

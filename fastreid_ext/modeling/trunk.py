@@ -17,7 +17,7 @@ def check_trunk(backbone: nn.Module) -> None:
         raise ValueError(
             f"the branches start from the stages of a ResNet, but {type(backbone).__name__} has no"
             f" {', '.join(missing)}: set MODEL.BACKBONE.NAME to build_resnet_backbone or another ResNet"
-            " (ResNeXt, ResNeSt)"
+            " (ResNeXt, ResNeSt, Res2Net)"
         )
 
 

@@ -146,6 +146,8 @@ def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
         merge_config(cfg, config_file_of(args.config_file), args.opts)
         files = files_below(args.images, args.limit)
         model = load_trained(cfg).eval()
+        if labels := getattr(model, "test_labels", ()):
+            raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")
         if getattr(args, "beside", None):
             if not args.granularities:
                 raise ConfigError("--beside draws a second model beside --granularities: add that")

@@ -21,6 +21,7 @@ BACKBONES = {
     "R101-NL": ("resnet", "101x", ("WITH_NL",), BOTTLENECK),
     "ResNeXt50-NL": ("resnext", "50x", ("WITH_NL",), BOTTLENECK),
     "ResNeSt50": ("resnest", "50x", (), BOTTLENECK),
+    "Res2Net26": ("res2net", "26x", (), BOTTLENECK),
 }
 LARGER = ("R34-IBN", "R50-NL", "R50-SE", "ResNeXt50-NL", "ResNeSt50")
 
@@ -50,7 +51,7 @@ def by_stage(backbone, images):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", ["R18", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGER)])
+@pytest.mark.parametrize("name", ["R18", "Res2Net26", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGER)])
 def test_stages_are_the_backbones_own_forward(name, training):
     backbone = wake_non_local(make(name)).train(training)
     twin, images = copy.deepcopy(backbone), torch.randn(2, 3, 64, 32)

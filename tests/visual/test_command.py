@@ -248,6 +248,7 @@ def test_mistakes(fails, images, trained, tmp_path):
     assert "--beside draws a second model beside --granularities: add that" in fails("cam", "mgre", *beside)
     assert "there is no checkpoint no.pth" in fails("cam", "mgre", "--granularities", *beside[:2], "no.pth")
     assert "gives no feature map (B, C, h, w)" in fails("cam", "msreid", "--layer", "heads.necks.global")
+    assert "without the joints that this model's test reads" in fails("cam", "mgre", MODEL__MGRE__BOXES="labelled")
     assert "there is no checkpoint nowhere.pth" in fails("cam", "msreid", MODEL__WEIGHTS="nowhere.pth")
     assert "weights are missing: add MODEL.WEIGHTS" in fails("cam", "msreid", MODEL__WEIGHTS="")
     assert "Non-existent key" in fails("cam", "msreid", MODEL__WEIHGTS="x")

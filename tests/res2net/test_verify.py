@@ -17,6 +17,8 @@ from fastreid_ext.model_zoo import get_config
 
 OVERRIDES = {
     "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+    "MODEL.BACKBONE.DEPTH": "18x",
     "MODEL.MULTITASK.DESCRIPTOR": "linear64",
     "INPUT.SIZE_TRAIN": "[64,32]",
     "INPUT.SIZE_TEST": "[64,32]",

@@ -151,6 +151,7 @@ def balanced(pairs):
     return max(sorted((p for p, _ in pairs), reverse=True), key=lambda t: np.subtract(*rates(pairs, t)))
 
 
+@pytest.mark.slow
 def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
     """Every rate is that of a loop over all pairs (probabilities within 1e-6)."""
     assert call("--report", "--output", tmp_path / "out", DATASETS__VALIDATION=5) == 0
@@ -178,6 +179,7 @@ def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
         assert picture.format == "PNG"
 
 
+@pytest.mark.slow
 def test_report_on_the_same_pairs_says_so(call, model, tmp_path, capsys):
     assert call("--report", "--output", tmp_path / "out") == 0
     assert "warning: the threshold was chosen on the very pairs of SynthReIDTiny" in capsys.readouterr().err
@@ -187,6 +189,7 @@ def test_report_on_the_same_pairs_says_so(call, model, tmp_path, capsys):
     assert "Warning: the threshold was chosen on the very pairs" in (tmp_path / "out" / "verify.md").read_text()
 
 
+@pytest.mark.slow
 def test_people_that_were_trained_on(call, tmp_path, capsys):
     assert call("--report", "--output", tmp_path / "out", DATASETS__VALIDATION=8) == 0
     assert "3 of the 8 identities of Validation were seen in training" in capsys.readouterr().err

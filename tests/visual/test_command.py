@@ -237,6 +237,7 @@ def test_limit(call, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jpg.png", "b.JPG.png", "overview.png"}
 
 
+@pytest.mark.slow
 def test_mistakes(fails, images, trained, tmp_path):
     """Each in one sentence."""
     assert "--images" in fails("masks", "msreid", source=tmp_path / "nowhere") and not (tmp_path / "nowhere").exists()

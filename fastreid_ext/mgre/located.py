@@ -27,7 +27,7 @@ def region_boxes(
         ValueError: no region at all.
     """
     if not any(regions.values()):
-        raise ValueError("this model locates no region (MODEL.MGRE.STAGES is empty), so it has no boxes")
+        raise ValueError("this model locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty")
     found = {}
     for stage, members in regions.items():
         pseudo = known = None

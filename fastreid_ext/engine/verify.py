@@ -100,9 +100,11 @@ def images_and_overrides(args: argparse.Namespace, keys: Sequence[str]) -> tuple
     """Part what stands behind the options: two images, unless --pairs or --report says what is compared, then keys.
 
     Raises:
-        ConfigError: fewer than two images.
+        ConfigError: fewer than two images, or images beside --pairs or --report.
     """
     if args.report or args.pairs:
+        if args.rest and Path(args.rest[0]).is_file():
+            raise ConfigError(f"--report and --pairs say what is compared: leave {args.rest[0]} out")
         return [], args.rest
     images = args.rest[:2]
     if len(images) < 2 or any(image in keys for image in images):
@@ -213,26 +215,20 @@ def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
     about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
     record = pair_record(curve, threshold, chosen_on, warnings, about)
     write_text(args.output / "verify.json", record_text(record))
-    table = pair_table(record)
     lines = [
         f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
         f"{curve.positives} of one person, {curve.negatives} of two",
-        table,
+        pair_table(record),
         f"Area below the ROC curve: {record['area_below_roc']:.4f}",
-        *(f"Warning: {sentence}." for sentence in warnings),
     ]
-    write_text(args.output / "verify.md", "\n\n".join(lines) + "\n")
+    cautions = [f"Warning: {sentence}." for sentence in warnings]
+    write_text(args.output / "verify.md", "\n\n".join(lines + cautions) + "\n")
     draw_roc(curve, record, args.output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
     for sentence in warnings:
         print(f"warning: {sentence}", file=sys.stderr)
     chosen = record["threshold"]["probability"]  # all its digits: those near 1 count
-    return "\n".join(
-        [
-            f"{table}\n",
-            f"to answer by the chosen threshold: --threshold {chosen!r}",
-            f"tables, numbers and curve are in {args.output}",
-        ]
-    )
+    lines.append(f"to answer by the chosen threshold: --threshold {chosen!r}")
+    return "\n\n".join(lines) + f"\ntables, numbers and curve are in {args.output}"
 
 
 def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float] = ()) -> PairCurve:

@@ -1,4 +1,4 @@
-"""The shipped configs: each row of tables 2 and 3 differs from the recipe by what the table says, and by nothing else."""
+"""The shipped configs: the recipe, and rows of tables 2 and 3 that differ by what the table says and nothing else."""
 
 import pytest
 

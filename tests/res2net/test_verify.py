@@ -176,6 +176,7 @@ def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
     threshold = balanced(validation)
     assert record["threshold"]["chosen_on"] == "Validation" and record["warnings"] == []
     assert record["threshold"]["probability"] == pytest.approx(threshold, abs=1e-6)
+    assert f"{record['pairs']['two_people']} of two\n" in printed.out and "Area below the ROC curve" in printed.out
     assert f"answer by the chosen threshold: --threshold {record['threshold']['probability']!r}\n" in printed.out
     assert record["pairs"] == {"one_person": sum(s for _, s in test), "two_people": sum(not s for _, s in test)}
     for key, at in (("at_threshold", threshold), ("at_one_half", 0.5)):
@@ -238,6 +239,8 @@ def test_options_without_effect(fails, files, tmp_path):
     out = ("--output", tmp_path / "out")
     assert "leave one of them out" in fails("--report", "--pairs", "pairs.csv", *out)
     assert "--report chooses the threshold itself" in fails("--report", "--threshold", 0.5, *out)
+    for option in (("--report", *out), ("--pairs", "pairs.csv")):
+        assert f"say what is compared: leave {files[0]} out" in fails(*option, *files[:2])
     assert "--test-set names what --report measures" in fails("--test-set", "SynthReIDTiny", *files[:2])
     assert "--output is the folder of --report or --pairs" in fails(*out, *files[:2])
     assert not (tmp_path / "out").exists()

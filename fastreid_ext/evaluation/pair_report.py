@@ -34,8 +34,7 @@ def pair_record(
         about: plain values that say what was measured.
     """
     best = {rate: curve.strictest(rate) for rate in FALSE_POSITIVE_RATES}
-    # 1e-9: a product like 1e-3 * 29000 may lie just below its number.
-    allowed = {rate: math.floor(rate * curve.negatives + 1e-9) for rate in FALSE_POSITIVE_RATES}
+    allowed = {rate: math.floor(rate * curve.negatives) for rate in FALSE_POSITIVE_RATES}
     return dict(about) | {
         "pairs": {"one_person": curve.positives, "two_people": curve.negatives},
         "area_below_roc": curve.area,

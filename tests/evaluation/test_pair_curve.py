@@ -135,6 +135,8 @@ def test_refusals(test_set):
 def test_record_and_picture(test_set, tmp_path):
     curve = curve_of(test_set, also=[0.0, 0.5])
     record = json.loads(record_text(pair_record(curve, 0.5, "Validation", ["a", "b"], {"test_set": "T"})))
+    assert record["pairs"] == {"one_person": curve.positives, "two_people": curve.negatives}
+    assert curve.positives < curve.negatives and record["area_below_roc"] == curve.area
     assert record["test_set"] == "T" and record["warnings"] == ["a", "b"]
     assert record["threshold"] == {"probability": pytest.approx(0.62245933), "log_odds": 0.5, "chosen_on": "Validation"}
     assert record["at_threshold"] == curve.at(0.5) and record["at_one_half"] == curve.at(0.0)

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def add_verify_parser(commands: Any) -> None:
     )
     parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
     parser.add_argument("--pairs", type=Path, help="CSV file with two image files a line, in place of A and B")
-    parser.add_argument("--threshold", type=float, default=0.5, help="probability of one person (default: %(default)s)")
+    parser.add_argument("--threshold", type=float, help="probability from which on it is one person (default: 0.5)")
     parser.add_argument("--report", action="store_true", help="measure all test pairs; writes into --output")
     parser.add_argument("--output", type=Path, help="folder for verify.json, verify.md, verify.png; or for pairs.csv")
     parser.add_argument("--test-set", default="", help="of --report (default: the first of DATASETS.TESTS)")
@@ -57,12 +58,9 @@ def run(args: argparse.Namespace) -> int:
     """Carry the command out and return its exit status."""
     try:
         cfg = get_cfg()
+        check_options(args)
         images, overrides = images_and_overrides(args, [key for key, _ in leaves(cfg)])
         merge_config(cfg, config_file_of(args.config_file), overrides)
-        if not 0 <= args.threshold <= 1:
-            raise ConfigError(f"--threshold is {args.threshold} and must be a probability, from 0 to 1")
-        if args.report and args.output is None:
-            raise ConfigError("--report writes a table, numbers and a curve: add --output FOLDER")
         pairs = [] if args.report else pairs_of(args.pairs, images)
         model = load_trained(cfg).eval()
         check_verifies(model)
@@ -76,13 +74,37 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_options(args: argparse.Namespace) -> None:
+    """Check that every option has an effect, and set the threshold that is not named to one half.
+
+    Raises:
+        ConfigError: one has none, or a threshold that is no probability.
+    """
+    if args.report and args.pairs:
+        raise ConfigError("--report measures all pairs of a test set, --pairs answers for some: leave one of them out")
+    if args.report and args.threshold is not None:
+        raise ConfigError("--report chooses the threshold itself: leave --threshold out, which is for named pairs")
+    if args.report and args.output is None:
+        raise ConfigError("--report writes a table, numbers and a curve: add --output FOLDER")
+    if args.test_set and not args.report:
+        raise ConfigError("--test-set names what --report measures: add --report, or leave it out")
+    if args.output is not None and not (args.report or args.pairs):
+        raise ConfigError("--output is the folder of --report or --pairs: the answer for A and B is printed alone")
+    if args.threshold is None:
+        args.threshold = 0.5
+    if not 0 <= args.threshold <= 1:
+        raise ConfigError(f"--threshold is {args.threshold} and must be a probability, from 0 to 1")
+
+
 def images_and_overrides(args: argparse.Namespace, keys: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part what stands behind the options: two images, unless --pairs or --report says what is compared, then keys.
 
     Raises:
-        ConfigError: fewer than two images.
+        ConfigError: fewer than two images, or images beside --pairs or --report.
     """
     if args.report or args.pairs:
+        if args.rest and Path(args.rest[0]).is_file():
+            raise ConfigError(f"--report and --pairs say what is compared: leave {args.rest[0]} out")
         return [], args.rest
     images = args.rest[:2]
     if len(images) < 2 or any(image in keys for image in images):
@@ -144,8 +166,11 @@ def answers(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]], ar
 def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Return the probability that each pair of image files shows one person; every image is described once.
 
+    In float64, as a report's: near 0 and 1 float32 has few probabilities.
+
     Raises:
         ImageError: a file that can't be read.
+        ConfigError: a probability that is not a number.
     """
     places = {path: place for place, path in enumerate(dict.fromkeys(path for pair in pairs for path in pair))}
     data = ReIDImages([(path, 0, 0) for path in places], build_transforms(cfg, is_train=False), relabel=False)
@@ -153,11 +178,13 @@ def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str
     for start in range(0, len(data), IMAGES_AT_ONCE):
         images = [data[i]["images"] for i in range(start, min(start + IMAGES_AT_ONCE, len(data)))]
         features.append(model(torch.stack([torch.as_tensor(image).float() for image in images])))
-    features = torch.cat(features)
+    features = torch.cat(features).double()
     first, second = (torch.tensor([places[pair[side]] for pair in pairs]) for side in (0, 1))
     head, found = model.pair_verification(), []
     for a, b in zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True):
         found += head.probability(features[a], features[b]).tolist()
+    if any(math.isnan(p) for p in found):
+        raise ConfigError("a pair has a probability that is not a number: the weights are of a run that diverged")
     return found
 
 
@@ -188,19 +215,20 @@ def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
     about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
     record = pair_record(curve, threshold, chosen_on, warnings, about)
     write_text(args.output / "verify.json", record_text(record))
-    table = pair_table(record)
     lines = [
         f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
         f"{curve.positives} of one person, {curve.negatives} of two",
-        table,
+        pair_table(record),
         f"Area below the ROC curve: {record['area_below_roc']:.4f}",
-        *(f"Warning: {sentence}." for sentence in warnings),
     ]
-    write_text(args.output / "verify.md", "\n\n".join(lines) + "\n")
+    cautions = [f"Warning: {sentence}." for sentence in warnings]
+    write_text(args.output / "verify.md", "\n\n".join(lines + cautions) + "\n")
     draw_roc(curve, record, args.output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
     for sentence in warnings:
         print(f"warning: {sentence}", file=sys.stderr)
-    return f"{table}\n\ntables, numbers and curve are in {args.output}"
+    chosen = record["threshold"]["probability"]  # all its digits: those near 1 count
+    lines.append(f"to answer by the chosen threshold: --threshold {chosen!r}")
+    return "\n\n".join(lines) + f"\ntables, numbers and curve are in {args.output}"
 
 
 def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float] = ()) -> PairCurve:

@@ -34,6 +34,7 @@ def pair_record(
         about: plain values that say what was measured.
     """
     best = {rate: curve.strictest(rate) for rate in FALSE_POSITIVE_RATES}
+    allowed = {rate: math.floor(rate * curve.negatives) for rate in FALSE_POSITIVE_RATES}
     return dict(about) | {
         "pairs": {"one_person": curve.positives, "two_people": curve.negatives},
         "area_below_roc": curve.area,
@@ -42,6 +43,7 @@ def pair_record(
         "at_one_half": curve.at(UNDECIDED),
         "true_positive_rate_at": {
             f"{rate:.0e}": {
+                "false_positives_allowed": allowed[rate],
                 "true_positive_rate": true,
                 "log_odds": at,
                 "probability": None if at is None else probability(at),
@@ -62,7 +64,7 @@ def _thinned(curve: PairCurve) -> list[list[float]]:
 def pair_table(record: Mapping[str, Any]) -> str:
     """Return two markdown tables: the rates at both thresholds, and the true positive rates at low false ones."""
     rows = [
-        [name, f"{at:.4f}", *(f"{100 * rates[key]:.2f}" for key in RATES)]
+        [name, f"{at:.6f}", *(f"{100 * rates[key]:.2f}" for key in RATES)]
         for name, at, rates in (
             (
                 f"chosen on {record['threshold']['chosen_on']}",
@@ -76,8 +78,9 @@ def pair_table(record: Mapping[str, Any]) -> str:
     strict = [
         [
             rate,
+            str(found["false_positives_allowed"]),
             f"{100 * found['true_positive_rate']:.2f}",
-            "-" if found["probability"] is None else found["probability"],
+            "-" if found["probability"] is None else f"{found['probability']:.6f}",
         ]
         for rate, found in record["true_positive_rate_at"].items()
     ]
@@ -85,11 +88,16 @@ def pair_table(record: Mapping[str, Any]) -> str:
         [
             tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=("left", *["right"] * 5)),
             tabulate(
-                [[rate, true, at if isinstance(at, str) else f"{at:.6f}"] for rate, true, at in strict],
-                ["false positive rate at most", "true positive rate (%)", "from probability"],
+                strict,
+                [
+                    "false positive rate at most",
+                    "false positives at most",
+                    "true positive rate (%)",
+                    "from probability",
+                ],
                 tablefmt="github",
                 disable_numparse=True,
-                colalign=["right"] * 3,
+                colalign=["right"] * 4,
             ),
         ]
     )

@@ -12,6 +12,7 @@ from fastreid_ext.res2net.weights import load_pretrained, pretrained_file
 
 # Residual blocks of layer1 ... layer4; a block counts as three layers, so a depth is 3 x blocks + 2.
 BLOCKS = {"26x": (2, 2, 2, 2), "50x": (3, 4, 6, 3), "101x": (3, 4, 23, 3)}
+NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")  # of FastReID's get_norm
 
 
 class Res2Net(nn.Module):
@@ -89,8 +90,8 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     """Build the Res2Net of MODEL.BACKBONE and MODEL.BACKBONE.RES2NET.
 
     Raises:
-        ValueError: a depth that no Res2Net has, a part of FastReID's ResNet that this one lacks, a width, scale or
-            stride out of range, or pretrained weights that are not there or not this network's.
+        ValueError: a depth that no Res2Net has, a part of FastReID's ResNet that this one lacks, an unknown
+            norm, a width, scale or stride out of range, or pretrained weights that are not there or not this network's.
     """
     node = cfg.MODEL.BACKBONE
     if node.DEPTH not in BLOCKS:
@@ -105,6 +106,8 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
             f"build_res2net_backbone has no instance norm, squeeze-and-excitation or non-local blocks: set"
             f" {' and '.join(lacking)} False"
         )
+    if node.NORM not in NORMS:
+        raise ValueError(f"MODEL.BACKBONE.NORM is {node.NORM!r}, and FastReID has {', '.join(NORMS)}")
     if node.LAST_STRIDE not in (1, 2):
         raise ValueError(f"MODEL.BACKBONE.LAST_STRIDE must be 1 or 2 for a Res2Net, got {node.LAST_STRIDE}")
     if node.NORM == "GN" and node.RES2NET.WIDTH % 32:

@@ -40,6 +40,24 @@ def test_every_stretch_has_its_share(share, identities):
     assert abs(kinds.sum() - share * 600) < 1
 
 
+@pytest.mark.parametrize("share", [0.29, 0.57, 0.58])
+def test_a_share_of_a_hundred_pairs_is_a_whole_number(share):
+    """Also where the product of floats is just below it, as 0.29 * 100 is."""
+    kinds = [positive(pair) for pair in pairs_of(items_of("aab", "ab", "c"), 100, share)]
+    assert share * 100 < round(share * 100) == sum(kinds)
+
+
+def test_pairs_follow_from_the_seed():
+    def drawn(seed, rank=0):
+        sampler = PairSampler(items_of(*["aab"] * 9), 8, seed, rank=rank, world_size=2)
+        return list(itertools.islice(iter(sampler), 64))
+
+    assert drawn(3) == drawn(3) != drawn(4)
+    together = list(itertools.islice(iter(PairSampler(items_of(*["aab"] * 9), 16, 3)), 128))
+    halves = [together[start : start + 8] for start in range(0, 128, 8)]
+    assert [sum(halves[rank::2], []) for rank in (0, 1)] == [drawn(3), drawn(3, rank=1)]
+
+
 def test_partners_of_positive_pairs():
     """Another camera where there is one, each of its images as often; else another image; never the image itself."""
     found = {}
@@ -93,7 +111,7 @@ def test_one_camera_is_enough():
 
 
 def test_an_image_listed_twice_is_no_partner_of_itself():
-    items = items_of("aab", "cd", "a") * 2
+    items = items_of("aab", "cc", "a") * 2  # of the second, elsewhere is nowhere
     for anchor, partner in pairs_of(items, 400):
         assert anchor[0] != partner[0]
 

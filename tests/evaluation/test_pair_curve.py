@@ -92,11 +92,30 @@ def test_nothing_fits():
     assert curve.strictest(0.5) == (0.0, None) and curve.strictest(1.0) == (1.0, 0.0)
     record = pair_record(curve, 0.0, "here", [], {})
     assert record["true_positive_rate_at"]["1e-02"] == {
+        "false_positives_allowed": 0,
         "true_positive_rate": 0.0,
         "log_odds": None,
         "probability": None,
     }
-    assert ["1e-02", "0.00", "-"] in [row.replace("|", " ").split() for row in pair_table(record).splitlines()]
+    assert ["1e-02", "0", "0.00", "-"] in [row.replace("|", " ").split() for row in pair_table(record).splitlines()]
+
+
+@pytest.mark.parametrize(("negatives", "allowed"), [(29_000, [290, 29, 2]), (999, [9, 0, 0]), (100, [1, 0, 0])])
+def test_how_many_false_positives_a_rate_allows(negatives, allowed):
+    """As many as are counted at it: of so few pairs 1e-4 may mean none, which the table says.
+
+    Pairs of two people score 1 ... negatives, one person's below: at a threshold of n there are negatives - n + 1.
+    """
+    positives = np.arange(negatives, 0, -1) - 0.5  # behind 1, 2, 3 ... of the others
+    pids = np.zeros(1), np.concatenate([np.zeros(negatives), np.ones(negatives)])
+    scores = np.concatenate([positives, np.arange(negatives) + 1.0])[None]
+    curve = pair_curve(lambda q, g: scores[q, g], pids, (np.zeros(1), np.ones(2 * negatives)), also=[0.0])
+    record = pair_record(curve, 0.0, "here", [], {})
+    found = record["true_positive_rate_at"]
+    assert [found[rate]["false_positives_allowed"] for rate in ("1e-02", "1e-03", "1e-04")] == allowed
+    rates = [found[rate]["true_positive_rate"] for rate in ("1e-02", "1e-03", "1e-04")]
+    assert rates == [count / negatives for count in allowed]  # the n-th of one person lets n others in
+    assert "false positives" in pair_table(record)
 
 
 def test_refusals(test_set):
@@ -116,12 +135,19 @@ def test_refusals(test_set):
 def test_record_and_picture(test_set, tmp_path):
     curve = curve_of(test_set, also=[0.0, 0.5])
     record = json.loads(record_text(pair_record(curve, 0.5, "Validation", ["a", "b"], {"test_set": "T"})))
+    assert record["pairs"] == {"one_person": curve.positives, "two_people": curve.negatives}
+    assert curve.positives < curve.negatives and record["area_below_roc"] == curve.area
     assert record["test_set"] == "T" and record["warnings"] == ["a", "b"]
     assert record["threshold"] == {"probability": pytest.approx(0.62245933), "log_odds": 0.5, "chosen_on": "Validation"}
     assert record["at_threshold"] == curve.at(0.5) and record["at_one_half"] == curve.at(0.0)
     assert set(record["true_positive_rate_at"]) == {"1e-02", "1e-03", "1e-04"}
     assert record["true_positive_rate_at"]["1e-02"]["true_positive_rate"] == curve.strictest(0.01)[0]
     assert record["roc"][0] == [0.0 if curve.false[0] == 0 else curve.false_rate[0], curve.true_rate[0]]
+    table = [[cell.strip() for cell in row.strip("|").split("|")] for row in pair_table(record).splitlines()]
+    for name, at, threshold in (("chosen on Validation", "0.622459", 0.5), ("one half", "0.500000", 0.0)):
+        keys = ("true_positive_rate", "false_positive_rate", "accuracy", "balanced_accuracy")
+        assert [name, at, *(f"{100 * curve.at(threshold)[key]:.2f}" for key in keys)] in table
+    assert table[0][2:] == [f"{key.replace('_', ' ')} (%)" for key in keys]
     assert record["roc"] == sorted(record["roc"]) and len(record["roc"]) <= 200
     draw_roc(curve, record, tmp_path / "new" / "roc.png", "T")
     with Image.open(tmp_path / "new" / "roc.png") as picture:

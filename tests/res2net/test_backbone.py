@@ -156,6 +156,7 @@ def test_stages(last_stride, v1b):
 
 
 def test_norm():
+    assert type(shape(NORM="GhostBN").layer1[0].bn1).__name__ == "GhostBatchNorm"
     assert isinstance(shape(NORM="FrozenBN").layer2[1].bns[2], FrozenBatchNorm)
     for v1b in (False, True):
         backbone = shape(NORM="GN", RES2NET__WIDTH=32, RES2NET__V1B=v1b)
@@ -230,6 +231,8 @@ def test_all_its_keys_are_read():
             "set MODEL.BACKBONE.WITH_SE and MODEL.BACKBONE.WITH_NL False",
         ),
         ({"LAST_STRIDE": 4}, "LAST_STRIDE must be 1 or 2 for a Res2Net, got 4"),
+        ({"NORM": "LN"}, "NORM is 'LN', and FastReID has BN, syncBN, GhostBN, FrozenBN, GN"),
+        ({"NORM": ""}, "NORM is '', and FastReID has"),
         ({"NORM": "GN"}, "GN has 32 groups, which splits of 26 channels do not make"),
         ({"RES2NET__SCALE": 0}, "a scale of 1 or more .* got scale 0"),
         ({"RES2NET__WIDTH": 0}, "width 0 gives 0 of 64"),

@@ -52,6 +52,23 @@ def test_losses(make_model, batch, storage, targets):
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
+def test_the_accuracy_of_verification(make_model, batch, storage):
+    """Log odds of 3 minus the sum of squares: of the model's own features, counted by hand."""
+    model = make_model(WITHOUT_DROPOUT | {f"{NODE}.DESCRIPTOR": "linear2"})
+    features = torch.tensor([[0.0, 0], [1, 1], [0, 0], [1, 0], [0, 0], [2, 1]])  # distances 2, 1, 5: same, same, not
+    model.verification.linear.weight.data = torch.tensor([[-1.0, -1.0], [0.0, 0.0]])
+    model.verification.linear.bias.data = torch.tensor([3.0, 0.0])
+    for targets, share in (([3, 3, 9, 4, 7, 8], 2 / 3), ([3, 3, 9, 9, 7, 8], 1.0), ([3, 4, 9, 4, 7, 7], 0.0)):
+        targets = torch.tensor(targets)
+        model.losses({"global": {"feature": features, "logits": torch.zeros(6, 10)}}, targets)
+        assert storage.latest()["accuracy/verification"][0] == pytest.approx(share)
+
+
+def test_the_test_feature_is_float32_under_autocast(make_model, batch):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert make_model().eval()(batch).dtype == torch.float32
+
+
 def test_the_batch_goes_through_the_trunk_once(make_model, batch, storage, monkeypatch):
     model, seen = make_model(), []
     monkeypatch.setattr(model.backbone, "forward", lambda x, run=model.backbone.forward: seen.append(len(x)) or run(x))

@@ -82,6 +82,16 @@ def test_large_features_under_autocast(dtype):
     assert loss.item() == pytest.approx(sum(losses) / 8, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_loss_of_rounded_logits_is_float32s(dtype):
+    """Exactly, under autocast and without."""
+    logits, same = torch.randn(7, 2).to(dtype), torch.tensor(SAME["both"])
+    expected = verification_loss(logits.float(), same)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(verification_loss(logits, same), expected)
+    assert torch.equal(verification_loss(logits, same), expected) and expected.dtype == torch.float32
+
+
 def test_equal_descriptors():
     """A distance of 0 leaves the bias alone, and moves nothing but it."""
     head, (first, _) = head_of(), pairs()

@@ -123,6 +123,20 @@ def test_a_list_of_pairs(call, model, files, tmp_path, capsys):
     assert len({row["probability"] for row in rows}) == 3
 
 
+def test_probabilities_near_one(call, model, files, tmp_path, capsys):
+    """float32 has none between 1 - 6e-8 and 1; a report's threshold may lie there, and the answers must know it.
+
+    Log odds of 25 and 26 are 1 - 1.4e-11 and 1 - 5.1e-12.
+    """
+    state = model.state_dict()
+    state["verification.linear.weight"] = torch.zeros_like(state["verification.linear.weight"])
+    for log_odds, answer in ((25.0, "different people"), (26.0, "the same person")):
+        state["verification.linear.bias"] = torch.tensor([log_odds, 0.0])
+        torch.save({"model": state}, tmp_path / "sure.pth")
+        assert call("--threshold", repr(1 - 1e-11), *files[:2], MODEL__WEIGHTS=tmp_path / "sure.pth") == 0
+        assert capsys.readouterr().out.startswith(answer)
+
+
 def naive(model, name, **overrides):
     """[(probability, one person)] of every pair of a test set that counts, one forward pass of the head a pair."""
     loader, count = eval_loader(config(**overrides), name)
@@ -162,6 +176,8 @@ def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
     threshold = balanced(validation)
     assert record["threshold"]["chosen_on"] == "Validation" and record["warnings"] == []
     assert record["threshold"]["probability"] == pytest.approx(threshold, abs=1e-6)
+    assert f"{record['pairs']['two_people']} of two\n" in printed.out and "Area below the ROC curve" in printed.out
+    assert f"answer by the chosen threshold: --threshold {record['threshold']['probability']!r}\n" in printed.out
     assert record["pairs"] == {"one_person": sum(s for _, s in test), "two_people": sum(not s for _, s in test)}
     for key, at in (("at_threshold", threshold), ("at_one_half", 0.5)):
         true, false = rates(test, at)
@@ -204,6 +220,7 @@ def test_mistakes(fails, files, tmp_path):
     assert "name two images before the KEY VALUE pairs" in fails()
     assert "name two images before the KEY VALUE pairs" in fails(files[0])
     assert "--report writes a table, numbers and a curve: add --output" in fails("--report")
+    assert "--threshold is nan and must be a probability" in fails("--threshold", "nan", *files[:2])
     assert "--threshold is 50.0 and must be a probability" in fails("--threshold", 50, *files[:2])
     assert "the image nowhere.jpg can't be read" in fails(files[0], "nowhere.jpg")
     assert "nowhere.csv" in fails("--pairs", "nowhere.csv")
@@ -216,6 +233,24 @@ def test_mistakes(fails, files, tmp_path):
     assert "no data set is registered as 'Nowhere'" in fails(
         "--report", "--output", tmp_path / "out", "--test-set", "Nowhere"
     )
+
+
+def test_options_without_effect(fails, files, tmp_path):
+    out = ("--output", tmp_path / "out")
+    assert "leave one of them out" in fails("--report", "--pairs", "pairs.csv", *out)
+    assert "--report chooses the threshold itself" in fails("--report", "--threshold", 0.5, *out)
+    for option in (("--report", *out), ("--pairs", "pairs.csv")):
+        assert f"say what is compared: leave {files[0]} out" in fails(*option, *files[:2])
+    assert "--test-set names what --report measures" in fails("--test-set", "SynthReIDTiny", *files[:2])
+    assert "--output is the folder of --report or --pairs" in fails(*out, *files[:2])
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_a_run_that_diverged(fails, files, model, tmp_path):
+    state = model.state_dict()
+    state["heads.embed.bias"][0] = float("nan")
+    torch.save({"model": state}, tmp_path / "nan.pth")
+    assert "probability that is not a number" in fails(*files[:2], MODEL__WEIGHTS=tmp_path / "nan.pth")
 
 
 def test_models_that_do_not_verify(fails, files, tmp_path, trained):

@@ -125,6 +125,10 @@ WRONG = {
         lambda state: state | {"layer3.0.se.weight": torch.zeros(1)},
         r"Res2Net of MODEL.BACKBONE: 1 unexpected \(such as layer3.0.se.weight\)",
     ),
+    "a layer inside that is named like the classifier": (
+        lambda state: state | {"layer3.0.fc.weight": torch.zeros(1)},
+        r"1 unexpected \(such as layer3.0.fc.weight\)",
+    ),
     "one renamed": (
         lambda state: renamed(state, "layer1.1.bns.0.weight", "layer1.1.norms.0.weight"),
         r"1 missing \(such as layer1.1.bns.0.weight\), 1 unexpected \(such as layer1.1.norms.0.weight\)",

@@ -70,7 +70,26 @@ def test_rows_of_table_2(tenths):
     assert found == ({} if tenths == 5 else {"INPUT.BATCH_AUGMENT.REA.PROB": tenths / 10})
 
 
+ABLATION = "Res2NetMultiTask/ablation"
+
+
 @pytest.mark.parametrize("tenths", [0, 2, 4, 5, 8, 10])
 def test_rows_of_table_2_on_synthreid(tenths):
-    found = changes(f"Res2NetMultiTask/ablation/SynthReID_er{tenths:02d}.yml", "demo/res2net.yml")
+    found = changes(f"Res2NetMultiTask/ablation/SynthReID_er{tenths:02d}.yml", f"{ABLATION}/Base-SynthReID.yml")
     assert found == ({} if tenths == 5 else {"INPUT.BATCH_AUGMENT.REA.PROB": tenths / 10})
+
+
+def test_rows_on_synthreid_differ_from_the_demo_in_their_length_alone():
+    assert set(changes(f"{ABLATION}/Base-SynthReID.yml", "demo/res2net.yml")) == {
+        "SOLVER.BASE_LR",
+        "SOLVER.WARMUP_EPOCHS",
+        "SOLVER.MAX_EPOCH",
+    }
+
+
+def test_resnet_row_on_synthreid():
+    """Its trunk alone is another one than Res2Net's."""
+    assert changes(f"{ABLATION}/SynthReID_resnet.yml", f"{ABLATION}/SynthReID_er05.yml") == {
+        "MODEL.BACKBONE.RES2NET.SCALE": 1,
+        "MODEL.BACKBONE.RES2NET.WIDTH": 64,
+    }

@@ -65,6 +65,7 @@ class DistanceRows:
             raise ValueError(f"expected features of a floating type, got {query.dtype} and {gallery.dtype}")
         self.query, self.gallery, self.metric = query.detach(), gallery.detach(), metric
         self.shape, self.device = (len(query), len(gallery)), gallery.device
+        self.width, self.fixed_mb = query.shape[1], 0.0 if gallery.dtype == torch.float32 else CHUNK_MB
         self.lengths = tuple(finite_lengths(side, name) for side, name in ((query, "query"), (gallery, "gallery")))
         # The host's F.normalize divides by no less than 1e-12.
         self.scale = self.lengths[1].clamp_min(1e-12).reciprocal().neg_()

@@ -122,12 +122,18 @@ def finite_lengths(features: Tensor, name: str) -> Tensor:
     Raises:
         EvaluationError: a length that is not finite.
     """
-    lengths = features.new_empty(len(features), dtype=torch.float32)
-    for part in chunks(features):
-        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
+    lengths = lengths_of(features)
     wrong = (~lengths.isfinite()).nonzero()[:, 0].tolist()
     if wrong:
         raise EvaluationError(unusable([f"{name} row {row}" for row in wrong]))
+    return lengths
+
+
+def lengths_of(features: Tensor) -> Tensor:
+    """Return the Euclidean length (N,) of every row in float32; half types are made float32 in chunks."""
+    lengths = features.new_empty(len(features), dtype=torch.float32)
+    for part in chunks(features):
+        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
     return lengths
 
 

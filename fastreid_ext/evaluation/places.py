@@ -33,7 +33,13 @@ class SamePerson:
         # Once for all queries: the gallery by identity, each identity's images in gallery order.
         self.by_identity = np.argsort(pids[1], kind="stable")
         ordered = pids[1][self.by_identity]
+        _, self.starts, self.sizes = np.unique(ordered, return_index=True, return_counts=True)  # of each identity
         self.first, self.last = (np.searchsorted(ordered, pids[0], side=side) for side in ("left", "right"))
+
+    @property
+    def others(self) -> int:
+        """How many pairs of a query and a gallery image show two identities."""
+        return len(self.first) * len(self.by_identity) - int((self.last - self.first).sum())
 
     def pairs(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (query, gallery image, junk) of all pairs of one identity, by query and gallery order.

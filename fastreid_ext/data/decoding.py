@@ -30,7 +30,7 @@ def read_rgb(path: str) -> np.ndarray:
     with PathManager.open(path, "rb") as file:
         data = file.read()
     size = plain_jpeg_size(data)
-    if size is not None and _decoders_agree():
+    if size is not None and decoders_agree():
         image = _decode(data)
         if image is not None and image.shape == (*size, 3):
             return image
@@ -75,7 +75,7 @@ def _decode(data: bytes) -> np.ndarray | None:
 
 
 @functools.cache
-def _decoders_agree() -> bool:
+def decoders_agree() -> bool:
     """Whether the two libraries on this machine are built to give the same pixels."""
     rng = np.random.default_rng(0)
     smooth = cv2.resize(rng.integers(0, 256, (7, 5, 3), dtype=np.uint8), (37, 53), interpolation=cv2.INTER_LINEAR)

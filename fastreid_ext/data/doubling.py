@@ -70,11 +70,11 @@ def _edge_weights() -> np.ndarray:
 
 
 def _doubles(size: int, wanted: int) -> bool:
-    return wanted == 2 * size and size >= SMALLEST and _is_exact()
+    return wanted == 2 * size and size >= SMALLEST and is_exact()
 
 
 @functools.cache
-def _is_exact() -> bool:
+def is_exact() -> bool:
     """Whether this OpenCV and this PIL agree, on noise and on the extremes."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (64, 48, 3), dtype=np.uint8) for _ in range(4)]

@@ -11,8 +11,8 @@ from fastreid.data.common import CommDataset
 from PIL import Image
 from torchvision.transforms import Compose
 
+from fastreid_ext.data import decoding, doubling
 from fastreid_ext.data.byte_transforms import ByteTransform
-from fastreid_ext.data.decoding import read_rgb
 from fastreid_ext.data.joint_transforms import JointTransform
 
 
@@ -45,6 +45,9 @@ class ReIDImages(CommDataset):
         super().__init__(list(img_items), transform, relabel)
         self.joints = joints
         self.byte_transform = _on_bytes(transform)
+        # Before workers are started, which would otherwise all find it out for themselves.
+        decoding.decoders_agree()
+        doubling.is_exact()
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
@@ -112,7 +115,7 @@ def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:
 
 def _read(path: str) -> np.ndarray:
     try:
-        return read_rgb(path)
+        return decoding.read_rgb(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"the image {path} can't be read ({error}): replace it or remove it") from error
 

@@ -47,7 +47,7 @@ def test_plain_photographs(subsampling, progressive, quality, size, tmp_path):
 
 def test_opencv_is_in_use_here(tmp_path, monkeypatch):
     """Else the other tests would compare PIL with itself."""
-    assert decoding._decoders_agree()
+    assert decoding.decoders_agree()
     (tmp_path / "a.jpg").write_bytes(jpeg())
     monkeypatch.setattr(decoding, "read_image", lambda *args, **kwargs: pytest.fail("PIL was asked"))
     read_rgb(str(tmp_path / "a.jpg"))
@@ -56,12 +56,12 @@ def test_opencv_is_in_use_here(tmp_path, monkeypatch):
 def test_pil_reads_where_opencv_differs(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     monkeypatch.setattr(decoding, "_decode", lambda data: np.zeros((61, 35, 3), np.uint8))
-    decoding._decoders_agree.cache_clear()
+    decoding.decoders_agree.cache_clear()
     try:
-        assert not decoding._decoders_agree()
+        assert not decoding.decoders_agree()
         assert np.array_equal(read_rgb(str(tmp_path / "a.jpg")), hosts(tmp_path / "a.jpg"))
     finally:
-        decoding._decoders_agree.cache_clear()
+        decoding.decoders_agree.cache_clear()
 
 
 def exif(orientation):

@@ -44,7 +44,7 @@ def test_views_and_read_only_images():
 
 def test_the_filters_are_in_use_here(monkeypatch):
     """Else the other tests would compare PIL with itself."""
-    assert doubling._is_exact()
+    assert doubling.is_exact()
     monkeypatch.setattr(doubling.Image, "fromarray", lambda image: pytest.fail("PIL was asked"))
     doubling.resize(picture("noise", 64, 32), 128, 64)
 
@@ -52,9 +52,9 @@ def test_the_filters_are_in_use_here(monkeypatch):
 def test_pil_does_it_where_the_filters_differ(monkeypatch):
     image = picture("noise", 64, 32)
     monkeypatch.setattr(doubling, "EVEN", doubling.EVEN * 1.01)
-    doubling._is_exact.cache_clear()
+    doubling.is_exact.cache_clear()
     try:
-        assert not doubling._is_exact()
+        assert not doubling.is_exact()
         assert np.array_equal(doubling.resize(image, 128, 64), pils(image, 128, 64))
     finally:
-        doubling._is_exact.cache_clear()
+        doubling.is_exact.cache_clear()

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from fastreid.data.common import CommDataset
-from fastreid.data.data_utils import read_image
 from PIL import Image
+from torchvision.transforms import Compose
+
+from fastreid_ext.data import decoding, doubling
+from fastreid_ext.data.byte_transforms import ByteTransform
+from fastreid_ext.data.joint_transforms import JointTransform
 
 
 class ImageError(RuntimeError):
@@ -21,7 +25,7 @@ class ReIDImages(CommDataset):
 
     ``dataset[index]`` is as in FastReID. ``dataset[index, seed]`` draws every random number of the transforms
     from that seed and leaves the generators of the process as they were, so an image looks the same whatever
-    worker loads it and however many there are.
+    worker loads it and however many there are. :meth:`fetch` is the quick way to many of them.
 
     Args:
         img_items: (path, identity, camera) of every image.
@@ -40,13 +44,37 @@ class ReIDImages(CommDataset):
     ):
         super().__init__(list(img_items), transform, relabel)
         self.joints = joints
+        self.byte_transform = _on_bytes(transform)
+        # Before workers are started, which would otherwise all find it out for themselves.
+        decoding.decoders_agree()
+        doubling.is_exact()
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
-        path, pid, camid = self.img_items[index]
-        inputs = (_read(path),) if self.joints is None else (_read(path), self.joints[index])
+        pixels = _read(self.img_items[index][0])
         with nullcontext() if seed is None else seeded(seed):
-            outputs = self.transform(*inputs)
+            return self._item(index, self.transform, Image.fromarray(pixels))
+
+    def fetch(self, keys: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
+        """Return the items of many keys, whose images are in bytes where the transforms give whole numbers.
+
+        Args:
+            keys: as ``dataset[key]`` takes them; all of them with a seed, or none.
+        """
+        with kept_generators() if any(isinstance(key, tuple) for key in keys) else nullcontext():
+            return [self._fetched(*key) if isinstance(key, tuple) else self._fetched(key) for key in keys]
+
+    def _fetched(self, index: int, seed: int | None = None) -> dict[str, Any]:
+        pixels = _read(self.img_items[index][0])
+        if seed is not None:
+            seed_generators(seed)
+        if self.byte_transform is not None:
+            return self._item(index, self.byte_transform, pixels)
+        return self._item(index, self.transform, Image.fromarray(pixels))
+
+    def _item(self, index: int, transform: Callable[..., Any], image: Image.Image | np.ndarray) -> dict[str, Any]:
+        path, pid, camid = self.img_items[index]
+        outputs = transform(image) if self.joints is None else transform(image, self.joints[index])
         image, labels = (outputs, {}) if self.joints is None else (outputs[0], {"joints": outputs[1]})
         if self.relabel:
             pid, camid = self.pid_dict[pid], self.cam_dict[camid]
@@ -75,20 +103,42 @@ class QueryGalleryImages(ReIDImages):
         self.groups = tuple(groups)
 
 
-def _read(path: str) -> Image.Image:
+def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return what does the same on bytes, if it is known how."""
     try:
-        return read_image(path, format="RGB")
+        if isinstance(transform, JointTransform):
+            return transform.on_bytes()
+        return ByteTransform(transform.transforms) if type(transform) is Compose else None
+    except ValueError:
+        return None
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        return decoding.read_rgb(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"the image {path} can't be read ({error}): replace it or remove it") from error
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the generators of Python, NumPy and torch (CPU)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPUs' generators too
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the generators of Python, NumPy and torch (CPU), and give them their former state back."""
+    with kept_generators():
+        seed_generators(seed)
+        yield
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Give the generators of Python, NumPy and torch (CPU) the state back that they have now."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would move the GPUs' generators too
     try:
         yield
     finally:

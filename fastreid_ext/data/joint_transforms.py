@@ -1,5 +1,6 @@
 """Image transforms that joints follow, while the image comes out as without them."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from fastreid.data.transforms import RandomPatch, ToTensor
 from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import functional as F
+
+from fastreid_ext.data.byte_transforms import as_planes, gives_bytes
 
 # The matrix that takes a place (x, y, 1) in pixels to its new place; None: everything stays where it is. Places are
 # measured from the image's upper left corner, so the centre of its first pixel is (1/2, 1/2).
@@ -39,13 +42,21 @@ class JointTransform:
         self.steps = [(transform, _follower(transform)) for transform in transforms]
         self.mirrored = mirrored_order(flip_pairs, joints)
 
-    def __call__(self, image: Image.Image, joints: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def on_bytes(self) -> "JointTransform":
+        """Return the same transform, whose images come out in bytes where their pixels are whole numbers."""
+        in_bytes = copy.copy(self)
+        if gives_bytes([transform for transform, _ in self.steps]):
+            in_bytes.steps = [(as_planes if type(t) is ToTensor else t, follow) for t, follow in self.steps]
+        return in_bytes
+
+    def __call__(self, image: Image.Image | np.ndarray, joints: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the transformed image, and its joints (J, 3) in float32.
 
         Args:
-            image: upright.
+            image: upright; a PIL image, or (H, W, 3) uint8.
             joints: (J, 3) x and y as shares of the image's width and height, and confidence; not written to.
         """
+        image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         width, height = image.size
         x, y, confidence = joints.T.astype(np.float64)
         x, y = x * width, y * height

@@ -1,0 +1,143 @@
+"""The image transforms of a config on bytes: the pixels and draws of FastReID's, without its detours over floats."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from fastreid.data.transforms import AugMix, RandomPatch, ToTensor
+from fastreid.data.transforms.autoaugment import AutoAugment
+from PIL import Image
+from torchvision import transforms as T
+
+from fastreid_ext.data import doubling
+
+# What a list may consist of: RGB images of 8 bits to such images, then ToTensor, then tensors to tensors.
+ON_IMAGES = (
+    T.Resize,
+    T.RandomResizedCrop,
+    T.CenterCrop,
+    T.Pad,
+    T.RandomCrop,
+    T.RandomHorizontalFlip,
+    T.ColorJitter,
+    T.RandomAffine,
+    AutoAugment,
+    AugMix,
+)
+ON_TENSORS = (T.RandomErasing, RandomPatch)
+
+
+class ByteTransform:
+    """A list of transforms that takes and gives bytes, wherever the values of its pixels are whole numbers.
+
+    Every pixel and every random draw is that of the transforms themselves, to the bit. Only erasing can fill in
+    numbers that are no bytes, such as the mean pixel: images are float32 then. The list alone decides which.
+
+    Args:
+        transforms: of torchvision and FastReID, as ``build_transforms(cfg).transforms``.
+
+    Raises:
+        ValueError: a list that is not known to give what FastReID's transforms of a config give.
+    """
+
+    def __init__(self, transforms: Sequence[Callable]):
+        names = [type(transform).__name__ for transform in transforms]
+        if names.count("ToTensor") != 1 or not all(_is_known(transform) for transform in transforms):
+            raise ValueError(f"the image transforms {', '.join(names)} are not known to work on bytes")
+        place = names.index("ToTensor")
+        self.on_images = [(transform, _on_bytes(transform)) for transform in transforms[:place]]
+        self.on_tensors = [_in_place(transform) for transform in transforms[place + 1 :]]
+        if not all(type(part) in ON_IMAGES for t in transforms[:place] for part in _parts(t)) or not all(
+            type(t) in ON_TENSORS for t in self.on_tensors
+        ):
+            raise ValueError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
+        self.dtype = torch.uint8 if gives_bytes(transforms) else torch.float32
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """Return the transformed image (3, H', W') in ``dtype``.
+
+        Args:
+            image: (H, W, 3) uint8; not written to.
+        """
+        for transform, on_bytes in self.on_images:
+            if on_bytes is None:
+                image = np.asarray(transform(Image.fromarray(image)))
+            else:
+                image = on_bytes(transform, image)
+        planes = as_planes(image)
+        if self.dtype is not torch.uint8:
+            planes = planes.to(self.dtype)
+        for transform in self.on_tensors:
+            planes = transform(planes)
+        return planes
+
+
+def gives_bytes(transforms: Sequence[Callable]) -> bool:
+    """Whether the pixels of known transforms are whole numbers from 0 to 255, whatever the image and the draws."""
+    fills = [t.value if isinstance(t.value, list | tuple) else [t.value] for t in transforms if _erases(t)]
+    # A value that is no number ("random") stands for noise.
+    return all(isinstance(v, int | float) and 0 <= v <= 255 and v == int(v) for fill in fills for v in fill)
+
+
+def as_planes(image: np.ndarray | Image.Image) -> torch.Tensor:
+    """Return a copy (3, H, W) of an RGB image, an array (H, W, 3) or PIL's, in bytes."""
+    image = np.asarray(image)
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    cv2.split(image, list(planes))  # ten times as fast as NumPy's and torch's transposed copies
+    return torch.from_numpy(planes)
+
+
+def _erases(transform: Callable) -> bool:
+    return type(transform) is T.RandomErasing
+
+
+def _parts(transform: Callable) -> Sequence[Callable]:
+    return transform.transforms if type(transform) is T.RandomApply else [transform]
+
+
+def _is_known(transform: Callable) -> bool:
+    return all(type(part) in (*ON_IMAGES, ToTensor, *ON_TENSORS) for part in _parts(transform))
+
+
+def _in_place(transform: Callable) -> Callable:
+    """Let erasing write into the tensor, which is the item's own, instead of into a copy."""
+    if _erases(transform):
+        transform = copy.copy(transform)
+        transform.inplace = True
+    return transform
+
+
+# ---- on bytes what PIL does ------------------------------------------------------------------------------------------
+# Those that draw repeat the transform's own forward().
+
+
+def _resize(transform: T.Resize, image: np.ndarray) -> np.ndarray:
+    return doubling.resize(image, *transform.size)
+
+
+def _pad(transform: T.Pad, image: np.ndarray) -> np.ndarray:
+    return cv2.copyMakeBorder(image, *[transform.padding] * 4, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+
+
+def _crop(transform: T.RandomCrop, image: np.ndarray) -> np.ndarray:
+    sides = torch.empty((3, *image.shape[:2]), device="meta")  # all that get_params() asks for
+    top, left, height, width = transform.get_params(sides, transform.size)
+    return image[top : top + height, left : left + width]
+
+
+def _flip(transform: T.RandomHorizontalFlip, image: np.ndarray) -> np.ndarray:
+    return cv2.flip(image, 1) if torch.rand(1) < transform.p else image
+
+
+def _on_bytes(transform: Callable) -> Callable[[Callable, np.ndarray], np.ndarray] | None:
+    """Return what does a transform on bytes; None where PIL has to."""
+    kind = type(transform)
+    if kind is T.Resize and not isinstance(transform.size, int) and len(transform.size) == 2:
+        return _resize if transform.interpolation is T.InterpolationMode.BICUBIC else None
+    if kind is T.Pad and isinstance(transform.padding, int) and transform.padding >= 0:
+        return _pad if transform.padding_mode == "constant" and transform.fill == 0 else None
+    if kind is T.RandomCrop and transform.padding is None and not transform.pad_if_needed:
+        return _crop
+    return _flip if kind is T.RandomHorizontalFlip else None

@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import Rows
 from fastreid_ext.evaluation.k_reciprocal import encode
 
-ENTRIES = 2**21  # distances of queries to the gallery whose overlaps are summed at once
-PAIRS = 2**20  # summands of them
+PAIRS = 2**20  # smaller weights that are summed at once
 
 
 class ReRankedRows:
@@ -52,6 +52,7 @@ class ReRankedRows:
             raise ValueError(f"lambda must be from 0 to 1, not {lambda_value}")
         self.distances, self.lambda_value = distances, lambda_value
         self.shape, self.device = distances.shape, distances.device
+        self.one = torch.ones((), device=self.device)
         weights = encode(torch.cat((query, gallery)), k1, k2, metric, memory_mb)
         self.weights = weights[: len(query)]
         self.holders = weights[len(query) :].T.tocsr()  # image -> gallery images with a weight of it: (N, G)
@@ -62,30 +63,31 @@ class ReRankedRows:
     @torch.no_grad()
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
         """See :meth:`Rows.rows`."""
-        out = self.distances.rows(start, stop, out).mul_(self.lambda_value).add_(1 - self.lambda_value)
+        # lambda d + (1 - lambda) (1 - m / (2 - m)): first as if m were 0, which it nearly always is.
+        out = self.distances.rows(start, stop, out).lerp_(self.one, 1 - self.lambda_value)
         first = start
         while first < stop:
+            # At least one query, however many summands it has: no more than there are weights of the gallery.
             last = int(np.searchsorted(self.pairs, self.pairs[first] + PAIRS, side="right")) - 1
-            last = min(max(last, first + 1), first + max(1, ENTRIES // max(1, self.shape[1])), stop)
-            row, column, overlap = self._overlaps(first, last)
-            # (1 - lambda) (1 - m / (2 - m)), of which the 1 is there; rounding must not make m more than 1.
-            gain = (1 - self.lambda_value) * np.minimum(overlap / (2 - overlap), 1)
-            row, column = (torch.from_numpy(i).to(self.device) for i in (row + (first - start), column))
-            out[row, column] -= torch.from_numpy(gain).to(self.device, torch.float32)
+            last = min(max(last, first + 1), stop)
+            overlap = self._overlaps(first, last)
+            # Rounding must not make m more than 1.
+            gain = (1 - self.lambda_value) * np.minimum(overlap.data / (2 - overlap.data), 1)
+            row, column = (torch.from_numpy(i.astype(np.int64)).to(self.device) for i in (overlap.row, overlap.col))
+            out[row + (first - start), column] -= torch.from_numpy(gain).to(self.device, torch.float32)
             first = last
         return out
 
-    def _overlaps(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where some queries (counted from ``start``) and gallery images share weight, and how much."""
-        weights, holders, width = self.weights, self.holders, self.shape[1]
+    def _overlaps(self, start: int, stop: int) -> coo_array:
+        """Return m of some queries, counted from ``start``, and all gallery images, each pair once."""
+        weights, holders = self.weights, self.holders
         entries = slice(weights.indptr[start], weights.indptr[stop])
         images = weights.indices[entries]
         counts = self.lengths[images]
-        rows = np.repeat(np.arange(stop - start, dtype=np.int64), np.diff(weights.indptr[start : stop + 1]))
+        rows = np.repeat(np.arange(stop - start), np.diff(weights.indptr[start : stop + 1]))
         # Places in ``holders`` of all gallery images that hold each entry's image, one entry after the other.
         places = np.arange(counts.sum()) + np.repeat(holders.indptr[images] - (np.cumsum(counts) - counts), counts)
-        keys = np.repeat(rows * width, counts) + holders.indices[places]
         smaller = np.minimum(np.repeat(weights.data[entries], counts), holders.data[places])
-        sums = np.bincount(keys, smaller, minlength=1)
-        found = np.flatnonzero(sums)
-        return *np.divmod(found, width), sums[found]
+        where = np.repeat(rows, counts), holders.indices[places]
+        sums = coo_array((smaller.astype(np.float64), where), shape=(stop - start, self.shape[1]))
+        return sums.tocsr().tocoo()  # adds up what has the same place

@@ -67,6 +67,13 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Training identities that are left out of training and evaluated as a test set named Validation, to choose settings
     # by (also in DATASETS.TESTS, whose first set chooses the best checkpoint); 0 = none
     cfg.DATASETS.VALIDATION = 0
+    # streamed | host. streamed ranks blocks of queries, shared among processes, in EVAL_MEMORY_MB of memory beyond the
+    # features of the test set; host is FastReID's own evaluator, which holds all distances and their order at once
+    cfg.TEST.EVALUATOR = "streamed"
+    cfg.TEST.EVAL_MEMORY_MB = 512
+    # market1501 | cuhk03. cuhk03 counts Rank-k, by SEED, in galleries of one image of each identity, for the classic
+    # split of CUHK03
+    cfg.TEST.PROTOCOL = "market1501"
     # Evaluate each test set a second time, with a rectangle of some images filled with the mean pixel
     # (MGRe, table 6). Where it lies follows from SEED and the image's place in the test set
     cfg.TEST.OCCLUSION = CfgNode({"ENABLED": False, "PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "SEED": 0})

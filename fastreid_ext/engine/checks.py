@@ -16,6 +16,7 @@ from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.pairs import check_pairable, positive_share_of
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.key_tracking import unread_keys
+from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 # What may differ between a run and its continuation: it changes neither weights nor batches.
@@ -131,6 +132,11 @@ def check_evaluation(cfg: CfgNode) -> None:
     Raises:
         ConfigError: a value out of its range.
     """
+    for key, allowed in (("EVALUATOR", EVALUATORS), ("PROTOCOL", PROTOCOLS)):
+        if cfg.TEST[key] not in allowed:
+            raise ConfigError(f"TEST.{key} is {cfg.TEST[key]!r} and must be one of {allowed}")
+    if cfg.TEST.EVALUATOR == "host" and cfg.TEST.PROTOCOL != PROTOCOLS[0]:
+        raise ConfigError(f"FastReID's evaluator (TEST.EVALUATOR host) has no TEST.PROTOCOL {cfg.TEST.PROTOCOL}")
     node, edges, held = cfg.TEST.OCCLUSION, list(cfg.TEST.REPORT.OCCLUSION_EDGES), cfg.DATASETS.HOLD_OUT
     if not 0 <= node.PROB <= 1:
         raise ConfigError(f"TEST.OCCLUSION.PROB is {node.PROB} and must be from 0 to 1")

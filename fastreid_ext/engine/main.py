@@ -36,12 +36,13 @@ from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.evaluation.distances import EvaluationError
 from fastreid_ext.model_zoo import get_config_file
 
 logger = logging.getLogger("fastreid_ext.main")
 
 # What a user can mend: shown as one sentence.
-MISTAKES = (CheckpointError, ConfigError, DataSetError, ImageError, PoseError, FloatingPointError)
+MISTAKES = (CheckpointError, ConfigError, DataSetError, EvaluationError, ImageError, PoseError, FloatingPointError)
 
 
 def main(argv: Sequence[str] | None = None) -> Any:

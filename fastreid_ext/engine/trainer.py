@@ -9,6 +9,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.train_loop import TrainerBase
+from fastreid.evaluation import ReidEvaluator
 from fastreid.modeling import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import JSONWriter, TensorboardXWriter
@@ -144,9 +145,11 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
-    ) -> tuple[DeviceLoader, RankListEvaluator]:
-        """Return a test set's loader and the evaluator of its features."""
+    ) -> tuple[DeviceLoader, ReidEvaluator]:
+        """Return a test set's loader and the evaluator of its features, by TEST.EVALUATOR."""
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
+        if cfg.TEST.EVALUATOR == "host":
+            return loader, ReidEvaluator(cfg, num_query, output_dir or cfg.OUTPUT_DIR)
         groups = getattr(loader.dataset, "groups", ())
         return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR, groups)
 

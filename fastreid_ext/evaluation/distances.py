@@ -65,6 +65,7 @@ class DistanceRows:
             raise ValueError(f"expected features of a floating type, got {query.dtype} and {gallery.dtype}")
         self.query, self.gallery, self.metric = query.detach(), gallery.detach(), metric
         self.shape, self.device = (len(query), len(gallery)), gallery.device
+        self.width, self.fixed_mb = query.shape[1], 0.0 if gallery.dtype == torch.float32 else CHUNK_MB
         self.lengths = tuple(finite_lengths(side, name) for side, name in ((query, "query"), (gallery, "gallery")))
         # The host's F.normalize divides by no less than 1e-12.
         self.scale = self.lengths[1].clamp_min(1e-12).reciprocal().neg_()
@@ -121,12 +122,18 @@ def finite_lengths(features: Tensor, name: str) -> Tensor:
     Raises:
         EvaluationError: a length that is not finite.
     """
-    lengths = features.new_empty(len(features), dtype=torch.float32)
-    for part in chunks(features):
-        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
+    lengths = lengths_of(features)
     wrong = (~lengths.isfinite()).nonzero()[:, 0].tolist()
     if wrong:
         raise EvaluationError(unusable([f"{name} row {row}" for row in wrong]))
+    return lengths
+
+
+def lengths_of(features: Tensor) -> Tensor:
+    """Return the Euclidean length (N,) of every row in float32; half types are made float32 in chunks."""
+    lengths = features.new_empty(len(features), dtype=torch.float32)
+    for part in chunks(features):
+        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
     return lengths
 
 

@@ -1,9 +1,9 @@
-"""FastReID's evaluator, with a report by groups and a picture of rank lists beside the numbers."""
+"""FastReID's evaluator, streamed: its numbers, a report by groups and a picture of rank lists, in bounded memory."""
 
-import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,37 @@ import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
 from fastreid.evaluation import ReidEvaluator
-from fastreid.evaluation.query_expansion import aqe
-from fastreid.evaluation.roc import evaluate_roc
 from fastreid.utils import comm
 from fastreid.utils.compute_dist import build_dist
 from PIL import Image
-from sklearn.metrics import roc_curve
+from torch import Tensor
 
 from fastreid_ext.engine.files import write_text
+from fastreid_ext.evaluation.blocks import rows_per_block, share_of
+from fastreid_ext.evaluation.collective import gather_rows, sum_over_processes
+from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError, MatrixRows, Rows, lengths_of, unusable
+from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
-from fastreid_ext.evaluation.query_metrics import QueryMetrics, query_metrics, summarise
+from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches
+from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
 from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
 from fastreid_ext.evaluation.report import group_record, group_table
+from fastreid_ext.evaluation.roc import count_others, true_positive_rates
+from fastreid_ext.evaluation.single_shot import single_shot_hits
 
 logger = logging.getLogger(__name__)
 
-FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
+RANKS = (1, 5, 10)
+CUHK03 = "cuhk03"
+PROTOCOLS = ("market1501", CUHK03)
+EVALUATORS = ("streamed", "host")
+KEPT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class RankListEvaluator(ReidEvaluator):
     """The host's metrics, ``report_<test set>.json`` by groups of queries, and ``rank_list_<test set>.png``.
+
+    Distances are made block by block (TEST.EVAL_MEMORY_MB), and each process ranks its share of the queries.
 
     Args:
         cfg: the run's config.
@@ -51,31 +62,76 @@ class RankListEvaluator(ReidEvaluator):
         self.groups = groups
         self.erased: Callable[[str], Image.Image] | None = None
 
-    def process(self, inputs: Mapping[str, Any], outputs: torch.Tensor) -> None:
-        super().process(inputs, outputs)
-        self._predictions[-1]["paths"] = list(inputs["img_paths"])
+    def process(self, inputs: Mapping[str, Any], outputs: Tensor) -> None:
+        features = outputs.detach()
+        kept = features.dtype if features.dtype in KEPT_TYPES else torch.float32
+        self._predictions.append(
+            {
+                "feats": features.to("cpu", kept),
+                "pids": inputs["targets"].cpu(),
+                "camids": inputs["camids"].cpu(),
+                "paths": list(inputs["img_paths"]),
+            }
+        )
 
+    @torch.no_grad()
     def evaluate(self) -> OrderedDict[str, float]:
-        """Return the metrics on the main process, {} on the others."""
+        """Return the metrics on the main process, {} on the others. The features are given up: once for each reset.
+
+        Raises:
+            EvaluationError: a feature that is no number, on every process; or too little memory for one row.
+            ValueError: no query has a match.
+        """
         comm.synchronize()
-        gathered = comm.gather(self._predictions, dst=0)
+        own_paths = [path for prediction in self._predictions for path in prediction["paths"]]
+        pids, camids = (self._parted(self._gathered(key).numpy()) for key in ("pids", "camids"))
+        features = self._gathered("feats")
+        paths = self._parted(list(chain(*comm.gather(own_paths))))
+        self._predictions = []
+        try:
+            return self._evaluated(features, pids, camids, paths)
+        except EvaluationError as error:  # on every process: all of them have all features
+            raise self._with_paths(error, features, list(chain(*comm.all_gather(own_paths)))) from error
+
+    def _evaluated(self, features: Tensor, pids: tuple, camids: tuple, paths: tuple) -> OrderedDict[str, float]:
+        features = _on_device(features, self.cfg)
+        drawn = self.cfg.TEST.RANK_LIST.ENABLED and comm.is_main_process()
+        if drawn:
+            self._draw_rank_lists(self._parted(features), pids, camids, paths)
+        distances = ranking_distances(self.cfg, features, self._num_query)
+        del features
+        people = SamePerson(pids, camids)
+        block = rows_per_block(distances, self.cfg.TEST.EVAL_MEMORY_MB)
+        share = share_of(len(pids[0]), block, comm.get_rank(), comm.get_world_size())
+        matches = _of_all_processes(find_matches(distances, people, share, block))
+        metrics = metrics_of(matches)
+        results = OrderedDict(summarise(metrics, RANKS))
+        if self.cfg.TEST.PROTOCOL == CUHK03:
+            hits = single_shot_hits(distances, people, share, block, RANKS, max(self.cfg.SEED, 0))
+            average = gather_rows([torch.from_numpy(hits)])[torch.from_numpy(metrics.scored)].mean(dim=0) * 100
+            results |= {f"Rank-{k}": float(value) for k, value in zip(RANKS, average, strict=True)}
+            results["metric"] = (results["Rank-1"] + results["mAP"]) / 2
+        if self.cfg.TEST.ROC.ENABLED:
+
+            def count(thresholds: np.ndarray) -> np.ndarray:
+                counts = np.stack(count_others(distances, people, share, block, thresholds))
+                return sum_over_processes(torch.from_numpy(counts)).numpy()
+
+            results |= true_positive_rates(matches.distances, people.others, count)
         if not comm.is_main_process():
             return OrderedDict()
-        predictions = list(itertools.chain(*gathered))
-        features = torch.cat([p["feats"] for p in predictions])
-        pids, camids = (self._parted(torch.cat([p[key] for p in predictions]).numpy()) for key in ("pids", "camids"))
-        paths = self._parted(list(itertools.chain(*(p["paths"] for p in predictions))))
-
-        distances = ranking_distances(self.cfg, *self._parted(features))
-        metrics = query_metrics(distances, pids, camids)
-        results = OrderedDict(summarise(metrics))
-        if self.cfg.TEST.ROC.ENABLED:
-            results |= true_positive_rates(distances, pids, camids)
-        if self.cfg.TEST.REPORT.ENABLED and self.groups:
+        # Groups are of ranks among all gallery images, which are not those of single shots.
+        if self.cfg.TEST.REPORT.ENABLED and self.groups and self.cfg.TEST.PROTOCOL != CUHK03:
             self._report(metrics, pids[0])
-        if self.cfg.TEST.RANK_LIST.ENABLED:
-            self._draw_rank_lists(self._parted(features), pids, camids, paths)
         return results
+
+    def _gathered(self, key: str) -> Tensor:
+        """A tensor of all test images, in the loader's order; that of each batch is given up for it."""
+        return gather_rows([prediction.pop(key) for prediction in self._predictions])
+
+    def _with_paths(self, error: EvaluationError, features: Tensor, paths: Sequence[str]) -> EvaluationError:
+        wrong = (~lengths_of(features).isfinite()).nonzero()[:, 0].tolist()
+        return EvaluationError(unusable([paths[place] for place in wrong])) if wrong else error
 
     def _parted(self, both: Any) -> tuple[Any, Any]:
         """Part what belongs to the queries from what belongs to the gallery."""
@@ -96,8 +152,9 @@ class RankListEvaluator(ReidEvaluator):
         node, n = self.cfg.TEST.RANK_LIST, self._num_query
         # Evenly spread over the sorted queries: other identities each, and the same ones after every evaluation.
         shown = np.unique(np.linspace(0, n - 1, num=min(node.QUERIES, n)).astype(int))
+        distances = DistanceRows(features[0][shown], features[1], self.cfg.TEST.METRIC)
         ranked = rank_queries(
-            build_dist(features[0][shown], features[1], self.cfg.TEST.METRIC),
+            distances,
             ([paths[0][i] for i in shown], paths[1]),
             (pids[0][shown], pids[1]),
             (camids[0][shown], camids[1]),
@@ -112,29 +169,42 @@ class RankListEvaluator(ReidEvaluator):
         """Nothing to compile: the ranking is vectorised NumPy, see compat."""
 
 
-def ranking_distances(cfg: CfgNode, query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
+def ranking_distances(cfg: CfgNode, features: Tensor, num_query: int) -> Rows:
     """Return the distances (Q, G) that rank the gallery: after TEST.AQE, by TEST.METRIC, after TEST.RERANK.
 
     Args:
         cfg: the run's config.
-        query, gallery: features (Q, D) and (G, D).
+        features: (Q + G, D), the queries first.
+        num_query: Q.
     """
     if cfg.TEST.AQE.ENABLED:
-        query, gallery = aqe(query, gallery, cfg.TEST.AQE.QE_TIME, cfg.TEST.AQE.QE_K, cfg.TEST.AQE.ALPHA)
-    distances = build_dist(query, gallery, cfg.TEST.METRIC)
+        node = cfg.TEST.AQE
+        features = expand(features, node.QE_K, node.ALPHA, node.QE_TIME, cfg.TEST.EVAL_MEMORY_MB)
+    query, gallery = features[:num_query], features[num_query:]
+    distances = DistanceRows(query, gallery, cfg.TEST.METRIC)
     if cfg.TEST.RERANK.ENABLED:
         node = cfg.TEST.RERANK
+        query, gallery = query.float().cpu(), gallery.float().cpu()
         if cfg.TEST.METRIC == "cosine":
             query, gallery = F.normalize(query, dim=1), F.normalize(gallery, dim=1)
         jaccard = build_dist(query, gallery, metric="jaccard", k1=node.K1, k2=node.K2)
-        distances = jaccard * (1 - node.LAMBDA) + distances * node.LAMBDA
+        return MatrixRows(jaccard * (1 - node.LAMBDA) + distances.rows(0, num_query).cpu().numpy() * node.LAMBDA)
     return distances
 
 
-def true_positive_rates(
-    distances: np.ndarray, pids: tuple[np.ndarray, np.ndarray], camids: tuple[np.ndarray, np.ndarray]
-) -> dict[str, float]:
-    """Return the rates of right pairs found at three rates of wrong ones, as FastReID does for TEST.ROC."""
-    scores, labels = evaluate_roc(distances, *pids, *camids)
-    false, true, _ = roc_curve(labels, scores)
-    return {f"TPR@FPR={rate:.0e}": true[np.argmin(np.abs(false - rate))] for rate in FALSE_POSITIVE_RATES}
+def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:
+    """Move the features to the model's GPU if they, and what ranking takes, fit there beside the model."""
+    if torch.device(cfg.MODEL.DEVICE).type != "cuda":
+        return features
+    free, _ = torch.cuda.mem_get_info()
+    # All processes decide alike: their distances have to be equal to the last bit.
+    room = comm.all_gather(free > 1.2 * features.nbytes + cfg.TEST.EVAL_MEMORY_MB * 2**20)
+    return features.to("cuda") if all(room) else features
+
+
+def _of_all_processes(matches: Matches) -> Matches:
+    """The matches of all queries, in order: each process has those of its share."""
+    counts, places, distances = (
+        gather_rows([torch.from_numpy(part)]).numpy() for part in (matches.counts, matches.places, matches.distances)
+    )
+    return Matches(counts, places, distances)

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreid_ext.compat.ranking import match_positions
+from fastreid_ext.evaluation.blocks import rows_per_block
+from fastreid_ext.evaluation.distances import MatrixRows
+from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,22 @@ class QueryMetrics:
         return self.first_rank > 0
 
 
+def metrics_of(matches: Matches) -> QueryMetrics:
+    """Score every query by the places of its matches, as FastReID does by the Market protocol."""
+    count, counts = len(matches.counts), matches.counts
+    scored = counts > 0
+    query = np.repeat(np.arange(count), counts)
+    ends = np.cumsum(counts)
+    nth = np.arange(1, len(query) + 1) - (ends - counts)[query]
+    first = np.zeros(count, dtype=np.int64)
+    precision, penalty = np.zeros(count), np.zeros(count)
+    first[scored] = matches.places[(ends - counts)[scored]]
+    sums = np.bincount(query, weights=nth / matches.places, minlength=count)
+    precision[scored] = sums[scored] / counts[scored]
+    penalty[scored] = counts[scored] / matches.places[ends[scored] - 1]
+    return QueryMetrics(first, precision, penalty)
+
+
 def query_metrics(
     distances: np.ndarray, pids: tuple[np.ndarray, np.ndarray], camids: tuple[np.ndarray, np.ndarray]
 ) -> QueryMetrics:
@@ -38,18 +56,8 @@ def query_metrics(
         distances: (Q, G).
         pids, camids: (of the queries, of the gallery).
     """
-    count = len(distances)
-    first = np.zeros(count, dtype=np.int64)
-    precision, penalty = np.zeros(count), np.zeros(count)
-    for query, (row, pid, camid) in enumerate(zip(distances, pids[0], camids[0], strict=True)):
-        match = pids[1] == pid
-        keep = ~(match & (camids[1] == camid))
-        places = match_positions(row[keep], match[keep])
-        if len(places):
-            first[query] = places[0]
-            precision[query] = np.mean(np.arange(1, len(places) + 1) / places)
-            penalty[query] = len(places) / places[-1]
-    return QueryMetrics(first, precision, penalty)
+    rows = MatrixRows(distances)
+    return metrics_of(find_matches(rows, SamePerson(pids, camids), range(rows.shape[0]), rows_per_block(rows)))
 
 
 def summarise(metrics: QueryMetrics, ranks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:

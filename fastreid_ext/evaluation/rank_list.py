@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fastreid_ext.evaluation.distances import MatrixRows, Rows
+
 GREEN, RED, GREY, INK, PAPER = (0, 158, 96), (213, 58, 47), (120, 120, 120), (40, 40, 40), (255, 255, 255)
 FRAME, GAP, CAPTION = 4, 6, 16
 
@@ -21,22 +23,23 @@ class RankedQuery:
 
 
 def rank_queries(
-    distances: np.ndarray,
+    distances: np.ndarray | Rows,
     paths: tuple[Sequence[str], Sequence[str]],
     pids: tuple[np.ndarray, np.ndarray],
     camids: tuple[np.ndarray, np.ndarray],
     topk: int,
 ) -> list[RankedQuery]:
-    """Order the gallery for every row of a distance matrix (Q, G), as the Market protocol does.
+    """Order the gallery for every row of distances (Q, G), as the Market protocol does; one row at a time is sorted.
 
     Args:
-        distances: (Q, G); ties keep the gallery's order.
+        distances: (Q, G), a matrix or made by rows; ties keep the gallery's order.
         paths, pids, camids: (of the queries, of the gallery).
         topk: images kept per query; those of the query's own identity and camera do not count.
     """
     ranked = []
-    for row, path, pid, camid in zip(distances, paths[0], pids[0], camids[0], strict=True):
-        order = np.argsort(row, kind="stable")
+    rows = MatrixRows(distances) if isinstance(distances, np.ndarray) else distances
+    for query, (path, pid, camid) in enumerate(zip(paths[0], pids[0], camids[0], strict=True)):
+        order = np.argsort(rows.rows(query, query + 1)[0].cpu().numpy(), kind="stable")
         order = order[(pids[1][order] != pid) | (camids[1][order] != camid)][:topk]
         ranked.append(RankedQuery(path, [paths[1][i] for i in order], [bool(pids[1][i] == pid) for i in order]))
     return ranked

@@ -1,0 +1,78 @@
+"""Tensors of several processes put together, as tensors: nothing is pickled."""
+
+import torch
+import torch.distributed as dist
+from fastreid.utils import comm
+from torch import Tensor
+
+GATHER_MB = 32  # of each process that are on their way at once
+
+
+def _wire() -> torch.device:
+    """Where the process group's backend takes tensors from."""
+    if "nccl" in dist.get_backend():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def gather_rows(parts: list[Tensor]) -> Tensor:
+    """Return the rows of all processes, in the order of their ranks, to every process.
+
+    Args:
+        parts: this process's rows (n_i, ...) on the CPU, of one type and width everywhere; the list is emptied, so
+            that the rows are not held twice.
+
+    Returns:
+        (N, ...) on the CPU.
+
+    Raises:
+        ValueError: processes whose rows have different types or widths.
+    """
+    sizes, dtype, shape = _described(parts)
+    world, rank = len(sizes), comm.get_rank()
+    rows = torch.empty(sum(sizes), *shape, dtype=dtype)
+    starts = [sum(sizes[:place]) for place in range(world)]
+    filled = starts[rank]
+    while parts:
+        part = parts.pop(0)
+        rows[filled : filled + len(part)] = part
+        filled += len(part)
+    if world > 1:
+        _exchange(rows, starts, sizes, rank)
+    return rows
+
+
+def _described(parts: list[Tensor]) -> tuple[list[int], torch.dtype, tuple[int, ...]]:
+    """How many rows each process has, and of which type and width they are."""
+    kind = (parts[0].dtype, tuple(parts[0].shape[1:])) if parts else None
+    found = comm.all_gather((sum(len(part) for part in parts), kind))
+    kinds = {kind for _, kind in found if kind}
+    if len(kinds) != 1:
+        raise ValueError(f"there are no rows to gather, or processes have different ones: {sorted(map(str, kinds))}")
+    return [size for size, _ in found], *kinds.pop()
+
+
+def _exchange(rows: Tensor, starts: list[int], sizes: list[int], rank: int) -> None:
+    """Fill in the rows of the others; each process has its own in place."""
+    device = _wire()
+    step = max(1, GATHER_MB * 2**20 // max(1, rows[:1].nbytes))
+    for first in range(0, max(sizes), step):
+        # Padded: all processes send as many rows.
+        sent = torch.zeros(min(step, max(sizes) - first), *rows.shape[1:], dtype=rows.dtype, device=device)
+        own = rows[starts[rank] + first : starts[rank] + min(first + step, sizes[rank])]
+        sent[: len(own)] = own
+        received = [torch.empty_like(sent) for _ in sizes]
+        dist.all_gather(received, sent)
+        for place, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            count = min(step, size - first)
+            if place != rank and count > 0:
+                rows[start + first : start + first + count] = received[place][:count]
+
+
+def sum_over_processes(counts: Tensor) -> Tensor:
+    """Return the sum of a tensor on the CPU over all processes, to every process."""
+    if comm.get_world_size() == 1:
+        return counts
+    total = counts.to(_wire(), copy=True)
+    dist.all_reduce(total)
+    return total.cpu()

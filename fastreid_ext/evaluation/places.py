@@ -1,0 +1,158 @@
+"""The places that the right gallery images take, by counting: values are sorted, never indices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_parts
+from fastreid_ext.evaluation.distances import Rows
+
+Labels = tuple[np.ndarray, np.ndarray]  # of the queries, of the gallery
+
+
+class SamePerson:
+    """Which gallery images show the query's identity, and which of them are junk: of its camera too.
+
+    Args:
+        pids, camids: identities and cameras (of the queries, of the gallery), one-dimensional.
+
+    Raises:
+        ValueError: identities and cameras of different numbers of images.
+    """
+
+    def __init__(self, pids: Labels, camids: Labels):
+        for side, name in enumerate(("queries", "gallery")):
+            if pids[side].ndim != 1 or pids[side].shape != camids[side].shape:
+                raise ValueError(
+                    f"expected an identity and a camera of each image, got identities {pids[side].shape} and cameras"
+                    f" {camids[side].shape} of the {name}"
+                )
+        self.camids = camids
+        # Once for all queries: the gallery by identity, each identity's images in gallery order.
+        self.by_identity = np.argsort(pids[1], kind="stable")
+        ordered = pids[1][self.by_identity]
+        _, self.starts, self.sizes = np.unique(ordered, return_index=True, return_counts=True)  # of each identity
+        self.first, self.last = (np.searchsorted(ordered, pids[0], side=side) for side in ("left", "right"))
+
+    @property
+    def others(self) -> int:
+        """How many pairs of a query and a gallery image show two identities."""
+        return len(self.first) * len(self.by_identity) - int((self.last - self.first).sum())
+
+    def pairs(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (query, gallery image, junk) of all pairs of one identity, by query and gallery order.
+
+        Args:
+            start, stop: the first query, and the one after the last; queries are counted from ``start``.
+        """
+        counts = self.last[start:stop] - self.first[start:stop]
+        query = np.repeat(np.arange(stop - start), counts)
+        within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+        image = self.by_identity[self.first[start:stop][query] + within]
+        return query, image, self.camids[0][start:stop][query] == self.camids[1][image]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Right gallery images of some queries, one query after the other, the nearest first.
+
+    Attributes:
+        counts: (Q,) how many each query has.
+        places: (M,) counted from 1, junk left out; equal distances keep the order of the gallery.
+        distances: (M,) from the query.
+    """
+
+    counts: np.ndarray
+    places: np.ndarray
+    distances: np.ndarray
+
+
+def find_matches(distances: Rows, people: SamePerson, queries: range, block: int) -> Matches:
+    """Return the matches of some queries.
+
+    Args:
+        distances: of all queries.
+        people: who is who.
+        queries: those that are ranked.
+        block: rows that are made at once.
+    """
+    found = [Matches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    for start, rows in row_blocks(distances, queries, block):
+        found.append(_matches_of(rows, *people.pairs(start, start + len(rows))))
+    return Matches(
+        *(np.concatenate([getattr(part, name) for part in found]) for name in ("counts", "places", "distances"))
+    )
+
+
+def _matches_of(rows: Tensor, query: np.ndarray, image: np.ndarray, junk: np.ndarray) -> Matches:
+    values = values_at(rows, query, image)
+    order = np.lexsort((image, values, query))  # few: the pairs of one identity
+    query, image, junk, values = (part[order] for part in (query, image, junk, values))
+    # Junk shows the query's own identity: what stands before a match is counted in the whole row, then those are out.
+    junk_so_far = np.cumsum(junk)
+    start = np.searchsorted(query, query, side="left")
+    nearer_junk = junk_so_far - np.where(start > 0, junk_so_far[start - 1], 0)
+    right = ~junk
+    query, image, values = query[right], image[right], values[right]
+    earlier = count_earlier(rows, query, image, values)
+    return Matches(np.bincount(query, minlength=len(rows)), earlier + 1 - nearer_junk[right], values)
+
+
+def values_at(rows: Tensor, query: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return the distances (P,) of pairs."""
+    query, image = (torch.from_numpy(part).to(rows.device) for part in (query, image))
+    return rows[query, image].cpu().numpy()
+
+
+def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return how many gallery images come before each of some: nearer, or as near and earlier in the gallery.
+
+    Args:
+        rows: distances (B, G).
+        query, image, values: (P,) row, column and distance of each, by row.
+    """
+    if rows.device.type != "cpu":
+        return count_earlier_on_gpu(rows, query, image, values)
+    array = rows.numpy()
+    bounds = np.searchsorted(query, np.arange(len(array) + 1))
+    earlier = np.zeros(len(query), dtype=np.int64)
+
+    def look(row: int, ordered: np.ndarray) -> None:
+        part = slice(bounds[row], bounds[row + 1])
+        found = ordered.searchsorted(values[part])
+        # The image itself stands there; where the next one is as near, those of them that are earlier are counted.
+        tied = ordered[np.minimum(found + 1, len(ordered) - 1)] == values[part]
+        tied &= found + 1 < len(ordered)
+        for index in np.flatnonzero(tied):
+            found[index] += np.count_nonzero(array[row, : image[part][index]] == values[part][index])
+        earlier[part] = found
+
+    look_at_sorted_rows(rows, look)
+    return earlier
+
+
+def count_earlier_on_gpu(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the same as :func:`count_earlier` in torch's operations."""
+    earlier = np.zeros(len(query), dtype=np.int64)
+    for start, ordered in sorted_parts(rows):
+        part = slice(*np.searchsorted(query, (start, start + len(ordered))))
+        if part.start < part.stop:
+            inputs = (torch.from_numpy(these[part]).to(rows.device) for these in (query, image, values))
+            earlier[part] = _earlier_of(rows, ordered, start, *inputs).cpu().numpy()
+    return earlier
+
+
+def _earlier_of(rows: Tensor, ordered: Tensor, start: int, query: Tensor, image: Tensor, values: Tensor) -> Tensor:
+    row = query - start
+    counts = row.bincount(minlength=len(ordered))
+    column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    wanted = ordered.new_zeros(len(ordered), int(counts.max()))
+    wanted[row, column] = values
+    nearer, not_farther = (torch.searchsorted(ordered, wanted, right=right)[row, column] for right in (False, True))
+    gallery = torch.arange(rows.shape[1], device=rows.device)
+    for part in (not_farther - nearer > 1).nonzero()[:, 0].split(max(1, len(ordered) // 2)):
+        equal = rows[query[part]] == values[part, None]
+        nearer[part] += (equal & (gallery < image[part, None])).sum(dim=1)
+    return nearer

@@ -1,0 +1,179 @@
+"""The streamed evaluator: on one process and on several, its errors, and what it keeps."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from fastreid.evaluation import ReidEvaluator
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checks import ConfigError, check_evaluation
+from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.evaluation import blocks
+from fastreid_ext.evaluation.collective import gather_rows, sum_over_processes
+from fastreid_ext.evaluation.distances import EvaluationError
+from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.evaluation.groups import Group
+
+QUERIES, IMAGES = 20, 61
+EVERYTHING = ["TEST.ROC.ENABLED", True, "TEST.RANK_LIST.ENABLED", False]
+SETTINGS = {
+    "plain": EVERYTHING,
+    "euclidean": [*EVERYTHING, "TEST.METRIC", "euclidean"],
+    "expanded": [*EVERYTHING, "TEST.AQE.ENABLED", True],
+    "re-ranked": [*EVERYTHING, "TEST.RERANK.ENABLED", True],
+    "cuhk03": [*EVERYTHING, "TEST.PROTOCOL", "cuhk03"],
+}
+
+
+def images():
+    """(features, identities, cameras) of queries, then gallery."""
+    rng = torch.Generator().manual_seed(0)
+    pids = torch.randint(0, 9, (IMAGES,), generator=rng)
+    features = torch.randn(IMAGES, 8, generator=rng) + 1.5 * torch.randn(9, 8, generator=rng)[pids]
+    return features, pids, torch.randint(0, 3, (IMAGES,), generator=rng)
+
+
+def config(overrides):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "SEED", 3, *overrides])
+    return cfg
+
+
+def evaluated(cfg, folder, share=range(IMAGES), change=lambda features: features, kind=RankListEvaluator):
+    """Evaluate some of the images, as a process with those would."""
+    features, pids, camids = images()
+    features = change(features)
+    groups = [Group("even", np.arange(QUERIES) % 2 == 0)]
+    evaluator = kind(cfg, QUERIES, *(("people", str(folder), groups) if kind is RankListEvaluator else ()))
+    evaluator.reset()
+    for part in torch.tensor(list(share), dtype=torch.long).split(4):
+        if len(part):
+            batch = {"targets": pids[part], "camids": camids[part], "img_paths": [f"image {int(i)}" for i in part]}
+            evaluator.process(batch, features[part])
+    return evaluator.evaluate()
+
+
+def work(rank, world_size, folder, change):
+    """What each of several processes does, as a test loader would share the images."""
+    torch.set_num_threads(1)
+    blocks.MOST_ROWS = 6
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
+    size = math.ceil(IMAGES / world_size)
+    share = range(rank * size, min((rank + 1) * size, IMAGES))
+    found = {}
+    for name, overrides in SETTINGS.items():
+        try:
+            found[name] = evaluated(config(overrides), folder, share, with_nan if change else lambda features: features)
+        except EvaluationError as error:
+            found[name] = str(error)
+    rows = torch.arange(rank * 10, rank * 10 + rank)  # none of rank 0
+    found["gathered"] = gather_rows(list(rows.split(1))).tolist()
+    found["sum"] = sum_over_processes(torch.tensor([1, rank])).tolist()
+    Path(folder, f"rank{rank}.json").write_text(json.dumps(found))
+    dist.destroy_process_group()
+
+
+def with_nan(features):
+    features[[7, 60]] = torch.nan
+    return features
+
+
+def on_ranks(world_size, folder, change=False):
+    mp.spawn(work, (world_size, str(folder), change), nprocs=world_size)
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(world_size)]
+
+
+# ---- several processes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_several_processes_give_the_numbers_of_one(world_size, tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_ROWS", 6)
+    main, *others = on_ranks(world_size, tmp_path)
+    for name, overrides in SETTINGS.items():
+        (tmp_path / "one").mkdir(exist_ok=True)
+        expected = evaluated(config(overrides), tmp_path / "one")
+        assert main[name] == {key: pytest.approx(value, abs=1e-6) for key, value in expected.items()}, name
+        assert all(other[name] == {} for other in others)
+    record, expected = ((folder / "report_people.json").read_text() for folder in (tmp_path, tmp_path / "one"))
+    assert json.loads(record) == json.loads(expected)
+    for found in (main, *others):
+        assert found["gathered"] == [10, 20, 21][: (0, 0, 1, 3)[world_size]]
+        assert found["sum"] == [world_size, sum(range(world_size))]
+
+
+@pytest.mark.slow
+def test_all_processes_name_the_images_that_are_no_numbers(tmp_path):
+    for found in on_ranks(2, tmp_path, change=True):
+        for name in SETTINGS:
+            assert found[name].startswith("the feature of image 7, image 60 has NaN"), name
+
+
+# ---- one ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overrides", [SETTINGS[name] for name in ("plain", "euclidean", "expanded")])
+def test_the_hosts_numbers(overrides, tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_ROWS", 6)
+    cfg = config(overrides)
+    host = evaluated(cfg, tmp_path, kind=ReidEvaluator)
+    found = evaluated(cfg, tmp_path)
+    assert found == {key: pytest.approx(float(value), rel=1e-6, abs=1e-6) for key, value in host.items()}
+
+
+def test_half_types_stay_half_until_they_are_ranked(tmp_path):
+    evaluator = RankListEvaluator(config([]), QUERIES, "people", str(tmp_path))
+    batch = {"targets": torch.zeros(2), "camids": torch.zeros(2), "img_paths": ["a", "b"]}
+    for dtype, kept in ((torch.float16, torch.float16), (torch.float32, torch.float32), (torch.float64, torch.float32)):
+        evaluator.process(batch, torch.zeros(2, 4, dtype=dtype))
+        assert evaluator._predictions[-1]["feats"].dtype == kept
+    half = evaluated(config(EVERYTHING), tmp_path, change=torch.Tensor.half)
+    upcast = evaluated(config(EVERYTHING), tmp_path, change=lambda features: features.half().float())
+    assert half == pytest.approx(upcast, abs=1e-6)
+
+
+def test_images_that_are_no_numbers(tmp_path):
+    for drawn in (True, False):
+        cfg = config(["TEST.RANK_LIST.ENABLED", drawn])
+        with pytest.raises(EvaluationError, match="the feature of image 7, image 60 has NaN, inf or too large numbers"):
+            evaluated(cfg, tmp_path, change=with_nan)
+
+
+def test_too_little_memory(tmp_path):
+    with pytest.raises(EvaluationError, match=r"raise TEST\.EVAL_MEMORY_MB"):
+        evaluated(config([*EVERYTHING, "TEST.EVAL_MEMORY_MB", 0]), tmp_path)
+
+
+def test_single_shots_change_the_ranks_alone(tmp_path):
+    market, cuhk03 = (evaluated(config(SETTINGS[name]), tmp_path) for name in ("plain", "cuhk03"))
+    assert (cuhk03["mAP"], cuhk03["mINP"]) == (market["mAP"], market["mINP"])
+    assert cuhk03["Rank-1"] != market["Rank-1"] and cuhk03 == evaluated(config(SETTINGS["cuhk03"]), tmp_path)
+    assert cuhk03["metric"] == pytest.approx((cuhk03["Rank-1"] + cuhk03["mAP"]) / 2)
+
+
+def test_the_key_chooses_the_evaluator(monkeypatch, tmp_path):
+    loader = type("Loader", (), {"dataset": None})()
+    monkeypatch.setattr(Trainer, "build_test_loader", classmethod(lambda cls, cfg, name: (loader, QUERIES)))
+    for value, kind in (("streamed", RankListEvaluator), ("host", ReidEvaluator)):
+        cfg = config(["TEST.EVALUATOR", value, "OUTPUT_DIR", str(tmp_path)])
+        assert type(Trainer.build_evaluator(cfg, "people")[1]) is kind
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["TEST.EVALUATOR", "fast"], "TEST.EVALUATOR is 'fast'"),
+        (["TEST.PROTOCOL", "CUHK03"], "TEST.PROTOCOL is 'CUHK03'"),
+        (["TEST.EVALUATOR", "host", "TEST.PROTOCOL", "cuhk03"], "TEST.EVALUATOR host"),
+    ],
+)
+def test_wrong_settings(overrides, part):
+    with pytest.raises(ConfigError, match=part):
+        check_evaluation(config(overrides))

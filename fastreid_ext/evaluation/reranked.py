@@ -1,0 +1,93 @@
+"""Re-ranked distances some rows at a time: what TEST.RERANK asks for, without a matrix of all images by all images."""
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from torch import Tensor
+
+from fastreid_ext.evaluation.distances import Rows
+from fastreid_ext.evaluation.k_reciprocal import encode
+
+PAIRS = 2**20  # smaller weights that are summed at once
+
+
+class ReRankedRows:
+    """k-reciprocal re-ranking of other distances; see :class:`Rows` and :mod:`k_reciprocal`.
+
+    The Jaccard distance of two images is 1 - m / (2 - m), where m sums the smaller of their two weights over all
+    images. m is above 0 for a few gallery images alone, those that an inverted index finds: for each image, the
+    gallery images whose rows have a weight of it. The sums are made on the CPU in float64, and only what is not 0 goes
+    to the device.
+
+    Args:
+        distances: of the queries to the gallery, before re-ranking.
+        query, gallery: their features, (Q, D) and (G, D), on one device. They are copied once side by side while the
+            neighbours are searched; the object keeps none of them.
+        metric: what ranks the neighbours, "cosine" or "euclidean".
+        k1, k2: see :func:`encode`.
+        lambda_value: share of the distances before re-ranking, from 0 to 1.
+        memory_mb: for a block of the neighbour search, in MiB.
+
+    Raises:
+        EvaluationError: a feature that is not finite.
+        ValueError: shapes that do not fit, another metric, or a value out of range.
+    """
+
+    def __init__(
+        self,
+        distances: Rows,
+        query: Tensor,
+        gallery: Tensor,
+        metric: str = "cosine",
+        k1: int = 20,
+        k2: int = 6,
+        lambda_value: float = 0.3,
+        memory_mb: float = 256,
+    ):
+        if tuple(distances.shape) != (len(query), len(gallery)):
+            raise ValueError(
+                f"distances of shape {tuple(distances.shape)} are not of {len(query)} queries to {len(gallery)} images"
+            )
+        if not 0 <= lambda_value <= 1:
+            raise ValueError(f"lambda must be from 0 to 1, not {lambda_value}")
+        self.distances, self.lambda_value = distances, lambda_value
+        self.shape, self.device = distances.shape, distances.device
+        self.one = torch.ones((), device=self.device)
+        weights = encode(torch.cat((query, gallery)), k1, k2, metric, memory_mb)
+        self.weights = weights[: len(query)]
+        self.holders = weights[len(query) :].T.tocsr()  # image -> gallery images with a weight of it: (N, G)
+        self.lengths = np.diff(self.holders.indptr)
+        row = np.concatenate([[0], np.cumsum(self.lengths[self.weights.indices], dtype=np.int64)])
+        self.pairs = row[self.weights.indptr]  # (Q + 1,) summands of all queries before one
+
+    @torch.no_grad()
+    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """See :meth:`Rows.rows`."""
+        # lambda d + (1 - lambda) (1 - m / (2 - m)): first as if m were 0, which it nearly always is.
+        out = self.distances.rows(start, stop, out).lerp_(self.one, 1 - self.lambda_value)
+        first = start
+        while first < stop:
+            # At least one query, however many summands it has: no more than there are weights of the gallery.
+            last = int(np.searchsorted(self.pairs, self.pairs[first] + PAIRS, side="right")) - 1
+            last = min(max(last, first + 1), stop)
+            overlap = self._overlaps(first, last)
+            # Rounding must not make m more than 1.
+            gain = (1 - self.lambda_value) * np.minimum(overlap.data / (2 - overlap.data), 1)
+            row, column = (torch.from_numpy(i.astype(np.int64)).to(self.device) for i in (overlap.row, overlap.col))
+            out[row + (first - start), column] -= torch.from_numpy(gain).to(self.device, torch.float32)
+            first = last
+        return out
+
+    def _overlaps(self, start: int, stop: int) -> coo_array:
+        """Return m of some queries, counted from ``start``, and all gallery images, each pair once."""
+        weights, holders = self.weights, self.holders
+        entries = slice(weights.indptr[start], weights.indptr[stop])
+        images = weights.indices[entries]
+        counts = self.lengths[images]
+        rows = np.repeat(np.arange(stop - start), np.diff(weights.indptr[start : stop + 1]))
+        # Places in ``holders`` of all gallery images that hold each entry's image, one entry after the other.
+        places = np.arange(counts.sum()) + np.repeat(holders.indptr[images] - (np.cumsum(counts) - counts), counts)
+        smaller = np.minimum(np.repeat(weights.data[entries], counts), holders.data[places])
+        where = np.repeat(rows, counts), holders.indices[places]
+        sums = coo_array((smaller.astype(np.float64), where), shape=(stop - start, self.shape[1]))
+        return sums.tocsr().tocoo()  # adds up what has the same place

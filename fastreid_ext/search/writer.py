@@ -106,8 +106,8 @@ class FeatureWriter:
             raise StoreError(f"{error}{way_out}") from error
         if begun["images_sha256"] != self.images.fingerprint():
             raise StoreError(
-                f"{self.folder} was begun with the {begun['listed']} images of {begun['source']}, and {self.images.source}"
-                f" now lists others ({len(self.images.rows)}){way_out}"
+                f"{self.folder} was begun with the {begun['listed']} images of {begun['source']},"
+                f" and {self.images.source} now lists others ({len(self.images.rows)}){way_out}"
             )
         if begun["dtype"] != dtype:
             raise StoreError(f"{self.folder} was begun in {begun['dtype']}, asked for is {dtype}{way_out}")
@@ -126,7 +126,9 @@ class FeatureWriter:
             OSError: the disk is full.
         """
         if len(features) + len(skipped) != tried:
-            raise ValueError(f"{tried} images were tried, {len(features)} have features and {len(skipped)} were skipped")
+            raise ValueError(
+                f"{tried} images were tried, {len(features)} have features and {len(skipped)} were skipped"
+            )
         start = self.meta["count"]
         if len(features):
             with np.errstate(over="ignore"):  # said below, with a name

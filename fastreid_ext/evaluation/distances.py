@@ -1,0 +1,168 @@
+"""Distances of queries to the gallery, some rows at a time: nothing here holds all of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+METRICS = ("cosine", "euclidean")
+CHUNK_MB = 32  # of what is made of the features at once
+NAMED = 3  # rows that an error names
+
+
+class EvaluationError(ValueError):
+    """What was to be evaluated can't be: features that are not numbers, or no room for them."""
+
+
+class Rows(Protocol):
+    """Distances (Q, G) that are made some rows at a time; small is near.
+
+    Attributes:
+        shape: (Q, G).
+        device: where the rows are made.
+    """
+
+    shape: tuple[int, int]
+    device: torch.device
+
+    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """Return the distances (stop - start, G) of some queries in float32; the same numbers at every call.
+
+        Args:
+            start, stop: the first query, and the one after the last.
+            out: (stop - start, G) float32 on the device; is written to and returned, so that blocks share memory.
+        """
+        ...
+
+
+class DistanceRows:
+    """Distances of features as FastReID has them, from plain float32 products; see :class:`Rows`.
+
+    The features are neither copied nor changed: lengths are taken out of the products. Half types are made float32
+    in chunks.
+
+    Args:
+        query, gallery: features (Q, D) and (G, D) of a floating type; the rows are made where the gallery is.
+        metric: "cosine" for 1 - cosine, to which a feature of zeros has the distance 1, or "euclidean" for the square
+            of the Euclidean distance.
+
+    Raises:
+        EvaluationError: a feature that is not finite, or too long for float32; names its row.
+        ValueError: another metric, or shapes that do not fit.
+    """
+
+    def __init__(self, query: Tensor, gallery: Tensor, metric: str = "cosine"):
+        if metric not in METRICS:
+            raise ValueError(f"expected a metric of {METRICS}, got {metric!r}")
+        if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
+            raise ValueError(
+                f"expected features (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}"
+            )
+        if not (query.is_floating_point() and gallery.is_floating_point()):
+            raise ValueError(f"expected features of a floating type, got {query.dtype} and {gallery.dtype}")
+        self.query, self.gallery, self.metric = query.detach(), gallery.detach(), metric
+        self.shape, self.device = (len(query), len(gallery)), gallery.device
+        self.lengths = tuple(finite_lengths(side, name) for side, name in ((query, "query"), (gallery, "gallery")))
+        # The host's F.normalize divides by no less than 1e-12.
+        self.scale = self.lengths[1].clamp_min(1e-12).reciprocal().neg_()
+        self.one = torch.ones((), device=self.device)
+
+    @torch.no_grad()
+    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """See :meth:`Rows.rows`."""
+        if out is None:
+            out = torch.empty(stop - start, self.shape[1], device=self.device)
+        query = self.query[start:stop].to(self.device, torch.float32)
+        lengths = self.lengths[0][start:stop, None].to(self.device)
+        if self.metric == "cosine":
+            self._multiply(query / lengths.clamp_min(1e-12), out)
+            return torch.addcmul(self.one, out, self.scale, out=out)
+        self._multiply(query * -2, out)
+        return out.add_(lengths.square()).add_(self.lengths[1].square())
+
+    def _multiply(self, query: Tensor, out: Tensor) -> None:
+        with full_float32():
+            if self.gallery.dtype == torch.float32:
+                torch.mm(query, self.gallery.T, out=out)
+                return
+            for part in chunks(self.gallery):
+                torch.mm(query, self.gallery[part].float().T, out=out[:, part])
+
+
+class MatrixRows:
+    """A distance matrix that is there already, as :class:`Rows`.
+
+    Args:
+        matrix: (Q, G) of a floating type; read, never written to.
+    """
+
+    def __init__(self, matrix: np.ndarray | Tensor):
+        self.matrix = torch.as_tensor(matrix)
+        self.shape, self.device = tuple(self.matrix.shape), self.matrix.device
+
+    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """See :meth:`Rows.rows`."""
+        if out is None:
+            return self.matrix[start:stop].to(torch.float32, copy=True)
+        return out.copy_(self.matrix[start:stop])
+
+
+@torch.no_grad()
+def finite_lengths(features: Tensor, name: str) -> Tensor:
+    """Return the Euclidean length of every row (N,) in float32.
+
+    Args:
+        features: (N, D), of any floating type.
+        name: what the rows are, for the error.
+
+    Raises:
+        EvaluationError: a length that is not finite.
+    """
+    lengths = features.new_empty(len(features), dtype=torch.float32)
+    for part in chunks(features):
+        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
+    wrong = (~lengths.isfinite()).nonzero()[:, 0].tolist()
+    if wrong:
+        raise EvaluationError(unusable([f"{name} row {row}" for row in wrong]))
+    return lengths
+
+
+def unusable(names: list[str]) -> str:
+    """Return the sentence on features that are no numbers."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"the feature of {', '.join(names[:NAMED])}{more} has NaN, inf or too large numbers, so that it has no distance"
+        " to others: the weights are of a run that diverged, or the image is broken"
+    )
+
+
+def chunks(features: Tensor) -> Iterator[slice]:
+    """Yield slices over the rows of features (N, D), of CHUNK_MB in float32 each."""
+    step = max(1, int(CHUNK_MB * 2**20) // (4 * max(1, features.shape[1])))
+    for start in range(0, len(features), step):
+        yield slice(start, min(start + step, len(features)))
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let matrix products of float32 keep all its bits, whatever the process has chosen (TF32, bfloat16)."""
+    places = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    if all(hasattr(place, "fp32_precision") for place in places):  # torch >= 2.9, where the two ways must not be mixed
+        chosen = [place.fp32_precision for place in places]
+        try:
+            for place in places:
+                place.fp32_precision = "ieee"
+            yield
+        finally:
+            for place, precision in zip(places, chosen, strict=True):
+                place.fp32_precision = precision
+    else:
+        chosen = torch.get_float32_matmul_precision()
+        try:
+            torch.set_float32_matmul_precision("highest")
+            yield
+        finally:
+            torch.set_float32_matmul_precision(chosen)

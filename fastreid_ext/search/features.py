@@ -73,7 +73,7 @@ def blocks_of(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, rows as float32) over an array (N, D), some 64 MB at a time."""
     rows = max(1, BLOCK_BYTES // (4 * features.shape[1]))
     for start in range(0, len(features), rows):
-        yield start, np.ascontiguousarray(features[start : start + rows], dtype=np.float32)
+        yield start, np.array(features[start : start + rows], dtype=np.float32)  # a copy, in memory
 
 
 def features_hash(features: np.ndarray) -> str:

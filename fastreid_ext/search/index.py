@@ -157,11 +157,12 @@ def set_search(index: faiss.Index, plan: Plan) -> None:
 
 
 def describe(plan: Plan, metric: str) -> str:
-    """Return what order an index gives, for titles: "IVF-PQ (approximate, nprobe 8), cosine distance"."""
+    """Return what order an index gives, for titles: "order by IVF-PQ (approximate, nprobe 8), cosine distance"."""
+    distance = {"cosine": "cosine", "euclidean": "Euclidean"}[metric] + " distance"
     if plan.kind == "flat":
-        return f"exact order by {metric} distance"
+        return f"exact order, {distance}"
     effort = ", ".join(f"{name} {value}" for name, value in plan.search.items())
-    return f"{NAMES[plan.kind]} (approximate, {effort}), {metric} distance"
+    return f"order by {NAMES[plan.kind]} (approximate, {effort}), {distance}"
 
 
 @contextmanager

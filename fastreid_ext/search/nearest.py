@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
+import torch
 
+from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.search.features import FeatureStore, blocks_of
 from fastreid_ext.search.image_list import UNKNOWN
 from fastreid_ext.search.index import as_searched
@@ -44,21 +46,18 @@ def index_candidates(index: faiss.Index, queries: np.ndarray, metric: str, count
 def exact_candidates(gallery: np.ndarray, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
     """Return the rows (Q, count) of the gallery (N, D) nearest to queries (Q, D), by looking at all of them.
 
-    The gallery is read once, block by block; memory holds a block and Q x count numbers.
+    The gallery is read once, block by block; memory holds the queries, a block and Q x count numbers.
     """
-    count = min(count, len(gallery))
-    queries = as_searched(np.asarray(queries), metric)
-    kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
-    sign = -1 if metric == "cosine" else 1
-    best = np.full((len(queries), 0), np.inf, dtype=np.float32)
-    places = np.zeros((len(queries), 0), dtype=np.int64)
+    count, queries = min(count, len(gallery)), torch.from_numpy(np.array(queries, dtype=np.float32))
+    values = torch.empty(len(queries), 0)
+    places = torch.empty(len(queries), 0, dtype=torch.int64)
     for start, rows in blocks_of(gallery):
-        values, found = faiss.knn(queries, as_searched(rows, metric), min(count, len(rows)), metric=kind)
-        best = np.concatenate([best, sign * values], axis=1)
-        places = np.concatenate([places, found + start], axis=1)
-        order = np.argsort(best, axis=1, kind="stable")[:, :count]
-        best, places = np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
-    return places
+        distances, found = nearest(queries, torch.from_numpy(rows), min(count, len(rows)), metric)
+        values = torch.cat([values, distances], dim=1)
+        places = torch.cat([places, found + start], dim=1)
+        order = values.argsort(dim=1, stable=True)[:, :count]
+        values, places = values.gather(1, order), places.gather(1, order)
+    return places.numpy()
 
 
 def true_distances(query: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:

@@ -116,4 +116,4 @@ def sheet_title(order: str, same: Sequence[Sequence[bool | None]]) -> str:
     kinds = {right for row in same for right in row}
     meanings = {True: "green: same person", False: "red: another one", None: "grey: not known who"}
     legend = ", ".join(text for kind, text in meanings.items() if kind in kinds)
-    return f"{order[0].upper()}{order[1:]}; {legend}" if legend else order
+    return f"{order[0].upper()}{order[1:]}" + (f"; {legend}" if legend else "")

@@ -152,7 +152,7 @@ def search(args: argparse.Namespace, store: FeatureStore, images: ImageList, fea
     started = time.perf_counter()
     found = neighbours(store, features, args.topk, opened.index, candidates, dropped)
     seconds = time.perf_counter() - started
-    order = describe(plan, store.metric) + (", without the same camera's" if dropped is not None else "")
+    order = describe(plan, store.metric) + (", same camera left out" if dropped is not None else "")
     about: dict[str, Any] = {
         "metric": store.metric,
         "index": {"kind": plan.kind, **plan.build, **plan.search},

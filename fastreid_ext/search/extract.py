@@ -1,5 +1,6 @@
 """Features of a list of images, batch by batch into a store: those that the evaluation of the same config compares."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ class ListedImages(Dataset):
                 raise
             return {"images": self._black_image(), "places": place, "unreadable": str(error)}
         return {"images": item["images"], "places": place, "unreadable": ""}
+
+    def fetch(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the items of a batch, for a loader that asks for all of them at once."""
+        return [self[place] for place in places]
 
     def _black_image(self) -> Tensor:
         if self._black is None:

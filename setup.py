@@ -52,9 +52,11 @@ setup(
             "onnx>=1.16",
             "onnxruntime>=1.18",
             "timm>=1.0",  # Apache-2.0; the tests compare our Res2Net with its
+            "pyarrow>=17",
         ],
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         "pose": ["onnxruntime>=1.18"],
+        "parquet": ["pyarrow>=17"],
         "gpu": [],  # torch brings CUDA; faiss-gpu would overwrite the faiss-cpu that FastReID imports
     },
     entry_points={"console_scripts": ["fastreid-ext = fastreid_ext.cli:main"]},

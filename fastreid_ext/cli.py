@@ -11,6 +11,9 @@ from fastreid_ext.engine.repeat import add_repeat_parser
 from fastreid_ext.engine.verify import add_verify_parser
 from fastreid_ext.engine.weight_search import add_weight_search_parser
 from fastreid_ext.pose.command import add_pose_parser
+from fastreid_ext.search.extract_command import add_extract_parser
+from fastreid_ext.search.search_command import add_search_parser
+from fastreid_ext.search.shards_command import add_shards_parser
 from fastreid_ext.visual.box_command import add_boxes_parser
 from fastreid_ext.visual.command import add_visual_parsers
 
@@ -24,6 +27,9 @@ COMMANDS = (
     add_pose_parser,
     add_weight_search_parser,
     add_verify_parser,
+    add_extract_parser,
+    add_search_parser,
+    add_shards_parser,
 )
 
 

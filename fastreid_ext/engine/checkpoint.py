@@ -95,7 +95,7 @@ class AtomicCheckpointer(Checkpointer):
         logger = logging.getLogger(__name__)
         logger.info("loaded %d of the model's %d weights and buffers", loaded, len(own))
         if self._complete:
-            unneeded = [key for key in missing if key in _training_only(self.model)]
+            unneeded = [key for key in missing if key in training_only_keys(self.model)]
             missing, misshaped = ([key for key in keys if key not in unneeded] for keys in (missing, misshaped))
             if unneeded:
                 logger.info("not loaded, because no test feature reads them: %d of training alone", len(unneeded))
@@ -126,7 +126,7 @@ def _is_state_dict(data: Any) -> bool:
     )
 
 
-def _training_only(model: nn.Module) -> set[str]:
+def training_only_keys(model: nn.Module) -> set[str]:
     """Keys of weights that no test feature reads: classifiers, whose size follows the training set, centers, and what
     a meta-architecture lists in ``training_only``."""
     classifiers = {f"{name}.weight" for name, module in model.named_modules() if hasattr(module, "cls_layer")}

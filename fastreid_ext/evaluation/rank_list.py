@@ -1,4 +1,7 @@
-"""Pictures of rank lists: a query and its nearest gallery images, right ones framed green, wrong ones red."""
+"""Pictures of rank lists: a query and its nearest gallery images, right ones framed green, wrong ones red.
+
+Where nobody knows who an image shows, its frame is grey.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +18,11 @@ FRAME, GAP, CAPTION = 4, 6, 16
 
 @dataclass(frozen=True)
 class RankedQuery:
-    """A query, its gallery images in order, and whether each shows the same person."""
+    """A query, its gallery images in order, and whether each shows the same person; None = not known."""
 
     query: str
     gallery: Sequence[str]
-    right: Sequence[bool]
+    right: Sequence[bool | None]
 
 
 def rank_queries(
@@ -75,6 +78,8 @@ def draw_rank_lists(
     step_x, step_y = cell[0] + 2 * FRAME + GAP, cell[1] + 2 * FRAME + GAP
     top = 2 * CAPTION + GAP
     width, height = GAP + step_x * (topk + 1) + 2 * GAP, top + step_y * len(ranked) + GAP
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    width = max(width, 2 * GAP + int(pen.textlength(title)))  # a title that is cut off may lose the order it names
     canvas = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((GAP, 3), title, fill=INK)
@@ -85,7 +90,7 @@ def draw_rank_lists(
     for column in range(topk + 1):
         pen.text((left_of(column), CAPTION + 3), str(column) if column else "query", fill=INK)
     for row, entry in enumerate(ranked):
-        frames = [GREY, *(GREEN if right else RED for right in entry.right)]
+        frames = [GREY, *(GREY if right is None else GREEN if right else RED for right in entry.right)]
         for column, (path, colour) in enumerate(zip([entry.query, *entry.gallery], frames, strict=True)):
             x, y = left_of(column), top + row * step_y
             pen.rectangle((x, y, x + cell[0] + 2 * FRAME - 1, y + cell[1] + 2 * FRAME - 1), fill=colour)

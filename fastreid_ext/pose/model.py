@@ -1,6 +1,5 @@
 """A top-down pose model in an ONNX file, run by onnxruntime."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +134,6 @@ class PoseModel:
             return self._session.run(names, {self._name: images.astype(self._type, copy=False)})
         except Exception as error:  # onnxruntime has a type of its own for each status, without a common one
             raise PoseError(f"{self.path} can't be run on {len(images)} images: {_reason(error)}") from error
-
-
-def file_hash(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _open(path: Path, device: str, threads: int) -> Any:

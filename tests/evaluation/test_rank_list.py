@@ -130,6 +130,20 @@ def test_canvas_holds_all_columns(pictures):
     assert many[0] - few[0] == 4 * (CELL[0] + 2 * FRAME + GAP) and many[1] == few[1]
 
 
+def test_nobody_knows_who_it_is(pictures):
+    rows = [RankedQuery(pictures["blue"], [pictures["grey"], pictures["yellow"]], [None, False])]
+    canvas = draw_rank_lists(rows, "title", topk=2, cell=CELL)
+    assert [canvas.getpixel(corner(column, 0)) for column in range(3)] == [GREY, GREY, RED]
+
+
+def test_a_long_title_is_not_cut_off(pictures):
+    row = RankedQuery(pictures["blue"], [pictures["grey"]], [True])
+    short, long = (draw_rank_lists([row], title, topk=1, cell=CELL) for title in ("W", "W" * 60))
+    assert long.size[0] > short.size[0] and long.size[1] == short.size[1]
+    ink = np.array(long.convert("L"))[: CAPTION - 1] < 128
+    assert ink.any(axis=0).nonzero()[0].max() < long.size[0] - GAP  # the last letter ends before the margin
+
+
 def test_no_query():
     with pytest.raises(ValueError, match="at least one query"):
         draw_rank_lists([], "title")

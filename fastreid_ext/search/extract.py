@@ -1,0 +1,153 @@
+"""Features of a list of images, batch by batch into a store: those that the evaluation of the same config compares."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.data.transforms import build_transforms
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from fastreid_ext.data.images import ImageError, ReIDImages
+from fastreid_ext.data.loader import build_test_loader
+from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.engine.devices import device_of
+from fastreid_ext.search.features import FeatureStore, only_writer, open_store
+from fastreid_ext.search.fingerprints import feature_identity, versions
+from fastreid_ext.search.image_list import ImageList
+from fastreid_ext.search.writer import FeatureWriter
+
+
+class ListedImages(Dataset):
+    """The images of a list as the test sees them, each with its place.
+
+    Args:
+        cfg: the model's config.
+        images: the list.
+        skip: give a black image with the reason in ``unreadable`` where one can't be read.
+    """
+
+    def __init__(self, cfg: CfgNode, images: ImageList, skip: bool):
+        items = [(images.file(place), 0, 0) for place in range(len(images.rows))]
+        self.images = ReIDImages(items, build_transforms(cfg, is_train=False), relabel=False)
+        self.skip = skip
+        self._black: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        try:
+            item = self.images[place]
+        except ImageError as error:
+            if not self.skip:
+                raise
+            return {"images": self._black_image(), "places": place, "unreadable": str(error)}
+        return {"images": item["images"], "places": place, "unreadable": ""}
+
+    def fetch(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the items of a batch, for a loader that asks for all of them at once."""
+        return [self[place] for place in places]
+
+    def _black_image(self) -> Tensor:
+        if self._black is None:
+            self._black = torch.zeros_like(self.images.transform(Image.new("RGB", (64, 128))))
+        return self._black
+
+
+@torch.no_grad()
+def batch_features(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
+    """Return the test features (B, D) of images (B, 3, H, W), 0 to 255; with flip, their mean with the mirrored ones'.
+
+    FastReID's own models write into what they are given, so they get copies.
+    """
+    features = model({"images": images.clone()})
+    if flip:
+        features = (features + model({"images": images.flip(dims=[3])})) / 2
+    return features
+
+
+def extract(
+    cfg: CfgNode,
+    model: nn.Module,
+    images: ImageList,
+    folder: Path,
+    half: bool = False,
+    skip_unreadable: bool = False,
+    save_every: int = 512,
+) -> tuple[FeatureStore, int]:
+    """Fill a feature store, going on where an earlier run of the same model, config and list stopped.
+
+    Besides the list itself, memory holds one batch (TEST.IMS_PER_BATCH), however many images there are.
+
+    Args:
+        cfg: the model's config.
+        model: of ``load_trained``, in eval mode.
+        images: what features are made of, one each.
+        folder: of the store.
+        half: keep them as float16.
+        skip_unreadable: leave unreadable images out and list them in meta.json, instead of stopping at the first.
+        save_every: images after which progress is saved; a kill costs at most that much work.
+
+    Returns:
+        The store, and how many of its images an earlier run had done.
+
+    Raises:
+        StoreError: the folder has features of something else, or another process writes into it.
+        ImageError: an image can't be read; what was done before is kept.
+        ConfigError: a model that reads more than images.
+        FloatingPointError: a feature that is not finite.
+    """
+    check_images_suffice(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder):
+        identity = feature_identity(cfg, model)
+        writer = FeatureWriter(folder, images, identity, "float16" if half else "float32", versions())
+        earlier = writer.done
+        if not writer.complete:
+            _fill(cfg, model, images, writer, skip_unreadable, save_every)
+            writer.finish()
+    return open_store(folder), earlier
+
+
+def check_images_suffice(model: nn.Module) -> None:
+    """Check that a model's test reads images alone.
+
+    Raises:
+        ConfigError: it reads labels that a list of images does not have.
+    """
+    if labels := getattr(model, "test_labels", ()):
+        raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")
+
+
+def _fill(
+    cfg: CfgNode, model: nn.Module, images: ImageList, writer: FeatureWriter, skip: bool, save_every: int
+) -> None:
+    dataset, total = ListedImages(cfg, images, skip), len(images.rows)
+    loader = build_test_loader(
+        dataset,
+        range(writer.done, total),
+        cfg.TEST.IMS_PER_BATCH,
+        cfg.DATALOADER.NUM_WORKERS,
+        device_of(cfg),
+    )
+    saved = writer.done
+    with tqdm(total=total, initial=writer.done, desc="features", unit="img") as bar:
+        try:
+            for batch in loader:
+                reasons = batch["unreadable"]
+                features = batch_features(model, batch["images"], cfg.TEST.FLIP.ENABLED).float().cpu().numpy()
+                skipped = [(int(p), r) for p, r in zip(batch["places"], reasons, strict=True) if r]
+                writer.add(features[np.array([not r for r in reasons])], len(reasons), skipped)
+                bar.update(len(reasons))
+                if writer.done - saved >= save_every:
+                    writer.save()
+                    saved = writer.done
+        finally:  # an unreadable image or Ctrl-C costs nothing
+            if writer.done > saved:
+                writer.save()

@@ -1,0 +1,211 @@
+"""A feature store: a folder with a memory-mapped array, the images that its rows belong to, and where they come from.
+
+====================  ===============================================================================================
+``features.npy``      (N, D) float32 or float16, as the model gave them: not normalised
+``images.csv``        path, person, camera of each row
+``meta.json``         of which model, config and list; how far it is; :data:`FORMAT`
+====================  ===============================================================================================
+"""
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastreid_ext.engine.files import write_text
+from fastreid_ext.search.image_list import COLUMNS, ImageList
+
+FEATURES, IMAGES, META, LOCK = "features.npy", "images.csv", "meta.json", ".lock"
+FORMAT = "fastreid-ext features 1"
+BLOCK_BYTES = 64 << 20
+IDENTITY = ("architecture", "model_sha256", "config_sha256", "metric", "flip")
+METRICS = ("cosine", "euclidean")
+
+
+class StoreError(RuntimeError):
+    """A feature store, or an index of one, that is missing, unfinished or of something else."""
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """A finished store.
+
+    Attributes:
+        folder: where it lies.
+        features: (N, D), mapped from the disk for reading.
+        images: of the rows.
+        meta: what meta.json says.
+    """
+
+    folder: Path
+    features: np.ndarray
+    images: ImageList
+    meta: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """TEST.METRIC of the config that the features were made with: "cosine" or "euclidean"."""
+        return self.meta["metric"]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the features' bytes."""
+        return self.meta["features_sha256"]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (first row, rows as float32) over the whole store, some 64 MB at a time."""
+        yield from blocks_of(self.features)
+
+
+def blocks_of(features: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, rows as float32) over an array (N, D), some 64 MB at a time."""
+    rows = max(1, BLOCK_BYTES // (4 * features.shape[1]))
+    for start in range(0, len(features), rows):
+        yield start, np.array(features[start : start + rows], dtype=np.float32)  # a copy, in memory
+
+
+def features_hash(features: np.ndarray) -> str:
+    """Return the SHA-256 of the type, the shape and the bytes of an array (N, D), read block by block."""
+    digest = hashlib.sha256(f"{features.dtype.str} {features.shape}\n".encode())
+    rows = max(1, BLOCK_BYTES // (features.itemsize * features.shape[1]))
+    for start in range(0, len(features), rows):
+        digest.update(np.ascontiguousarray(features[start : start + rows]))
+    return digest.hexdigest()
+
+
+def open_store(folder: Path) -> FeatureStore:
+    """Open a finished store.
+
+    Raises:
+        StoreError: there is none, it is not finished, or its files do not fit each other.
+    """
+    meta = read_meta(folder)
+    if meta is None:
+        raise StoreError(f"{folder} is no feature store: it has no {META}; make one with fastreid-ext extract")
+    if not meta.get("complete"):
+        raise StoreError(
+            f"the feature store {folder} has {meta['done']} of {meta['listed']} images: give its fastreid-ext extract"
+            " command again, it goes on from there"
+        )
+    features = map_features(folder, (meta["count"], meta["dim"]), meta["dtype"])
+    try:
+        with open(folder / IMAGES, encoding="utf-8", newline="") as file:
+            header, *rows = (tuple(row) for row in csv.reader(file))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder / IMAGES} can't be read: {error}") from error
+    if header != COLUMNS or len(rows) != meta["count"] or any(len(row) != len(COLUMNS) for row in rows):
+        raise StoreError(f"{folder / IMAGES} does not have {meta['count']} rows of {', '.join(COLUMNS)}")
+    return FeatureStore(folder, features, ImageList(Path(meta["root"]), rows, meta["source"]), meta)
+
+
+def read_meta(folder: Path) -> dict[str, Any] | None:
+    """Return what a store's meta.json says; None without one.
+
+    Raises:
+        StoreError: a file that is none of a store.
+    """
+    file = folder / META
+    if not file.exists():
+        return None
+    needed = {"done", "listed", "count", "dim", "dtype", "root", "source", "images_sha256", *IDENTITY}
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+        if meta["format"] != FORMAT:
+            raise StoreError(f"{file} says {meta['format']!r}, this version reads {FORMAT!r}")
+        absent = needed - set(meta)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise StoreError(f"{file} is no description of a feature store: {error!r}") from error
+    if absent:
+        raise StoreError(f"{file} lacks {', '.join(sorted(absent))}")
+    if meta["metric"] not in METRICS or meta["dtype"] not in ("float32", "float16"):
+        raise StoreError(f"{file} has the metric {meta['metric']!r} and the type {meta['dtype']!r}")
+    return meta
+
+
+def map_features(folder: Path, shape: tuple[int, int], dtype: str, mode: str = "r") -> np.ndarray:
+    """Map a store's features from the disk.
+
+    Raises:
+        StoreError: no such file, or an array of another shape or type.
+    """
+    file = folder / FEATURES
+    try:
+        features = np.load(file, mmap_mode=mode, allow_pickle=False)
+    except (EOFError, OSError, ValueError) as error:
+        raise StoreError(f"{file} can't be read: {error}") from error
+    if getattr(features, "shape", None) != shape or features.dtype != np.dtype(dtype):
+        raise StoreError(f"{file} holds {features.shape} {features.dtype}, {META} says {shape} {dtype}")
+    return features
+
+
+def check_comparable(ours: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str]) -> None:
+    """Check that two sets of features were made by one model and config.
+
+    Raises:
+        StoreError: they were not; the sentence says in what they differ.
+    """
+    what = {
+        "architecture": "another meta-architecture",
+        "model_sha256": "other weights",
+        "config_sha256": "another config (MODEL, INPUT.SIZE_TEST, INPUT.CROP or TEST.FLIP)",
+        "metric": "another TEST.METRIC",
+        "flip": "another TEST.FLIP",
+    }
+    different = [what[key] for key in IDENTITY if ours[key] != other[key]]
+    if different:
+        raise StoreError(f"{names[0]} and {names[1]} can't be compared: {' and '.join(different)}")
+
+
+def images_text(rows: Sequence[Sequence[str]]) -> str:
+    """Return the text of images.csv."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write meta.json, whole or not at all."""
+    write_text(folder / META, json.dumps(meta, indent=1) + "\n")
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep a second process from writing into a store; the kernel lets go of it however this one ends.
+
+    Raises:
+        StoreError: one writes already.
+    """
+    with open(folder / LOCK, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"another process writes into {folder}: wait for it, or choose another folder") from error
+        yield
+    # The lock's file stays: removing it would let a third process lock a new one while a second holds the old.
+
+
+def reserve(file: Path, size: int) -> None:
+    """Take the disk space of a file now: writing into a mapping of a full disk kills the process without a word.
+
+    Raises:
+        OSError: there is not enough.
+    """
+    with open(file, "r+b") as opened:
+        try:
+            os.posix_fallocate(opened.fileno(), 0, size)
+        except OSError as error:
+            raise OSError(f"{file} needs {size / 1e9:.2f} GB on the disk: {error.strerror}") from error

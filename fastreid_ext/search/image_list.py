@@ -1,0 +1,108 @@
+"""The images that features are extracted of: a folder's, a list's or a data set's."""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastreid_ext.data.catalog import dataset_root, load_dataset
+from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.visual.image_sources import files_below
+
+UNKNOWN = ""  # a person or a camera that nobody named
+COLUMNS = ("path", "person", "camera")
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images in the order of their features.
+
+    Attributes:
+        root: folder that the paths start at; it may move without the list becoming another one.
+        rows: (path below root with ``/``, or absolute; person; camera), the latter two as text, "" where unknown.
+        source: what a sentence calls them.
+    """
+
+    root: Path
+    rows: Sequence[tuple[str, str, str]]
+    source: str
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all rows: another image, order or label is another list."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(json.dumps(row).encode() + b"\n")
+        return digest.hexdigest()
+
+    def file(self, place: int) -> str:
+        """Return the path of an image file."""
+        return str(self.root / self.rows[place][0])
+
+
+def images_of_folder(folder: Path) -> ImageList:
+    """List the images of a folder and of those in it by path; nobody knows who they show.
+
+    Raises:
+        ConfigError: no image.
+    """
+    rows = [(path.relative_to(folder).as_posix(), UNKNOWN, UNKNOWN) for path in files_below(folder)]
+    return ImageList(folder.resolve(), rows, f"the folder {folder}")
+
+
+def images_of_list(file: Path) -> ImageList:
+    """Read a list of images: a path a line, or a CSV file with a first line ``path`` or ``path,person,camera``.
+
+    Paths start at the folder of the list, unless they are absolute.
+
+    Raises:
+        ConfigError: no image, a path twice, no column of paths, or a file that is not in UTF-8.
+        OSError: the file can't be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not in UTF-8: save it so") from error
+    if file.suffix.lower() == ".csv":
+        rows = _rows_of_csv(file, text.splitlines())
+    else:
+        rows = [(line.strip(), UNKNOWN, UNKNOWN) for line in text.splitlines() if line.strip()]
+    if not rows:
+        raise ConfigError(f"--list {file} names no image")
+    if len({row[0] for row in rows}) < len(rows):
+        seen: set[str] = set()
+        twice = next(path for path, *_ in rows if path in seen or seen.add(path))
+        raise ConfigError(f"--list {file} names {twice} twice: an image has one feature")
+    return ImageList(file.parent.resolve(), rows, f"the list {file}")
+
+
+def images_of_dataset(name: str, part: str) -> ImageList:
+    """List the images of a part of a registered data set as its evaluation does.
+
+    Raises:
+        DataSetError: it is missing.
+    """
+    root = dataset_root().resolve()
+    items = sorted(getattr(load_dataset(name, (part,)), part))
+    rows = [(_below(root, path), str(person), str(camera)) for path, person, camera in items]
+    return ImageList(root, rows, f"{name}/{part}")
+
+
+def _below(root: Path, path: str) -> str:
+    absolute = Path(os.path.abspath(path))
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
+
+
+def _rows_of_csv(file: Path, lines: list[str]) -> list[tuple[str, str, str]]:
+    delimiter = max(",;\t", key=(lines[0] if lines else "").count)
+    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    if "path" not in reader.fieldnames:
+        raise ConfigError(f"the first line of {file} names no column path: it should be path or path,person,camera")
+    rows = [tuple((row.get(column) or "").strip() for column in COLUMNS) for row in reader]
+    empty = next((number for number, row in enumerate(rows, 2) if not row[0]), None)
+    if empty is not None:
+        raise ConfigError(f"row {empty} of {file} has no path")
+    return rows

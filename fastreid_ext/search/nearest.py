@@ -1,0 +1,183 @@
+"""The nearest gallery images of every query: candidates from an index, ordered by their true distances."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import torch
+
+from fastreid_ext.evaluation.neighbours import nearest
+from fastreid_ext.search.features import FeatureStore, blocks_of
+from fastreid_ext.search.image_list import UNKNOWN
+from fastreid_ext.search.index import as_searched
+
+QUERIES_AT_ONCE = 1024
+MARGIN = 8  # candidates beyond what is asked for: float32 may exchange neighbours of nearly the same distance
+
+Labels = Sequence[tuple[str, str, str]]  # path, person, camera of each image
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest gallery images of Q queries, nearest first.
+
+    Attributes:
+        places: (Q, k) rows of the gallery; -1 where no image is left.
+        distances: (Q, k) float64: 1 - cosine, or the squared Euclidean distance, as in the evaluation; inf behind
+            the last image.
+    """
+
+    places: np.ndarray
+    distances: np.ndarray
+
+
+def index_candidates(index: faiss.Index, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
+    """Return the rows (Q, count) that an index finds for queries (Q, D); -1 where it finds fewer."""
+    count = min(count, index.ntotal)
+    parts = [
+        index.search(as_searched(queries[start : start + QUERIES_AT_ONCE], metric), count)[1]
+        for start in range(0, len(queries), QUERIES_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def exact_candidates(gallery: np.ndarray, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
+    """Return the rows (Q, count) of the gallery (N, D) nearest to queries (Q, D), by looking at all of them.
+
+    The gallery is read once, block by block; memory holds the queries, a block and Q x count numbers.
+    """
+    count, queries = min(count, len(gallery)), torch.from_numpy(np.array(queries, dtype=np.float32))
+    values = torch.empty(len(queries), 0)
+    places = torch.empty(len(queries), 0, dtype=torch.int64)
+    for start, rows in blocks_of(gallery):
+        distances, found = nearest(queries, torch.from_numpy(rows), min(count, len(rows)), metric)
+        values = torch.cat([values, distances], dim=1)
+        places = torch.cat([places, found + start], dim=1)
+        order = values.argsort(dim=1, stable=True)[:, :count]
+        values, places = values.gather(1, order), places.gather(1, order)
+    return places.numpy()
+
+
+def true_distances(query: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:
+    """Return the distances (N,) of one query (D,) to gallery features (N, D), in float64."""
+    query, gallery = query.astype(np.float64), gallery.astype(np.float64)
+    if metric == "euclidean":
+        return ((gallery - query) ** 2).sum(axis=1)
+    lengths = np.linalg.norm(gallery, axis=1) * np.linalg.norm(query)
+    return 1 - gallery @ query / np.maximum(lengths, 1e-12)
+
+
+def order_candidates(
+    candidates: np.ndarray,
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    metric: str,
+    topk: int,
+    dropped: Sequence[np.ndarray] | None = None,
+) -> Neighbours:
+    """Order the candidates of every query by their true distance; equal ones keep the gallery's order.
+
+    Args:
+        candidates: (Q, C) rows of the gallery, -1 = none.
+        queries, gallery: (Q, D) and (N, D).
+        metric: "cosine" or "euclidean".
+        topk: how many are kept.
+        dropped: of each query, the rows of the gallery that do not count.
+    """
+    places = np.full((len(queries), topk), -1, dtype=np.int64)
+    distances = np.full((len(queries), topk), np.inf)
+    for n, row in enumerate(candidates):
+        row = np.sort(row[row >= 0])
+        if dropped is not None:
+            row = row[~np.isin(row, dropped[n])]
+        values = true_distances(queries[n], gallery[row], metric)
+        order = np.argsort(values, kind="stable")[:topk]
+        places[n, : len(order)], distances[n, : len(order)] = row[order], values[order]
+    return Neighbours(places, distances)
+
+
+def same_camera_rows(queries: Labels, gallery: Labels) -> list[np.ndarray]:
+    """Return for each query the gallery images of its person under its camera, which the Market protocol leaves out.
+
+    Raises:
+        ValueError: a query whose person or camera is not known.
+    """
+    unknown = next((path for path, person, camera in queries if UNKNOWN in (person, camera)), None)
+    if unknown is not None:
+        raise ValueError(f"the person or the camera of {unknown} is not known, so nothing can be left out for it")
+    rows: dict[tuple[str, str], list[int]] = {}
+    for place, (_, person, camera) in enumerate(gallery):
+        rows.setdefault((person, camera), []).append(place)
+    return [np.array(rows.get((person, camera), ()), dtype=np.int64) for _, person, camera in queries]
+
+
+def neighbours(
+    store: FeatureStore,
+    queries: np.ndarray,
+    topk: int,
+    index: faiss.Index | None = None,
+    candidates: int = 0,
+    dropped: Sequence[np.ndarray] | None = None,
+) -> Neighbours:
+    """Return the nearest images of a gallery.
+
+    Args:
+        store: the gallery.
+        queries: (Q, D), as the model gave them.
+        topk: how many of each.
+        index: where candidates come from; None = exact, from all images.
+        candidates: how many come from it at least.
+        dropped: of each query, the rows of the gallery that do not count; so many more candidates are taken.
+    """
+    most_dropped = max((len(rows) for rows in dropped), default=0) if dropped is not None else 0
+    count = max(topk + MARGIN, candidates) + most_dropped
+    if index is None:
+        found = exact_candidates(store.features, queries, store.metric, count)
+    else:
+        found = index_candidates(index, queries, store.metric, count)
+    return order_candidates(found, queries, store.features, store.metric, topk, dropped)
+
+
+def recall(found: Neighbours, exact: Neighbours) -> float:
+    """Return the share of the truly nearest images that were found, averaged over the queries that have any.
+
+    Raises:
+        ValueError: no query has any.
+    """
+    shares = [
+        np.isin(row[row >= 0], other).mean()
+        for row, other in zip(exact.places, found.places, strict=True)
+        if row[0] >= 0
+    ]
+    if not shares:
+        raise ValueError("no query has an image left in the gallery, so nothing was to be found")
+    return float(np.mean(shares))
+
+
+def same_person(queries: Labels, gallery: Labels, places: np.ndarray) -> list[list[bool | None]]:
+    """Return for each query whether its neighbours (Q, k) show its person; None where one of both is not known."""
+    return [
+        [None if UNKNOWN in (person, gallery[place][1]) else person == gallery[place][1] for place in row if place >= 0]
+        for (_, person, _), row in zip(queries, places, strict=True)
+    ]
+
+
+def rank_shares(
+    queries: Labels,
+    gallery: Labels,
+    same: Sequence[Sequence[bool | None]],
+    ranks: Sequence[int],
+    dropped: Sequence[np.ndarray] | None = None,
+) -> tuple[dict[int, float], int]:
+    """Return Rank-k in percent for some k, and over how many queries: those with their person in the gallery."""
+    there = Counter(person for _, person, _ in gallery)
+    answerable = [
+        n
+        for n, (_, person, _) in enumerate(queries)
+        if person != UNKNOWN and there[person] > (len(dropped[n]) if dropped is not None else 0)
+    ]
+    if not answerable:
+        return {}, 0
+    return {k: 100 * float(np.mean([any(same[n][:k]) for n in answerable])) for k in ranks}, len(answerable)

@@ -1,0 +1,119 @@
+"""What a search found: JSON, CSV and a sheet of rank lists that says which order it shows."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fastreid_ext.engine.files import write_atomically
+from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists
+from fastreid_ext.search.image_list import ImageList
+from fastreid_ext.search.nearest import Neighbours, same_person
+
+COLUMNS = ("query", "rank", "gallery", "distance", "person", "camera", "same_person")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found, and in which order.
+
+    Attributes:
+        queries, gallery: the images.
+        found: rows of the gallery for each query, with their distances.
+        order: which order this is, as titles say it.
+        about: index, recall and the like, for the head of the JSON file.
+    """
+
+    queries: ImageList
+    gallery: ImageList
+    found: Neighbours
+    order: str
+    about: Mapping[str, Any]
+
+    def lists(self) -> Iterator[tuple[tuple[str, str, str], list[dict[str, Any]]]]:
+        """Yield each query's (path, person, camera) and its matches, nearest first."""
+        same = same_person(self.queries.rows, self.gallery.rows, self.found.places)
+        for query, places, distances, right in zip(
+            self.queries.rows, self.found.places, self.found.distances, same, strict=True
+        ):
+            yield (
+                query,
+                [
+                    {
+                        "rank": rank,
+                        "path": self.gallery.rows[place][0],
+                        "distance": float(distance),
+                        "person": self.gallery.rows[place][1],
+                        "camera": self.gallery.rows[place][2],
+                        "same_person": equal,
+                    }
+                    for rank, (place, distance, equal) in enumerate(zip(places, distances, right, strict=False), 1)
+                ],
+            )
+
+
+def write_json(result: SearchResult, path: Path) -> None:
+    """Write the result as JSON, a line a query: ``order``, what is in ``about``, and ``results``."""
+
+    def write(file: BinaryIO) -> None:
+        head = {
+            "order": result.order,
+            **result.about,
+            "query_root": str(result.queries.root),
+            "gallery_root": str(result.gallery.root),
+        }
+        file.write(json.dumps(head, indent=1)[:-2].encode() + b',\n "results": [')
+        for n, ((query, person, camera), matches) in enumerate(result.lists()):
+            entry = {"query": query, "person": person, "camera": camera, "matches": matches}
+            file.write((",\n  " if n else "\n  ").encode() + json.dumps(entry).encode())
+        file.write(b"\n ]\n}\n")
+
+    write_atomically(path, write)
+
+
+def write_csv(result: SearchResult, path: Path) -> None:
+    """Write the result as CSV, a line a match; ``same_person`` is 1, 0 or, where nobody knows, empty."""
+
+    def write(file: BinaryIO) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for (query, _, _), matches in result.lists():
+            for match in matches:
+                same = "" if match["same_person"] is None else int(match["same_person"])
+                values = match["rank"], match["path"], repr(match["distance"]), match["person"], match["camera"], same
+                table.writerow([query, *values])
+        text.flush()
+        text.detach()  # or the wrapper closes the file under write_atomically
+
+    write_atomically(path, write)
+
+
+def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
+    """Draw the rank lists of some queries, spread evenly over all of them, as PNG.
+
+    Raises:
+        OSError: an image can't be read: galleries may move away from their features.
+    """
+    shown = np.unique(np.linspace(0, len(result.queries.rows) - 1, num=count).round().astype(int))
+    same = same_person([result.queries.rows[n] for n in shown], result.gallery.rows, result.found.places[shown])
+    ranked = [
+        RankedQuery(result.queries.file(n), [result.gallery.file(p) for p in result.found.places[n] if p >= 0], right)
+        for n, right in zip(shown, same, strict=True)
+    ]
+    picture = draw_rank_lists(ranked, sheet_title(result.order, same), result.found.places.shape[1])
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
+    return path
+
+
+def sheet_title(order: str, same: Sequence[Sequence[bool | None]]) -> str:
+    """Return the order that a sheet shows and what those of its frames mean that occur on it."""
+    kinds = {right for row in same for right in row}
+    meanings = {True: "green: same person", False: "red: another one", None: "grey: not known who"}
+    legend = ", ".join(text for kind, text in meanings.items() if kind in kinds)
+    return f"{order[0].upper()}{order[1:]}" + (f"; {legend}" if legend else "")

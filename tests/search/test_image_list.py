@@ -1,0 +1,78 @@
+"""Which images are listed, in which order, with which labels."""
+
+import pytest
+from PIL import Image
+
+from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.search.image_list import images_of_dataset, images_of_folder, images_of_list
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b/2.jpg", "b/1.PNG", "a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_a_folder_with_its_folders(folder):
+    images = images_of_folder(folder)
+    assert images.rows == [("a.jpg", "", ""), ("b/1.PNG", "", ""), ("b/2.jpg", "", "")]
+    assert images.file(1) == str(folder / "b/1.PNG")
+
+
+def test_a_list_of_paths_keeps_its_order(folder):
+    (folder / "list.txt").write_text("b/2.jpg\n\n a.jpg \n/abs/c.jpg\n")
+    images = images_of_list(folder / "list.txt")
+    assert images.rows == [("b/2.jpg", "", ""), ("a.jpg", "", ""), ("/abs/c.jpg", "", "")]
+    assert images.file(2) == "/abs/c.jpg" and images.file(0) == str(folder / "b/2.jpg")
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_csv_brings_labels(folder, sign):
+    text = "camera,path,Person,more\n7,a.jpg,anna,x\n,b/2.jpg,,y\n".replace(",", sign)
+    (folder / "list.csv").write_text("\ufeff" + text)
+    assert images_of_list(folder / "list.csv").rows == [("a.jpg", "anna", "7"), ("b/2.jpg", "", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("l.txt", "\n", "names no image"),
+        ("l.txt", "a\nb\na\n", "names a twice"),
+        ("l.csv", "file,person\na,b\n", "names no column path"),
+        ("l.csv", "path,person\na,b\n,c\n", "row 3 of .* has no path"),
+        ("l.csv", "path,person\n", "names no image"),
+    ],
+)
+def test_lists_that_are_none(tmp_path, name, text, sentence):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        images_of_list(tmp_path / name)
+
+
+def test_a_list_in_another_encoding(tmp_path):
+    (tmp_path / "l.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not in UTF-8"):
+        images_of_list(tmp_path / "l.txt")
+
+
+@pytest.mark.parametrize("part", ["query", "gallery", "train"])
+def test_a_data_set_in_the_order_of_its_evaluation(synth_tiny, part):
+    images = images_of_dataset("SynthReIDTiny", part)
+    items = sorted(getattr(load_dataset("SynthReIDTiny", (part,)), part))
+    assert [images.file(n) for n in range(len(items))] == [path for path, *_ in items]
+    assert [row[1:] for row in images.rows] == [(str(person), str(camera)) for _, person, camera in items]
+    assert not any(path.startswith("/") for path, *_ in images.rows)
+
+
+def test_a_fingerprint_knows_order_and_labels(folder):
+    first = images_of_folder(folder).fingerprint()
+    (folder / "l.csv").write_text("path\na.jpg\nb/1.PNG\nb/2.jpg\n")
+    assert images_of_list(folder / "l.csv").fingerprint() == first
+    (folder / "l.csv").write_text("path\nb/1.PNG\na.jpg\nb/2.jpg\n")
+    assert images_of_list(folder / "l.csv").fingerprint() != first
+    (folder / "l.csv").write_text("path,person\na.jpg,x\nb/1.PNG,\nb/2.jpg,\n")
+    assert images_of_list(folder / "l.csv").fingerprint() != first

@@ -5,6 +5,10 @@ import torch.distributed as dist
 from fastreid.utils import comm
 from torch import Tensor
 
+from fastreid_ext.evaluation.blocks import share_of
+from fastreid_ext.evaluation.distances import DistanceRows
+from fastreid_ext.evaluation.neighbours import nearest_of, searched_at_once
+
 GATHER_MB = 32  # of each process that are on their way at once
 
 
@@ -76,3 +80,16 @@ def sum_over_processes(counts: Tensor) -> Tensor:
     total = counts.to(_wire(), copy=True)
     dist.all_reduce(total)
     return total.cpu()
+
+
+def nearest_by_all(query: Tensor, gallery: Tensor, k: int, metric: str, memory_mb: float) -> tuple[Tensor, Tensor]:
+    """Do what :func:`neighbours.nearest` does, each process for its share of the queries; all processes call it.
+
+    Returns:
+        (Q, k) distances and places on the CPU, in every process.
+    """
+    distances = DistanceRows(query, gallery, metric)
+    # Whole blocks, so that each is multiplied as one process would.
+    share = share_of(len(query), searched_at_once(distances, memory_mb), comm.get_rank(), comm.get_world_size())
+    values, places = nearest_of(distances, k, memory_mb, share)
+    return gather_rows([values.cpu()]), gather_rows([places.cpu()])

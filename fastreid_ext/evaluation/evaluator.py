@@ -9,24 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fastreid.config import CfgNode
 from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import comm
-from fastreid.utils.compute_dist import build_dist
 from PIL import Image
 from torch import Tensor
 
 from fastreid_ext.engine.files import write_text
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
-from fastreid_ext.evaluation.collective import gather_rows, sum_over_processes
-from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError, MatrixRows, Rows, lengths_of, unusable
+from fastreid_ext.evaluation.collective import gather_rows, nearest_by_all, sum_over_processes
+from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError, Rows, lengths_of, unusable
 from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
 from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
 from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
 from fastreid_ext.evaluation.report import group_record, group_table
+from fastreid_ext.evaluation.reranked import ReRankedRows
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
 from fastreid_ext.evaluation.single_shot import single_shot_hits
 
@@ -184,11 +183,8 @@ def ranking_distances(cfg: CfgNode, features: Tensor, num_query: int) -> Rows:
     distances = DistanceRows(query, gallery, cfg.TEST.METRIC)
     if cfg.TEST.RERANK.ENABLED:
         node = cfg.TEST.RERANK
-        query, gallery = query.float().cpu(), gallery.float().cpu()
-        if cfg.TEST.METRIC == "cosine":
-            query, gallery = F.normalize(query, dim=1), F.normalize(gallery, dim=1)
-        jaccard = build_dist(query, gallery, metric="jaccard", k1=node.K1, k2=node.K2)
-        return MatrixRows(jaccard * (1 - node.LAMBDA) + distances.rows(0, num_query).cpu().numpy() * node.LAMBDA)
+        settings = (cfg.TEST.METRIC, node.K1, node.K2, node.LAMBDA, cfg.TEST.EVAL_MEMORY_MB)
+        return ReRankedRows(distances, features, *settings, search=nearest_by_all)
     return distances
 
 

@@ -11,6 +11,8 @@ transpose both have an entry, and the size of an intersection is an entry of a p
 beside their features and one block of distances.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -23,7 +25,17 @@ ROWS = 8192  # whose sets are grown at once
 CHUNK_MB = 16  # of features whose distances are taken at once
 
 
-def encode(features: Tensor, k1: int = 20, k2: int = 6, metric: str = "cosine", memory_mb: float = 256) -> csr_array:
+Search = Callable[[Tensor, Tensor, int, str, float], tuple[Tensor, Tensor]]  # as neighbours.nearest
+
+
+def encode(
+    features: Tensor,
+    k1: int = 20,
+    k2: int = 6,
+    metric: str = "cosine",
+    memory_mb: float = 256,
+    search: Search = nearest,
+) -> csr_array:
     """Return the weight of every image in the k-reciprocal set of every other one.
 
     Args:
@@ -32,6 +44,7 @@ def encode(features: Tensor, k1: int = 20, k2: int = 6, metric: str = "cosine", 
         k2: neighbours whose rows are averaged, at most k1 of them; 1 for none but the image itself.
         metric: "euclidean", or "cosine" for the same of normalised features.
         memory_mb: for a block of the neighbour search, in MiB.
+        search: what finds the neighbours; :func:`collective.nearest_by_all` shares the work among processes.
 
     Returns:
         (N, N) float32 with rows that sum to 1; a row is empty where an image is not among its own k1 nearest, having
@@ -45,7 +58,7 @@ def encode(features: Tensor, k1: int = 20, k2: int = 6, metric: str = "cosine", 
         raise ValueError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
     count = len(features)
     k1 = min(k1, count)
-    order = nearest(features, features, k1, metric, memory_mb)[1].int().cpu().numpy()
+    order = search(features, features, k1, metric, memory_mb)[1].int().cpu().numpy()
     sets = _expanded(_reciprocal(order, k1), _reciprocal(order, int(np.around(k1 / 2))))
     weights = _softmax(sets, _squared_distances(features, sets, metric))
     if k2 == 1:

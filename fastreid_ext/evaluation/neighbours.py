@@ -32,20 +32,32 @@ def nearest(
 
 
 @torch.no_grad()
-def nearest_of(distances: Rows, k: int, memory_mb: float = 256) -> tuple[Tensor, Tensor]:
-    """Find the k smallest entries of every row of any distances; see :func:`nearest`."""
-    count, others = distances.shape
+def nearest_of(distances: Rows, k: int, memory_mb: float = 256, queries: range | None = None) -> tuple[Tensor, Tensor]:
+    """Find the k smallest entries of rows of any distances; see :func:`nearest`.
+
+    Args:
+        distances: of all queries.
+        k, memory_mb: see :func:`nearest`.
+        queries: those whose neighbours are wanted; all of them without.
+    """
+    queries = range(distances.shape[0]) if queries is None else queries
+    others = distances.shape[1]
     if not 1 <= k <= others:
         raise ValueError(f"k must be from 1 to the {others} gallery images, not {k}")
-    # A quarter of the memory is for what the selection needs beside the distances.
-    rows = min(max(1, int(memory_mb * 2**20 * 3 / 4) // (4 * others)), max(1, count))
-    buffer = torch.empty(rows, others, device=distances.device)  # used again: fresh memory is slow to write to
-    values = torch.empty(count, k, device=distances.device)
-    places = torch.empty(count, k, dtype=torch.int64, device=distances.device)
-    for start in range(0, count, rows):
-        stop = min(start + rows, count)
-        values[start:stop], places[start:stop] = smallest(distances.rows(start, stop, buffer[: stop - start]), k)
+    block = min(searched_at_once(distances, memory_mb), max(1, len(queries)))
+    buffer = torch.empty(block, others, device=distances.device)  # used again: fresh memory is slow to write to
+    values = torch.empty(len(queries), k, device=distances.device)
+    places = torch.empty(len(queries), k, dtype=torch.int64, device=distances.device)
+    for start in range(queries.start, queries.stop, block):
+        stop = min(start + block, queries.stop)
+        here = slice(start - queries.start, stop - queries.start)
+        values[here], places[here] = smallest(distances.rows(start, stop, buffer[: stop - start]), k)
     return values, places
+
+
+def searched_at_once(distances: Rows, memory_mb: float) -> int:
+    """Return how many queries are searched at once: a quarter of the memory is for what the selection needs."""
+    return max(1, int(memory_mb * 2**20 * 3 / 4) // (4 * max(1, distances.shape[1])))
 
 
 def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,8 @@ from scipy.sparse import coo_array
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import Rows
-from fastreid_ext.evaluation.k_reciprocal import encode
+from fastreid_ext.evaluation.k_reciprocal import Search, encode
+from fastreid_ext.evaluation.neighbours import nearest
 
 PAIRS = 2**20  # smaller weights that are summed at once
 
@@ -21,12 +22,11 @@ class ReRankedRows:
 
     Args:
         distances: of the queries to the gallery, before re-ranking.
-        query, gallery: their features, (Q, D) and (G, D), on one device. They are copied once side by side while the
-            neighbours are searched; the object keeps none of them.
+        features: theirs (Q + G, D), the queries first; not kept.
         metric: what ranks the neighbours, "cosine" or "euclidean".
         k1, k2: see :func:`encode`.
         lambda_value: share of the distances before re-ranking, from 0 to 1.
-        memory_mb: for a block of the neighbour search, in MiB.
+        memory_mb, search: see :func:`encode`.
 
     Raises:
         EvaluationError: a feature that is not finite.
@@ -36,26 +36,25 @@ class ReRankedRows:
     def __init__(
         self,
         distances: Rows,
-        query: Tensor,
-        gallery: Tensor,
+        features: Tensor,
         metric: str = "cosine",
         k1: int = 20,
         k2: int = 6,
         lambda_value: float = 0.3,
         memory_mb: float = 256,
+        search: Search = nearest,
     ):
-        if tuple(distances.shape) != (len(query), len(gallery)):
-            raise ValueError(
-                f"distances of shape {tuple(distances.shape)} are not of {len(query)} queries to {len(gallery)} images"
-            )
+        queries = distances.shape[0]
+        if sum(distances.shape) != len(features):
+            raise ValueError(f"distances of shape {tuple(distances.shape)} are not of {len(features)} features")
         if not 0 <= lambda_value <= 1:
             raise ValueError(f"lambda must be from 0 to 1, not {lambda_value}")
         self.distances, self.lambda_value = distances, lambda_value
         self.shape, self.device = distances.shape, distances.device
         self.one = torch.ones((), device=self.device)
-        weights = encode(torch.cat((query, gallery)), k1, k2, metric, memory_mb)
-        self.weights = weights[: len(query)]
-        self.holders = weights[len(query) :].T.tocsr()  # image -> gallery images with a weight of it: (N, G)
+        weights = encode(features, k1, k2, metric, memory_mb, search)
+        self.weights = weights[:queries]
+        self.holders = weights[queries:].T.tocsr()  # image -> gallery images with a weight of it: (N, G)
         self.lengths = np.diff(self.holders.indptr)
         row = np.concatenate([[0], np.cumsum(self.lengths[self.weights.indices], dtype=np.int64)])
         self.pairs = row[self.weights.indptr]  # (Q + 1,) summands of all queries before one

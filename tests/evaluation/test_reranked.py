@@ -85,7 +85,7 @@ def naive_jaccard(features, queries, k1, k2):
 
 def ours(query, gallery, k1, k2, lambda_value, metric, blocks=None):
     """All rows, in blocks of the sizes given."""
-    rows = ReRankedRows(DistanceRows(query, gallery, metric), query, gallery, metric, k1, k2, lambda_value)
+    rows = ReRankedRows(DistanceRows(query, gallery, metric), torch.cat((query, gallery)), metric, k1, k2, lambda_value)
     edges = np.cumsum([0, *(blocks or [len(query)])])
     return torch.cat([rows.rows(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]).cpu().numpy()
 
@@ -156,7 +156,7 @@ def test_blocks_change_nothing(blocks, monkeypatch):
     parts, matrix = (features[:30], features[30:]), torch.rand(30, 170)
 
     def all_rows(edges):
-        rows = ReRankedRows(MatrixRows(matrix), *parts)
+        rows = ReRankedRows(MatrixRows(matrix), torch.cat(parts))
         return torch.cat([rows.rows(a, b) for a, b in edges])
 
     expected = all_rows([(0, 30)])
@@ -182,7 +182,7 @@ def test_rows_sum_to_one_and_are_sparse():
 
 def test_writes_into_what_it_is_given():
     features = crowd(40)
-    rows = ReRankedRows(DistanceRows(features[:5], features[5:]), features[:5], features[5:])
+    rows = ReRankedRows(DistanceRows(features[:5], features[5:]), features)
     out = torch.full((6, 35), 7.0)
     assert rows.rows(1, 5, out[:4]).data_ptr() == out.data_ptr()
     assert torch.equal(out[:4], rows.rows(1, 5)) and (out[4:] == 7).all()
@@ -203,12 +203,12 @@ def test_half_features():
         ({"k2": 0}, "k1 and k2 must be at least 1, not 20 and 0"),
         ({"lambda_value": 1.5}, "lambda must be from 0 to 1, not 1.5"),
         ({"metric": "jaccard"}, "metric"),
-        ({"distances": MatrixRows(torch.ones(2, 9))}, r"\(2, 9\) are not of 2 queries to 8 images"),
+        ({"distances": MatrixRows(torch.ones(2, 9))}, r"\(2, 9\) are not of 10 features"),
     ],
 )
 def test_bad_input(changed, sentence):
     features = crowd(10)
-    given = {"distances": MatrixRows(torch.ones(2, 8)), "query": features[:2], "gallery": features[2:]}
+    given = {"distances": MatrixRows(torch.ones(2, 8)), "features": features}
     with pytest.raises(ValueError, match=sentence):
         ReRankedRows(**given | changed)
 

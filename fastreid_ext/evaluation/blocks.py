@@ -11,6 +11,7 @@ from fastreid_ext.evaluation.distances import EvaluationError, Rows
 
 MEMORY_MB = 512  # default of what an evaluation takes beyond the features
 MOST_ROWS = 512  # a product of more rows is hardly faster, and fewer blocks are shared less evenly
+FEW = 0.5  # share of a row; picking more out and sorting them takes as long as sorting all
 SORT_MB = 16  # of distances that a GPU sorts at once
 SORT_COPIES = 10  # what that takes, in its own size: a copy, the indices that come with it, and workspace
 
@@ -29,7 +30,7 @@ def rows_per_block(distances: Rows, memory_mb: float = MEMORY_MB) -> int:
     each = 4 * gallery + 8 * width  # distances, and the query's feature twice
     fixed = getattr(distances, "fixed_mb", 0) * 2**20
     if distances.device.type == "cpu":
-        fixed += 4 * gallery * torch.get_num_threads()  # a sorted row of each
+        fixed += 7 * gallery * torch.get_num_threads()  # of each: flags, and a sorted row or half of one with places
     else:
         fixed += SORT_COPIES * max(SORT_MB * 2**20, 4 * gallery)
     fitting = int((memory_mb * 2**20 - fixed) // max(each, 1))
@@ -67,8 +68,10 @@ def row_blocks(distances: Rows, queries: range, block: int) -> Iterator[tuple[in
         yield start, rows
 
 
-def look_at_sorted_rows(rows: Tensor, look: Callable[[int, np.ndarray], None]) -> None:
-    """Show every row's distances in rising order: look(number of the row, (G,)), which threads call.
+def look_at_sorted_rows(
+    rows: Tensor, look: Callable[[int, np.ndarray], None], farthest: np.ndarray | None = None
+) -> None:
+    """Show every row's distances in rising order: look(number of the row, (n,)), which threads call.
 
     NumPy sorts values with vector instructions and without Python's lock; torch sorts their indices too, which takes
     many times longer.
@@ -76,12 +79,21 @@ def look_at_sorted_rows(rows: Tensor, look: Callable[[int, np.ndarray], None]) -
     Args:
         rows: (B, G) on the CPU.
         look: what it is shown is gone once it returns.
+        farthest: (B,) of each row, beyond which nothing need be shown: picking the nearer ones out and sorting them is
+            quicker than sorting all. Without it, all are shown.
     """
     array, threads = rows.numpy(), torch.get_num_threads()
 
     def work(first: int) -> None:
-        ordered = np.empty_like(array[0])
+        ordered, near = np.empty_like(array[0]), np.empty(array.shape[1], dtype=bool)
         for row in range(first, len(array), threads):
+            if farthest is not None:
+                np.less_equal(array[row], farthest[row], out=near)
+                if np.count_nonzero(near) < FEW * len(near):
+                    picked = array[row].take(np.flatnonzero(near))  # many times faster than the flags themselves
+                    picked.sort()
+                    look(row, picked)
+                    continue
             np.copyto(ordered, array[row])
             ordered.sort()
             look(row, ordered)

@@ -116,20 +116,27 @@ def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np
     if rows.device.type != "cpu":
         return count_earlier_on_gpu(rows, query, image, values)
     array = rows.numpy()
-    bounds = np.searchsorted(query, np.arange(len(array) + 1))
-    earlier = np.zeros(len(query), dtype=np.int64)
+    ends = np.searchsorted(query, np.arange(len(array) + 1))
+    asked = np.flatnonzero(np.diff(ends))
+    farthest = np.full(len(array), -np.inf, dtype=array.dtype)
+    if len(asked):
+        farthest[asked] = np.maximum.reduceat(values, ends[asked])
+    earlier, shown = np.zeros(len(query), dtype=np.int64), np.zeros(len(array), dtype=np.int64)
+    following = np.empty_like(values)
+    bounds = ends.tolist()
 
     def look(row: int, ordered: np.ndarray) -> None:
         part = slice(bounds[row], bounds[row + 1])
-        found = ordered.searchsorted(values[part])
-        # The image itself stands there; where the next one is as near, those of them that are earlier are counted.
-        tied = ordered[np.minimum(found + 1, len(ordered) - 1)] == values[part]
-        tied &= found + 1 < len(ordered)
-        for index in np.flatnonzero(tied):
-            found[index] += np.count_nonzero(array[row, : image[part][index]] == values[part][index])
-        earlier[part] = found
+        shown[row] = len(ordered)
+        if part.start < part.stop:
+            earlier[part] = found = ordered.searchsorted(values[part])
+            following[part] = ordered.take(found + 1, mode="clip")
 
-    look_at_sorted_rows(rows, look)
+    look_at_sorted_rows(rows, look, farthest)
+    # The image itself stands at its place; where the next one is as near, those of them that are earlier are counted.
+    tied = (following == values) & (earlier + 1 < shown[query])
+    for index in np.flatnonzero(tied):
+        earlier[index] += np.count_nonzero(array[query[index], : image[index]] == values[index])
     return earlier
 
 

@@ -43,7 +43,7 @@ class ListedImages(Dataset):
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
-            item = self.images[place]
+            (item,) = self.images.fetch([place])
         except ImageError as error:
             if not self.skip:
                 raise
@@ -56,7 +56,9 @@ class ListedImages(Dataset):
 
     def _black_image(self) -> Tensor:
         if self._black is None:
-            self._black = torch.zeros_like(self.images.transform(Image.new("RGB", (64, 128))))
+            seen = self.images.transform(Image.new("RGB", (64, 128)))
+            # Of the type that the images of its batch have.
+            self._black = torch.zeros_like(seen, dtype=torch.uint8 if self.images.byte_transform else seen.dtype)
         return self._black
 
 

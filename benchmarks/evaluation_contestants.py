@@ -22,7 +22,7 @@ from fastreid_ext.evaluation.distances import DistanceRows
 from fastreid_ext.evaluation.reranked import ReRankedRows
 
 Labels = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # pids of queries, of the gallery, cameras likewise
-BLOCK = 512  # rows of the product that share a buffer
+BLOCK = 1024  # rows of the product that share a buffer
 MAX_RANK = 50  # FastReID's
 K1, K2, LAMBDA = 20, 6, 0.3
 

@@ -11,6 +11,9 @@ RUNS = (
     ["synthreid_difficulty.py", "--output", str(HERE / "results" / "synthreid_difficulty.json")],
     ["compare_on_synthreid.py"],
     ["cost_of_parts.py"],
+    ["res2net_profile.py"],
+    ["loading.py"],
+    ["evaluation.py"],
     ["occluded_ladder.py"],
 )
 

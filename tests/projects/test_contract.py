@@ -138,12 +138,13 @@ def wake_zeros(model):
 
 
 def test_losses_and_gradients(project, make_model, storage):
-    model, inputs = make_model(), batch()
+    model = make_model()
     wake_zeros(model)
-    losses = model(copy_of(inputs))
-    assert set(losses) == project.losses
-    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
+    for _ in range(2):  # the one channel of MSReID's spatial attention may be off at every place of a batch so small
+        losses = model(batch())
+        assert set(losses) == project.losses
+        assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+        sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name

@@ -30,7 +30,7 @@ RES2NET = {
 MODELS = {
     "demo/baseline.yml": {"MODEL.BACKBONE.FEAT_DIM": 2048},  # FastReID's head does not look it up
     "demo/deepminer.yml": {"MODEL.DEEPMINER.IE_BLOCKS": [3]},
-    "demo/msreid.yml": {},
+    "demo/msreid.yml": {"MODEL.BACKBONE.WITH_IBN": False},
     "demo/mgre.yml": {"MODEL.BACKBONE.WITH_IBN": False},
     "demo/occluded.yml": {"MODEL.BACKBONE.DNL.BLOCKS": [0, 2, 3, 0]},  # the default: there are none to place
 }

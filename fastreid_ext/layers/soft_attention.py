@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastreid_ext.precision import without_autocast
+
 
 class SoftAttention(nn.Module):
     """x * sigmoid(BN(W (spatial(x) * channel(x)))): one weight for every channel of every place (figure 3).
@@ -41,9 +43,15 @@ class SoftAttention(nn.Module):
         self.combine = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), norm(channels))
 
     def spatial(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) -> (B, 1, h, w)."""
-        small = self.shrink(self.weigh(x))
-        return self.refine(F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=True))
+        """(B, C, h, w) -> (B, 1, h, w), in the type of the weights.
+
+        Not in bfloat16 under autocast: where the smaller map has one place, torch's CPU convolution with stride 2 then
+        makes the gradient of what lay in the memory before (seen with torch 2.15.0 on a CPU with AMX).
+        """
+        weighed = self.weigh(x)
+        with without_autocast(x):
+            small = self.shrink(weighed.to(self.weigh.weight.dtype))
+            return self.refine(F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=True))
 
     def channel(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) -> (B, C, 1, 1)."""

@@ -366,13 +366,16 @@ def test_one_image_in_training(make_model, storage, attention):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast(make_model, batch, storage, dtype):
+def test_autocast(make_model, storage, dtype):
+    # The demo's size. In smaller images the last map is one place wide, and of such maps oneDNN's bfloat16 convolutions
+    # make weight gradients out of memory that was never written (torch 2.15.0): NaN now and then, whatever the model.
+    batch = {"images": torch.randint(0, 256, (4, 3, 128, 64)).float(), "targets": torch.tensor([3, 3, 9, 9])}
     model = make_model({STRIDE: 2})
     with torch.autocast("cpu", dtype=dtype):
         losses = model(batch)
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
     sum(losses.values()).backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert not [name for name, p in model.named_parameters() if p.requires_grad and not p.grad.isfinite().all()]
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
         feature = model.eval()(batch)
     assert feature.dtype == torch.float32 and feature.isfinite().all()

@@ -11,7 +11,8 @@ from fastreid_ext.evaluation.distances import EvaluationError, Rows
 
 MEMORY_MB = 512  # default of what an evaluation takes beyond the features
 MOST_ROWS = 1024  # products of fewer rows are up to a fifth slower; more are hardly faster and shared less evenly
-FEW = 0.5  # share of a row; picking more out and sorting them takes as long as sorting all
+SORTED_AT_ONCE = 1 << 19  # distances that a CPU thread sorts between two looks at Python's lock; they fit in its cache
+PARTS = 4  # of each thread's share of a block, at least: what is sorted at once is no more than that
 SORT_MB = 16  # of distances that a GPU sorts at once
 SORT_COPIES = 10  # what that takes, in its own size: a copy, the indices that come with it, and workspace
 
@@ -30,7 +31,9 @@ def rows_per_block(distances: Rows, memory_mb: float = MEMORY_MB) -> int:
     each = 4 * gallery + 8 * width  # distances, and the query's feature twice
     fixed = getattr(distances, "fixed_mb", 0) * 2**20
     if distances.device.type == "cpu":
-        fixed += 7 * gallery * torch.get_num_threads()  # of each: flags, and a sorted row or half of one with places
+        # Copies that are sorted: a row of each thread, or one in PARTS of all.
+        fixed += 4 * gallery * torch.get_num_threads()
+        each += 4 * gallery // PARTS
     else:
         fixed += SORT_COPIES * max(SORT_MB * 2**20, 4 * gallery)
     fitting = int((memory_mb * 2**20 - fixed) // max(each, 1))
@@ -71,35 +74,35 @@ def row_blocks(distances: Rows, queries: range, block: int) -> Iterator[tuple[in
 def look_at_sorted_rows(
     rows: Tensor, look: Callable[[int, np.ndarray], None], farthest: np.ndarray | None = None
 ) -> None:
-    """Show every row's distances in rising order: look(number of the row, (n,)), which threads call.
+    """Show all rows' distances in rising order, some rows at a time: look(first row, (b, G)), which threads call.
 
     NumPy sorts values with vector instructions and without Python's lock; torch sorts their indices too, which takes
-    many times longer.
+    many times longer. Threads that sorted row by row would wait for the lock longer than they sort.
 
     Args:
         rows: (B, G) on the CPU.
         look: what it is shown is gone once it returns.
-        farthest: (B,) of each row, beyond which nothing need be shown: picking the nearer ones out and sorting them is
-            quicker than sorting all. Without it, all are shown.
+        farthest: (B,) of each row, beyond which it does not matter how far a distance is: all of those are shown as the
+            next larger number, and equal numbers are quickly sorted.
     """
     array, threads = rows.numpy(), torch.get_num_threads()
+    step = max(1, min(SORTED_AT_ONCE // max(1, array.shape[1]), len(array) // (PARTS * threads)))
+    bounds = None if farthest is None else np.nextafter(farthest, np.float32(np.inf))[:, None]
 
-    def work(first: int) -> None:
-        ordered, near = np.empty_like(array[0]), np.empty(array.shape[1], dtype=bool)
-        for row in range(first, len(array), threads):
-            if farthest is not None:
-                np.less_equal(array[row], farthest[row], out=near)
-                if np.count_nonzero(near) < FEW * len(near):
-                    picked = array[row].take(np.flatnonzero(near))  # many times faster than the flags themselves
-                    picked.sort()
-                    look(row, picked)
-                    continue
-            np.copyto(ordered, array[row])
-            ordered.sort()
-            look(row, ordered)
+    def work(thread: int) -> None:
+        memory = np.empty((step, array.shape[1]), dtype=array.dtype)
+        for first in range(thread * step, len(array), threads * step):
+            part = slice(first, min(first + step, len(array)))
+            ordered = memory[: part.stop - first]
+            if bounds is None:
+                np.copyto(ordered, array[part])
+            else:
+                np.minimum(array[part], bounds[part], out=ordered)
+            ordered.sort(axis=1)
+            look(first, ordered)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(min(threads, len(array)))))
+        list(pool.map(work, range(threads)))
 
 
 def sorted_parts(rows: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -88,7 +88,7 @@ def find_matches(distances: Rows, people: SamePerson, queries: range, block: int
 
 def _matches_of(rows: Tensor, query: np.ndarray, image: np.ndarray, junk: np.ndarray) -> Matches:
     values = values_at(rows, query, image)
-    order = np.lexsort((image, values, query))  # few: the pairs of one identity
+    order = np.lexsort((values, query))  # few: the pairs of one identity, in gallery order; stable
     query, image, junk, values = (part[order] for part in (query, image, junk, values))
     # Junk shows the query's own identity: what stands before a match is counted in the whole row, then those are out.
     junk_so_far = np.cumsum(junk)
@@ -121,20 +121,19 @@ def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np
     farthest = np.full(len(array), -np.inf, dtype=array.dtype)
     if len(asked):
         farthest[asked] = np.maximum.reduceat(values, ends[asked])
-    earlier, shown = np.zeros(len(query), dtype=np.int64), np.zeros(len(array), dtype=np.int64)
-    following = np.empty_like(values)
+    earlier, following = np.zeros(len(query), dtype=np.int64), np.empty_like(values)
     bounds = ends.tolist()
 
-    def look(row: int, ordered: np.ndarray) -> None:
-        part = slice(bounds[row], bounds[row + 1])
-        shown[row] = len(ordered)
-        if part.start < part.stop:
-            earlier[part] = found = ordered.searchsorted(values[part])
-            following[part] = ordered.take(found + 1, mode="clip")
+    def look(first: int, ordered: np.ndarray) -> None:
+        for row, one in enumerate(ordered, first):
+            part = slice(bounds[row], bounds[row + 1])
+            earlier[part] = one.searchsorted(values[part])
+        part = slice(bounds[first], bounds[first + len(ordered)])
+        following[part] = ordered[query[part] - first, np.minimum(earlier[part] + 1, ordered.shape[1] - 1)]
 
     look_at_sorted_rows(rows, look, farthest)
     # The image itself stands at its place; where the next one is as near, those of them that are earlier are counted.
-    tied = (following == values) & (earlier + 1 < shown[query])
+    tied = (following == values) & (earlier + 1 < array.shape[1])
     for index in np.flatnonzero(tied):
         earlier[index] += np.count_nonzero(array[query[index], : image[index]] == values[index])
     return earlier

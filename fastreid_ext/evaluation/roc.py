@@ -1,6 +1,6 @@
 """True positive rates at low false ones, as FastReID and scikit-learn count them, without all pairs in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 
 import numpy as np
@@ -117,14 +117,15 @@ def count_others(distances: Rows, people: SamePerson, queries: range, block: int
     totals = np.zeros((2, len(thresholds)), dtype=np.int64)
     lock = Lock()
 
-    def add(ordered: np.ndarray, sign: int = 1) -> None:
-        found = [len(ordered) - ordered.searchsorted(thresholds, side=side) for side in ("left", "right")]
-        with lock:
-            totals[:] += sign * np.stack(found)
+    def add(rows: Iterable[np.ndarray], sign: int = 1) -> None:
+        for ordered in rows:
+            found = [len(ordered) - ordered.searchsorted(thresholds, side=side) for side in ("left", "right")]
+            with lock:
+                totals[:] += sign * np.stack(found)
 
     for start, rows in row_blocks(distances, queries, block):
         query, image, _ = people.pairs(start, start + len(rows))
-        add(np.sort(values_at(rows, query, image)), -1)
+        add([np.sort(values_at(rows, query, image))], -1)
         if rows.device.type == "cpu":
             look_at_sorted_rows(rows, lambda _, ordered: add(ordered))
         else:

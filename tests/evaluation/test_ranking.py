@@ -164,11 +164,12 @@ def test_places_on_a_gpu_are_the_same(steps, monkeypatch):
     assert not len(places.count_earlier_on_gpu(rows, nothing, nothing, np.zeros(0, np.float32)))
 
 
-@pytest.mark.parametrize("few", [0.0, 0.3, 1.1])
-def test_sorting_the_nearer_part_of_a_row_is_enough(few, monkeypatch):
+@pytest.mark.parametrize("at_once", [1, 600, 10**6])
+@pytest.mark.parametrize("exponent", [-140, 0, 120])
+def test_how_far_the_distances_beyond_a_match_are_does_not_matter(exponent, at_once, monkeypatch):
     """Rows of many ties, of which some have their farthest match near and some have none."""
     rng = np.random.default_rng(3)
-    rows = torch.from_numpy(rng.integers(0, 30, (20, 200)).astype(np.float32))
+    rows = torch.from_numpy(np.ldexp(rng.integers(0, 30, (20, 200)), exponent).astype(np.float32))
     query = np.sort(rng.integers(0, 18, 60))
     image = rng.integers(0, 200, 60)
     values = rows.numpy()[query, image]
@@ -176,7 +177,7 @@ def test_sorting_the_nearer_part_of_a_row_is_enough(few, monkeypatch):
         sum((d, j) < (v, i) for j, d in enumerate(rows[q].tolist()))
         for q, i, v in zip(query, image, values.tolist(), strict=True)
     ]
-    monkeypatch.setattr(blocks, "FEW", few)
+    monkeypatch.setattr(blocks, "SORTED_AT_ONCE", at_once)
     assert places.count_earlier(rows, query, image, values).tolist() == expected
 
 
@@ -216,10 +217,10 @@ def test_shares_together_are_the_whole():
 def test_memory_bounds_the_block(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     rows = SimpleNamespace(shape=(5000, 2**18), device=torch.device("cpu"))  # 1 MB a row
-    assert rows_per_block(rows, 13.5) == 10  # two threads take 1.75 MB each
+    assert rows_per_block(rows, 14.5) == 10  # and a fourth of them again, and a row of each thread
     assert rows_per_block(rows, 10**5) == blocks.MOST_ROWS
     with pytest.raises(
-        EvaluationError, match=r"2\.5 MB are too few for a row of distances to 262144 gallery.* 4\.5 MB"
+        EvaluationError, match=r"2\.5 MB are too few for a row of distances to 262144 gallery.* 3\.2 MB"
     ):
         rows_per_block(rows, 2.5)
 

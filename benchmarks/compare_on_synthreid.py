@@ -10,7 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,18 @@ def train(
     return json.loads((folder / "results.json").read_text())["results"]
 
 
-def run(config: str, flags: Sequence[str], overrides: Sequence[Any], args: argparse.Namespace) -> None:
-    """Run the command line on SynthReID of the size that is asked for."""
+def run(
+    config: str,
+    flags: Sequence[str],
+    overrides: Sequence[Any],
+    args: argparse.Namespace,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run the command line on SynthReID of the size that is asked for, in this process's environment or another."""
     names = [f"SynthReID{args.size}", f"SynthReIDOccluded{args.size}"]
     data = ["DATASETS.NAMES", (names[0],), "DATASETS.TESTS", tuple(names)]
     command = [sys.executable, TRAIN, *flags, "--config-file", f"configs/{config}"]
-    subprocess.run([*command, *map(str, [*data, *overrides]), *args.overrides], cwd=ROOT, check=True)
+    subprocess.run([*command, *map(str, [*data, *overrides]), *args.overrides], cwd=ROOT, env=environment, check=True)
 
 
 def summary(runs: dict[int, Results]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command ``convert``: weights that a paper's authors published, in our names."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,13 +40,15 @@ def run(args: argparse.Namespace) -> int:
         print(f"fastreid-ext convert: {args.source}: {error}", file=sys.stderr)
         return 1
     try:
+        if args.target.exists() and args.target.samefile(args.source):
+            raise OSError("it is the authors' file, which stays as it is")
         args.target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.target, lambda file: torch.save({"model": ours}, file))
     except OSError as error:
         print(f"fastreid-ext convert: {args.target} can't be written: {error}", file=sys.stderr)
         return 1
-    print(f"{len(theirs)} of {len(theirs)} keys converted to {args.target}; evaluate them with")
-    print(f"  --eval-only MODEL.WEIGHTS {args.target} {' '.join(overrides)}")
+    print(f"{len(ours)} of {len(theirs)} keys converted to {args.target}; evaluate them with")
+    print(f"  --eval-only MODEL.WEIGHTS {shlex.quote(str(args.target))} {' '.join(overrides)}")
     return 0
 
 

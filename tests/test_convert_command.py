@@ -108,7 +108,7 @@ def test_a_state_dict_inside_a_checkpoint(tmp_path, pack):
 @pytest.mark.slow
 def test_from_their_file_to_an_evaluation(model, their_file, synth_tiny, tmp_path, capsys, monkeypatch):
     """The overrides that the command prints, given to --eval-only as they are printed."""
-    target = tmp_path / "new" / "folder" / "ours.pth"
+    target = tmp_path / "new folder" / "it's" / "ours.pth"
     assert cli.main(["convert", "msreid", str(their_file), str(target)]) == 0
     printed = capsys.readouterr().out
     assert f"538 of 538 keys converted to {target}" in printed
@@ -192,6 +192,13 @@ def test_a_target_that_cant_be_written(fails, their_file, tmp_path):
     (tmp_path / "file").write_text("")
     for target in (tmp_path / "file" / "ours.pth", tmp_path):
         assert "can't be written" in fails(their_file, target)
+
+
+def test_the_authors_file_stays(their_file, capsys):
+    before = their_file.read_bytes()
+    assert cli.main(["convert", "msreid", str(their_file), str(their_file.parent / "." / their_file.name)]) == 1
+    assert "it is the authors' file, which stays as it is" in capsys.readouterr().err
+    assert their_file.read_bytes() == before
 
 
 def test_an_unknown_project(capsys):

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.files import write_text
+from fastreid_ext.engine.key_tracking import leaves
+from fastreid_ext.engine.main import config_file_of
+from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 
 METRICS = ("Rank-1", "mAP")
@@ -42,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         ours = {"SEED", "OUTPUT_DIR"}.intersection(args.opts[::2])
         if ours:
             raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
+        for config in names.values():  # before hours of the first
+            settings_of(config, args.opts)
         summaries = {}
         for name, config in names.items():
             runs = {seed: train(config, seed, args.output / name, args.opts, args.num_gpus) for seed in args.seeds}
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         table = format_table(summaries, METRICS)
         write_text(args.output / "summary.md", table + "\n")
         draw_box_plots(summaries, args.output / "boxplot.png", METRICS, args.title)
-    except (RepeatError, ValueError) as error:
+    except (RepeatError, OSError, ValueError) as error:
         print(f"fastreid-ext repeat: {error}", file=sys.stderr)
         return 1
     print(table)
@@ -76,20 +82,22 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
     """Train one config with one seed in a process of its own, or read what an earlier call wrote.
 
     Raises:
-        RepeatError: the run failed, or the folder holds a run of other settings.
+        RepeatError: the run failed, its results are of no test set, or the folder holds a run of other settings.
+        ConfigError: the config and the KEY VALUE pairs can't be merged.
     """
     output = folder / f"seed{seed}"
     call = ["--config-file", config, "SEED", str(seed), "OUTPUT_DIR", str(output), *overrides]
     done, settings = output / "results.json", output / "repeat.json"
+    now = settings_of(config, call[2:])
     begun = done.is_file() or (output / "last_checkpoint").is_file()  # else there is nothing to mix up with
-    if begun and settings.is_file() and json.loads(settings.read_text()) != call:
-        raise RepeatError(
-            f"{output} holds a run of other settings ({' '.join(json.loads(settings.read_text()))}): choose another"
-            " --output"
-        )
+    if begun and settings.is_file():
+        before = json.loads(settings.read_text())
+        changed = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
+        if changed:
+            raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
     if not done.is_file():
         output.mkdir(parents=True, exist_ok=True)
-        write_text(settings, json.dumps(call))
+        write_text(settings, json.dumps(now, indent=1))
         command = [sys.executable, "-c", "from fastreid_ext.cli import main; main()", "train"]
         resume = ["--resume"] if begun else []  # or the config of a run that never began would be compared
         finished = subprocess.run([*command, *resume, "--num-gpus", str(num_gpus), *call], check=False)
@@ -98,4 +106,18 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
                 f"the run in {output} ended with status {finished.returncode} (see its log.txt); called again, this"
                 " command goes on from there"
             )
-    return json.loads(done.read_text())["results"]
+    results = json.loads(done.read_text())["results"]
+    if not results or any(metric not in values for values in results.values() for metric in METRICS):
+        raise RepeatError(f"the run in {output} was tested on nothing that gives {' and '.join(METRICS)}")
+    return results
+
+
+def settings_of(config: str, overrides: Sequence[str]) -> dict[str, str]:
+    """Return every key but OUTPUT_DIR of a config with KEY VALUE pairs, as text: an edited file has other settings.
+
+    Raises:
+        ConfigError: they can't be merged.
+    """
+    cfg = get_cfg()
+    merge_config(cfg, config_file_of(config), list(overrides))
+    return {key: repr(value) for key, value in leaves(cfg) if key != "OUTPUT_DIR"}

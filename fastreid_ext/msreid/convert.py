@@ -66,9 +66,11 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         Our state dict, and the KEY VALUE pairs that its model needs on top of a shipped MSReID config.
 
     Raises:
-        ValueError: a key that is not theirs, one that is missing, or one of another shape.
+        ValueError: a key that is not theirs, one that is missing or there twice, or one of another shape.
     """
     bare = {key.removeprefix("module."): value for key, value in theirs.items()}
+    if len(bare) < len(theirs):
+        raise ValueError(f"{len(theirs) - len(bare)} keys are there twice, with and without 'module.' before them")
     names = {key: our_name(key) for key in bare}
     unknown = [key for key, name in names.items() if name is None]
     if unknown:

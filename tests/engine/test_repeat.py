@@ -49,10 +49,18 @@ def trainer(monkeypatch):
 
 
 @pytest.fixture
-def call(tmp_path):
-    """``call("A.yml", "B.yml", seeds=(0, 1), opts=())``: the exit status of the command."""
+def call(tmp_path, monkeypatch):
+    """``call("A.yml", "B.yml", seeds=(0, 1), opts=())``: the exit status of the command.
+
+    Configs are files of the folder that it is called in, made if they are neither there nor shipped.
+    """
+    monkeypatch.chdir(tmp_path)
 
     def run(*configs, seeds=(0, 1), opts=(), more=()):
+        for config in set(configs) - {"demo/msreid.yml"}:
+            Path(config).parent.mkdir(exist_ok=True)
+            Path(config).touch()
+            Path(config).write_text(Path(config).read_text() or "SOLVER: {}\n")
         arguments = ["repeat", "--configs", *configs, "--output", str(tmp_path / "out"), *more]
         arguments += ["--seeds", *map(str, seeds)] if seeds else []
         return main([*arguments, *(["--opts", *opts] if opts else [])])
@@ -167,14 +175,45 @@ def test_a_folder_of_other_settings_is_refused(call, trainer, capsys, end):
     capsys.readouterr()
     assert call("A.yml", opts=("SOLVER.MAX_EPOCH", "2")) == 1 and not trainer.calls
     sentence = capsys.readouterr().err
-    assert "holds a run of other settings" in sentence and "SOLVER.MAX_EPOCH 1" in sentence
-    assert "choose another --output" in sentence
+    assert "holds a run of other settings (SOLVER.MAX_EPOCH was 1 and is 2): choose another --output" in sentence
+
+
+def test_a_file_that_was_edited_is_other_settings(call, trainer, capsys, tmp_path):
+    """Also one that it is based on: its seeds would be averaged with those of what it was."""
+    (tmp_path / "base.yml").write_text("SOLVER:\n  MAX_EPOCH: 5\n")
+    (tmp_path / "A.yml").write_text("_BASE_: base.yml\n")
+    assert call("A.yml", seeds=(0,)) == 0
+    (tmp_path / "base.yml").write_text("SOLVER:\n  MAX_EPOCH: 9\n")
+    assert call("A.yml") == 1 and len(trainer.calls) == 1
+    assert "seed0 holds a run of other settings (SOLVER.MAX_EPOCH was 5 and is 9)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("slip", ["missing.yml", "bad.yml"])
+def test_a_slip_in_the_last_config_is_found_before_the_first_trains(call, trainer, capsys, tmp_path, slip):
+    (tmp_path / "bad.yml").write_text("SOLVER:\n  MAX_EPOHC: 5\n")
+    assert main(["repeat", "--configs", "demo/msreid.yml", slip, "--output", "out"]) == 1 and not trainer.calls
+    assert capsys.readouterr().err.startswith("fastreid-ext repeat: ")
+
+
+@pytest.mark.parametrize("results", [{}, {"SynthReIDTiny": {"Rank-1": 5.0}}])
+def test_results_without_a_test(call, trainer, capsys, tmp_path, results):
+    folder = tmp_path / "out" / "A" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"results": results}))
+    assert call("A.yml") == 1 and not trainer.calls
+    assert "was tested on nothing that gives Rank-1 and mAP" in capsys.readouterr().err
+
+
+def test_an_output_that_cant_be_made(call, trainer, capsys, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    assert call("A.yml") == 1 and not trainer.calls
+    assert capsys.readouterr().err.startswith("fastreid-ext repeat: ")
 
 
 def test_a_slip_in_the_settings_can_be_mended(call, trainer):
     """The run never began: there is nothing in its folder that other settings could be mixed up with."""
     trainer.ends[0] = "fails"
-    assert call("A.yml", opts=("SOLVER.MAX_EPOHC", "1")) == 1
+    assert call("A.yml", opts=("SOLVER.MAX_EPOCH", "100000")) == 1
     assert call("A.yml", opts=("SOLVER.MAX_EPOCH", "1")) == 0
 
 

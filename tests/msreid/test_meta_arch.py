@@ -85,13 +85,13 @@ def test_parameters_of_every_part():
 
 @pytest.mark.parametrize(("file", "giga"), [("ALM", 6.734), ("none", 4.994)])
 def test_multiply_adds(file, giga):
-    """At 256 x 128, with the padded stem, whose map is as large as the host's; 0.05 % is the last printed digit."""
+    """At 256 x 128, to half of the sheet's last digit; the padded stem's map would be as large as the host's."""
     model = full_size(f"MSReID/ablation/{file}.yml").eval()
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         features = model(torch.zeros(1, 3, 256, 128))
     classifiers = 751 * features.shape[1]
     assert features.shape == (1, 3072 if file == "ALM" else 1536)
-    assert (counter.get_total_flops() / 2 + classifiers) / 1e9 == pytest.approx(giga, rel=1e-3)
+    assert (counter.get_total_flops() / 2 + classifiers) / 1e9 == pytest.approx(giga, abs=5e-4)
 
 
 def test_maps_of_section_4_2():
@@ -285,6 +285,7 @@ def test_recipe_of_section_4_2(file, margin):
     assert (cfg.INPUT.FLIP.ENABLED, cfg.INPUT.FLIP.PROB) == (True, 0.5)
     assert (cfg.INPUT.PADDING.ENABLED, cfg.INPUT.PADDING.SIZE) == (True, 10)
     assert not cfg.INPUT.REA.ENABLED and list(cfg.INPUT.BATCH_AUGMENT.NAME) == ["RandomErasing"]
+    assert (cfg.INPUT.BATCH_AUGMENT.REA.PROB, list(cfg.INPUT.BATCH_AUGMENT.REA.AREA)) == (0.5, [0.02, 0.4])
     assert cfg.TEST.METRIC == "euclidean" and cfg.MODEL.BACKBONE.LAST_STRIDE == 1
 
 

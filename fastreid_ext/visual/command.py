@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fastreid_ext.engine.checkpoint import CheckpointError
 from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.main import config_file_of, load_trained
 from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.repeat import RepeatError, names_of
 from fastreid_ext.modeling.located import architectures_with
 from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
@@ -25,7 +26,7 @@ from fastreid_ext.visual.image_sources import batches, files_below
 from fastreid_ext.visual.pictures import darken, enlarge, overlay, pixels_of, sheet
 
 ON_SHEET = 12  # images of the overview
-CAM_HEIGHT = 256  # pixels, at least: several small maps beside each other are hard to read
+HEIGHT = 256  # pixels of a picture, at least: small maps beside each other are hard to read
 
 Row = dict[str, np.ndarray]  # name of a column -> picture
 
@@ -55,8 +56,10 @@ def add_visual_parsers(commands: Any) -> None:
     cam.add_argument(
         "--beside",
         nargs=2,
+        action="append",
+        default=[],
         metavar=("CONFIG", "WEIGHTS"),
-        help="with --granularities: draw --layer of this model too, a baseline for example",
+        help="draw --layer of this model too, a baseline for example; may be given several times",
     )
     cam.set_defaults(run=lambda args: _run(args, draw_granularities if args.granularities else draw_cam))
     for parser in (masks, cam):
@@ -65,6 +68,7 @@ def add_visual_parsers(commands: Any) -> None:
         parser.add_argument("--output", type=Path, required=True, help="folder for one PNG an image and an overview")
         parser.add_argument("--limit", type=int, default=0, help="draw the first so many images only")
         parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys; MODEL.WEIGHTS is one")
+        parser.set_defaults(others={}, **({} if parser is cam else {"beside": []}))
 
 
 def draw_masks(model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]) -> list[Row]:
@@ -73,27 +77,25 @@ def draw_masks(model: nn.Module, images: Tensor, args: argparse.Namespace, read:
         raise ConfigError(f"{type(model).__name__} has no spatial masks; fastreid-ext cam draws any layer of it")
     with torch.no_grad():
         masks = model.spatial_masks(model.preprocess_image(images))
-    columns: dict[str, list[np.ndarray]] = {"image": list(pixels_of(images))}
+    columns: dict[str, list[np.ndarray]] = {"image": [enlarge(pixels, HEIGHT) for pixels in pixels_of(images)]}
     for name, mask in masks.items():
         large = F.interpolate(mask.float(), size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-        heat = large.cpu().numpy()
+        heat = [enlarge(h, HEIGHT) for h in large.cpu().numpy()]
         columns[name] = [overlay(pixels, h) for pixels, h in zip(columns["image"], heat, strict=True)]
         columns[f"{name}, kept"] = [darken(pixels, h) for pixels, h in zip(columns["image"], heat, strict=True)]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def draw_cam(model: nn.Module, images: Tensor, args: argparse.Namespace, read: Callable[[Path], Tensor]) -> list[Row]:
-    """Return Grad-CAM of --layer over images (B, 3, H, W), with the query beside it if there is one."""
-    score, query = _length(model), {}
-    if args.query is not None:
-        picture = read(args.query)[None].to(images.device)
-        score = _similarity(model, picture)
-        query = {"query": pixels_of(picture)[0]}
-    heat = grad_cam(model, args.layer, images, score).cpu().numpy()
-    return [
-        query | {"image": pixels, args.layer: overlay(pixels, h)}
-        for pixels, h in zip(pixels_of(images), heat, strict=True)
-    ]
+    """Return Grad-CAM of --layer over images (B, 3, H, W), with the query beside it if there is one.
+
+    With models --beside a column for each of them (figure 6 of MSReID).
+    """
+    picture = None if args.query is None else read(args.query)[None].to(images.device)
+    models = {args.layer: model}
+    if args.others:
+        models = {f"{args.name}, {args.layer}": model} | _named(args)
+    return _rows(images, _cams(models, images, args.layer, picture), picture)
 
 
 def draw_granularities(
@@ -107,21 +109,32 @@ def draw_granularities(
     if not hasattr(model, "granularities"):
         others = ", ".join(architectures_with("granularities"))
         raise ConfigError(f"{type(model).__name__} has no granularities; those that do: {others}")
-    parts, query = model.granularities(), {}
     picture = None if args.query is None else read(args.query)[None].to(images.device)
-    score = _length(model) if picture is None else _similarity(model, picture)
-    heats = granularity_cams(model, images, score, parts)
-    if args.beside:
-        other = args.other  # loaded once for all batches
-        score = _length(other) if picture is None else _similarity(other, picture)
-        heats[f"{type(other).__name__}, {args.layer}"] = grad_cam(other, args.layer, images, score)
-    if picture is not None:
-        query = {"query": enlarge(pixels_of(picture)[0], CAM_HEIGHT)}
+    heats = granularity_cams(model, images, _score(model, picture), model.granularities())
+    return _rows(images, heats | _cams(_named(args), images, args.layer, picture), picture)
+
+
+def _named(args: argparse.Namespace) -> dict[str, nn.Module]:
+    """Return column -> model that is drawn beside the first one; they are loaded once for all batches."""
+    return {f"{name}, {args.layer}": other for name, other in args.others.items()}
+
+
+def _cams(models: Mapping[str, nn.Module], images: Tensor, layer: str, picture: Tensor | None) -> dict[str, Tensor]:
+    return {name: grad_cam(model, layer, images, _score(model, picture)) for name, model in models.items()}
+
+
+def _rows(images: Tensor, heats: Mapping[str, Tensor], picture: Tensor | None) -> list[Row]:
+    """Lay heats (B, H, W) over images, enlarged; with the query first, if there is one."""
+    query = {} if picture is None else {"query": enlarge(pixels_of(picture)[0], HEIGHT)}
     rows = []
-    for n, pixels in enumerate(enlarge(pixels, CAM_HEIGHT) for pixels in pixels_of(images)):
-        maps = {name: enlarge(heat[n].cpu().numpy(), CAM_HEIGHT) for name, heat in heats.items()}
+    for n, pixels in enumerate(enlarge(pixels, HEIGHT) for pixels in pixels_of(images)):
+        maps = {name: enlarge(heat[n].cpu().numpy(), HEIGHT) for name, heat in heats.items()}
         rows.append(query | {"image": pixels} | {name: overlay(pixels, heat) for name, heat in maps.items()})
     return rows
+
+
+def _score(model: nn.Module, picture: Tensor | None) -> Score:
+    return _length(model) if picture is None else _similarity(model, picture)
 
 
 def _length(model: nn.Module) -> Score:
@@ -140,18 +153,24 @@ def _model_beside(config: str, weights: str, device: str) -> nn.Module:
     return load_trained(cfg).eval()
 
 
+def _short_names(models: Sequence[tuple[str, str]]) -> list[str]:
+    """Name models by their configs, or by their weights where a config is there twice."""
+    configs, weights = zip(*models, strict=True)
+    return list(names_of(configs if len(set(configs)) == len(configs) else weights))
+
+
 def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
     try:
         cfg = get_cfg()
         merge_config(cfg, config_file_of(args.config_file), args.opts)
-        files = files_below(args.images, args.limit)
+        files = files_below(args.images, args.limit, without=args.output)
         model = load_trained(cfg).eval()
         if labels := getattr(model, "test_labels", ()):
             raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")
-        if getattr(args, "beside", None):
-            if not args.granularities:
-                raise ConfigError("--beside draws a second model beside --granularities: add that")
-            args.other = _model_beside(*args.beside, cfg.MODEL.DEVICE)
+        if args.beside:
+            args.name, *names = _short_names([(args.config_file, cfg.MODEL.WEIGHTS), *map(tuple, args.beside)])
+            others = (_model_beside(*beside, cfg.MODEL.DEVICE) for beside in args.beside)
+            args.others = dict(zip(names, others, strict=True))
         transform = build_transforms(cfg, is_train=False)
         args.output.mkdir(parents=True, exist_ok=True)
         rows = []
@@ -161,11 +180,13 @@ def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
             read = lambda path: ReIDImages([(str(path), 0, 0)], transform, relabel=False)[0]["images"].float()  # noqa: E731
             for path, row in zip(batch, draw(model, images.to(cfg.MODEL.DEVICE), args, read), strict=True):
                 title = path.relative_to(args.images).as_posix()
-                sheet([row], title).save(args.output / f"{title.replace('/', '_')}.png")
+                target = args.output / f"{title}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                sheet([row], title).save(target)
                 rows += [row] if len(rows) < ON_SHEET else []
         overview = args.output / "overview.png"
         sheet(rows, f"{cfg.MODEL.META_ARCHITECTURE}, {cfg.MODEL.WEIGHTS}").save(overview)
-    except (CheckpointError, ConfigError, ImageError, OSError, ValueError) as error:
+    except (CheckpointError, ConfigError, ImageError, OSError, RepeatError, ValueError) as error:
         print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
         return 1
     print(f"{len(files)} pictures and {overview}")

@@ -33,13 +33,21 @@ class JointImages:
     missing: int = 0
 
 
-def files_below(folder: Path, limit: int = 0) -> list[Path]:
+def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> list[Path]:
     """Return the images of a folder and of those in it, in order; the first so many if there is a limit.
+
+    Args:
+        folder: of images.
+        limit: 0 for none.
+        without: a folder whose images are left out, such as one that pictures were drawn into.
 
     Raises:
         ConfigError: no image.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    left_out = without.resolve() if without else None
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and left_out not in path.resolve().parents
+    )
     if not files:
         raise ConfigError(f"--images {folder} holds no image")
     return files[:limit] if limit > 0 else files

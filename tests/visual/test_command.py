@@ -11,7 +11,7 @@ from torch import nn
 from fastreid_ext.cli import main
 from fastreid_ext.deepminer.erasing import keep_mask
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.visual.command import CAM_HEIGHT
+from fastreid_ext.visual.command import HEIGHT as LARGE
 from fastreid_ext.visual.grad_cam import grad_cam, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
 from fastreid_ext.visual.pictures import CAPTION, GAP, darken, enlarge, overlay
@@ -91,47 +91,53 @@ def pixels_of(path):
     return np.asarray(read_image(str(path), "RGB").resize((WIDTH, HEIGHT), Image.BICUBIC))
 
 
+def enlarged(path):
+    return enlarge(pixels_of(path), LARGE)
+
+
 def cells(path, columns, rows=1):
     """The pictures of a sheet whose columns are wider than their names or not; found by the left edge."""
-    canvas = np.asarray(Image.open(path).convert("RGB"))
-    assert canvas.shape[0] == 2 * CAPTION + rows * (HEIGHT + GAP) + GAP
+    canvas, width = np.asarray(Image.open(path).convert("RGB")), WIDTH * LARGE // HEIGHT
+    assert canvas.shape[0] == 2 * CAPTION + rows * (LARGE + GAP) + GAP
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    step = GAP + max(WIDTH, *(int(pen.textlength(name)) for name in columns))
+    step = GAP + max(width, *(int(pen.textlength(name)) for name in columns))
     assert canvas.shape[1] >= GAP + step * len(columns)
     top = 2 * CAPTION
     return [
-        {
-            name: canvas[top + r * (HEIGHT + GAP) :][:HEIGHT, GAP + c * step :][:, :WIDTH]
-            for c, name in enumerate(columns)
-        }
+        {name: canvas[top + r * (LARGE + GAP) :][:LARGE, GAP + c * step :][:, :width] for c, name in enumerate(columns)}
         for r in range(rows)
     ]
 
 
+def drawn(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+
+
 MASKS = {"msreid": ("global mask", "local mask"), "deepminer": ("ie2 keeps", "ie3 keeps")}
-FILES = {"a.jpg": "a.jpg.png", "b.JPG": "b.JPG.png", "inner/c.jpg": "inner_c.jpg.png"}
+FILES = {"a.jpg": "a.jpg.png", "b.JPG": "b.JPG.png", "inner/c.jpg": "inner/c.jpg.png"}
 
 
 @pytest.mark.parametrize("name", MASKS)
 def test_masks(call, images, trained, tmp_path, capsys, name):
     assert call("masks", name) == 0
     out = tmp_path / "out"
-    assert {path.name for path in out.iterdir()} == {*FILES.values(), "overview.png"}
+    assert drawn(out) == {*FILES.values(), "overview.png"}
     assert f"3 pictures and {out / 'overview.png'}" in capsys.readouterr().out
     columns = ["image", *(c for mask in MASKS[name] for c in (mask, f"{mask}, kept"))]
     overview = cells(out / "overview.png", columns, rows=3)
     model, _ = trained(name)
     for row, (source, file) in zip(overview, FILES.items(), strict=True):
         (alone,) = cells(out / file, columns)
-        pixels = pixels_of(images / source)
+        pixels = enlarged(images / source)
         assert np.array_equal(alone["image"], pixels) and np.array_equal(row["image"], pixels)
         with torch.no_grad():
-            shown = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
+            shown = torch.from_numpy(pixels_of(images / source).copy()).permute(2, 0, 1)[None].float()
             masks = model.spatial_masks(model.preprocess_image(shown))
         assert tuple(masks) == MASKS[name]
         for mask, values in masks.items():
             size = {"mode": "bilinear", "align_corners": False}
             heat = nn.functional.interpolate(values.float(), (HEIGHT, WIDTH), **size)[0, 0].numpy()
+            heat = enlarge(heat, LARGE)
             # one image or three at a time: the heat may fall on the next of 256 colours
             assert np.abs(alone[mask].astype(int) - overlay(pixels, heat)).max() <= 4
             assert np.abs(alone[f"{mask}, kept"].astype(int) - darken(pixels, heat)).max() <= 1
@@ -159,7 +165,7 @@ def test_cam(call, images, tmp_path, name):
     assert call("cam", name, "--layer", "backbone.layer3") == 0
     for source, file in FILES.items():
         (row,) = cells(tmp_path / "out" / file, ["image", "backbone.layer3"])
-        assert np.array_equal(row["image"], pixels_of(images / source))
+        assert np.array_equal(row["image"], enlarged(images / source))
         assert not np.array_equal(row["backbone.layer3"], row["image"])
 
 
@@ -169,40 +175,74 @@ def test_cam_of_a_query(call, images, tmp_path):
     for query in ("a.jpg", "inner/c.jpg"):
         assert call("cam", "baseline", "--query", str(images / query)) == 0
         (row,) = cells(tmp_path / "out" / "b.JPG.png", ["query", "image", "backbone.layer4"])
-        assert np.array_equal(row["query"], pixels_of(images / query))
-        assert np.array_equal(row["image"], pixels_of(images / "b.JPG"))
+        assert np.array_equal(row["query"], enlarged(images / query))
+        assert np.array_equal(row["image"], enlarged(images / "b.JPG"))
         pictures.append(row["backbone.layer4"])
     assert not np.array_equal(*pictures)
+
+
+def test_several_models_side_by_side(call, images, trained, tmp_path):
+    """Figure 6 of MSReID: a column for each model, and each column is what that model alone gives."""
+    configs = {}
+    for name, switch in (("M", "ATTENTION"), ("AM", "LOCAL")):
+        cfg = get_config("demo/msreid.yml")
+        cfg.merge_from_list([*PAIRS, f"MODEL.MSREID.{switch}", "False", "MODEL.HEADS.NUM_CLASSES", "7"])
+        torch.manual_seed(1)
+        torch.save({"model": build_model(cfg).state_dict()}, tmp_path / f"{name}.pth")
+        configs[name] = tmp_path / f"{name}.yml"
+        configs[name].write_text(cfg.dump())
+    layer = "heads.reduce.global"
+    beside = [x for name, config in configs.items() for x in ("--beside", config, tmp_path / f"{name}.pth")]
+    assert call("cam", "msreid", "--layer", layer, *beside) == 0
+    columns = [f"{name}, {layer}" for name in ("msreid", "M", "AM")]
+    (row,) = cells(tmp_path / "out" / "a.jpg.png", ["image", *columns])
+    assert len({row[name].tobytes() for name in columns}) == 3
+    arguments = ["cam", "--config-file", configs["M"], "--images", images, "--output", tmp_path / "alone"]
+    assert main([str(x) for x in [*arguments, "--layer", layer, "MODEL.WEIGHTS", tmp_path / "M.pth"]]) == 0
+    (alone,) = cells(tmp_path / "alone" / "a.jpg.png", ["image", layer])
+    assert np.abs(alone[layer].astype(int) - row[f"M, {layer}"]).max() <= 8
+
+
+def test_one_config_with_other_weights_is_named_by_them(images, trained, tmp_path):
+    cfg = get_config("demo/baseline.yml")
+    cfg.merge_from_list([*PAIRS, "TEST.IMS_PER_BATCH", 1])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.pth").write_bytes(trained("baseline")[1].read_bytes())
+    arguments = ["cam", "--config-file", tmp_path / "config.yaml", "--images", images, "--output", tmp_path / "out"]
+    arguments += ["--beside", tmp_path / "config.yaml", tmp_path / "second.pth"]
+    assert main([str(x) for x in [*arguments, "MODEL.WEIGHTS", tmp_path / "first.pth"]]) == 0
+    columns = ["first, backbone.layer4", "second, backbone.layer4"]
+    (row,) = cells(tmp_path / "out" / "a.jpg.png", ["image", *columns])
+    assert np.array_equal(row[columns[0]], row[columns[1]]) and not np.array_equal(row[columns[0]], row["image"])
+
+
+def test_pictures_are_not_drawn_of_pictures(call, images, tmp_path):
+    """A second call with the output below the images; and two names that differ in a slash alone are two pictures."""
+    folder = tmp_path / "copy"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("inner/c.jpg", "inner_c.jpg"):
+        (folder / name).write_bytes((images / "inner/c.jpg").read_bytes())
+    for _ in range(2):
+        assert call("cam", "baseline", "--output", folder / "drawn", source=folder) == 0
+        assert drawn(folder / "drawn") == {"inner/c.jpg.png", "inner_c.jpg.png", "overview.png"}
 
 
 STAGES = ("stage 1", "stage 2", "stage 3", "stage 4", "all together")
 
 
-def enlarged(path):
-    return enlarge(pixels_of(path), CAM_HEIGHT)
-
-
-def enlarged_cells(path, columns):
-    """As ``cells``, of pictures that were enlarged; the only row of a sheet."""
-    canvas = np.asarray(Image.open(path).convert("RGB"))
-    pen, width = ImageDraw.Draw(Image.new("RGB", (1, 1))), WIDTH * CAM_HEIGHT // HEIGHT
-    step = GAP + max(width, *(int(pen.textlength(name)) for name in columns))
-    top = canvas[2 * CAPTION :][:CAM_HEIGHT]
-    return {name: top[:, GAP + c * step :][:, :width] for c, name in enumerate(columns)}
-
-
 def test_cam_of_granularities(call, images, trained, tmp_path):
     """Figure 4: the image, its four granularities, and their synthesis, enlarged; they differ from each other."""
     assert call("cam", "mgre", "--granularities") == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES.values(), "overview.png"}
+    assert drawn(tmp_path / "out") == {*FILES.values(), "overview.png"}
     model, _ = trained("mgre")
     for source, file in FILES.items():
-        row = enlarged_cells(tmp_path / "out" / file, ["image", *STAGES])
+        (row,) = cells(tmp_path / "out" / file, ["image", *STAGES])
         assert np.array_equal(row["image"], enlarged(images / source))
         shown = torch.from_numpy(pixels_of(images / source).copy()).permute(2, 0, 1)[None].float()
         parts = model.granularities()
         for name, heat in granularity_cams(model, shown, branch_lengths(parts), parts).items():
-            expected = overlay(row["image"], enlarge(heat[0].numpy(), CAM_HEIGHT))
+            expected = overlay(row["image"], enlarge(heat[0].numpy(), LARGE))
             # one image or three at a time: the heat may fall on the next of 256 colours
             assert np.abs(row[name].astype(int) - expected).max() <= 8
     assert len({row[name].tobytes() for name in STAGES}) == len(STAGES)
@@ -212,29 +252,29 @@ def test_granularities_of_a_query_beside_a_baseline(call, images, trained, tmp_p
     """The second model is that of its own config, and its map that of its own similarity to the query."""
     cfg = get_config("demo/baseline.yml")
     cfg.merge_from_list(PAIRS)
-    (tmp_path / "config.yaml").write_text(cfg.dump())  # as a run leaves it
-    beside = ["--beside", tmp_path / "config.yaml", trained("baseline")[1], "--layer", "backbone.layer3"]
-    columns = ["query", "image", *STAGES, "Baseline, backbone.layer3"]
+    (tmp_path / "baseline.yaml").write_text(cfg.dump())  # as a run leaves it, but for the name
+    beside = ["--beside", tmp_path / "baseline.yaml", trained("baseline")[1], "--layer", "backbone.layer3"]
+    columns = ["query", "image", *STAGES, "baseline, backbone.layer3"]
     found = []
     for query in ("a.jpg", "inner/c.jpg"):
         assert call("cam", "mgre", "--granularities", *beside, "--query", images / query) == 0
-        found.append(enlarged_cells(tmp_path / "out" / "b.JPG.png", columns))
+        found += cells(tmp_path / "out" / "b.JPG.png", columns)
     first, second = found
     assert np.array_equal(first["query"], enlarged(images / "a.jpg"))
     assert np.array_equal(second["query"], enlarged(images / "inner/c.jpg"))
-    for name in ("all together", "Baseline, backbone.layer3"):
+    for name in ("all together", "baseline, backbone.layer3"):
         assert not np.array_equal(first[name], second[name])
     model, _ = trained("baseline")
     a, b = (torch.from_numpy(pixels_of(images / f).copy()).permute(2, 0, 1)[None].float() for f in ("a.jpg", "b.JPG"))
     with torch.no_grad():
         score = similarity_to(model(a)[0])
-    heat = enlarge(grad_cam(model, "backbone.layer3", b, score)[0].numpy(), CAM_HEIGHT)
-    assert np.abs(first["Baseline, backbone.layer3"].astype(int) - overlay(first["image"], heat)).max() <= 8
+    heat = enlarge(grad_cam(model, "backbone.layer3", b, score)[0].numpy(), LARGE)
+    assert np.abs(first["baseline, backbone.layer3"].astype(int) - overlay(first["image"], heat)).max() <= 8
 
 
 def test_limit(call, tmp_path):
     assert call("masks", "msreid", "--limit", "2") == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jpg.png", "b.JPG.png", "overview.png"}
+    assert drawn(tmp_path / "out") == {"a.jpg.png", "b.JPG.png", "overview.png"}
 
 
 @pytest.mark.slow
@@ -246,7 +286,7 @@ def test_mistakes(fails, images, trained, tmp_path):
     assert "the model has no layer 'backbone.layer5'" in fails("cam", "msreid", "--layer", "backbone.layer5")
     assert "Baseline has no granularities; those that do: MGRe" in fails("cam", "baseline", "--granularities")
     beside = ["--beside", "demo/baseline.yml", str(trained("baseline")[1])]
-    assert "--beside draws a second model beside --granularities: add that" in fails("cam", "mgre", *beside)
+    assert "the model has no layer 'fe'" in fails("cam", "mgre", "--layer", "fe", *beside)
     assert "there is no checkpoint no.pth" in fails("cam", "mgre", "--granularities", *beside[:2], "no.pth")
     assert "gives no feature map (B, C, h, w)" in fails("cam", "msreid", "--layer", "heads.necks.global")
     assert "without the joints that this model's test reads" in fails("cam", "mgre", MODEL__MGRE__BOXES="labelled")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.loaders import train_loader
 from fastreid_ext.engine.step import TrainingStep
 
 LONG = {"SOLVER.MAX_EPOCH": 6, "SOLVER.STEPS": "[3,5]", "TEST.EVAL_PERIOD": 2}
@@ -259,6 +261,21 @@ def test_pairs_are_resumed(run_main, monkeypatch, differences, tmp_path):
     assert differences(straight / "model_final.pth", output / "model_final.pth") == []
     other = run_main(OUTPUT_DIR=tmp_path / "other", **pairs, SEED=1)
     assert differences(straight / "model_final.pth", other / "model_final.pth") != []
+
+
+def test_the_share_of_positive_pairs_is_the_configs(synth_tiny):
+    """2 : 3 in epoch 0, 2 : 6 in epoch 1, when there are twice as many negative ones."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(PAIRS))
+    cfg.merge_from_list(["SEED", 0, "DATALOADER.PAIRS.POSITIVE_SHARE", 0.4, "SOLVER.IMS_PER_BATCH", 20])
+    loader = train_loader(cfg)
+    targets = [loader.dataset.pid_dict[item[1]] for item in loader.dataset.img_items]
+    for epoch, share in ((0, 0.4), (1, 0.25)):
+        batches = loader.loader.batch_sampler.epoch(epoch)
+        pairs = [
+            targets[a[0]] == targets[b[0]] for batch in batches for a, b in zip(batch[::2], batch[1::2], strict=True)
+        ]
+        assert len(pairs) >= 20 and abs(sum(pairs) - share * len(pairs)) <= 1
 
 
 def test_finished_run_is_evaluated(run_main, differences, tmp_path):

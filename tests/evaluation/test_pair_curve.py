@@ -78,6 +78,13 @@ def test_the_best_of_all_thresholds(test_set):
             assert rates(pairs, at)[:2] == (found, curve.at(at)["false_positive_rate"]) and rates(pairs, at)[1] <= limit
 
 
+def test_the_highest_of_equally_good_thresholds():
+    """At 3 one of two pairs of one person and none of the others; at 1 both, and one of two: 1/2 either way."""
+    scores, pids, camids = np.array([[3.0, 2.0, 1.0, 0.0]]), ([0], [0, 1, 0, 1]), ([0], [1, 1, 1, 1])
+    labels = (tuple(map(np.array, side)) for side in (pids, camids))
+    assert pair_curve(lambda some, others: scores[some, others], *labels).best_balanced() == 3.0
+
+
 def test_area(test_set):
     pairs = naive(test_set)
     expected = roc_auc_score([same for _, same in pairs], [score for score, _ in pairs])

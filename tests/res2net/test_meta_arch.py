@@ -47,7 +47,11 @@ def test_losses(make_model, batch, storage, targets):
     assert losses["loss_cls_global"].item() == pytest.approx(identify, rel=1e-4)
     assert losses["loss_verification_global"].item() == pytest.approx(0.7 * verify, rel=1e-4)
     assert abs(verify - 0.6931) > 1e-3  # not what any undecided head gives
-    sum(losses.values()).backward()
+    # Verification teaches the trunk and f too, which is what the second task is for; not the classifier.
+    losses["loss_verification_global"].backward(retain_graph=True)
+    taught = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert taught == {name for name, _ in model.named_parameters() if not name.startswith("heads.classifier.")}
+    losses["loss_cls_global"].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
 

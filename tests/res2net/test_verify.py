@@ -12,6 +12,7 @@ from PIL import Image
 
 from fastreid_ext.cli import main
 from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.engine import verify
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.model_zoo import get_config
 
@@ -108,8 +109,21 @@ def test_two_images(call, model, files, capsys):
     assert "the same person: probability 0.622459" in capsys.readouterr().out
 
 
-def test_a_list_of_pairs(call, model, files, tmp_path, capsys):
+def test_a_pair_on_the_threshold_is_of_one_person(call, files, tmp_path, capsys):
+    """As a report counts it; in a sentence and in a list."""
+    exactly = repr(torch.tensor([0.5, 0.0], dtype=torch.float64).softmax(0)[0].item())
+    (tmp_path / "pairs.csv").write_text(f"{files[0]},{files[0]}\n")
+    assert call("--threshold", exactly, files[0], files[0]) == 0
+    assert capsys.readouterr().out.startswith("the same person")
+    assert call("--threshold", exactly, "--pairs", tmp_path / "pairs.csv") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(",0.622459,1")
+
+
+@pytest.mark.parametrize("at_once", [64, 2])
+def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_once):
     """Within 2e-6: a batch of another size may round otherwise, and six digits are printed."""
+    monkeypatch.setattr(verify, "IMAGES_AT_ONCE", at_once)
+    monkeypatch.setattr(verify, "PAIRS_AT_ONCE", at_once)
     pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
     (tmp_path / "pairs.csv").write_text("".join(f"{a}, {b}\n" for a, b in pairs) + "\n")
     assert call("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "out") == 0

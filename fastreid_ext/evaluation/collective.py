@@ -1,5 +1,7 @@
 """Tensors of several processes put together, as tensors: nothing is pickled."""
 
+import ctypes
+
 import torch
 import torch.distributed as dist
 from fastreid.utils import comm
@@ -36,14 +38,25 @@ def gather_rows(parts: list[Tensor]) -> Tensor:
     world, rank = len(sizes), comm.get_rank()
     rows = torch.empty(sum(sizes), *shape, dtype=dtype)
     starts = [sum(sizes[:place]) for place in range(world)]
-    filled = starts[rank]
+    filled, freed = starts[rank], 0
     while parts:
         part = parts.pop(0)
         rows[filled : filled + len(part)] = part
-        filled += len(part)
+        filled, freed = filled + len(part), freed + part.nbytes
+        del part
+        if freed > GATHER_MB * 2**20 or not parts:
+            _give_back()
+            freed = 0
     if world > 1:
         _exchange(rows, starts, sizes, rank)
     return rows
+
+
+def _give_back() -> None:
+    """Let the system have what was freed: of pieces as small as a batch's, glibc keeps the memory to itself."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _described(parts: list[Tensor]) -> tuple[list[int], torch.dtype, tuple[int, ...]]:

@@ -1,0 +1,74 @@
+"""What an evaluation takes beyond the features, measured in processes of their own, whose allocator is as it is."""
+
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import sys
+from pathlib import Path
+import fastreid_ext
+import numpy as np
+import torch
+from fastreid_ext.evaluation.collective import gather_rows
+from fastreid_ext.evaluation.expansion import expand
+from fastreid_ext.evaluation.ranking import rank_metrics
+
+def status(key):
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(key + ":"))
+    return int(line.split()[1]) / 1024
+
+def beyond(work):
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark is what is held now
+    held = status("VmRSS")
+    result = work()
+    return status("VmHWM") - held, status("VmRSS") - held, result
+
+torch.set_num_threads(1)
+torch.mm(torch.ones(64, 64), torch.ones(64, 64))
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def megabytes(code):
+    done = subprocess.run([sys.executable, "-c", MEASURE + code], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return [float(x) for x in done.stdout.split()]
+
+
+def test_features_are_not_held_twice():
+    """The batches of 94 MB of features, which are put together: twice as much would be 94 more."""
+    most, after = megabytes("""
+parts = [torch.rand(64, 2048) for _ in range(192)]
+most, after, rows = beyond(lambda: gather_rows(parts))
+assert rows.shape == (192 * 64, 2048) and not parts
+print(most, after)
+""")
+    assert most < 48 and after < 8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("memory_mb", [40, 80])
+def test_ranking_takes_what_it_may(dtype, memory_mb):
+    """Without the bound it would be 160 MB, the distances of all queries. 16 MB are the interpreter's and labels'."""
+    most, _ = megabytes(f"""
+query, gallery = (torch.randn(n, 128).to(torch.{dtype}) for n in (2000, 20000))
+labels = [torch.arange(n) % kinds for kinds in (100, 7) for n in (2000, 20000)]
+few = [query[:50], gallery[:500]] + [part[:500 if place % 2 else 50] for place, part in enumerate(labels)]
+rank_metrics(*few)
+most, after, found = beyond(lambda: rank_metrics(query, gallery, *labels, memory_mb={memory_mb}))
+print(most, after)
+""")
+    assert most < memory_mb + 16
+
+
+def test_expansion_takes_the_features_once_more_and_what_it_may():
+    """TEST.AQE: 47 MB of new features, and blocks of 32 MB."""
+    most, _ = megabytes("""
+features = torch.randn(24000, 512)
+expand(features[:500], 5, 3.0, 1, 32)
+print(*beyond(lambda: expand(features, 5, 3.0, 1, 32) is None)[:2])
+""")
+    assert most < 47 + 32 + 24

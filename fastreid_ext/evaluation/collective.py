@@ -72,7 +72,7 @@ def _described(parts: list[Tensor]) -> tuple[list[int], torch.dtype, tuple[int, 
 def _exchange(rows: Tensor, starts: list[int], sizes: list[int], rank: int) -> None:
     """Fill in the rows of the others; each process has its own in place."""
     device = _wire()
-    step = max(1, GATHER_MB * 2**20 // max(1, rows[:1].nbytes))
+    step = max(1, int(GATHER_MB * 2**20) // max(1, rows[:1].nbytes))
     for first in range(0, max(sizes), step):
         # Padded: all processes send as many rows.
         sent = torch.zeros(min(step, max(sizes) - first), *rows.shape[1:], dtype=rows.dtype, device=device)

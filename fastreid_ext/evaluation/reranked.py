@@ -10,6 +10,7 @@ from fastreid_ext.evaluation.k_reciprocal import Search, encode
 from fastreid_ext.evaluation.neighbours import nearest
 
 PAIRS = 2**20  # smaller weights that are summed at once
+PAIR_BYTES = 80  # of each: its weight, its two places in numbers of 8 bytes, and copies of them in order
 
 
 class ReRankedRows:
@@ -51,6 +52,8 @@ class ReRankedRows:
             raise ValueError(f"lambda must be from 0 to 1, not {lambda_value}")
         self.distances, self.lambda_value = distances, lambda_value
         self.shape, self.device = distances.shape, distances.device
+        self.width = getattr(distances, "width", 0)
+        self.fixed_mb = getattr(distances, "fixed_mb", 0) + PAIRS * PAIR_BYTES / 2**20
         self.one = torch.ones((), device=self.device)
         weights = encode(features, k1, k2, metric, memory_mb, search)
         self.weights = weights[:queries]

@@ -124,11 +124,13 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
         meta = json.loads(file.read_text(encoding="utf-8"))
         if meta["format"] != FORMAT:
             raise StoreError(f"{file} says {meta['format']!r}, this version reads {FORMAT!r}")
-        absent = needed - set(meta)
+        absent = (needed | ({"features_sha256", "skipped"} if meta.get("complete") else set())) - set(meta)
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise StoreError(f"{file} is no description of a feature store: {error!r}") from error
     if absent:
         raise StoreError(f"{file} lacks {', '.join(sorted(absent))}")
+    if not isinstance(meta["root"], str) or not isinstance(meta["source"], str):
+        raise StoreError(f"{file} has the root {meta['root']!r} and the source {meta['source']!r}, which must be text")
     if meta["metric"] not in METRICS or meta["dtype"] not in ("float32", "float16"):
         raise StoreError(f"{file} has the metric {meta['metric']!r} and the type {meta['dtype']!r}")
     return meta

@@ -15,6 +15,7 @@ from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.nearest import Neighbours, same_person
 
+SHEET_COLUMNS = 20  # of the nearest images, at most: a wider picture is not looked at
 COLUMNS = ("query", "rank", "gallery", "distance", "person", "camera", "same_person")
 
 
@@ -95,18 +96,19 @@ def write_csv(result: SearchResult, path: Path) -> None:
 
 
 def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
-    """Draw the rank lists of some queries, spread evenly over all of them, as PNG.
+    """Draw the nearest images of some queries, spread evenly over all of them, as PNG; of each SHEET_COLUMNS at most.
 
     Raises:
         OSError: an image can't be read: galleries may move away from their features.
     """
     shown = np.unique(np.linspace(0, len(result.queries.rows) - 1, num=count).round().astype(int))
-    same = same_person([result.queries.rows[n] for n in shown], result.gallery.rows, result.found.places[shown])
+    places = result.found.places[shown, :SHEET_COLUMNS]
+    same = same_person([result.queries.rows[n] for n in shown], result.gallery.rows, places)
     ranked = [
-        RankedQuery(result.queries.file(n), [result.gallery.file(p) for p in result.found.places[n] if p >= 0], right)
-        for n, right in zip(shown, same, strict=True)
+        RankedQuery(result.queries.file(n), [result.gallery.file(p) for p in nearest if p >= 0], right)
+        for n, nearest, right in zip(shown, places, same, strict=True)
     ]
-    picture = draw_rank_lists(ranked, sheet_title(result.order, same), result.found.places.shape[1])
+    picture = draw_rank_lists(ranked, sheet_title(result.order, same), places.shape[1])
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
     return path
 

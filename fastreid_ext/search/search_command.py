@@ -139,6 +139,8 @@ def queries_of(args: argparse.Namespace, gallery: FeatureStore) -> tuple[ImageLi
 
 def search(args: argparse.Namespace, store: FeatureStore, images: ImageList, features: np.ndarray) -> str:
     """Search, write what was found, and return what is printed."""
+    if args.topk > len(store):
+        raise ConfigError(f"--topk is {args.topk}, and the gallery has {len(store)} images")
     dropped = same_camera_rows(images.rows, store.images.rows) if args.drop_same_camera else None
     wanted = {name: value for name in PARAMETERS if (value := getattr(args, name)) is not None}
     candidates = args.candidates or (CODES_PER_RESULT * args.topk if args.index == "ivfpq" else 0)

@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks import ConfigError, check_evaluation
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.evaluation import blocks
+from fastreid_ext.evaluation import blocks, collective
 from fastreid_ext.evaluation.collective import gather_rows, sum_over_processes
 from fastreid_ext.evaluation.distances import EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
@@ -35,7 +35,8 @@ def images():
     """(features, identities, cameras) of queries, then gallery."""
     rng = torch.Generator().manual_seed(0)
     pids = torch.randint(0, 9, (IMAGES,), generator=rng)
-    features = torch.randn(IMAGES, 8, generator=rng) + 1.5 * torch.randn(9, 8, generator=rng)[pids]
+    pids[5] = 20  # a query whose person is not in the gallery
+    features = torch.randn(IMAGES, 8, generator=rng) + 1.5 * torch.randn(21, 8, generator=rng)[pids]
     return features, pids, torch.randint(0, 3, (IMAGES,), generator=rng)
 
 
@@ -63,6 +64,7 @@ def work(rank, world_size, folder, change):
     """What each of several processes does, as a test loader would share the images."""
     torch.set_num_threads(1)
     blocks.MOST_ROWS = 6
+    collective.GATHER_MB = 7 * 32 / 2**20  # seven features: each process's go in several parts
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
     size = math.ceil(IMAGES / world_size)
     share = range(rank * size, min((rank + 1) * size, IMAGES))
@@ -126,6 +128,12 @@ def test_the_hosts_numbers(overrides, tmp_path, monkeypatch):
     host = evaluated(cfg, tmp_path, kind=ReidEvaluator)
     found = evaluated(cfg, tmp_path)
     assert found == {key: pytest.approx(float(value), rel=1e-6, abs=1e-6) for key, value in host.items()}
+
+
+def test_single_shots_of_a_query_without_a_match_do_not_count(tmp_path):
+    """All others find their person; an average over all queries would be 95."""
+    found = evaluated(config(SETTINGS["cuhk03"]), tmp_path, change=lambda features: torch.eye(21)[images()[1]])
+    assert found["Rank-1"] == found["mAP"] == 100
 
 
 def test_half_types_stay_half_until_they_are_ranked(tmp_path):

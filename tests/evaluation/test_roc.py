@@ -56,6 +56,13 @@ def test_the_hosts_rates(case, seed, around, monkeypatch):
     assert ours(distances, pids, camids) == pytest.approx(host(distances, pids, camids), abs=1e-12)
 
 
+def test_the_first_point_stays():
+    """A match and another pair at each of 2, 1 and 0: on one line, of which scikit-learn keeps both ends."""
+    distances = np.array([[2, 1, 0, 2, 1, 0]], dtype=np.float32)
+    pids, camids = (np.zeros(1, int), np.array([0, 0, 0, 1, 2, 3])), (np.zeros(1, int), np.ones(6, int))
+    assert ours(distances, pids, camids) == pytest.approx(host(distances, pids, camids), abs=1e-12)
+
+
 def test_many_pairs():
     """So many matches that the smallest rate is no longer that of none."""
     rng, pids, camids = labels(9, 150, 500, 3)

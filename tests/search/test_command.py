@@ -247,6 +247,7 @@ def test_images_as_queries(stores, model_arguments, tmp_path, capsys):
     ("options", "sentence"),
     [
         (["--topk", "0"], "--topk is 0 and must be 1 or more"),
+        (["--topk", "100"], "--topk is 100, and the gallery has"),
         (["--image", "a.jpg"], "name the queries by --query STORE, or by --image FILE"),
         (["--config-file", "x.yml"], "--config-file and KEY VALUE pairs are for --image"),
         (["--nprobe", "3"], "the flat index has no nprobe"),

@@ -154,9 +154,16 @@ def _model_beside(config: str, weights: str, device: str) -> nn.Module:
 
 
 def _short_names(models: Sequence[tuple[str, str]]) -> list[str]:
-    """Name models by their configs, or by their weights where a config is there twice."""
+    """Name models by their configs, or by their weights where a config is there twice.
+
+    Raises:
+        ConfigError: one model twice.
+    """
     configs, weights = zip(*models, strict=True)
-    return list(names_of(configs if len(set(configs)) == len(configs) else weights))
+    try:
+        return list(names_of(configs if len(set(configs)) == len(configs) else weights))
+    except RepeatError as error:
+        raise ConfigError(f"one model is drawn twice: {' '.join(weights)}") from error
 
 
 def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
@@ -186,7 +193,7 @@ def _run(args: argparse.Namespace, draw: Callable[..., list[Row]]) -> int:
                 rows += [row] if len(rows) < ON_SHEET else []
         overview = args.output / "overview.png"
         sheet(rows, f"{cfg.MODEL.META_ARCHITECTURE}, {cfg.MODEL.WEIGHTS}").save(overview)
-    except (CheckpointError, ConfigError, ImageError, OSError, RepeatError, ValueError) as error:
+    except (CheckpointError, ConfigError, ImageError, OSError, ValueError) as error:
         print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
         return 1
     print(f"{len(files)} pictures and {overview}")

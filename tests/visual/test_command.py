@@ -286,6 +286,7 @@ def test_mistakes(fails, images, trained, tmp_path):
     assert "the model has no layer 'backbone.layer5'" in fails("cam", "msreid", "--layer", "backbone.layer5")
     assert "Baseline has no granularities; those that do: MGRe" in fails("cam", "baseline", "--granularities")
     beside = ["--beside", "demo/baseline.yml", str(trained("baseline")[1])]
+    assert "one model is drawn twice" in fails("cam", "baseline", *beside)
     assert "the model has no layer 'fe'" in fails("cam", "mgre", "--layer", "fe", *beside)
     assert "there is no checkpoint no.pth" in fails("cam", "mgre", "--granularities", *beside[:2], "no.pth")
     assert "gives no feature map (B, C, h, w)" in fails("cam", "msreid", "--layer", "heads.necks.global")

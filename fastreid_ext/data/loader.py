@@ -42,6 +42,7 @@ class DeviceLoader:
         except ImageError as error:  # torch puts a worker's traceback before its message
             sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()
             traceback.clear_frames(error.__traceback__)
+            self.loader._iterator = None  # where persistent workers are held
         # Raised out here, where nothing of the first error keeps the loader's workers: the garbage collector would
         # wait ten seconds for them.
         raise ImageError(sentence)
@@ -72,20 +73,28 @@ def build_train_loader(
 
 
 def build_test_loader(
-    dataset: ReIDImages, indices: Sampler[int], batch_size: int, num_workers: int, device: torch.device
+    dataset: ReIDImages,
+    indices: Sampler[int],
+    batch_size: int,
+    num_workers: int,
+    device: torch.device,
+    persistent: bool = False,
 ) -> DeviceLoader:
-    """Return the loader of this rank's test images, in order."""
+    """Return the loader of this rank's test images, in order; persistent workers wait for the next evaluation."""
     batches = BatchSampler(indices, batch_size, False)
-    return DeviceLoader(_loader(dataset, batches, num_workers, device), dataset, device)
+    return DeviceLoader(_loader(dataset, batches, num_workers, device, persistent), dataset, device)
 
 
-def _loader(dataset: ReIDImages, batches: Any, num_workers: int, device: torch.device) -> DataLoader:
+def _loader(
+    dataset: ReIDImages, batches: Any, num_workers: int, device: torch.device, persistent: bool = False
+) -> DataLoader:
     return DataLoader(
         FetchedImages(dataset),
         batch_sampler=batches,
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=one_thread if num_workers else None,
+        persistent_workers=persistent and num_workers > 0,
         # Its own generator: starting workers must not move the generator that the model draws from.
         generator=torch.Generator().manual_seed(0),
     )

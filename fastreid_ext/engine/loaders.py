@@ -1,7 +1,9 @@
 """The loaders that a config names."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import numpy as np
@@ -27,6 +29,8 @@ from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_imag
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 TEST_PARTS = ("query", "gallery")
+TestLoaders = dict[str, tuple[CfgNode, DeviceLoader, int]]  # test set -> config, loader, number of queries
+_kept: ContextVar[TestLoaders | None] = ContextVar("test loaders that are kept", default=None)
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:
@@ -69,8 +73,24 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
+@contextmanager
+def keeping_test_loaders(kept: TestLoaders) -> Iterator[None]:
+    """Let :func:`eval_loader` keep what it builds, workers too, and give it again for the same config.
+
+    Args:
+        kept: what is kept; the workers end with it.
+    """
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     """Return the loader of a test set's queries and gallery, and the number of queries.
+
+    A new one but within :func:`keeping_test_loaders`.
 
     Args:
         cfg: the run's config.
@@ -81,6 +101,16 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
+    kept = _kept.get()
+    if kept is not None and dataset_name in kept and kept[dataset_name][0] is cfg:
+        return kept[dataset_name][1:]
+    loader, num_query = _new_eval_loader(cfg, dataset_name, persistent=kept is not None)
+    if kept is not None:
+        kept[dataset_name] = cfg, loader, num_query
+    return loader, num_query
+
+
+def _new_eval_loader(cfg: CfgNode, dataset_name: str, persistent: bool) -> tuple[DeviceLoader, int]:
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
         images, num_query = _held_out_images(cfg, transform)
@@ -98,10 +128,9 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
             transform = follow_joints(cfg, transform, joints)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints), len(query)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
-    loader = build_test_loader(
-        images, samplers.InferenceSampler(len(images)), batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
-    )
-    return loader, num_query
+    sampler = samplers.InferenceSampler(len(images))
+    workers, device = cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
+    return build_test_loader(images, sampler, batch_size, workers, device, persistent), num_query
 
 
 def check_test_set(cfg: CfgNode, dataset_name: str) -> None:

@@ -62,6 +62,7 @@ class Trainer(DefaultTrainer):
 
         data_loader = self.build_train_loader(_with_seed(cfg, self.seed))
         self.seeded_loaders = [data_loader]
+        self.test_loaders: loaders.TestLoaders = {}  # their workers wait from one evaluation to the next
         for name in cfg.DATASETS.TESTS:
             loaders.check_test_set(cfg, name)  # missing data is found now, not after the last epoch
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
@@ -254,7 +255,8 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def _evaluate(self) -> OrderedDict[str, Any]:
-        self._last_eval_results = self.test(self.cfg, self.model)
+        with loaders.keeping_test_loaders(self.test_loaders):
+            self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
 
     def _metric(self) -> float:

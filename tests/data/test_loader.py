@@ -66,13 +66,28 @@ def test_test_batches_are_all_images_in_order(workers, items):
         assert [path for batch in loader for path in batch["img_paths"]] == [path for path, _, _ in items]
 
 
+def test_persistent_workers_load_the_next_evaluation_too(items):
+    """Also after one that was given up half-way."""
+    data, seen = ReIDImages(items, to_tensor, relabel=False), []
+    loader = build_test_loader(data, SequentialSampler(data), 2, 2, CPU, persistent=True)
+    next(iter(loader))
+    for _ in range(2):
+        assert [path for batch in loader for path in batch["img_paths"]] == [path for path, _, _ in items]
+        seen.append([worker.pid for worker in loader.loader._iterator._workers])
+    assert seen[0] == seen[1]
+    assert build_test_loader(data, SequentialSampler(data), 2, 0, CPU, persistent=True).loader.num_workers == 0
+
+
+@pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_workers_error_is_one_sentence(workers, items):
+def test_a_workers_error_is_one_sentence(workers, persistent, items):
     with open(items[5][0], "wb") as file:
         file.write(b"no picture")
-    loader = build_test_loader(ReIDImages(items, to_tensor, relabel=False), SequentialSampler(items), 2, workers, CPU)
+    data = ReIDImages(items, to_tensor, relabel=False)
+    loader = build_test_loader(data, SequentialSampler(items), 2, workers, CPU, persistent)
     with pytest.raises(ImageError) as raised:
         list(loader)
+    assert loader.loader._iterator is None  # no worker is left
     sentence = str(raised.value)
     assert sentence.startswith(f"the image {items[5][0]} can't be read (") and sentence.endswith("or remove it")
     assert "\n" not in sentence and raised.value.__context__ is None

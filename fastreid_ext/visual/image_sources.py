@@ -39,15 +39,14 @@ def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> li
     Args:
         folder: of images.
         limit: 0 for none.
-        without: a folder whose images are left out, such as one that pictures were drawn into.
+        without: a folder in that folder whose images are left out, such as one that pictures were drawn into.
 
     Raises:
         ConfigError: no image.
     """
-    left_out = without.resolve() if without else None
-    files = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and left_out not in path.resolve().parents
-    )
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if without is not None and folder.resolve() in without.resolve().parents:
+        files = [path for path in files if without.resolve() not in path.resolve().parents]
     if not files:
         raise ConfigError(f"--images {folder} holds no image")
     return files[:limit] if limit > 0 else files

@@ -222,6 +222,11 @@ def test_spread(count, limit, expected):
 
 def test_files_below(folder):
     assert [path.parent.name for path in files_below(folder)] == ["query"] * 4 and len(files_below(folder, 3)) == 3
+    for apart in (folder, folder.parent, folder / "elsewhere"):  # drawn beside the images, above them, or nothing yet
+        assert len(files_below(folder, without=apart)) == 4
+    (folder / "drawn" / "query").mkdir(parents=True)
+    (folder / "drawn" / "query" / "a.jpg.png").touch()
+    assert len(files_below(folder)) == 5 and len(files_below(folder, without=folder / "drawn")) == 4
 
 
 def test_mistakes(call, capsys, folder, weights, tmp_path):

@@ -28,7 +28,14 @@ from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.weight_search import warnings_of
 from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.pair_curve import PairCurve, pair_curve
-from fastreid_ext.evaluation.pair_report import UNDECIDED, draw_roc, pair_record, pair_table, record_text
+from fastreid_ext.evaluation.pair_report import (
+    UNDECIDED,
+    draw_roc,
+    pair_record,
+    pair_table,
+    probability,
+    record_text,
+)
 from fastreid_ext.modeling.located import architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
@@ -212,6 +219,12 @@ def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
         threshold = curve_of(cfg, model, chosen_on).best_balanced()
     curve = curve_of(cfg, model, name, also=[UNDECIDED] + ([] if threshold is None else [threshold]))
     threshold = curve.best_balanced() if threshold is None else threshold
+    if probability(threshold) in (0.0, 1.0):
+        warnings.append(
+            f"the chosen threshold, log odds of {threshold:.1f}, is a probability of {probability(threshold):g} to the"
+            " last digit: --threshold does not tell it from others as sure, and verify answers otherwise than the rates"
+            " say"
+        )
     about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
     record = pair_record(curve, threshold, chosen_on, warnings, about)
     write_text(args.output / "verify.json", record_text(record))

@@ -210,6 +210,18 @@ def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_threshold_that_no_probability_expresses(call, model, tmp_path, capsys):
+    """Log odds of some hundreds: all the same probability in float64."""
+    state = model.state_dict()
+    state["verification.linear.bias"] = torch.tensor([500.0, 0.0])
+    torch.save({"model": state}, tmp_path / "sure.pth")
+    assert call("--report", "--output", tmp_path / "out", MODEL__WEIGHTS=tmp_path / "sure.pth") == 0
+    assert "is a probability of 1 to the last digit: --threshold does not tell it" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "verify.json").read_text())
+    assert record["threshold"]["probability"] == 1 and record["threshold"]["log_odds"] > 40
+
+
+@pytest.mark.slow
 def test_report_on_the_same_pairs_says_so(call, model, tmp_path, capsys):
     assert call("--report", "--output", tmp_path / "out") == 0
     assert "warning: the threshold was chosen on the very pairs of SynthReIDTiny" in capsys.readouterr().err

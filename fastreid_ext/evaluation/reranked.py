@@ -53,7 +53,6 @@ class ReRankedRows:
         self.distances, self.lambda_value = distances, lambda_value
         self.shape, self.device = distances.shape, distances.device
         self.width = getattr(distances, "width", 0)
-        self.fixed_mb = getattr(distances, "fixed_mb", 0) + PAIRS * PAIR_BYTES / 2**20
         self.one = torch.ones((), device=self.device)
         weights = encode(features, k1, k2, metric, memory_mb, search)
         self.weights = weights[:queries]
@@ -61,6 +60,8 @@ class ReRankedRows:
         self.lengths = np.diff(self.holders.indptr)
         row = np.concatenate([[0], np.cumsum(self.lengths[self.weights.indices], dtype=np.int64)])
         self.pairs = row[self.weights.indptr]  # (Q + 1,) summands of all queries before one
+        summed = min(PAIRS, int(self.pairs[-1])) * PAIR_BYTES / 2**20
+        self.fixed_mb = getattr(distances, "fixed_mb", 0) + summed
 
     @torch.no_grad()
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:

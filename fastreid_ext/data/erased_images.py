@@ -57,8 +57,10 @@ class ImageEraser:
         return rectangle_masks(1, size, self.probability, self.area, self.ratio, generator)
 
 
-class ErasedLoader:
-    """A test loader whose images have lost their rectangles.
+class WithErased:
+    """A test loader that gives every batch twice: as it is, and then without its rectangles.
+
+    Loading an image is most of an evaluation, and is done once so. Which one a batch is stands in ``erased``.
 
     Args:
         loader: yields batches with ``images`` (B, C, H, W) and ``img_paths``.
@@ -71,8 +73,10 @@ class ErasedLoader:
         self.erase = erase
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return 2 * len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self.loader:
-            yield {**batch, "images": self.erase(batch["images"], batch["img_paths"])}
+            erased = self.erase(batch["images"], batch["img_paths"])  # before a model of FastReID's writes into them
+            yield {**batch, "erased": False}
+            yield {**batch, "images": erased, "erased": True}

@@ -1,18 +1,19 @@
 """Evaluation of every test set: as it is and, if asked for, with rectangles erased."""
 
+import copy
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from fastreid.config import CfgNode
-from fastreid.evaluation import inference_on_dataset, print_csv_format
+from fastreid.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from fastreid.utils import comm
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from fastreid_ext.data.erased_images import ErasedLoader, ImageEraser
+from fastreid_ext.data.erased_images import ImageEraser, WithErased
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine.training_parts import evaluated_sets
@@ -27,8 +28,8 @@ def evaluate_test_sets(
 ) -> OrderedDict[str, Any]:
     """Evaluate DATASETS.TESTS and what DATASETS.HOLD_OUT and DATASETS.VALIDATION keep out of training.
 
-    With TEST.OCCLUSION every test set is evaluated a second time with rectangles erased; the numbers of that are
-    added to those of the images as they are, which alone choose the best checkpoint.
+    With TEST.OCCLUSION every test set is evaluated with rectangles erased too, in the same pass; the numbers of that
+    are added to those of the images as they are, which alone choose the best checkpoint.
 
     Args:
         cfg: the run's config.
@@ -42,18 +43,17 @@ def evaluate_test_sets(
     results: OrderedDict[str, Any] = OrderedDict()
     for name in evaluated_sets(cfg):
         loader, evaluator = build_evaluator(cfg, name)
-        results[name] = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+        flip, erased = cfg.TEST.FLIP.ENABLED, None
+        if cfg.TEST.OCCLUSION.ENABLED:
+            eraser = _eraser(cfg, loader)
+            both = AsIsAndErased(evaluator, partial(_erased_picture, loader.dataset, eraser))
+            results[name], erased = inference_on_dataset(model, WithErased(loader, eraser), both, flip_test=flip)
+        else:
+            results[name] = inference_on_dataset(model, loader, evaluator, flip_test=flip)
         if comm.is_main_process():
             logger.info("Evaluation results for %s in csv format:", name)
             print_csv_format(OrderedDict(results[name], dataset=name))
-        if cfg.TEST.OCCLUSION.ENABLED:
-            eraser = _eraser(cfg, loader)
-            evaluator.erased = partial(_erased_picture, loader.dataset, eraser)
-            erased = inference_on_dataset(
-                model, ErasedLoader(loader, eraser), evaluator, flip_test=cfg.TEST.FLIP.ENABLED
-            )
-            if comm.is_main_process():
-                results[name] |= with_erased(results[name], erased)
+            results[name] |= with_erased(results[name], erased) if erased else {}
     if cfg.TEST.OCCLUSION.ENABLED and comm.is_main_process():
         node = cfg.TEST.OCCLUSION
         logger.info(
@@ -62,6 +62,30 @@ def evaluate_test_sets(
             stress_table(results),
         )
     return results if len(results) > 1 else next(iter(results.values()))
+
+
+class AsIsAndErased(DatasetEvaluator):
+    """Evaluates the batches of :class:`fastreid_ext.data.erased_images.WithErased`, each kind for itself.
+
+    Args:
+        evaluator: of the images as they are.
+        picture: path -> picture of the erased image.
+    """
+
+    def __init__(self, evaluator: RankListEvaluator, picture: Callable[[str], Image.Image]):
+        self.evaluators = {False: evaluator, True: copy.copy(evaluator)}
+        self.evaluators[True].erased = picture
+
+    def reset(self) -> None:
+        for evaluator in self.evaluators.values():
+            evaluator.reset()
+
+    def process(self, inputs: Mapping[str, Any], outputs: Tensor) -> None:
+        self.evaluators[inputs["erased"]].process(inputs, outputs)
+
+    def evaluate(self) -> list[OrderedDict[str, float]]:
+        """Return the metrics of the images as they are, and of the erased ones."""
+        return [evaluator.evaluate() for evaluator in self.evaluators.values()]
 
 
 def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:

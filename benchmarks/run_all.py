@@ -15,6 +15,7 @@ RUNS = (
     ["loading.py"],
     ["evaluation.py"],
     ["occluded_ladder.py"],
+    ["res2net_tables.py", "--seeds", "0", "1"],
 )
 
 if __name__ == "__main__":

@@ -52,7 +52,10 @@ print(most, after)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("memory_mb", [40, 80])
 def test_ranking_takes_what_it_may(dtype, memory_mb):
-    """Without the bound it would be 160 MB, the distances of all queries. 16 MB are the interpreter's and labels'."""
+    """Without the bound it would be 160 MB, the distances of all queries.
+
+    32 MB are for the 400000 matches, which are the result, and for what the allocator rounds: measured 0 to 17.
+    """
     most, _ = megabytes(f"""
 query, gallery = (torch.randn(n, 128).to(torch.{dtype}) for n in (2000, 20000))
 labels = [torch.arange(n) % kinds for kinds in (100, 7) for n in (2000, 20000)]
@@ -61,7 +64,7 @@ rank_metrics(*few)
 most, after, found = beyond(lambda: rank_metrics(query, gallery, *labels, memory_mb={memory_mb}))
 print(most, after)
 """)
-    assert most < memory_mb + 16
+    assert most < memory_mb + 32
 
 
 def test_expansion_takes_the_features_once_more_and_what_it_may():

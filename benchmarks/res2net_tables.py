@@ -4,15 +4,17 @@ r"""Tables 2 and 3 of Cao and Lee on SynthReID: the probability of random erasin
 
 The paper's trunks start from ImageNet. Here each of the two starts from a training on the people of another SynthReID,
 with MSReID's losses without attention, local branch and mask. A run that has written its results.json is not run again;
-``--only`` lets several processes share the rows, and a last call without it gathers them.
+``--only`` lets several processes share the rows, and a last call without it gathers them; ``--ended`` gathers what has
+ended so far, whatever seeds each row has, and trains nothing.
 """
 
+import itertools
 import json
 import os
+import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from compare_on_synthreid import ROOT, parser, run, summary, train
+from compare_on_synthreid import ROOT, folder_of, parser, run, summary, train
 from record import write_record
 
 from fastreid_ext.data.synthetic import generate
@@ -43,37 +45,47 @@ ROWS = {f"Res2Net, erasing {share / 10}": Row(ABLATION.format(f"er{share:02d}"))
 ROWS |= {"ResNet, erasing 0.5": Row(ABLATION.format("resnet"), "resnet")}
 
 
-def trained_trunk(name: str, args) -> Path:
-    """Return the folder of a trunk's run, which is trained if it is not there."""
+def train_trunk(name: str, args) -> None:
+    """Train a trunk if it is not there."""
     folder = ROOT / args.trunks / name
     if not (folder / "results.json").is_file():
         root = ROOT / args.trunks / "datasets"
         generate(root, seed=OTHER_PEOPLE)
         environment = os.environ | {"FASTREID_DATASETS": str(root)}
         run(TRUNK, ["--resume"], ["OUTPUT_DIR", folder, *TRUNKS[name], *TRUNK_EPOCHS], args, environment)
-    return folder
+
+
+def weights_of(trunk: str, args) -> tuple[str, str]:
+    """Return the KEY VALUE pair that starts a run from a trunk."""
+    return "MODEL.WEIGHTS", os.path.relpath(ROOT / args.trunks / trunk / "model_final.pth", ROOT)
 
 
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--trunks", default="logs/benchmarks/res2net_trunks", help="folder of the trunks' runs")
     arguments.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    arguments.add_argument("--ended", action="store_true", help="gather the runs that have ended, train nothing")
     arguments.add_argument("--name", default="res2net_tables", help="name of the result file")
     args = arguments.parse_args()
 
-    trunks = {name: trained_trunk(name, args) for name in sorted({ROWS[row].trunk for row in args.only})}
-    runs = {name: {} for name in args.only}
-    for seed in args.seeds:  # one seed's table is complete before the next begins
-        for name in args.only:
-            weights = ("MODEL.WEIGHTS", os.path.relpath(trunks[ROWS[name].trunk] / "model_final.pth", ROOT))
-            runs[name][seed] = train(ROWS[name].config, seed, args, weights)
-            print(f"seed {seed}, {name}: {json.dumps(runs[name][seed])}", flush=True)
+    if not args.ended:
+        for trunk in sorted({ROWS[row].trunk for row in args.only}):
+            train_trunk(trunk, args)
+    runs = {}
+    for seed, name in itertools.product(args.seeds, args.only):  # one seed's table is complete before the next begins
+        config, weights = ROWS[name].config, weights_of(ROWS[name].trunk, args)
+        if args.ended and not (folder_of(config, seed, args, weights) / "results.json").is_file():
+            continue
+        runs.setdefault(name, {})[seed] = train(config, seed, args, weights)
+        print(f"seed {seed}, {name}: {json.dumps(runs[name][seed])}", flush=True)
+    if not runs:
+        sys.exit(f"error: no run of these seeds and overrides has ended below {args.output}")
     facts = {"seeds": args.seeds, "size": args.size or "demo", "overrides": args.overrides}
-    facts["rows"] = {name: vars(ROWS[name]) for name in args.only}
+    facts["rows"] = {name: vars(ROWS[name]) for name in runs}
     facts["trunks"] = {
         name: {"config": TRUNK, "overrides": [*TRUNKS[name], *TRUNK_EPOCHS], "seed of SynthReID": OTHER_PEOPLE}
-        | json.loads((folder / "results.json").read_text())
-        for name, folder in trunks.items()
+        | json.loads((ROOT / args.trunks / name / "results.json").read_text())
+        for name in sorted({ROWS[row].trunk for row in runs})
     }
     print("written to", write_record(args.name, {name: summary(by_seed) for name, by_seed in runs.items()}, **facts))
 

@@ -42,10 +42,14 @@ class DeviceLoader:
         except ImageError as error:  # torch puts a worker's traceback before its message
             sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()
             traceback.clear_frames(error.__traceback__)
-            self.loader._iterator = None  # where persistent workers are held
+            self.end_workers()
         # Raised out here, where nothing of the first error keeps the loader's workers: the garbage collector would
         # wait ten seconds for them.
         raise ImageError(sentence)
+
+    def end_workers(self) -> None:
+        """End the persistent workers that wait for the next iteration."""
+        self.loader._iterator = None  # where torch holds them
 
     def start_at(self, epoch: int) -> None:
         """Let the next iteration begin with the first batch of an epoch (training loaders)."""

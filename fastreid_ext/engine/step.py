@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -40,6 +41,15 @@ class TrainingStep(SimpleTrainer):
         self.freeze_iters = freeze_iters
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=autocast is torch.float16)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Begin to load batches, and end the workers on leaving: the garbage collector waits five seconds for each."""
+        self._data_loader_iter = iter(self.data_loader)
+        try:
+            yield
+        finally:
+            self._data_loader_iter = None
 
     def run_step(self) -> None:
         """Run one iteration.

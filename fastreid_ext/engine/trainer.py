@@ -249,7 +249,12 @@ class Trainer(DefaultTrainer):
             logger.info("the run in %s is finished (%d epochs): evaluating it", self.cfg.OUTPUT_DIR, self.max_epoch)
             self._last_eval_results = self.test(self.cfg, self.model)
         else:
-            TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+            try:
+                with self._trainer.loading():
+                    TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+            finally:
+                for _, loader, _ in self.test_loaders.values():
+                    loader.end_workers()
         if comm.is_main_process():
             write_results(self.cfg, self._last_eval_results, self.seed)
         return self._last_eval_results

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.fastreid-ext
+# The files of tests are shared among processes of one thread each: the tensors are small.
+TESTS  := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: venv demo test test-fast lint bench
 
@@ -18,10 +20,10 @@ demo: venv
 	$(PY) projects/DeepMiner/train_net.py --config-file configs/demo/deepminer.yml
 
 test: venv
-	$(PY) -m pytest
+	$(TESTS)
 
 test-fast: venv
-	$(PY) -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: venv
 	$(PY) -m ruff check .

@@ -48,6 +48,7 @@ setup(
         "dev": [
             "pytest>=8.2",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "onnx>=1.16",
             "onnxruntime>=1.18",

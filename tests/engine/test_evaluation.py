@@ -18,6 +18,8 @@ from fastreid_ext.engine import evaluation, loaders, training_parts
 from fastreid_ext.engine.checks import ConfigError, check_config
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
+pytestmark = pytest.mark.slow  # whole runs
+
 BOTH = "('SynthReIDTiny','SynthReIDOccludedTiny')"
 SETS = ("SynthReIDTiny", "SynthReIDOccludedTiny", "HeldOut")
 STRESS = {"TEST.OCCLUSION.ENABLED": True, "DATASETS.HOLD_OUT": 2, "DATASETS.TESTS": BOTH}

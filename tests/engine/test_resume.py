@@ -16,6 +16,8 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.loaders import train_loader
 from fastreid_ext.engine.step import TrainingStep
 
+pytestmark = pytest.mark.slow  # whole runs
+
 LONG = {"SOLVER.MAX_EPOCH": 6, "SOLVER.STEPS": "[3,5]", "TEST.EVAL_PERIOD": 2}
 FP16 = {"SOLVER.AMP.ENABLED": True, "SOLVER.AMP.DTYPE": "fp16"}
 DEADLINE = 120.0

@@ -92,6 +92,7 @@ def test_nor_may_it_have_another_shape(states, tmp_path):
         load_trained(config("msreid", tmp_path / "model.pth"))
 
 
+@pytest.mark.slow
 def test_training_goes_on_without(states, tmp_path, caplog):
     """Where nothing has to be complete (MODEL.WEIGHTS to start from), what is missing is said and no more."""
     _, state = states("msreid")

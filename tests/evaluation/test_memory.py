@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 torch.mm(torch.ones(64, 64), torch.ones(64, 64))
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
 def megabytes(code):

@@ -45,6 +45,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", EVERYTHING)
 def test_rows_of_tables_5_and_7(make_model, batch, storage, row):
     """Only what the row needs is built, all of it learns, and the test feature has the parts of what is described."""

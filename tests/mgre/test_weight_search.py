@@ -17,6 +17,8 @@ from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.engine.weight_search import extract_parts, warnings_of
 from fastreid_ext.model_zoo import get_config
 
+pytestmark = pytest.mark.slow  # whole runs
+
 OVERRIDES = {
     "MODEL.DEVICE": "cpu",
     "MODEL.HEADS.EMBEDDING_DIM": "16",

@@ -366,7 +366,7 @@ def test_one_image_in_training(make_model, storage, attention):
     assert model.eval()(one).shape == (1, 48)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_autocast(make_model, storage, dtype):
     # The demo's size. In smaller images the last map is one place wide, and of such maps oneDNN's bfloat16 convolutions
     # make weight gradients out of memory that was never written (torch 2.15.0): NaN now and then, whatever the model.

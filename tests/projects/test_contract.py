@@ -232,6 +232,7 @@ def test_the_papers_configs_are_shipped():
     assert {project.config for project in PROJECTS.values()} < set(FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_every_config_builds_and_reads_its_model_keys(file):
     """On the meta device: the full-size model without its memory."""
@@ -271,6 +272,7 @@ def recipe(file):
 RECIPES = sorted({recipe(file): file for file in reversed(FILES)}.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", RECIPES)
 def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
     """One file a recipe: the trainer itself refuses a key that nothing reads. Model and data are small."""

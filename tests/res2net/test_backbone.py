@@ -185,7 +185,10 @@ def test_features_of_an_image_do_not_depend_on_its_batch():
     assert (together[:1] - alone).abs().max() <= 1e-5 * alone.abs().max()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.08), (torch.float16, 0.01)])
+HALF = pytest.param(torch.float16, 0.01, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.08), HALF])
 def test_autocast(dtype, tolerance):
     """Finite, and near float32: its difference's norm is some ten to twenty roundings (0.4 % and 0.05 %)."""
     backbone = shake_norms(Res2Net(SMALL, last_stride=1))

@@ -18,6 +18,8 @@ from fastreid_ext.modeling.located import RegionBoxes
 from fastreid_ext.visual.box_command import located
 from fastreid_ext.visual.image_sources import JointImages, files_below, images_with_joints, spread
 
+pytestmark = pytest.mark.slow  # whole runs
+
 PAIRS = ["MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", "[64,32]"]
 NAMES = [row[0] for row in TABLE_1]
 

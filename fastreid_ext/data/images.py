@@ -14,6 +14,7 @@ from torchvision.transforms import Compose
 from fastreid_ext.data import decoding, doubling
 from fastreid_ext.data.byte_transforms import ByteTransform
 from fastreid_ext.data.joint_transforms import JointTransform
+from fastreid_ext.data.resized_images import ResizedImages, first_resize
 
 
 class ImageError(RuntimeError):
@@ -33,6 +34,10 @@ class ReIDImages(CommDataset):
         relabel: map identities and cameras to 0, 1, ... in sorted order (training).
         joints: (N, J, 3) of every image; the transform is then (PIL image, joints) -> (tensor, joints), and items have
             the joints that it returns, see :class:`fastreid_ext.data.joint_transforms.JointTransform`.
+        kept: where :meth:`fetch` finds and keeps images of the size that the transform resizes to first; None: nowhere.
+
+    Raises:
+        ValueError: ``kept`` is of another size, or nothing is resized first.
     """
 
     def __init__(
@@ -41,9 +46,13 @@ class ReIDImages(CommDataset):
         transform: Callable[..., Any],
         relabel: bool,
         joints: np.ndarray | None = None,
+        kept: ResizedImages | None = None,
     ):
         super().__init__(list(img_items), transform, relabel)
         self.joints = joints
+        self.kept, self.resize = kept, first_resize(transform)
+        if kept is not None and (self.resize is None or (kept.height, kept.width) != self.resize.size):
+            raise ValueError(f"images are kept in {kept.height}x{kept.width}, but the transforms begin otherwise")
         self.byte_transform = _on_bytes(transform)
         # Before workers are started, which would otherwise all find it out for themselves.
         decoding.decoders_agree()
@@ -65,7 +74,11 @@ class ReIDImages(CommDataset):
             return [self._fetched(*key) if isinstance(key, tuple) else self._fetched(key) for key in keys]
 
     def _fetched(self, index: int, seed: int | None = None) -> dict[str, Any]:
-        pixels = _read(self.img_items[index][0])
+        path = self.img_items[index][0]
+        if self.kept is not None and self.resize.is_first(seed):
+            pixels = self.kept.get(path, _read)
+        else:
+            pixels = _read(path)
         if seed is not None:
             seed_generators(seed)
         if self.byte_transform is not None:
@@ -88,7 +101,7 @@ class QueryGalleryImages(ReIDImages):
         query, gallery: (path, identity, camera) of every image; numbers, which stay as they are.
         transform: PIL image -> tensor.
         groups: of the queries, that a report looks at apart (:mod:`fastreid_ext.evaluation.groups`).
-        joints: see :class:`ReIDImages`.
+        joints, kept: see :class:`ReIDImages`.
     """
 
     def __init__(
@@ -98,8 +111,9 @@ class QueryGalleryImages(ReIDImages):
         transform: Callable[..., Any],
         groups: Sequence[Any] = (),
         joints: np.ndarray | None = None,
+        kept: ResizedImages | None = None,
     ):
-        super().__init__([*query, *gallery], transform, relabel=False, joints=joints)
+        super().__init__([*query, *gallery], transform, relabel=False, joints=joints, kept=kept)
         self.groups = tuple(groups)
 
 

@@ -29,6 +29,7 @@ FREE_ON_RESUME = (
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.BACKBONE.PRETRAIN_PATH",
     "DATALOADER.NUM_WORKERS",
+    "DATALOADER.CACHE_DIR",
     "SOLVER.MAX_EPOCH",
     "SOLVER.CHECKPOINT_PERIOD",
     "CUDNN_BENCHMARK",
@@ -265,8 +266,12 @@ def check_same_run(cfg: CfgNode) -> None:
         )
 
 
-def check_writable(folder: str) -> None:
-    """Check that the output folder can be written, before hours of training.
+def check_writable(folder: str, key: str = "OUTPUT_DIR") -> None:
+    """Check that a folder can be written, before hours of training.
+
+    Args:
+        folder: made if it is missing.
+        key: that names it.
 
     Raises:
         ConfigError: it can't be made or written.
@@ -277,7 +282,7 @@ def check_writable(folder: str) -> None:
         probe.write_bytes(b"")
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(f"OUTPUT_DIR {folder!r} can't be written: {error}") from error
+        raise ConfigError(f"{key} {folder!r} can't be written: {error}") from error
 
 
 def _numbers(values: list[Any]) -> bool:

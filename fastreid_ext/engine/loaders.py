@@ -1,5 +1,6 @@
 """The loaders that a config names."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,14 @@ from fastreid.utils import comm
 
 from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
 from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
 from fastreid_ext.data.pairs import positive_share_of
+from fastreid_ext.data.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import check_training_set
+from fastreid_ext.engine.checks import ConfigError, check_training_set, check_writable
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
@@ -69,7 +72,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     if cfg.INPUT.JOINTS.ENABLED:
         joints = _training_joints(cfg, datasets, [*items, *parts.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
-    images = ReIDImages(items, transform, relabel=True, joints=joints)
+    images = ReIDImages(items, transform, relabel=True, joints=joints, kept=_resized_images(cfg, transform))
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
@@ -126,7 +129,8 @@ def _new_eval_loader(cfg: CfgNode, dataset_name: str, persistent: bool) -> tuple
         if _wants_test_joints(cfg):
             joints = joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*query, *gallery])
             transform = follow_joints(cfg, transform, joints)
-        images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints), len(query)
+        kept = _resized_images(cfg, transform)
+        images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     sampler = samplers.InferenceSampler(len(images))
     workers, device = cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
@@ -164,7 +168,7 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, [*items, *items])
         transform = follow_joints(cfg, transform, joints)
-    return QueryGalleryImages(items, items, transform, groups, joints), len(items)
+    return QueryGalleryImages(items, items, transform, groups, joints, _resized_images(cfg, transform)), len(items)
 
 
 def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
@@ -177,7 +181,27 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, items)
         transform = follow_joints(cfg, transform, joints)
-    return QueryGalleryImages(items[:count], items[count:], transform, groups, joints), count
+    kept = _resized_images(cfg, transform)
+    return QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept), count
+
+
+def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:
+    """Return where images are kept as the transform resizes them."""
+    folder = cfg.DATALOADER.CACHE_DIR
+    if not folder:
+        return None
+    resize = first_resize(transform)
+    if resize is None:
+        raise ConfigError(
+            f"DATALOADER.CACHE_DIR {folder!r} keeps images that are resized to a height and a width, but"
+            f" INPUT.SIZE_TRAIN is {list(cfg.INPUT.SIZE_TRAIN)} and INPUT.SIZE_TEST {list(cfg.INPUT.SIZE_TEST)}: give"
+            " two numbers each, such as [256, 128], or set CACHE_DIR ''"
+        )
+    check_writable(folder, "DATALOADER.CACHE_DIR")
+    kept = ResizedImages(folder, *resize.size)
+    if comm.is_main_process():
+        log_once(logging.INFO, f"resized images are kept in {kept.folder}, {kept.bytes_per_image / 1e6:.3g} MB each")
+    return kept
 
 
 def _wants_test_joints(cfg: CfgNode) -> bool:

@@ -1,0 +1,59 @@
+"""DATALOADER.CACHE_DIR through the command line: a run is the same to the bit, and its images are decoded once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastreid_ext.data import decoding
+
+TINY = {"SOLVER__MAX_EPOCH": 2, "SOLVER__WARMUP_EPOCHS": 0, "DATASETS__HOLD_OUT": 2}
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The image files that are decoded from now on, in this process."""
+    paths, read_rgb = [], decoding.read_rgb
+    monkeypatch.setattr(decoding, "read_rgb", lambda path: paths.append(path) or read_rgb(path))
+    return paths
+
+
+def results(output):
+    return json.loads((output / "results.json").read_text())["results"]
+
+
+def test_a_run_is_the_same_and_decodes_each_image_once(run_main, decoded, differences, tmp_path):
+    plain = run_main(**TINY, OUTPUT_DIR=tmp_path / "plain")
+    often = list(decoded)
+    decoded.clear()
+    kept = {"DATALOADER__CACHE_DIR": tmp_path / "kept", **TINY}
+    output = run_main(**kept, OUTPUT_DIR=tmp_path / "out")
+    assert len(decoded) == len(set(decoded)) and set(decoded) == set(often) and len(often) > 2 * len(decoded)
+    assert len(list((tmp_path / "kept" / "64x32").rglob("*.rgb"))) == len(decoded)
+    assert results(output) == results(plain)
+    assert not differences(*(folder / "model_final.pth" for folder in (output, plain)))
+
+    decoded.clear()
+    again = run_main("--eval-only", **kept, OUTPUT_DIR=tmp_path / "again", MODEL__WEIGHTS=output / "model_final.pth")
+    assert results(again) == results(output) and not decoded
+    # The folder changes no result, so that a run may be continued without it.
+    run_main("--resume", **TINY | {"SOLVER__MAX_EPOCH": 3}, OUTPUT_DIR=output)
+    assert decoded
+
+
+def test_a_folder_that_cannot_be_written(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = fails(DATALOADER__CACHE_DIR=tmp_path / "file" / "below")
+    assert sentence.startswith(f"error: DATALOADER.CACHE_DIR '{tmp_path}/file/below' can't be written: ")
+
+
+@pytest.mark.parametrize("key", ["SIZE_TRAIN", "SIZE_TEST"])
+def test_images_of_any_shape_are_not_kept(key, fails, tmp_path):
+    sentence = fails(DATALOADER__CACHE_DIR=tmp_path / "kept", **{f"INPUT__{key}": "[64]"})
+    assert "give two numbers each, such as [256, 128], or set CACHE_DIR ''" in sentence and f"INPUT.{key}" in sentence
+
+
+def test_the_log_says_where_and_how_large(run_main, tmp_path):
+    output = run_main(DATALOADER__CACHE_DIR=tmp_path / "kept", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+    sentence = f"resized images are kept in {tmp_path}/kept/64x32, 0.00614 MB each"
+    assert Path(output / "log.txt").read_text().count(sentence) == 1

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,10 +34,15 @@ class ByteTransform:
     """A list of transforms that takes and gives bytes, wherever the values of its pixels are whole numbers.
 
     Every pixel and every random draw is that of the transforms themselves, to the bit. Only erasing can fill in
-    numbers that are no bytes, such as the mean pixel: images are float32 then. The list alone decides which.
+    numbers that are no bytes, such as the mean pixel. Where it comes last, as in FastReID's strong baseline, it is left
+    to whoever makes the images float: :meth:`draw_box` says where, ``fill`` with what. Else images are float32. The
+    list alone decides which.
 
     Args:
         transforms: of torchvision and FastReID, as ``build_transforms(cfg).transforms``.
+
+    Attributes:
+        fill: of each channel (C,) or of all (1,) in float32, where erasing is left to do; else None.
 
     Raises:
         ValueError: a list that is not known to give what FastReID's transforms of a config give.
@@ -53,7 +59,11 @@ class ByteTransform:
             type(t) in ON_TENSORS for t in self.on_tensors
         ):
             raise ValueError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
-        self.dtype = torch.uint8 if gives_bytes(transforms) else torch.float32
+        self.fill, self.erasing = None, None
+        if not gives_bytes(transforms) and gives_bytes(transforms[:-1]) and _fills_numbers(transforms[-1]):
+            self.erasing = self.on_tensors.pop()
+            self.fill = torch.tensor([float(value) for value in _values(self.erasing)])
+        self.dtype = torch.uint8 if gives_bytes(transforms) or self.erasing else torch.float32
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """Return the transformed image (3, H', W') in ``dtype``.
@@ -73,10 +83,37 @@ class ByteTransform:
             planes = transform(planes)
         return planes
 
+    def draw_box(self, image: torch.Tensor) -> torch.Tensor:
+        """Draw what is left to erase of an image, after :meth:`__call__`: top, left, height and width; 0 for nothing.
+
+        Args:
+            image: (C, H, W), of which the size matters.
+        """
+        erasing = self.erasing
+        if torch.rand(1) < erasing.p:  # RandomErasing.forward(), which does not say what it drew
+            *box, fill = erasing.get_params(image, erasing.scale, erasing.ratio, self.fill.tolist())
+            if fill is not image:  # no box of such a shape fits
+                return torch.tensor(box)
+        return torch.zeros(4, dtype=torch.int64)
+
+
+def erase_boxes(images: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -> None:
+    """Fill a box of each image, in place.
+
+    Args:
+        images: (B, C, H, W) of a floating type.
+        boxes: (B, 4) of :meth:`ByteTransform.draw_box`, on the CPU.
+        fill: (C,) or (1,).
+    """
+    fill = fill.to(images)[:, None, None]
+    for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
+        if height:
+            image[:, top : top + height, left : left + width] = fill
+
 
 def gives_bytes(transforms: Sequence[Callable]) -> bool:
     """Whether the pixels of known transforms are whole numbers from 0 to 255, whatever the image and the draws."""
-    fills = [t.value if isinstance(t.value, list | tuple) else [t.value] for t in transforms if _erases(t)]
+    fills = [_values(t) for t in transforms if _erases(t)]
     # A value that is no number ("random") stands for noise.
     return all(isinstance(v, int | float) and 0 <= v <= 255 and v == int(v) for fill in fills for v in fill)
 
@@ -91,6 +128,17 @@ def as_planes(image: np.ndarray | Image.Image) -> torch.Tensor:
 
 def _erases(transform: Callable) -> bool:
     return type(transform) is T.RandomErasing
+
+
+def _values(erasing: T.RandomErasing) -> list[Any]:
+    return list(erasing.value) if isinstance(erasing.value, list | tuple) else [erasing.value]
+
+
+def _fills_numbers(transform: Callable) -> bool:
+    """Whether a transform erases with a number, or one of each channel."""
+    if not _erases(transform) or len(_values(transform)) not in (1, 3):
+        return False
+    return all(isinstance(value, int | float) for value in _values(transform))
 
 
 def _parts(transform: Callable) -> Sequence[Callable]:

@@ -16,6 +16,8 @@ from fastreid_ext.data.byte_transforms import ByteTransform
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.resized_images import ResizedImages, first_resize
 
+BOX = "box_to_erase"  # of an item, until its image is float
+
 
 class ImageError(RuntimeError):
     """An image file that can't be read."""
@@ -36,6 +38,9 @@ class ReIDImages(CommDataset):
             the joints that it returns, see :class:`fastreid_ext.data.joint_transforms.JointTransform`.
         kept: where :meth:`fetch` finds and keeps images of the size that the transform resizes to first; None: nowhere.
 
+    Attributes:
+        fill: (C,) or (1,) of the boxes that :meth:`fetch` leaves to be erased; None if there are none.
+
     Raises:
         ValueError: ``kept`` is of another size, or nothing is resized first.
     """
@@ -54,6 +59,7 @@ class ReIDImages(CommDataset):
         if kept is not None and (self.resize is None or (kept.height, kept.width) != self.resize.size):
             raise ValueError(f"images are kept in {kept.height}x{kept.width}, but the transforms begin otherwise")
         self.byte_transform = _on_bytes(transform)
+        self.fill = getattr(self.byte_transform, "fill", None)
         # Before workers are started, which would otherwise all find it out for themselves.
         decoding.decoders_agree()
         doubling.is_exact()
@@ -66,6 +72,9 @@ class ReIDImages(CommDataset):
 
     def fetch(self, keys: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
         """Return the items of many keys, whose images are in bytes where the transforms give whole numbers.
+
+        Where the last of them erases with other numbers, an item says under ``BOX`` what is left to be filled with
+        ``fill`` once its image is float.
 
         Args:
             keys: as ``dataset[key]`` takes them; all of them with a seed, or none.
@@ -82,7 +91,10 @@ class ReIDImages(CommDataset):
         if seed is not None:
             seed_generators(seed)
         if self.byte_transform is not None:
-            return self._item(index, self.byte_transform, pixels)
+            item = self._item(index, self.byte_transform, pixels)
+            if self.fill is not None:
+                item[BOX] = self.byte_transform.draw_box(item["images"])
+            return item
         return self._item(index, self.transform, Image.fromarray(pixels))
 
     def _item(self, index: int, transform: Callable[..., Any], image: Image.Image | np.ndarray) -> dict[str, Any]:

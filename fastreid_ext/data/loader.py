@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from fastreid_ext.data.batches import EpochBatches
-from fastreid_ext.data.images import ImageError, ReIDImages
+from fastreid_ext.data.byte_transforms import erase_boxes
+from fastreid_ext.data.images import BOX, ImageError, ReIDImages
 
 
 class DeviceLoader:
@@ -32,12 +33,16 @@ class DeviceLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         try:
             for batch in self.loader:
+                boxes = batch.pop(BOX, None)
                 moved = {
                     key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
                     for key, value in batch.items()
                 }
                 # Here and nowhere else: FastReID's models write into the batch and want floats.
-                yield moved | {"images": moved["images"].float()}
+                moved["images"] = moved["images"].float()
+                if boxes is not None:
+                    erase_boxes(moved["images"], boxes, self.dataset.fill)
+                yield moved
             return
         except ImageError as error:  # torch puts a worker's traceback before its message
             sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()

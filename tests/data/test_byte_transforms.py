@@ -14,8 +14,8 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import EpochBatches
-from fastreid_ext.data.byte_transforms import ByteTransform, gives_bytes
-from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.data.byte_transforms import ByteTransform, erase_boxes, gives_bytes
+from fastreid_ext.data.images import BOX, ReIDImages
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.loader import build_test_loader, build_train_loader
 
@@ -80,6 +80,14 @@ def hosts(transform, items, keys):
     return found
 
 
+def finished(images, item):
+    """The image of a fetched item as the loader makes it."""
+    image = item["images"].float()
+    if BOX in item:
+        erase_boxes(image[None], item[BOX][None], images.fill)
+    return image
+
+
 @pytest.mark.parametrize("size", [(128, 64), (256, 128)])
 @pytest.mark.parametrize("name", TRAINING)
 def test_training_images(name, size, items):
@@ -88,10 +96,12 @@ def test_training_images(name, size, items):
     wanted = hosts(copy.deepcopy(transform), items, keys)  # patches remember the images that they were cut from
     images = ReIDImages(items, copy.deepcopy(transform), relabel=True)
     assert images.byte_transform is not None
-    floats = name in ("mean erasing", "erasing and patches")
-    for found, image in zip(images.fetch(keys), wanted, strict=True):
-        assert found["images"].dtype is (torch.float32 if floats else torch.uint8)
-        assert image.dtype is torch.float32 and torch.equal(found["images"].float(), image)
+    found = images.fetch(keys)
+    assert {item["images"].dtype for item in found} == {torch.float32 if name == "erasing and patches" else torch.uint8}
+    for item, image in zip(found, wanted, strict=True):
+        assert image.dtype is torch.float32 and torch.equal(finished(images, item), image)
+    boxes = sum(int(item[BOX].any()) for item in found if BOX in item)
+    assert (8 < boxes < 16) if name == "mean erasing" else boxes == 0
     if "patches" not in name:  # and one by one, with the other transforms
         for key, image in list(zip(keys, wanted, strict=True))[:8]:
             assert torch.equal(images[key]["images"], image)
@@ -119,7 +129,7 @@ def test_training_batches(name, workers, items):
     loader = iter(build_train_loader(images, batches, workers, CPU))
     for keys in [*batches.epoch(0), *batches.epoch(1)]:
         batch = next(loader)
-        assert batch["images"].dtype is torch.float32
+        assert batch["images"].dtype is torch.float32 and BOX not in batch
         assert torch.equal(batch["images"], torch.stack(hosts(images.transform, items, keys)))
         assert torch.equal(batch["images"], torch.stack([images[key]["images"] for key in keys]))
         assert batch["targets"].tolist() == [items[index][1] for index, _ in keys]
@@ -140,6 +150,48 @@ def test_images_with_joints(name, items):
         assert torch.equal(found["images"].float(), image) and torch.equal(single["images"], image)
         assert torch.equal(found["joints"], single["joints"]) and found["joints"].dtype is torch.float32
         assert (found["images"].dtype is torch.uint8) == ("erasing" not in name or name == "whole erasing")
+
+
+@pytest.mark.parametrize(
+    ("erasing", "fill", "low", "high"),
+    [
+        (T.RandomErasing(p=0.5, value=[123.675, 116.28, 103.53]), [123.675, 116.28, 103.53], 0.3, 0.7),
+        (T.RandomErasing(p=1.0, value=-0.5), [-0.5], 1, 1),
+        (T.RandomErasing(p=1.0, value=0.5, scale=(0.7, 1.0)), [0.5], 0.5, 0.95),  # ten tries may find no box
+        (T.RandomErasing(p=0.0, value=0.5), [0.5], 0, 0),
+    ],
+)
+def test_erasing_that_is_left_to_do(erasing, fill, low, high, items):
+    """Of any share of the images, with one number or three; and where no box fits, the draws are the same too."""
+    steps = [T.Resize([64, 32], T.InterpolationMode.BICUBIC), ToTensor(), erasing]
+    images = ReIDImages(items, T.Compose(steps), relabel=True)
+    keys = [(index, seed) for seed in range(20) for index in range(3)]
+    found = images.fetch(keys)
+    assert images.fill.tolist() == pytest.approx(fill) and {item["images"].dtype for item in found} == {torch.uint8}
+    for item, image in zip(found, hosts(T.Compose(steps), items, keys), strict=True):
+        assert torch.equal(finished(images, item), image)
+    assert low <= np.mean([item[BOX].any().item() for item in found]) <= high
+
+
+@pytest.mark.parametrize("last", [RandomPatch(), T.RandomErasing(value="random"), T.RandomErasing(value=[0.5, 1.0])])
+def test_erasing_that_is_not_left(last):
+    steps = [ToTensor(), T.RandomErasing(value=0.5), last]
+    assert ByteTransform(steps).erasing is None and ByteTransform(steps).dtype is torch.float32
+    if not isinstance(last, RandomPatch):
+        assert ByteTransform([ToTensor(), last]).erasing is None
+
+
+def test_erased_boxes():
+    images = torch.zeros(3, 3, 8, 4, dtype=torch.float64)
+    boxes = torch.tensor([[1, 2, 5, 2], [0, 0, 0, 0], [0, 0, 8, 4]])
+    erase_boxes(images, boxes, torch.tensor([1.0, 2.0, 3.0]))
+    wanted = torch.zeros_like(images)
+    for number, (top, left, height, width) in enumerate(boxes.tolist()):
+        for channel in range(3):
+            for y in range(height):
+                for x in range(width):
+                    wanted[number, channel, top + y, left + x] = channel + 1.0
+    assert torch.equal(images, wanted)
 
 
 def test_fetching_leaves_the_generators_alone(items):

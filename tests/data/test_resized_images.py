@@ -18,7 +18,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data import images as images_module
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.decoding import read_rgb
-from fastreid_ext.data.images import ImageError, QueryGalleryImages, ReIDImages
+from fastreid_ext.data.images import BOX, ImageError, QueryGalleryImages, ReIDImages
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.loader import build_test_loader, build_train_loader
 from fastreid_ext.data.resized_images import FirstResize, ResizedImages, first_resize
@@ -171,6 +171,7 @@ def test_training_images(name, items, folder, monkeypatch):
     for a, b, c in zip(wanted, cold, warm, strict=True):
         assert a["images"].dtype is b["images"].dtype is c["images"].dtype
         assert torch.equal(a["images"], b["images"]) and torch.equal(a["images"], c["images"])
+        assert all(torch.equal(a[BOX], item[BOX]) for item in (b, c) if BOX in a)
     # AutoAugment changes some before they are resized: those, and no others, are decoded each time.
     shares = {"autoaugment": (0.2, 0.8), "autoaugment, always": (1.0, 1.0)}
     low, high = shares.get(name, (0.0, 0.0))

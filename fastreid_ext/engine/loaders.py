@@ -1,6 +1,7 @@
 """The loaders that a config names."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -187,7 +188,7 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
 
 def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:
     """Return where images are kept as the transform resizes them."""
-    folder = cfg.DATALOADER.CACHE_DIR
+    folder = os.path.expanduser(cfg.DATALOADER.CACHE_DIR)  # a yaml may have a ~, which no shell has seen
     if not folder:
         return None
     resize = first_resize(transform)

@@ -16,6 +16,7 @@ from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 
 METRICS = ("Rank-1", "mAP")
+NO_SETTING = ("OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_DIR")  # they change no number
 
 
 class RepeatError(RuntimeError):
@@ -92,6 +93,8 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
     begun = done.is_file() or (output / "last_checkpoint").is_file()  # else there is nothing to mix up with
     if begun and settings.is_file():
         before = json.loads(settings.read_text())
+        if not isinstance(before, dict):
+            raise RepeatError(f"{settings} is of another version of this command: choose another --output")
         changed = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
         if changed:
             raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
@@ -113,11 +116,11 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
 
 
 def settings_of(config: str, overrides: Sequence[str]) -> dict[str, str]:
-    """Return every key but OUTPUT_DIR of a config with KEY VALUE pairs, as text: an edited file has other settings.
+    """Return the keys of a config with KEY VALUE pairs that may change a result, as text: an edited file has others.
 
     Raises:
         ConfigError: they can't be merged.
     """
     cfg = get_cfg()
     merge_config(cfg, config_file_of(config), list(overrides))
-    return {key: repr(value) for key, value in leaves(cfg) if key != "OUTPUT_DIR"}
+    return {key: repr(value) for key, value in leaves(cfg) if key not in NO_SETTING}

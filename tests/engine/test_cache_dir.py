@@ -53,7 +53,8 @@ def test_images_of_any_shape_are_not_kept(key, fails, tmp_path):
     assert "give two numbers each, such as [256, 128], or set CACHE_DIR ''" in sentence and f"INPUT.{key}" in sentence
 
 
-def test_the_log_says_where_and_how_large(run_main, tmp_path):
-    output = run_main(DATALOADER__CACHE_DIR=tmp_path / "kept", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+def test_the_log_says_where_and_how_large(run_main, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    output = run_main(DATALOADER__CACHE_DIR="~/kept", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
     sentence = f"resized images are kept in {tmp_path}/kept/64x32, 0.00614 MB each"
     assert Path(output / "log.txt").read_text().count(sentence) == 1

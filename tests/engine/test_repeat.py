@@ -178,6 +178,19 @@ def test_a_folder_of_other_settings_is_refused(call, trainer, capsys, end):
     assert "holds a run of other settings (SOLVER.MAX_EPOCH was 1 and is 2): choose another --output" in sentence
 
 
+def test_how_images_are_loaded_is_no_other_setting(call, trainer):
+    assert call("A.yml", seeds=(0,)) == 0
+    loading = ("DATALOADER.CACHE_DIR", "kept", "DATALOADER.NUM_WORKERS", "1")
+    assert call("A.yml", seeds=(0, 1), opts=loading) == 0 and len(trainer.calls) == 2
+
+
+def test_a_folder_of_another_version_is_refused(call, trainer, capsys, tmp_path):
+    assert call("A.yml", seeds=(0,)) == 0
+    (tmp_path / "out" / "A" / "seed0" / "repeat.json").write_text('["--config-file", "A.yml"]')
+    assert call("A.yml", seeds=(0,)) == 1 and len(trainer.calls) == 1
+    assert "repeat.json is of another version of this command: choose another --output" in capsys.readouterr().err
+
+
 def test_a_file_that_was_edited_is_other_settings(call, trainer, capsys, tmp_path):
     """Also one that it is based on: its seeds would be averaged with those of what it was."""
     (tmp_path / "base.yml").write_text("SOLVER:\n  MAX_EPOCH: 5\n")

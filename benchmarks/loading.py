@@ -51,7 +51,6 @@ KINDS["train, mean erasing"] = [*KINDS["train"], "INPUT.REA.ENABLED", True]
 OURS = ("ours", "kept")
 QUALITY = 95
 CPU = torch.device("cpu")
-Builds = dict[str, Callable]
 Items = list[tuple[str, int, int]]
 
 

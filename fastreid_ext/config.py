@@ -49,8 +49,8 @@ def add_engine_config(cfg: CfgNode) -> None:
     # siamese work of Zheng et al., 2017)
     cfg.DATALOADER.PAIRS = CfgNode({"POSITIVE_SHARE": 0.5, "NEGATIVE_ANNEAL": 1.0})
     # A folder that keeps training and test images as decoded and resized, in bytes, for later epochs, evaluations and
-    # runs to read: the same pixels, several times as fast; "" = none. A 256x128 image takes 98 KB; runs may share the
-    # folder, and it may be deleted at any time
+    # runs to read: the same pixels, sooner (docs/loading.md); "" = none. A 256x128 image takes 98 KB; the folder may be
+    # shared, and deleted at any time
     cfg.DATALOADER.CACHE_DIR = ""
     # Joints of every training image, for models that train with them; at its place in the image that the network gets
     cfg.INPUT.JOINTS = CfgNode(

@@ -35,14 +35,13 @@ class ByteTransform:
 
     Every pixel and every random draw is that of the transforms themselves, to the bit. Only erasing can fill in
     numbers that are no bytes, such as the mean pixel. Where it comes last, as in FastReID's strong baseline, it is left
-    to whoever makes the images float: :meth:`draw_box` says where, ``fill`` with what. Else images are float32. The
-    list alone decides which.
+    to whoever makes the images float, see ``left``. Else images are float32. The list alone decides which.
 
     Args:
         transforms: of torchvision and FastReID, as ``build_transforms(cfg).transforms``.
 
     Attributes:
-        fill: of each channel (C,) or of all (1,) in float32, where erasing is left to do; else None.
+        left: the erasing that is left to do, if any.
 
     Raises:
         ValueError: a list that is not known to give what FastReID's transforms of a config give.
@@ -59,11 +58,10 @@ class ByteTransform:
             type(t) in ON_TENSORS for t in self.on_tensors
         ):
             raise ValueError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
-        self.fill, self.erasing = None, None
-        if not gives_bytes(transforms) and gives_bytes(transforms[:-1]) and _fills_numbers(transforms[-1]):
-            self.erasing = self.on_tensors.pop()
-            self.fill = torch.tensor([float(value) for value in _values(self.erasing)])
-        self.dtype = torch.uint8 if gives_bytes(transforms) or self.erasing else torch.float32
+        self.left = left_erasing(transforms)
+        if self.left is not None:
+            self.on_tensors.pop()
+        self.dtype = torch.uint8 if gives_bytes(transforms) or self.left is not None else torch.float32
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """Return the transformed image (3, H', W') in ``dtype``.
@@ -83,8 +81,23 @@ class ByteTransform:
             planes = transform(planes)
         return planes
 
+
+class LeftErasing:
+    """Random erasing with numbers that are no bytes, of images that are still in bytes: its draws now, its fill later.
+
+    Args:
+        erasing: the last transform.
+
+    Attributes:
+        fill: of each channel (C,) or of all (1,), float32.
+    """
+
+    def __init__(self, erasing: T.RandomErasing):
+        self.erasing = erasing
+        self.fill = torch.tensor([float(value) for value in _values(erasing)])
+
     def draw_box(self, image: torch.Tensor) -> torch.Tensor:
-        """Draw what is left to erase of an image, after :meth:`__call__`: top, left, height and width; 0 for nothing.
+        """Draw what is to be erased of an image: top, left, height and width; zeros for nothing.
 
         Args:
             image: (C, H, W), of which the size matters.
@@ -102,13 +115,21 @@ def erase_boxes(images: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -
 
     Args:
         images: (B, C, H, W) of a floating type.
-        boxes: (B, 4) of :meth:`ByteTransform.draw_box`, on the CPU.
-        fill: (C,) or (1,).
+        boxes: (B, 4) of :meth:`LeftErasing.draw_box`, on the CPU.
+        fill: (C,) or (1,), on the images' device.
     """
-    fill = fill.to(images)[:, None, None]
+    fill = fill[:, None, None]
     for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
         if height:
             image[:, top : top + height, left : left + width] = fill
+
+
+def left_erasing(transforms: Sequence[Callable]) -> LeftErasing | None:
+    """Return the erasing to do once images are float: the last transform, if it alone gives no bytes."""
+    last = transforms[-1]
+    if gives_bytes(transforms) or not gives_bytes(transforms[:-1]) or not _fills_numbers(last):
+        return None
+    return LeftErasing(last)
 
 
 def gives_bytes(transforms: Sequence[Callable]) -> bool:

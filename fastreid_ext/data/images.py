@@ -39,7 +39,7 @@ class ReIDImages(CommDataset):
         kept: where :meth:`fetch` finds and keeps images of the size that the transform resizes to first; None: nowhere.
 
     Attributes:
-        fill: (C,) or (1,) of the boxes that :meth:`fetch` leaves to be erased; None if there are none.
+        left: the erasing that :meth:`fetch` leaves to be done, if any.
 
     Raises:
         ValueError: ``kept`` is of another size, or nothing is resized first.
@@ -59,7 +59,7 @@ class ReIDImages(CommDataset):
         if kept is not None and (self.resize is None or (kept.height, kept.width) != self.resize.size):
             raise ValueError(f"images are kept in {kept.height}x{kept.width}, but the transforms begin otherwise")
         self.byte_transform = _on_bytes(transform)
-        self.fill = getattr(self.byte_transform, "fill", None)
+        self.left = getattr(self.byte_transform, "left", None)
         # Before workers are started, which would otherwise all find it out for themselves.
         decoding.decoders_agree()
         doubling.is_exact()
@@ -73,8 +73,8 @@ class ReIDImages(CommDataset):
     def fetch(self, keys: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
         """Return the items of many keys, whose images are in bytes where the transforms give whole numbers.
 
-        Where the last of them erases with other numbers, an item says under ``BOX`` what is left to be filled with
-        ``fill`` once its image is float.
+        Where the last of them erases with other numbers, an item says under ``BOX`` what is left to be filled once its
+        image is float.
 
         Args:
             keys: as ``dataset[key]`` takes them; all of them with a seed, or none.
@@ -92,8 +92,8 @@ class ReIDImages(CommDataset):
             seed_generators(seed)
         if self.byte_transform is not None:
             item = self._item(index, self.byte_transform, pixels)
-            if self.fill is not None:
-                item[BOX] = self.byte_transform.draw_box(item["images"])
+            if self.left is not None:
+                item[BOX] = self.left.draw_box(item["images"])
             return item
         return self._item(index, self.transform, Image.fromarray(pixels))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
-from fastreid_ext.data.byte_transforms import as_planes, gives_bytes
+from fastreid_ext.data.byte_transforms import LeftErasing, as_planes, gives_bytes, left_erasing
 
 # The matrix that takes a place (x, y, 1) in pixels to its new place; None: everything stays where it is. Places are
 # measured from the image's upper left corner, so the centre of its first pixel is (1/2, 1/2).
@@ -40,13 +40,20 @@ class JointTransform:
 
     def __init__(self, transforms: Sequence[Callable], flip_pairs: Sequence[Sequence[int]], joints: int):
         self.steps = [(transform, _follower(transform)) for transform in transforms]
+        self.left: LeftErasing | None = None  # to be done; see on_bytes()
         self.mirrored = mirrored_order(flip_pairs, joints)
 
     def on_bytes(self) -> "JointTransform":
-        """Return the same transform, whose images come out in bytes where their pixels are whole numbers."""
+        """Return the same transform, whose images come out in bytes where their pixels are whole numbers.
+
+        Erasing with other numbers, if it comes last, is left to do, see :class:`LeftErasing`.
+        """
         in_bytes = copy.copy(self)
-        if gives_bytes([transform for transform, _ in self.steps]):
-            in_bytes.steps = [(as_planes if type(t) is ToTensor else t, follow) for t, follow in self.steps]
+        transforms = [transform for transform, _ in self.steps]
+        in_bytes.left = left_erasing(transforms)
+        if gives_bytes(transforms) or in_bytes.left is not None:
+            steps = self.steps if in_bytes.left is None else self.steps[:-1]
+            in_bytes.steps = [(as_planes if type(t) is ToTensor else t, follow) for t, follow in steps]
         return in_bytes
 
     def __call__(self, image: Image.Image | np.ndarray, joints: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,11 +64,14 @@ class JointTransform:
             joints: (J, 3) x and y as shares of the image's width and height, and confidence; not written to.
         """
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-        width, height = image.size
         x, y, confidence = joints.T.astype(np.float64)
+        confidence = confidence * _inside(x, y, 1, 1)
+        steps = self.steps
+        if steps and type(steps[0][0]) is T.Resize:  # it moves no share, and no joint over the edge by a rounding error
+            image, steps = steps[0][0](image), steps[1:]
+        width, height = image.size
         x, y = x * width, y * height
-        confidence = confidence * _inside(x, y, width, height)
-        for transform, follow in self.steps:
+        for transform, follow in steps:
             if follow is None:
                 image = transform(image)
                 continue

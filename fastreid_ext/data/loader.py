@@ -31,6 +31,7 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        fill = None
         try:
             for batch in self.loader:
                 boxes = batch.pop(BOX, None)
@@ -41,7 +42,8 @@ class DeviceLoader:
                 # Here and nowhere else: FastReID's models write into the batch and want floats.
                 moved["images"] = moved["images"].float()
                 if boxes is not None:
-                    erase_boxes(moved["images"], boxes, self.dataset.fill)
+                    fill = self.dataset.left.fill.to(self.device) if fill is None else fill
+                    erase_boxes(moved["images"], boxes, fill)
                 yield moved
             return
         except ImageError as error:  # torch puts a worker's traceback before its message

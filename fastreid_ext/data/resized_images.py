@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import fastreid
 import numpy as np
 import PIL
 import torch
@@ -23,7 +24,8 @@ from fastreid_ext.data.joint_transforms import JointTransform
 logger = logging.getLogger(__name__)
 
 CHANNELS = 3
-LIBRARIES = f"pillow {PIL.__version__}, opencv {cv2.__version__}"  # that decode and resize
+# What decodes and resizes. The number is ours: raise it when that gives other pixels.
+MADE_BY = f"1, fastreid {fastreid.__version__}, pillow {PIL.__version__}, opencv {cv2.__version__}"
 
 
 class ResizedImages:
@@ -31,16 +33,16 @@ class ResizedImages:
 
     A file's name follows from the image file's path, size in bytes and time of change, from the size of the images and
     from the versions of the libraries, so what is found is what would be made now. It is whole or absent, whenever a
-    process is killed. Where the folder can't be written any more (a full disk), images are made anew each time, with
-    one warning of each process.
+    process is killed. Where the folder can't be written any more (a full disk), images are made anew each time, and a
+    warning says so. The folder, or a part of it, may be deleted at any time.
 
     Args:
-        folder: may be shared by data sets and sizes; made if it is missing.
+        folder: may be shared by data sets and sizes, and begin with ~; made if it is missing.
         height, width: of the images.
     """
 
     def __init__(self, folder: str | Path, height: int, width: int):
-        self.folder = Path(folder).absolute() / f"{height}x{width}"
+        self.folder = Path(folder).expanduser().absolute() / f"{height}x{width}"
         self.height, self.width = height, width
         self.writable = True
 
@@ -70,7 +72,7 @@ class ResizedImages:
             status = os.stat(path)
         except OSError:
             return None
-        about = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\0{LIBRARIES}"
+        about = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\0{MADE_BY}"
         name = hashlib.blake2b(about.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         return self.folder / name[:2] / f"{name[2:]}.rgb"
 
@@ -91,6 +93,8 @@ class ResizedImages:
             place.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(np.ascontiguousarray(pixels).data)
             os.replace(temporary, place)
+        except FileNotFoundError:
+            pass  # the folder was deleted this moment: the next image makes it again
         except OSError as error:
             self.writable = False
             logger.warning("DATALOADER.CACHE_DIR can't be written any more, images are resized anew: %s", error)

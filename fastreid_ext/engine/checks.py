@@ -266,23 +266,23 @@ def check_same_run(cfg: CfgNode) -> None:
         )
 
 
-def check_writable(folder: str, key: str = "OUTPUT_DIR") -> None:
-    """Check that a folder can be written, before hours of training.
-
-    Args:
-        folder: made if it is missing.
-        key: that names it.
+def check_writable(cfg: CfgNode) -> None:
+    """Check that OUTPUT_DIR and DATALOADER.CACHE_DIR can be written, before hours of training; makes them.
 
     Raises:
-        ConfigError: it can't be made or written.
+        ConfigError: one can't be made or written.
     """
-    try:
-        os.makedirs(folder, exist_ok=True)
-        probe = Path(folder) / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{key} {folder!r} can't be written: {error}") from error
+    folders = {"OUTPUT_DIR": cfg.OUTPUT_DIR}
+    if cfg.DATALOADER.CACHE_DIR:
+        folders["DATALOADER.CACHE_DIR"] = os.path.expanduser(cfg.DATALOADER.CACHE_DIR)
+    for key, folder in folders.items():
+        try:
+            os.makedirs(folder, exist_ok=True)
+            probe = Path(folder) / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{key} {folder!r} can't be written: {error}") from error
 
 
 def _numbers(values: list[Any]) -> bool:

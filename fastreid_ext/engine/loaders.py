@@ -1,7 +1,6 @@
 """The loaders that a config names."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_trai
 from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import ConfigError, check_training_set, check_writable
+from fastreid_ext.engine.checks import ConfigError, check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
@@ -188,7 +187,7 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
 
 def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:
     """Return where images are kept as the transform resizes them."""
-    folder = os.path.expanduser(cfg.DATALOADER.CACHE_DIR)  # a yaml may have a ~, which no shell has seen
+    folder = cfg.DATALOADER.CACHE_DIR
     if not folder:
         return None
     resize = first_resize(transform)
@@ -198,7 +197,6 @@ def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:
             f" INPUT.SIZE_TRAIN is {list(cfg.INPUT.SIZE_TRAIN)} and INPUT.SIZE_TEST {list(cfg.INPUT.SIZE_TEST)}: give"
             " two numbers each, such as [256, 128], or set CACHE_DIR ''"
         )
-    check_writable(folder, "DATALOADER.CACHE_DIR")
     kept = ResizedImages(folder, *resize.size)
     if comm.is_main_process():
         log_once(logging.INFO, f"resized images are kept in {kept.folder}, {kept.bytes_per_image / 1e6:.3g} MB each")

@@ -145,7 +145,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = get_cfg()
     merge_config(cfg, config_file_of(args.config_file), args.opts)
     check_config(cfg, comm.get_world_size())
-    check_writable(cfg.OUTPUT_DIR)
+    check_writable(cfg)
     if args.resume:
         check_same_run(cfg)
     cfg.freeze()

@@ -16,7 +16,7 @@ from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 
 METRICS = ("Rank-1", "mAP")
-NO_SETTING = ("OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_DIR")  # they change no number
+NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
 
 
 class RepeatError(RuntimeError):

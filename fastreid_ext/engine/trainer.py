@@ -54,7 +54,7 @@ class Trainer(DefaultTrainer):
         for name in ("fastreid", "fastreid_ext"):
             if not logging.getLogger(name).isEnabledFor(logging.INFO):  # not started from the command line
                 setup_logger(name=name)
-        check_writable(cfg.OUTPUT_DIR)
+        check_writable(cfg)
         cfg, reads = track(cfg)
         self.seed = resolve_seed(cfg.SEED)
         logger.info("seed %d", self.seed)

@@ -84,7 +84,7 @@ def finished(images, item):
     """The image of a fetched item as the loader makes it."""
     image = item["images"].float()
     if BOX in item:
-        erase_boxes(image[None], item[BOX][None], images.fill)
+        erase_boxes(image[None], item[BOX][None], images.left.fill)
     return image
 
 
@@ -147,9 +147,10 @@ def test_images_with_joints(name, items):
     )
     for key, found, image in zip(keys, images.fetch(keys), wanted, strict=True):
         single = one_by_one[key]
-        assert torch.equal(found["images"].float(), image) and torch.equal(single["images"], image)
+        assert torch.equal(finished(images, found), image) and torch.equal(single["images"], image)
         assert torch.equal(found["joints"], single["joints"]) and found["joints"].dtype is torch.float32
-        assert (found["images"].dtype is torch.uint8) == ("erasing" not in name or name == "whole erasing")
+        assert (found["images"].dtype is torch.uint8) == (name != "erasing and patches")
+        assert (BOX in found) == (name == "mean erasing")
 
 
 @pytest.mark.parametrize(
@@ -167,18 +168,22 @@ def test_erasing_that_is_left_to_do(erasing, fill, low, high, items):
     images = ReIDImages(items, T.Compose(steps), relabel=True)
     keys = [(index, seed) for seed in range(20) for index in range(3)]
     found = images.fetch(keys)
-    assert images.fill.tolist() == pytest.approx(fill) and {item["images"].dtype for item in found} == {torch.uint8}
+    assert {item["images"].dtype for item in found} == {torch.uint8}
+    assert images.left.fill.tolist() == pytest.approx(fill)
     for item, image in zip(found, hosts(T.Compose(steps), items, keys), strict=True):
         assert torch.equal(finished(images, item), image)
     assert low <= np.mean([item[BOX].any().item() for item in found]) <= high
 
 
-@pytest.mark.parametrize("last", [RandomPatch(), T.RandomErasing(value="random"), T.RandomErasing(value=[0.5, 1.0])])
+@pytest.mark.parametrize(
+    "last",
+    [RandomPatch(), T.RandomErasing(value="random"), T.RandomErasing(value=[0.5, 1.0]), T.RandomErasing(value=0.7)],
+)
 def test_erasing_that_is_not_left(last):
     steps = [ToTensor(), T.RandomErasing(value=0.5), last]
-    assert ByteTransform(steps).erasing is None and ByteTransform(steps).dtype is torch.float32
-    if not isinstance(last, RandomPatch):
-        assert ByteTransform([ToTensor(), last]).erasing is None
+    assert ByteTransform(steps).left is None and ByteTransform(steps).dtype is torch.float32
+    if isinstance(last, T.RandomErasing) and last.value != 0.7:
+        assert ByteTransform([ToTensor(), last]).left is None
 
 
 def test_erased_boxes():

@@ -4,9 +4,13 @@ import copy
 import errno
 import logging
 import os
+import shutil
 from pathlib import Path
 
+import cv2
+import fastreid
 import numpy as np
+import PIL
 import pytest
 import torch
 from fastreid.data.transforms import build_transforms
@@ -16,6 +20,7 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data import images as images_module
+from fastreid_ext.data import resized_images
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.decoding import read_rgb
 from fastreid_ext.data.images import BOX, ImageError, QueryGalleryImages, ReIDImages
@@ -88,7 +93,7 @@ def test_what_has_changed_is_made_anew(change, items, folder, monkeypatch):
     elif change == "size":
         size = (32, 64)  # as many bytes
     elif change == "libraries":
-        monkeypatch.setattr("fastreid_ext.data.resized_images.LIBRARIES", "others")
+        monkeypatch.setattr(resized_images, "MADE_BY", "others")
     else:
         path = str(Path(path).rename(Path(path).with_name("moved.jpg")))
     asked = []
@@ -101,6 +106,90 @@ def test_one_file_by_two_names(items, folder, monkeypatch):
     ResizedImages(folder, *SIZE).get("0.jpg", read_rgb)
     monkeypatch.chdir(folder)
     assert ResizedImages(folder, *SIZE).get(items[0][0], never).shape == (*SIZE, 3)
+
+
+def test_what_makes_the_pixels_is_in_the_name():
+    for package in (cv2, fastreid, PIL):
+        assert package.__version__ in resized_images.MADE_BY
+
+
+def test_the_folder_is_where_it_was_when_it_was_named(items, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    here, home = ResizedImages("here", *SIZE), ResizedImages("~/home", *SIZE)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for kept in (here, home):
+        kept.get(items[0][0], read_rgb)
+    assert len(files(tmp_path / "here")) == len(files(tmp_path / "home")) == 1 and not files(tmp_path / "elsewhere")
+
+
+def test_a_name_that_is_no_text(items, folder, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")
+    os.rename(items[0][0], path)
+    kept = ResizedImages(folder, *SIZE)
+    kept.get(path, read_rgb)
+    kept.get(path, never)
+
+
+def test_what_is_kept_but_cannot_be_read_is_made_anew(items, folder):
+    kept, path = ResizedImages(folder, *SIZE), items[0][0]
+    kept.get(path, read_rgb)
+    (file,) = files(folder)
+    file.unlink()
+    file.mkdir()
+    np.testing.assert_array_equal(kept.get(path, read_rgb), resized(path))
+
+
+class Killed(BaseException):
+    """As a signal: it passes every ``except``."""
+
+
+def test_a_kill_before_the_end_leaves_nothing_that_is_taken_for_an_image(items, folder, monkeypatch):
+    def kill(*args):
+        raise Killed
+
+    kept, path = ResizedImages(folder, *SIZE), items[0][0]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", kill)
+        with pytest.raises(Killed):
+            kept.get(path, read_rgb)
+    (left,) = files(folder)
+    assert left.name.startswith(".") and left.suffix == ".tmp"
+    asked = []
+    kept.get(path, lambda name: asked.append(name) or read_rgb(name))
+    assert asked == [path]
+
+
+def test_two_writers_of_one_image_have_files_of_their_own(items, folder, monkeypatch):
+    """The second comes between the first one's writing and renaming."""
+    path, names, replace = items[0][0], [], os.replace
+
+    def slow(source, target):
+        names.append(source)
+        if len(names) == 1:
+            ResizedImages(folder, *SIZE).get(path, read_rgb)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", slow)
+    np.testing.assert_array_equal(ResizedImages(folder, *SIZE).get(path, read_rgb), resized(path))
+    assert len(set(names)) == 2 and len(files(folder)) == 1
+
+
+@pytest.mark.parametrize("moment", ["write_bytes", "replace"])
+def test_the_folder_may_be_deleted_at_any_time(moment, items, folder, monkeypatch, caplog):
+    kept, done = ResizedImages(folder, *SIZE), getattr(Path if moment == "write_bytes" else os, moment)
+
+    def deleted(*args):
+        shutil.rmtree(folder)
+        return done(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path if moment == "write_bytes" else os, moment, deleted)
+        np.testing.assert_array_equal(kept.get(items[0][0], read_rgb), resized(items[0][0]))
+    assert kept.writable and not caplog.records
+    kept.get(items[1][0], read_rgb)
+    assert len(files(folder)) == 1
 
 
 @pytest.mark.parametrize("length", [0, 100, 3 * HEIGHT * WIDTH + 1])
@@ -200,19 +289,30 @@ def test_batches(workers, items, folder):
     assert len(files(folder)) == len(items)
 
 
-def test_joints_stay_where_they_were(items, folder):
+@pytest.mark.parametrize("size", [SIZE, (384, 128)])
+def test_joints_stay_where_they_were(size, items, folder, monkeypatch, tmp_path):
+    """To the bit, on the edges too: 384 / 187 * 187 is more than 384 in float64."""
+    Image.new("RGB", (50, 187)).save(tmp_path / "edge.jpg")
+    items = [*items, (str(tmp_path / "edge.jpg"), 0, 0)]
     joints = np.random.default_rng(0).random((len(items), 5, 3))
-    keys = [(index, 7 * index + seed) for seed in range(3) for index in range(len(items))]
-    pairs = ["PADDING.ENABLED", True, "FLIP.ENABLED", True]
+    joints[:, :2, :2] = 0.0, 1.0
+    joints[:, 2, :2] = 1.0
+    keys = [(index, 7 * index + seed) for seed in range(6) for index in range(len(items))]
+    chosen = transforms("SIZE_TRAIN", list(size), "PADDING.ENABLED", True, "FLIP.ENABLED", True, "REA.ENABLED", True)
     plain, kept = (
-        ReIDImages(items, JointTransform(transforms(*pairs).transforms, [[1, 2]], 5), True, joints, kept)
-        for kept in (None, ResizedImages(folder, *SIZE))
+        ReIDImages(items, JointTransform(chosen.transforms, [[1, 2]], 5), True, joints, kept)
+        for kept in (None, ResizedImages(folder, *size))
     )
     wanted = plain.fetch(keys)
-    for _ in range(2):
-        for a, b in zip(wanted, kept.fetch(keys), strict=True):
-            assert torch.equal(a["images"], b["images"])
-            torch.testing.assert_close(a["joints"], b["joints"], rtol=0, atol=2e-7)  # float32, of other products
+    kept.fetch(keys)
+    with monkeypatch.context() as patched:
+        patched.setattr(images_module.decoding, "read_rgb", never)
+        warm = kept.fetch(keys)
+    for a, b in zip(wanted, warm, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in ("images", "joints", BOX))
+    still = transforms("SIZE_TRAIN", list(size), "PADDING.ENABLED", False)
+    (edge,) = ReIDImages(items[-1:], JointTransform(still.transforms, [[1, 2]], 5), True, joints[-1:]).fetch([(0, 0)])
+    np.testing.assert_array_equal(edge["joints"], joints[-1].astype(np.float32))
 
 
 def test_a_broken_image_is_named(items, folder):
@@ -220,6 +320,13 @@ def test_a_broken_image_is_named(items, folder):
     images = ReIDImages(items, transforms(), True, kept=ResizedImages(folder, *SIZE))
     with pytest.raises(ImageError, match=r"the image .*2\.jpg can't be read"):
         images.fetch([(index, 0) for index in range(len(items))])
+
+
+def test_a_missing_image_is_named(items, folder):
+    Path(items[2][0]).unlink()
+    images = ReIDImages(items, transforms(), True, kept=ResizedImages(folder, *SIZE))
+    with pytest.raises(ImageError, match=r"the image .*2\.jpg can't be read"):
+        images.fetch([(2, 0)])
 
 
 def test_single_items_are_read_from_their_files(items, folder):

@@ -1,5 +1,6 @@
 """DATALOADER.CACHE_DIR through the command line: a run is the same to the bit, and its images are decoded once."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -39,6 +40,30 @@ def test_a_run_is_the_same_and_decodes_each_image_once(run_main, decoded, differ
     # The folder changes no result, so that a run may be continued without it.
     run_main("--resume", **TINY | {"SOLVER__MAX_EPOCH": 3}, OUTPUT_DIR=output)
     assert decoded
+
+
+def test_a_disk_that_is_full_later_stops_no_run(run_main, monkeypatch, tmp_path):
+    """Also at the first evaluation, whose loaders are built then."""
+    write = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == ".tmp" and "kept" in path.parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    output = run_main(DATALOADER__CACHE_DIR=tmp_path / "kept", DATASETS__VALIDATION=3, **TINY)
+    assert set(results(output)) == {"SynthReIDTiny", "HeldOut", "Validation"}
+    assert not list((tmp_path / "kept").rglob("*.rgb"))
+    assert "images are resized anew: [Errno 28] No space left on device" in (output / "log.txt").read_text()
+
+
+def test_every_test_set_is_kept(run_main, decoded, tmp_path):
+    run = {"DATALOADER__CACHE_DIR": tmp_path / "kept", **TINY, "DATASETS__VALIDATION": 3}
+    output = run_main(**run)
+    decoded.clear()
+    run_main("--eval-only", **run | {"OUTPUT_DIR": tmp_path / "again"}, MODEL__WEIGHTS=output / "model_final.pth")
+    assert not decoded
 
 
 def test_a_folder_that_cannot_be_written(fails, tmp_path):

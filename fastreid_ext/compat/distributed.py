@@ -1,6 +1,7 @@
 """Several processes: gloo on the CPU, torchrun, and children that are healed before they meet the host."""
 
 import functools
+import gc
 import inspect
 import logging
 import os
@@ -89,10 +90,14 @@ def setup_process_group(local_rank: int, local_size: int, machine_rank: int, **i
 
 
 def leave_process_group() -> None:
-    """Leave in good order; only after success, for a failing rank must end and not wait for the others."""
-    dist.destroy_process_group()
+    """Leave in good order; only after success, for a failing rank must end and not wait for the others.
+
+    Nothing may hold the group afterwards: gloo's threads end with it, and abort a process whose interpreter ends first.
+    """
     comm._LOCAL_PROCESS_GROUP = None
     comm._get_global_gloo_group.cache_clear()
+    gc.collect()  # a trainer is a cycle, and its DistributedDataParallel holds the group
+    dist.destroy_process_group()
 
 
 def _distributed_worker(local_rank, main_func, world_size, num_per_machine, machine_rank, dist_url, args):

@@ -1,5 +1,6 @@
 """Two ranks on a CPU, started by the host's launch or by torchrun."""
 
+import gc
 import pickle
 import subprocess
 import sys
@@ -63,6 +64,30 @@ def test_a_spawned_rank_imports_this_package_first():
     """What is unpickled first in a child is imported first."""
     worker = sys.modules["fastreid.engine.launch"]._distributed_worker
     assert worker.__module__ == "fastreid_ext.compat.distributed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    """Also where a model that holds it is garbage in a cycle, as a trainer is."""
+
+    def threads():
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = threads()
+        distributed.setup_process_group(0, 1, 0, init_method=f"file://{tmp_path}/store", world_size=1, rank=0)
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+        model.cycle = [model]
+        comm.all_gather(1)
+        comm._get_global_gloo_group()
+        assert threads() > before
+        del model
+        distributed.leave_process_group()
+        assert threads() <= before
+    finally:
+        gc.enable()
 
 
 def test_torchrun_says_which_rank_this_is(monkeypatch):

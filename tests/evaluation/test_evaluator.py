@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from fastreid_ext.compat.distributed import leave_process_group
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks import ConfigError, check_evaluation
 from fastreid_ext.engine.trainer import Trainer
@@ -78,7 +79,7 @@ def work(rank, world_size, folder, change):
     found["gathered"] = gather_rows(list(rows.split(1))).tolist()
     found["sum"] = sum_over_processes(torch.tensor([1, rank])).tolist()
     Path(folder, f"rank{rank}.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
+    leave_process_group()
 
 
 def with_nan(features):

@@ -126,10 +126,9 @@ def erase_boxes(images: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -
 
 def left_erasing(transforms: Sequence[Callable]) -> LeftErasing | None:
     """Return the erasing to do once images are float: the last transform, if it alone gives no bytes."""
-    last = transforms[-1]
-    if gives_bytes(transforms) or not gives_bytes(transforms[:-1]) or not _fills_numbers(last):
+    if gives_bytes(transforms) or not gives_bytes(transforms[:-1]) or not _fills_numbers(transforms[-1]):
         return None
-    return LeftErasing(last)
+    return LeftErasing(transforms[-1])
 
 
 def gives_bytes(transforms: Sequence[Callable]) -> bool:

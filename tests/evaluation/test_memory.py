@@ -1,5 +1,10 @@
-"""What an evaluation takes beyond the features, measured in processes of their own, whose allocator is as it is."""
+"""What an evaluation takes beyond the features, measured in processes of their own.
 
+Their allocator gives back at once what is freed: by itself glibc keeps up to 50 MB of it or none, from run to run,
+and that can't be told from what the evaluation holds.
+"""
+
+import os
 import subprocess
 import sys
 
@@ -33,7 +38,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 def megabytes(code):
-    done = subprocess.run([sys.executable, "-c", MEASURE + code], capture_output=True, text=True, check=False)
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16), "MALLOC_TRIM_THRESHOLD_": str(1 << 16)}
+    command = [sys.executable, "-c", MEASURE + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert not done.returncode, done.stderr
     return [float(x) for x in done.stdout.split()]
 
@@ -54,7 +61,7 @@ print(most, after)
 def test_ranking_takes_what_it_may(dtype, memory_mb):
     """Without the bound it would be 160 MB, the distances of all queries.
 
-    32 MB are for the 400000 matches, which are the result, and for what the allocator rounds: measured 0 to 17.
+    24 MB are for the 400000 matches, which are the result, and for the product's own memory: measured 8 at the most.
     """
     most, _ = megabytes(f"""
 query, gallery = (torch.randn(n, 128).to(torch.{dtype}) for n in (2000, 20000))
@@ -64,7 +71,7 @@ rank_metrics(*few)
 most, after, found = beyond(lambda: rank_metrics(query, gallery, *labels, memory_mb={memory_mb}))
 print(most, after)
 """)
-    assert most < memory_mb + 32
+    assert most < memory_mb + 24
 
 
 def test_expansion_takes_the_features_once_more_and_what_it_may():

@@ -12,7 +12,7 @@ from fastreid.data.transforms.autoaugment import AutoAugment
 from PIL import Image
 from torchvision import transforms as T
 
-from fastreid_ext.data import doubling
+from fastreid_ext.data import resampling
 
 # What a list may consist of: RGB images of 8 bits to such images, then ToTensor, then tensors to tensors.
 ON_IMAGES = (
@@ -63,18 +63,19 @@ class ByteTransform:
             self.on_tensors.pop()
         self.dtype = torch.uint8 if gives_bytes(transforms) or self.left is not None else torch.float32
 
-    def __call__(self, image: np.ndarray) -> torch.Tensor:
+    def __call__(self, image: np.ndarray, place: torch.Tensor | None = None) -> torch.Tensor:
         """Return the transformed image (3, H', W') in ``dtype``.
 
         Args:
             image: (H, W, 3) uint8; not written to.
+            place: where the result is put if it fits, and if nothing makes a copy of it later.
         """
         for transform, on_bytes in self.on_images:
             if on_bytes is None:
                 image = np.asarray(transform(Image.fromarray(image)))
             else:
                 image = on_bytes(transform, image)
-        planes = as_planes(image)
+        planes = as_planes(image, place)
         if self.dtype is not torch.uint8:
             planes = planes.to(self.dtype)
         for transform in self.on_tensors:
@@ -138,12 +139,14 @@ def gives_bytes(transforms: Sequence[Callable]) -> bool:
     return all(isinstance(v, int | float) and 0 <= v <= 255 and v == int(v) for fill in fills for v in fill)
 
 
-def as_planes(image: np.ndarray | Image.Image) -> torch.Tensor:
-    """Return a copy (3, H, W) of an RGB image, an array (H, W, 3) or PIL's, in bytes."""
+def as_planes(image: np.ndarray | Image.Image, place: torch.Tensor | None = None) -> torch.Tensor:
+    """Return a copy (3, H, W) of an RGB image, an array (H, W, 3) or PIL's, in bytes; in ``place`` if it fits."""
     image = np.asarray(image)
-    planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))  # ten times as fast as NumPy's and torch's transposed copies
-    return torch.from_numpy(planes)
+    shape = (3, *image.shape[:2])
+    if place is None or (place.shape, place.dtype) != (shape, torch.uint8):
+        place = torch.empty(shape, dtype=torch.uint8)
+    cv2.split(image, list(place.numpy()))  # ten times as fast as NumPy's and torch's transposed copies
+    return place
 
 
 def _erases(transform: Callable) -> bool:
@@ -182,7 +185,7 @@ def _in_place(transform: Callable) -> Callable:
 
 
 def _resize(transform: T.Resize, image: np.ndarray) -> np.ndarray:
-    return doubling.resize(image, *transform.size)
+    return resampling.resize(image, *transform.size)
 
 
 def _pad(transform: T.Pad, image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import functools
 
 import cv2
 import numpy as np
-from PIL import Image
 
 # Output 2i looks at the inputs i-2 ... i+1, output 2i+1 at i-1 ... i+2: cubic convolution with a = -1/2 at the
 # distances 7/4, 3/4, 1/4, 5/4 and back.
@@ -22,23 +21,12 @@ PRECISION = 22  # bits of PIL's weights for bytes
 SMALLEST = 8  # inputs: the windows of both ends do not meet
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return what ``PIL.Image.resize((width, height), BICUBIC)`` returns.
+def doubled(image: np.ndarray) -> np.ndarray:
+    """Return a uint8 image (H, W, 3) at twice its height.
 
     Args:
-        image: (H, W, 3) uint8; returned as it is if it has the size.
+        image: of at least SMALLEST rows.
     """
-    if _doubles(image.shape[1], width):
-        image = cv2.transpose(doubled(cv2.transpose(image)))  # PIL too resizes the rows before the columns
-    if _doubles(image.shape[0], height) and image.shape[1] == width:
-        image = doubled(image)
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def doubled(image: np.ndarray) -> np.ndarray:
-    """Return a uint8 image (H, W, 3) at twice its height."""
     count, width, channels = image.shape
     out = np.empty((2 * count, width, channels), np.uint8)
     # Two strided halves of one array: nothing is copied together afterwards.
@@ -67,17 +55,3 @@ def _edge_weights() -> np.ndarray:
         for place, weight in inside.items():
             weights[output, place] = weight / sum(inside.values()) * 2.0**PRECISION
     return np.trunc(weights + np.copysign(0.5, weights))
-
-
-def _doubles(size: int, wanted: int) -> bool:
-    return wanted == 2 * size and size >= SMALLEST and is_exact()
-
-
-@functools.cache
-def is_exact() -> bool:
-    """Whether this OpenCV and this PIL agree, on noise and on the extremes."""
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (64, 48, 3), dtype=np.uint8) for _ in range(4)]
-    images += [255 * (image > 127).astype(np.uint8) for image in images]
-    wanted = [np.asarray(Image.fromarray(i).resize((48, 128), Image.Resampling.BICUBIC)) for i in images]
-    return all(np.array_equal(doubled(image), other) for image, other in zip(images, wanted, strict=True))

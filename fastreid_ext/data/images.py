@@ -3,15 +3,18 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from fastreid.data.common import CommDataset
+from fastreid.data.transforms import RandomPatch
 from PIL import Image
 from torchvision.transforms import Compose
 
-from fastreid_ext.data import decoding, doubling
+from fastreid_ext.data import decoding, resampling
+from fastreid_ext.data.batch_memory import Items
 from fastreid_ext.data.byte_transforms import ByteTransform
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.resized_images import ResizedImages, first_resize
@@ -60,9 +63,11 @@ class ReIDImages(CommDataset):
             raise ValueError(f"images are kept in {kept.height}x{kept.width}, but the transforms begin otherwise")
         self.byte_transform = _on_bytes(transform)
         self.left = getattr(self.byte_transform, "left", None)
+        # Patches are pieces of images that outlive the batch, whose memory they would keep, and that is shared.
+        self.remembered = any(type(step) is RandomPatch for step in getattr(transform, "transforms", ()))
         # Before workers are started, which would otherwise all find it out for themselves.
         decoding.decoders_agree()
-        doubling.is_exact()
+        resampling.pils_order()
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
@@ -70,7 +75,7 @@ class ReIDImages(CommDataset):
         with nullcontext() if seed is None else seeded(seed):
             return self._item(index, self.transform, Image.fromarray(pixels))
 
-    def fetch(self, keys: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
+    def fetch(self, keys: Sequence[int | tuple[int, int]]) -> Items:
         """Return the items of many keys, whose images are in bytes where the transforms give whole numbers.
 
         Where the last of them erases with other numbers, an item says under ``BOX`` what is left to be filled once its
@@ -79,23 +84,38 @@ class ReIDImages(CommDataset):
         Args:
             keys: as ``dataset[key]`` takes them; all of them with a seed, or none.
         """
-        with kept_generators() if any(isinstance(key, tuple) for key in keys) else nullcontext():
-            return [self._fetched(*key) if isinstance(key, tuple) else self._fetched(key) for key in keys]
+        pairs = [key if isinstance(key, tuple) else (key, None) for key in keys]
+        with kept_generators() if any(seed is not None for _, seed in pairs) else nullcontext():
+            items = Items(len(pairs))
+            for (index, seed), pixels in zip(pairs, self._resized(pairs), strict=True):
+                place = None if self.remembered else items.next_place()
+                items.add(self._fetched(index, seed, pixels, place))
+            return items
 
-    def _fetched(self, index: int, seed: int | None = None) -> dict[str, Any]:
-        path = self.img_items[index][0]
-        if self.kept is not None and self.resize.is_first(seed):
-            pixels = self.kept.get(path, _read)
-        else:
-            pixels = _read(path)
+    def _resized(self, pairs: Sequence[tuple[int, int | None]]) -> list[np.ndarray]:
+        """Return the images, resized where that comes first: all are read, then all resized, which the caches like."""
+        paths = [self.img_items[index][0] for index, _ in pairs]
+        first = [self.resize is not None and self.resize.is_first(seed) for _, seed in pairs]
+        if self.kept is not None:
+            return [
+                self.kept.get(path, _read) if is_first else _read(path)
+                for path, is_first in zip(paths, first, strict=True)
+            ]
+        images = [_read(path) for path in paths]
+        return [
+            resampling.resize(image, *self.resize.size) if is_first else image
+            for image, is_first in zip(images, first, strict=True)
+        ]
+
+    def _fetched(self, index: int, seed: int | None, pixels: np.ndarray, place: torch.Tensor | None) -> dict[str, Any]:
         if seed is not None:
             seed_generators(seed)
-        if self.byte_transform is not None:
-            item = self._item(index, self.byte_transform, pixels)
-            if self.left is not None:
-                item[BOX] = self.left.draw_box(item["images"])
-            return item
-        return self._item(index, self.transform, Image.fromarray(pixels))
+        if self.byte_transform is None:
+            return self._item(index, self.transform, Image.fromarray(pixels))
+        item = self._item(index, partial(self.byte_transform, place=place), pixels)
+        if self.left is not None:
+            item[BOX] = self.left.draw_box(item["images"])
+        return item
 
     def _item(self, index: int, transform: Callable[..., Any], image: Image.Image | np.ndarray) -> dict[str, Any]:
         path, pid, camid = self.img_items[index]

@@ -43,25 +43,32 @@ class JointTransform:
         self.left: LeftErasing | None = None  # to be done; see on_bytes()
         self.mirrored = mirrored_order(flip_pairs, joints)
 
+    @property
+    def transforms(self) -> list[Callable[..., Any]]:
+        """The list that it was made of."""
+        return [transform for transform, _ in self.steps]
+
     def on_bytes(self) -> "JointTransform":
         """Return the same transform, whose images come out in bytes where their pixels are whole numbers.
 
         Erasing with other numbers, if it comes last, is left to do, see :class:`LeftErasing`.
         """
         in_bytes = copy.copy(self)
-        transforms = [transform for transform, _ in self.steps]
-        in_bytes.left = left_erasing(transforms)
-        if gives_bytes(transforms) or in_bytes.left is not None:
+        in_bytes.left = left_erasing(self.transforms)
+        if gives_bytes(self.transforms) or in_bytes.left is not None:
             steps = self.steps if in_bytes.left is None else self.steps[:-1]
             in_bytes.steps = [(as_planes if type(t) is ToTensor else t, follow) for t, follow in steps]
         return in_bytes
 
-    def __call__(self, image: Image.Image | np.ndarray, joints: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, image: Image.Image | np.ndarray, joints: np.ndarray, place: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the transformed image, and its joints (J, 3) in float32.
 
         Args:
             image: upright; a PIL image, or (H, W, 3) uint8.
             joints: (J, 3) x and y as shares of the image's width and height, and confidence; not written to.
+            place: see :class:`fastreid_ext.data.byte_transforms.ByteTransform`.
         """
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         x, y, confidence = joints.T.astype(np.float64)
@@ -73,7 +80,7 @@ class JointTransform:
         x, y = x * width, y * height
         for transform, follow in steps:
             if follow is None:
-                image = transform(image)
+                image = as_planes(image, place) if transform is as_planes else transform(image)
                 continue
             image, matrix = follow(transform, image)
             if matrix is None:

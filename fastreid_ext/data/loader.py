@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from fastreid_ext.data.batch_memory import collate
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.byte_transforms import erase_boxes
 from fastreid_ext.data.images import BOX, ImageError, ReIDImages
@@ -102,6 +103,7 @@ def _loader(
     return DataLoader(
         FetchedImages(dataset),
         batch_sampler=batches,
+        collate_fn=collate,
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=one_thread if num_workers else None,

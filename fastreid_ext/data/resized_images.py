@@ -18,7 +18,7 @@ import torch
 from torchvision import transforms as T
 from torchvision.transforms import Compose
 
-from fastreid_ext.data import doubling
+from fastreid_ext.data import resampling
 from fastreid_ext.data.joint_transforms import JointTransform
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class ResizedImages:
         place = self._place(path)
         if place is not None and (kept := self._kept(place)) is not None:
             return kept
-        pixels = doubling.resize(read(path), self.height, self.width)
+        pixels = resampling.resize(read(path), self.height, self.width)
         if place is not None and self.writable:
             self._keep(place, pixels)
         return pixels
@@ -130,10 +130,7 @@ def first_resize(transform: Callable[..., Any]) -> FirstResize | None:
     Args:
         transform: as FastReID's ``build_transforms`` gives it, also with joints that follow.
     """
-    if isinstance(transform, JointTransform):
-        steps = [step for step, _ in transform.steps]
-    else:
-        steps = transform.transforms if type(transform) is Compose else []
+    steps = transform.transforms if type(transform) in (Compose, JointTransform) else []
     before = steps[0] if steps and type(steps[0]) is T.RandomApply else None
     step = steps[before is not None] if len(steps) > (before is not None) else None
     if type(step) is not T.Resize or step.interpolation is not T.InterpolationMode.BICUBIC:

@@ -48,11 +48,16 @@ class ListedImages(Dataset):
             if not self.skip:
                 raise
             return {"images": self._black_image(), "places": place, "unreadable": str(error)}
-        return {"images": item["images"], "places": place, "unreadable": ""}
+        return _listed(item, place)
 
     def fetch(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """Return the items of a batch, for a loader that asks for all of them at once."""
-        return [self[place] for place in places]
+        try:
+            items = self.images.fetch(places)
+        except ImageError:
+            return [self[place] for place in places]
+        items[:] = [_listed(item, place) for item, place in zip(items, places, strict=True)]
+        return items
 
     def _black_image(self) -> Tensor:
         if self._black is None:
@@ -60,6 +65,10 @@ class ListedImages(Dataset):
             # Of the type that the images of its batch have.
             self._black = torch.zeros_like(seen, dtype=torch.uint8 if self.images.byte_transform else seen.dtype)
         return self._black
+
+
+def _listed(item: dict[str, Any], place: int) -> dict[str, Any]:
+    return {"images": item["images"], "places": place, "unreadable": ""}
 
 
 @torch.no_grad()

@@ -130,23 +130,33 @@ class QueryGalleryImages(ReIDImages):
     """The images of a test set: the queries, then the gallery.
 
     Args:
-        query, gallery: (path, identity, camera) of every image; numbers, which stay as they are.
+        query: (path, identity, camera) of every image; numbers, which stay as they are.
+        gallery: likewise; None if it is the queries again, which are loaded once then.
         transform: PIL image -> tensor.
         groups: of the queries, that a report looks at apart (:mod:`fastreid_ext.evaluation.groups`).
         joints, kept: see :class:`ReIDImages`.
+
+    Attributes:
+        gallery_again: whether the gallery is the queries again.
     """
 
     def __init__(
         self,
         query: Sequence[tuple[str, int, int]],
-        gallery: Sequence[tuple[str, int, int]],
+        gallery: Sequence[tuple[str, int, int]] | None,
         transform: Callable[..., Any],
         groups: Sequence[Any] = (),
         joints: np.ndarray | None = None,
         kept: ResizedImages | None = None,
     ):
-        super().__init__([*query, *gallery], transform, relabel=False, joints=joints, kept=kept)
+        super().__init__([*query, *(gallery or ())], transform, relabel=False, joints=joints, kept=kept)
         self.groups = tuple(groups)
+        self.gallery_again = gallery is None
+        self._queries = len(query)
+
+    def parted(self, values: Any) -> tuple[Any, Any]:
+        """Part what the loaded images have (features, labels, in their order) into the queries' and the gallery's."""
+        return (values, values) if self.gallery_again else (values[: self._queries], values[self._queries :])
 
 
 def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:

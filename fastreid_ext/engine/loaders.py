@@ -155,20 +155,22 @@ def check_test_set(cfg: CfgNode, dataset_name: str) -> None:
 def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
     """Every held-out image is a query, and all of them are the gallery.
 
-    An image is of its own identity and camera, so that it is left out of its own ranking.
+    An image is of its own identity and camera, so that it is left out of its own ranking. It is loaded once, but for
+    FastReID's evaluator, which knows the gallery by its place behind the queries.
     """
     datasets = training_sets(cfg)
     parts = training_parts(cfg, datasets)
     items = as_test_items(parts.held)
+    gallery = items if cfg.TEST.EVALUATOR == "host" else None
     groups: list[Group] = []
     if cfg.TEST.REPORT.ENABLED:
         groups = by_training_images([item[1] for item in parts.held], Counter(item[1] for item in parts.train))
     groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
     joints = None
     if _wants_test_joints(cfg):
-        joints = _training_joints(cfg, datasets, [*items, *items])
+        joints = _training_joints(cfg, datasets, [*items, *(gallery or ())])
         transform = follow_joints(cfg, transform, joints)
-    return QueryGalleryImages(items, items, transform, groups, joints, _resized_images(cfg, transform)), len(items)
+    return QueryGalleryImages(items, gallery, transform, groups, joints, _resized_images(cfg, transform)), len(items)
 
 
 def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:

@@ -151,8 +151,10 @@ class Trainer(DefaultTrainer):
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
         if cfg.TEST.EVALUATOR == "host":
             return loader, ReidEvaluator(cfg, num_query, output_dir or cfg.OUTPUT_DIR)
-        groups = getattr(loader.dataset, "groups", ())
-        return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR, groups)
+        of_set = {
+            key: getattr(loader.dataset, key) for key in ("groups", "gallery_again") if hasattr(loader.dataset, key)
+        }
+        return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR, **of_set)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, Any]:

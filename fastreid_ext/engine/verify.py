@@ -250,16 +250,16 @@ def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float
     Raises:
         DataSetError, ConfigError, ImageError: as :func:`fastreid_ext.engine.loaders.eval_loader`.
     """
-    loader, count = eval_loader(cfg, test_set)
+    loader, _ = eval_loader(cfg, test_set)
     gathered = GatheredFeatures()
     inference_on_dataset(model, loader, gathered)
-    features = torch.cat(gathered.features)
-    pids, camids = (torch.cat(numbers).numpy() for numbers in (gathered.pids, gathered.camids))
-    queries, gallery = features[:count], features[count:]
+    parted = loader.dataset.parted
+    queries, gallery = parted(torch.cat(gathered.features))
+    pids, camids = (parted(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
     head = model.pair_verification()
 
     def score(some: slice, others: slice) -> np.ndarray:
         scores: Tensor = head.log_odds(queries[some], gallery[others])
         return scores.numpy()
 
-    return pair_curve(score, (pids[:count], pids[count:]), (camids[:count], camids[count:]), also)
+    return pair_curve(score, pids, camids, also)

@@ -150,17 +150,14 @@ def extract_parts(
     Raises:
         DataSetError, ConfigError, ImageError, PoseError: as :func:`fastreid_ext.engine.loaders.eval_loader`.
     """
-    loader, count = eval_loader(cfg, test_set)
+    loader, _ = eval_loader(cfg, test_set)
     only, gathered = PartsOnly(model), GatheredFeatures()
     inference_on_dataset(only, loader, gathered, flip_test=cfg.TEST.FLIP.ENABLED)
     features = torch.cat(gathered.features).split(list(only.widths.values()), dim=1)
-    query, gallery = (
-        {part: feature[side] for part, feature in zip(only.widths, features, strict=True)}
-        for side in (slice(None, count), slice(count, None))
-    )
-    pids, camids = (torch.cat(numbers).numpy() for numbers in (gathered.pids, gathered.camids))
-    parts = WeightedParts(query, gallery, cfg.TEST.METRIC)
-    return parts, (pids[:count], pids[count:]), (camids[:count], camids[count:])
+    parted = loader.dataset.parted
+    query, gallery = (dict(zip(only.widths, side, strict=True)) for side in zip(*map(parted, features), strict=True))
+    pids, camids = (parted(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
+    return WeightedParts(query, gallery, cfg.TEST.METRIC), pids, camids
 
 
 def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[str]:

@@ -49,16 +49,26 @@ class RankListEvaluator(ReidEvaluator):
         dataset_name: for the file names and the titles.
         output_dir: where the files go.
         groups: what the report (TEST.REPORT) tells apart; without any there is none.
+        gallery_again: the gallery is the queries again; what is processed is the queries alone.
 
     Attributes:
         erased: path -> picture as the model sees it in a stress test (TEST.OCCLUSION), for the rank lists; once it is
             set, the files end in ``_erased``.
     """
 
-    def __init__(self, cfg: CfgNode, num_query: int, dataset_name: str, output_dir: str, groups: Sequence[Group] = ()):
+    def __init__(
+        self,
+        cfg: CfgNode,
+        num_query: int,
+        dataset_name: str,
+        output_dir: str,
+        groups: Sequence[Group] = (),
+        gallery_again: bool = False,
+    ):
         super().__init__(cfg, num_query, output_dir)
         self.dataset_name = dataset_name
         self.groups = groups
+        self.times = 2 if gallery_again else 1
         self.erased: Callable[[str], Image.Image] | None = None
 
     def process(self, inputs: Mapping[str, Any], outputs: Tensor) -> None:
@@ -85,12 +95,12 @@ class RankListEvaluator(ReidEvaluator):
         own_paths = [path for prediction in self._predictions for path in prediction["paths"]]
         pids, camids = (self._parted(self._gathered(key).numpy()) for key in ("pids", "camids"))
         features = self._gathered("feats")
-        paths = self._parted(list(chain(*comm.gather(own_paths))))
+        paths = self._parted(self.times * list(chain(*comm.gather(own_paths))))
         self._predictions = []
         try:
             return self._evaluated(features, pids, camids, paths)
         except EvaluationError as error:  # on every process: all of them have all features
-            raise self._with_paths(error, features, list(chain(*comm.all_gather(own_paths)))) from error
+            raise self._with_paths(error, features, self.times * list(chain(*comm.all_gather(own_paths)))) from error
 
     def _evaluated(self, features: Tensor, pids: tuple, camids: tuple, paths: tuple) -> OrderedDict[str, float]:
         features = _on_device(features, self.cfg)
@@ -125,8 +135,9 @@ class RankListEvaluator(ReidEvaluator):
         return results
 
     def _gathered(self, key: str) -> Tensor:
-        """A tensor of all test images, in the loader's order; that of each batch is given up for it."""
-        return gather_rows([prediction.pop(key) for prediction in self._predictions])
+        """A tensor of all queries and of the gallery; that of each batch is given up for it."""
+        rows = gather_rows([prediction.pop(key) for prediction in self._predictions])
+        return rows if self.times == 1 else rows.repeat(self.times, *[1] * (rows.ndim - 1))
 
     def _with_paths(self, error: EvaluationError, features: Tensor, paths: Sequence[str]) -> EvaluationError:
         wrong = (~lengths_of(features).isfinite()).nonzero()[:, 0].tolist()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.engine import evaluation, loaders, training_parts
 from fastreid_ext.engine.checks import ConfigError, check_config
+from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.evaluation.distances import EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -271,7 +274,8 @@ def test_no_image_is_both_trained_on_and_held_out(cfg):
     items = loader.dataset.img_items
     held = {item[0] for item in items}
     assert isinstance(loader.dataset, QueryGalleryImages) and num_query == len(held) == 18
-    assert items[:num_query] == items[num_query:]
+    assert len(items) == num_query and loader.dataset.gallery_again  # each is loaded once
+    assert loader.dataset.parted(items) == (items, items)
     whole = {item[0] for item in load_dataset("SynthReIDTiny", ("train",)).train}
     assert train | held == whole and not train & held
 
@@ -286,7 +290,7 @@ def test_held_out_images_are_found_by_each_other_and_not_by_themselves(cfg, told
         known = torch.zeros(num_query)
         known[pid if told_by == "person" else place] = 1.0
         features[path] = known
-    evaluator = RankListEvaluator(cfg, num_query, loaders.HELD_OUT, str(tmp_path), loader.dataset.groups)
+    evaluator = RankListEvaluator(cfg, num_query, loaders.HELD_OUT, str(tmp_path), loader.dataset.groups, True)
     evaluator.reset()
     for batch in loader:
         evaluator.process(batch, torch.stack([features[path] for path in batch["img_paths"]]))
@@ -295,6 +299,44 @@ def test_held_out_images_are_found_by_each_other_and_not_by_themselves(cfg, told
         assert found["Rank-1"] == found["mAP"] == 100
     else:  # all that is left is as far: the places follow from the order of the names
         assert found["Rank-1"] < 20 and found["mAP"] < 40
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["TEST.AQE.ENABLED", True],
+        ["TEST.RERANK.ENABLED", True],
+        ["TEST.ROC.ENABLED", True, "TEST.METRIC", "euclidean"],
+    ],
+)
+def test_held_out_images_that_are_loaded_once_give_the_hosts_numbers(cfg, overrides, tmp_path):
+    """FastReID's evaluator gets them twice, as queries and as gallery."""
+    cfg.merge_from_list([*overrides, "TEST.RANK_LIST.ENABLED", False, "TEST.REPORT.ENABLED", False])
+    found = []
+    for name, times in (("streamed", 1), ("host", 2)):
+        cfg.TEST.EVALUATOR = name
+        loader, evaluator = Trainer.build_evaluator(cfg, loaders.HELD_OUT, str(tmp_path))
+        evaluator.reset()
+        seen = 0
+        for batch in loader:
+            seen += len(batch["images"])
+            evaluator.process(batch, batch["images"][:, :, ::8, ::8].flatten(1) / 255)
+        assert seen == times * 18
+        found.append(evaluator.evaluate())
+    assert 0 < found[0]["mAP"] < 100 and found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_a_broken_feature_of_a_held_out_image_is_named(cfg, tmp_path):
+    loader, evaluator = Trainer.build_evaluator(cfg, loaders.HELD_OUT, str(tmp_path))
+    evaluator.reset()
+    for batch in loader:
+        features = batch["images"][:, :, ::8, ::8].flatten(1)
+        features[-1] = float("nan")
+        evaluator.process(batch, features)
+        last = batch["img_paths"][-1]
+    with pytest.raises(EvaluationError, match=re.escape(last)):
+        evaluator.evaluate()
 
 
 def test_several_training_sets_share_their_images(cfg):

@@ -131,8 +131,12 @@ def test_test_images_have_joints_where_they_are_wanted(tiny):
     labels = load_dataset("SynthReIDTiny", ("query",)).poses()
     pixels, (width, height) = labels.of("query/" + batch["img_paths"][0].rsplit("/", 1)[1])
     np.testing.assert_allclose(batch["joints"][0, :, :2], (pixels[:, :2] + 0.5) / [width, height], atol=1e-6)
-    held, _ = loaders.eval_loader(config(INPUT__JOINTS__TEST=True, DATASETS__HOLD_OUT=2), loaders.HELD_OUT)
-    assert next(iter(held))["joints"].shape[1:] == (17, 3)
+    joints = []
+    for evaluator in ("streamed", "host"):  # each image once, and twice
+        cfg = config(INPUT__JOINTS__TEST=True, DATASETS__HOLD_OUT=2, TEST__EVALUATOR=evaluator)
+        held, queries = loaders.eval_loader(cfg, loaders.HELD_OUT)
+        joints.append(torch.cat([batch["joints"] for batch in held]))
+    assert joints[0].shape == (queries, 17, 3) and torch.equal(joints[0].repeat(2, 1, 1), joints[1])
 
 
 def test_joints_of_what_is_held_out(tiny):

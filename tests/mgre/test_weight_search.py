@@ -110,17 +110,18 @@ def test_end_to_end(call, trained, tmp_path, capsys):
         assert picture.format == "PNG"
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_distances_are_those_of_the_models_own_feature(trained, synth_tiny, flip):
+@pytest.mark.parametrize(("test_set", "flip"), [("Validation", False), ("Validation", True), ("HeldOut", False)])
+def test_distances_are_those_of_the_models_own_feature(trained, synth_tiny, test_set, flip):
     """Within 1e-5, for other weights than the model was asked with; with TEST.FLIP parts are shorter than 1."""
     pairs = {"TEST__FLIP__ENABLED": flip, "TEST__METRIC": "euclidean" if flip else "cosine"}
-    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5, **pairs)
+    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5, DATASETS__HOLD_OUT=2, **pairs)
     model = build_model(cfg)
     model.load_state_dict(torch.load(trained / "model.pth")["model"])
-    parts, pids, camids = extract_parts(cfg, model.eval(), "Validation")
+    parts, pids, camids = extract_parts(cfg, model.eval(), test_set)
     weights = {"stage1": 0.9, "stage2": 0.1, "stage3": 0.45, "stage4": 0.6}
     model.eval().test_weights = weights
-    loader, count = eval_loader(cfg, "Validation")
+    cfg.TEST.EVALUATOR = "host"  # whose loader gives the queries and then the gallery, whatever they have in common
+    loader, count = eval_loader(cfg, test_set)
     features, seen = [], []
     for batch in loader:
         with torch.no_grad():

@@ -153,7 +153,8 @@ def test_probabilities_near_one(call, model, files, tmp_path, capsys):
 
 def naive(model, name, **overrides):
     """[(probability, one person)] of every pair of a test set that counts, one forward pass of the head a pair."""
-    loader, count = eval_loader(config(**overrides), name)
+    # FastReID's evaluator gets the queries and then the gallery, whatever they have in common.
+    loader, count = eval_loader(config(TEST__EVALUATOR="host", **overrides), name)
     batches = list(loader)
     with torch.no_grad():
         features = torch.cat([model(batch) for batch in batches]).double()
@@ -207,6 +208,16 @@ def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
     assert f"{record['pairs']['one_person']} of one person" in text
     with Image.open(tmp_path / "out" / "verify.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_pairs_of_held_out_images(model):
+    """Each is loaded once, and is query and gallery."""
+    curve = verify.curve_of(config(DATASETS__HOLD_OUT=2), model, "HeldOut")
+    pairs = naive(model, "HeldOut", DATASETS__HOLD_OUT=2)
+    assert (curve.positives, curve.negatives) == (sum(s for _, s in pairs), sum(not s for _, s in pairs))
+    one, two = (np.array([p for p, same in pairs if same is kind]) for kind in (True, False))
+    wins = (one[:, None] > two).mean() + (one[:, None] == two).mean() / 2
+    assert curve.area == pytest.approx(wins, abs=1e-3)
 
 
 @pytest.mark.slow

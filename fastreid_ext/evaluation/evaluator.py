@@ -141,7 +141,8 @@ class RankListEvaluator(ReidEvaluator):
 
     def _with_paths(self, error: EvaluationError, features: Tensor, paths: Sequence[str]) -> EvaluationError:
         wrong = (~lengths_of(features).isfinite()).nonzero()[:, 0].tolist()
-        return EvaluationError(unusable([paths[place] for place in wrong])) if wrong else error
+        # Once, where it is query and gallery.
+        return EvaluationError(unusable(list(dict.fromkeys(paths[place] for place in wrong)))) if wrong else error
 
     def _parted(self, both: Any) -> tuple[Any, Any]:
         """Part what belongs to the queries from what belongs to the gallery."""

@@ -23,12 +23,14 @@ from fastreid_ext.evaluation.groups import Group
 ReidEvaluator = RankListEvaluator.__base__  # a spawned process must not import the host before its patches
 QUERIES, IMAGES = 20, 61
 EVERYTHING = ["TEST.ROC.ENABLED", True, "TEST.RANK_LIST.ENABLED", False]
+AGAIN = "all are queries, and the gallery"
 SETTINGS = {
     "plain": EVERYTHING,
     "euclidean": [*EVERYTHING, "TEST.METRIC", "euclidean"],
     "expanded": [*EVERYTHING, "TEST.AQE.ENABLED", True],
     "re-ranked": [*EVERYTHING, "TEST.RERANK.ENABLED", True],
     "cuhk03": [*EVERYTHING, "TEST.PROTOCOL", "cuhk03"],
+    AGAIN: [*EVERYTHING, "TEST.AQE.ENABLED", True],
 }
 
 
@@ -47,12 +49,17 @@ def config(overrides):
     return cfg
 
 
-def evaluated(cfg, folder, share=range(IMAGES), change=lambda features: features, kind=RankListEvaluator):
+def same(features):
+    return features
+
+
+def evaluated(cfg, folder, share=range(IMAGES), change=same, kind=RankListEvaluator, again=False):
     """Evaluate some of the images, as a process with those would."""
     features, pids, camids = images()
     features = change(features)
-    groups = [Group("even", np.arange(QUERIES) % 2 == 0)]
-    evaluator = kind(cfg, QUERIES, *(("people", str(folder), groups) if kind is RankListEvaluator else ()))
+    queries = IMAGES if again else QUERIES
+    groups = [Group("even", np.arange(queries) % 2 == 0)]
+    evaluator = kind(cfg, queries, *(("people", str(folder), groups, again) if kind is RankListEvaluator else ()))
     evaluator.reset()
     for part in torch.tensor(list(share), dtype=torch.long).split(4):
         if len(part):
@@ -72,7 +79,8 @@ def work(rank, world_size, folder, change):
     found = {}
     for name, overrides in SETTINGS.items():
         try:
-            found[name] = evaluated(config(overrides), folder, share, with_nan if change else lambda features: features)
+            change_features = with_nan if change else same
+            found[name] = evaluated(config(overrides), folder, share, change_features, again=name == AGAIN)
         except EvaluationError as error:
             found[name] = str(error)
     rows = torch.arange(rank * 10, rank * 10 + rank)  # none of rank 0
@@ -102,7 +110,7 @@ def test_several_processes_give_the_numbers_of_one(world_size, tmp_path, monkeyp
     main, *others = on_ranks(world_size, tmp_path)
     for name, overrides in SETTINGS.items():
         (tmp_path / "one").mkdir(exist_ok=True)
-        expected = evaluated(config(overrides), tmp_path / "one")
+        expected = evaluated(config(overrides), tmp_path / "one", again=name == AGAIN)
         assert main[name] == {key: pytest.approx(value, abs=1e-6) for key, value in expected.items()}, name
         assert all(other[name] == {} for other in others)
     record, expected = ((folder / "report_people.json").read_text() for folder in (tmp_path, tmp_path / "one"))
@@ -128,6 +136,15 @@ def test_the_hosts_numbers(overrides, tmp_path, monkeypatch):
     cfg = config(overrides)
     host = evaluated(cfg, tmp_path, kind=ReidEvaluator)
     found = evaluated(cfg, tmp_path)
+    assert found == {key: pytest.approx(float(value), rel=1e-6, abs=1e-6) for key, value in host.items()}
+
+
+@pytest.mark.parametrize("name", ["plain", "expanded"])
+def test_a_gallery_of_the_queries_gives_the_hosts_numbers(name, tmp_path):
+    """FastReID's evaluator gets them twice."""
+    cfg, twice = config(SETTINGS[name]), [*range(IMAGES), *range(IMAGES)]
+    host = evaluated(cfg, tmp_path, twice, kind=ReidEvaluator, again=True)
+    found = evaluated(cfg, tmp_path, again=True)
     assert found == {key: pytest.approx(float(value), rel=1e-6, abs=1e-6) for key, value in host.items()}
 
 

@@ -20,6 +20,7 @@ from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.resized_images import ResizedImages, first_resize
 
 BOX = "box_to_erase"  # of an item, until its image is float
+LARGE = 1 << 20  # bytes of an image that does not wait for its batch to be resized: photographs would take gigabytes
 
 
 class ImageError(RuntimeError):
@@ -96,15 +97,18 @@ class ReIDImages(CommDataset):
         """Return the images, resized where that comes first: all are read, then all resized, which the caches like."""
         paths = [self.img_items[index][0] for index, _ in pairs]
         first = [self.resize is not None and self.resize.is_first(seed) for _, seed in pairs]
-        if self.kept is not None:
-            return [
-                self.kept.get(path, _read) if is_first else _read(path)
-                for path, is_first in zip(paths, first, strict=True)
-            ]
-        images = [_read(path) for path in paths]
+        images = []
+        for path, is_first in zip(paths, first, strict=True):
+            if is_first and self.kept is not None:
+                images.append(self.kept.get(path, _read))
+                continue
+            pixels = _read(path)
+            if is_first and pixels.nbytes > LARGE:
+                pixels = resampling.resize(pixels, *self.resize.size)
+            images.append(pixels)
         return [
-            resampling.resize(image, *self.resize.size) if is_first else image
-            for image, is_first in zip(images, first, strict=True)
+            resampling.resize(pixels, *self.resize.size) if is_first else pixels
+            for pixels, is_first in zip(images, first, strict=True)
         ]
 
     def _fetched(self, index: int, seed: int | None, pixels: np.ndarray, place: torch.Tensor | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch.utils.data import SequentialSampler, default_collate
 from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.data import images as data_images
 from fastreid_ext.data.batch_memory import Items, collate
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.joint_transforms import JointTransform
@@ -101,6 +102,19 @@ def test_patches_do_not_keep_their_batch(items):
     assert patches.patchpool
     for patch in patches.patchpool:
         assert patch.untyped_storage().data_ptr() != batch.untyped_storage().data_ptr()
+
+
+def test_large_images_do_not_wait_for_each_other(items, monkeypatch):
+    """No two photographs are held at once; the images are the same."""
+    images = ReIDImages(items, transforms(), True)
+    wanted = images.fetch(KEYS).images
+    held, most = [], []
+    monkeypatch.setattr(data_images, "LARGE", 2000)
+    read, resize = data_images._read, data_images.resampling.resize
+    monkeypatch.setattr(data_images, "_read", lambda path: held.append(path) or most.append(len(held)) or read(path))
+    monkeypatch.setattr(data_images.resampling, "resize", lambda *args: held.clear() or resize(*args))
+    assert torch.equal(images.fetch(KEYS).images, wanted)
+    assert most == [1] * len(KEYS)
 
 
 def test_an_image_of_another_size_is_named(items):

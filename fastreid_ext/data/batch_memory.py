@@ -9,7 +9,7 @@ from torch.utils.data import default_collate, get_worker_info
 Item = dict[str, Any]
 
 
-class Items(list[Item]):
+class BatchItems(list[Item]):
     """The items of a batch, whose images are the rows of one tensor.
 
     Args:
@@ -40,8 +40,8 @@ class Items(list[Item]):
         place = self.next_place()
         if (image.shape, image.dtype) != (place.shape, place.dtype):
             raise ValueError(
-                f"the image {item['img_paths']} is {tuple(image.shape)} in {image.dtype}, others of its batch are"
-                f" {tuple(place.shape)} in {place.dtype}: the transforms must give all images one size"
+                f"the image {item.get('img_paths', len(self))} is {tuple(image.shape)} in {image.dtype}, others of its"
+                f" batch are {tuple(place.shape)} in {place.dtype}: the transforms must give all images one size"
             )
         if image.data_ptr() != place.data_ptr():
             place.copy_(image)
@@ -60,7 +60,7 @@ def new_memory(count: int, image: Tensor) -> Tensor:
 
 def collate(items: list[Item]) -> dict[str, Any]:
     """Return the batch of some items, as torch does."""
-    if not isinstance(items, Items):
+    if not isinstance(items, BatchItems):
         return default_collate(items)
     rest = default_collate([{key: value for key, value in item.items() if key != "images"} for item in items])
     return {"images": items.images, **rest}

@@ -1,4 +1,4 @@
-"""PIL's bicubic resize to exactly twice the size, in a third of its time and equal to it in every bit.
+"""PIL's bicubic resize to exactly twice the height, in a third of its time and equal to it in every bit.
 
 Market-1501 and its like come in 64x128 and are trained at 128x256, and that resize is the longest step of loading them.
 Half-way between pixels the weights of the bicubic filter are whole multiples of 1/128, so sums of weighted bytes are

@@ -17,7 +17,7 @@ class ImageEraser:
     """Fills a rectangle of some images of a test set.
 
     What an image loses follows from (seed, its place in the list) alone, whatever batch, worker or rank it is in. An
-    image that is listed twice, as query and in the gallery, is erased the same way both times.
+    image that is listed twice, as query and in the gallery, is erased the same way both times, by its first place.
 
     Args:
         paths: every image of the test set, in the set's order.
@@ -35,7 +35,9 @@ class ImageEraser:
         ratio: float = 0.3,
         seed: int = 0,
     ):
-        self.places = {path: place for place, path in enumerate(paths)}
+        self.places: dict[str, int] = {}
+        for place, path in enumerate(paths):
+            self.places.setdefault(path, place)
         self.fill = tuple(fill)
         self.probability, self.area, self.ratio, self.seed = probability, area, ratio, seed
 

@@ -14,13 +14,13 @@ from PIL import Image
 from torchvision.transforms import Compose
 
 from fastreid_ext.data import decoding, resampling
-from fastreid_ext.data.batch_memory import Items
+from fastreid_ext.data.batch_memory import BatchItems
 from fastreid_ext.data.byte_transforms import ByteTransform
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.resized_images import ResizedImages, first_resize
 
 BOX = "box_to_erase"  # of an item, until its image is float
-LARGE = 1 << 20  # bytes of an image that does not wait for its batch to be resized: photographs would take gigabytes
+LARGE = 1 << 18  # bytes of an image that does not wait for its batch to be resized: photographs would take gigabytes
 
 
 class ImageError(RuntimeError):
@@ -76,7 +76,7 @@ class ReIDImages(CommDataset):
         with nullcontext() if seed is None else seeded(seed):
             return self._item(index, self.transform, Image.fromarray(pixels))
 
-    def fetch(self, keys: Sequence[int | tuple[int, int]]) -> Items:
+    def fetch(self, keys: Sequence[int | tuple[int, int]]) -> BatchItems:
         """Return the items of many keys, whose images are in bytes where the transforms give whole numbers.
 
         Where the last of them erases with other numbers, an item says under ``BOX`` what is left to be filled once its
@@ -87,29 +87,27 @@ class ReIDImages(CommDataset):
         """
         pairs = [key if isinstance(key, tuple) else (key, None) for key in keys]
         with kept_generators() if any(seed is not None for _, seed in pairs) else nullcontext():
-            items = Items(len(pairs))
+            items = BatchItems(len(pairs))
             for (index, seed), pixels in zip(pairs, self._resized(pairs), strict=True):
+                pixels = _read(self.img_items[index][0]) if pixels is None else pixels
                 place = None if self.remembered else items.next_place()
                 items.add(self._fetched(index, seed, pixels, place))
             return items
 
-    def _resized(self, pairs: Sequence[tuple[int, int | None]]) -> list[np.ndarray]:
-        """Return the images, resized where that comes first: all are read, then all resized, which the caches like."""
-        paths = [self.img_items[index][0] for index, _ in pairs]
-        first = [self.resize is not None and self.resize.is_first(seed) for _, seed in pairs]
-        images = []
-        for path, is_first in zip(paths, first, strict=True):
-            if is_first and self.kept is not None:
-                images.append(self.kept.get(path, _read))
-                continue
-            pixels = _read(path)
-            if is_first and pixels.nbytes > LARGE:
-                pixels = resampling.resize(pixels, *self.resize.size)
+    def _resized(self, pairs: Sequence[tuple[int, int | None]]) -> list[np.ndarray | None]:
+        """Return the images that are resized first, None for others.
+
+        All are read and then all resized: each step's code and data stay in the caches.
+        """
+        images: list[np.ndarray | None] = []
+        for index, seed in pairs:
+            path, pixels = self.img_items[index][0], None
+            if self.resize is not None and self.resize.is_first(seed):
+                pixels = _read(path) if self.kept is None else self.kept.get(path, _read)
+                if pixels.nbytes > LARGE:
+                    pixels = resampling.resize(pixels, *self.resize.size)
             images.append(pixels)
-        return [
-            resampling.resize(pixels, *self.resize.size) if is_first else pixels
-            for pixels, is_first in zip(images, first, strict=True)
-        ]
+        return [pixels if pixels is None else resampling.resize(pixels, *self.resize.size) for pixels in images]
 
     def _fetched(self, index: int, seed: int | None, pixels: np.ndarray, place: torch.Tensor | None) -> dict[str, Any]:
         if seed is not None:
@@ -131,7 +129,7 @@ class ReIDImages(CommDataset):
 
 
 class QueryGalleryImages(ReIDImages):
-    """The images of a test set: the queries, then the gallery.
+    """The images of a test set: the queries, then the gallery, or the queries alone if those are the gallery too.
 
     Args:
         query: (path, identity, camera) of every image; numbers, which stay as they are.

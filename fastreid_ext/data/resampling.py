@@ -21,7 +21,7 @@ from fastreid_ext.data import doubling
 PRECISION = 22  # bits of PIL's weights for bytes
 SPLIT = 11  # bits of the rest
 SUPPORT = 2  # inputs on either side of an output, where nothing is made smaller
-SMALLEST_SCALE = 1 / 15  # below, more than 64 inputs make an output, and sums of rests need more than 24 bits
+SMALLEST_SCALE = 1 / 15  # 60 inputs an output; of more than 64, sums of rests may need more than 24 bits
 MOST_PIXELS = 1 << 20  # beyond, float32 no longer fits into a core's cache
 MOST_LENGTHY = 50  # PIL 12.3 changes the order of its two passes where an image is 100 times as high as wide
 SIZES_KEPT = 1024

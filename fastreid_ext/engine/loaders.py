@@ -93,7 +93,8 @@ def keeping_test_loaders(kept: TestLoaders) -> Iterator[None]:
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     """Return the loader of a test set's queries and gallery, and the number of queries.
 
-    A new one but within :func:`keeping_test_loaders`.
+    Its ``dataset.parted`` tells which is which: where the gallery is the queries again, they are loaded once. A new
+    loader but within :func:`keeping_test_loaders`.
 
     Args:
         cfg: the run's config.

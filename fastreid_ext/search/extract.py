@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from fastreid_ext.data.batch_memory import BatchItems
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
 from fastreid_ext.engine.checks import ConfigError
@@ -55,7 +56,10 @@ class ListedImages(Dataset):
         try:
             items = self.images.fetch(places)
         except ImageError:
-            return [self[place] for place in places]
+            items = BatchItems(len(places))
+            for place in places:
+                items.add(self[place])
+            return items
         items[:] = [_listed(item, place) for item, place in zip(items, places, strict=True)]
         return items
 

@@ -1,5 +1,7 @@
 """A batch's images are in one tensor from the start, and its values are those of torch's own collate function."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data import images as data_images
-from fastreid_ext.data.batch_memory import Items, collate
+from fastreid_ext.data.batch_memory import BatchItems, collate
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.loader import FetchedImages, build_test_loader
@@ -37,28 +39,35 @@ def transforms(*overrides):
     return build_transforms(cfg, is_train=True)
 
 
-def erasing_then_patches():
-    found = transforms("INPUT.RPT.ENABLED", True, "INPUT.REA.ENABLED", True)
+def patches(*overrides):
+    found = transforms("INPUT.RPT.ENABLED", True, *overrides)
     for transform in found.transforms:
         if type(transform) is RandomPatch:
             transform.min_sample_size = 2
     return found
 
 
-def joint_images(items):
+def with_joints(items, transforms):
     joints = np.random.default_rng(0).random((3, 4, 3))
-    return ReIDImages(items, JointTransform(transforms().transforms, [[0, 1]], 4), True, joints)
+    return ReIDImages(items, JointTransform(transforms.transforms, [[0, 1]], 4), True, joints)
 
 
 MADE = {
     "bytes": lambda items: ReIDImages(items, transforms("INPUT.PADDING.ENABLED", True), True),
     "box to erase": lambda items: ReIDImages(items, transforms("INPUT.REA.ENABLED", True), True),
-    "float32": lambda items: ReIDImages(items, erasing_then_patches(), True),
-    "joints": joint_images,
+    "noise, float32": lambda items: ReIDImages(
+        items, T.Compose([T.Resize((64, 32), 3), ToTensor(), T.RandomErasing(1.0, value="random")]), True
+    ),
+    "joints": lambda items: with_joints(items, transforms()),
     "unknown transform": lambda items: ReIDImages(
         items, T.Compose([T.Resize((64, 32)), T.Grayscale(3), ToTensor()]), True
     ),
+    "crop first": lambda items: ReIDImages(items, T.Compose([T.RandomResizedCrop((64, 32)), ToTensor()]), True),
+    "patches": lambda items: ReIDImages(items, patches(), True),
+    "patches, float32": lambda items: ReIDImages(items, patches("INPUT.REA.ENABLED", True), True),
+    "patches and joints": lambda items: with_joints(items, patches()),
 }
+PATCHED = [kind for kind in MADE if "patches" in kind]
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -72,13 +81,18 @@ def test_a_batch_is_one_tensor_and_torchs_batch(kind, items):
     assert batch["images"] is found.images and list(batch) == list(wanted)
     for key, value in wanted.items():
         assert torch.equal(batch[key], value) if isinstance(value, torch.Tensor) else batch[key] == value
-    # A batch of one has what it has among others.
-    if kind != "float32":  # with patches of others
-        for key, item in zip(KEYS, found, strict=True):
-            assert torch.equal(images.fetch([key])[0]["images"], item["images"])
+    if kind in PATCHED:  # of the images before
+        return
+    for key, item in zip(KEYS, found, strict=True):
+        # A batch of one has what it has among others, and both have what the transforms themselves give.
+        assert torch.equal(images.fetch([key])[0]["images"], item["images"])
+        if "box" not in kind:
+            assert torch.equal(images[key]["images"], item["images"].float())
 
 
-@pytest.mark.parametrize(("kind", "in_place"), [("bytes", True), ("joints", True), ("float32", False)])
+@pytest.mark.parametrize(
+    ("kind", "in_place"), [("bytes", True), ("joints", True)] + [(kind, False) for kind in PATCHED]
+)
 def test_images_are_made_where_they_stay(kind, in_place, items):
     """All but the first, whose size is not known before."""
     images, given = MADE[kind](items), []
@@ -95,26 +109,32 @@ def test_images_are_made_where_they_stay(kind, in_place, items):
     assert given == [False] + [in_place] * (len(KEYS) - 1)
 
 
-def test_patches_do_not_keep_their_batch(items):
-    images = MADE["float32"](items)
-    (patches,) = [t for t in images.byte_transform.on_tensors if type(t) is RandomPatch]
+@pytest.mark.parametrize("kind", PATCHED)
+def test_patches_do_not_keep_their_batch(kind, items):
+    images = MADE[kind](items)
+    (pool,) = [t.patchpool for t in images.transform.transforms if type(t) is RandomPatch]
     batch = images.fetch(KEYS).images
-    assert patches.patchpool
-    for patch in patches.patchpool:
+    assert pool
+    for patch in pool:
         assert patch.untyped_storage().data_ptr() != batch.untyped_storage().data_ptr()
 
 
-def test_large_images_do_not_wait_for_each_other(items, monkeypatch):
-    """No two photographs are held at once; the images are the same."""
-    images = ReIDImages(items, transforms(), True)
-    wanted = images.fetch(KEYS).images
-    held, most = [], []
-    monkeypatch.setattr(data_images, "LARGE", 2000)
-    read, resize = data_images._read, data_images.resampling.resize
-    monkeypatch.setattr(data_images, "_read", lambda path: held.append(path) or most.append(len(held)) or read(path))
-    monkeypatch.setattr(data_images.resampling, "resize", lambda *args: held.clear() or resize(*args))
-    assert torch.equal(images.fetch(KEYS).images, wanted)
-    assert most == [1] * len(KEYS)
+@pytest.mark.parametrize("kind", ["bytes", "crop first"])
+def test_large_images_do_not_wait_for_each_other(kind, tmp_path, monkeypatch):
+    """No two photographs are held at once."""
+    Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(tmp_path / "large.png")
+    images, alive = MADE[kind]([(str(tmp_path / "large.png"), 0, 0)]), []
+    read, most = data_images._read, []
+
+    def watched(path):
+        most.append(sum(reference() is not None for reference in alive))
+        pixels = read(path).copy()
+        alive.append(weakref.ref(pixels))
+        return pixels
+
+    monkeypatch.setattr(data_images, "_read", watched)
+    images.fetch([(0, seed) for seed in range(6)])
+    assert len(most) == 6 and max(most) <= 1
 
 
 def test_an_image_of_another_size_is_named(items):
@@ -123,7 +143,7 @@ def test_an_image_of_another_size_is_named(items):
         ValueError, match=r"1\.png is \(3, 50, 21\) in torch.uint8, others of its batch are \(3, 64, 32\)"
     ):
         images.fetch([0, 1])
-    found = Items(2)
+    found = BatchItems(2)
     found.add({"images": torch.zeros(3, 1, 1), "img_paths": "a"})
     with pytest.raises(ValueError, match="b is .* in torch.float64"):
         found.add({"images": torch.zeros(3, 1, 1, dtype=torch.float64), "img_paths": "b"})

@@ -58,6 +58,8 @@ def test_what_is_erased_depends_on_the_image_alone():
     assert torch.equal(erase(white(200), [PATHS[i] for i in order]), whole[order])
     parts = [erase(white(len(part)), part) for part in (PATHS[:7], PATHS[7:50], PATHS[50:])]
     assert torch.equal(torch.cat(parts), whole)
+    twice = ImageEraser([*PATHS, *PATHS[50:], *PATHS[:50]], FILL)
+    assert torch.equal(twice(white(200), PATHS), whole) and list(twice.places) == PATHS  # by the first place
     elsewhere = ImageEraser([f"/other/root/{path}" for path in PATHS], FILL)
     assert torch.equal(elsewhere(white(200), list(elsewhere.places)), whole)  # the place in the set, not the folder
 

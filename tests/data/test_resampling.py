@@ -1,5 +1,7 @@
 """Our bicubic resize is PIL's, bit for bit: this PIL's, whose order of its two passes is found out."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,8 @@ def found_anew():
 def test_it_is_pils(kind, size):
     image = picture(kind, *size)
     before = image.copy()
-    for height, width in [(256, 128), (128, 64), (384, 128), (33, 77), size, (size[0], 50), (40, size[1])]:
+    doubled = (2 * size[0], 2 * size[1])
+    for height, width in [(256, 128), (128, 64), (384, 128), (33, 77), size, doubled, (size[0], 50), (40, size[1])]:
         if resampling.is_suited(*size, height, width):
             assert np.array_equal(resampling.resize(image, height, width), pils(image, height, width)), (height, width)
     assert np.array_equal(image, before)
@@ -67,12 +70,13 @@ def test_sums_are_exact_up_to_the_smallest_scale():
     for kind in ("noise", "extremes", "white"):
         image = picture(kind, 60 * 15, 40)
         assert np.array_equal(resampling.resize(image, 60, 40), pils(image, 60, 40))
-    for count, wanted in ((900, 60), (1500, 100), (15, 1)):
+    for count, wanted in ((900, 60), (1500, 100), (15, 1), (247, 17), (327, 25)):
         _, starts, weights = resampling.taps_of(count, wanted)
         ends = starts.tolist()
         sums = [weights[a:b].double().abs().sum().item() for a, b in zip(ends, ends[1:], strict=False)]
         # In their own units, 1 and 2^-11.
         assert 255 * max(sums[:wanted]) < 2**24 and 255 * max(sums[wanted:]) * 2**11 < 2**24
+        assert weights[ends[wanted] :].abs().max() <= 0.5  # the nearest multiple
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_the_order_is_this_pils():
 
 
 @pytest.mark.usefixtures("found_anew")
-@pytest.mark.parametrize("broken", ["weights", "order", "operator", "doubling"])
+@pytest.mark.parametrize("broken", ["weights", "order", "operator", "kernel", "doubling"])
 def test_pil_does_it_where_anything_differs(broken, monkeypatch):
     image = picture("noise", 90, 40)
     if broken == "weights":
@@ -144,10 +148,17 @@ def test_pil_does_it_where_anything_differs(broken, monkeypatch):
             monkeypatch.setattr(resampling, name, lambda *_: ("height", "width"))
     elif broken == "operator":
         monkeypatch.setattr(torch.ops, "quantized", object())
+    elif broken == "kernel":
+        operators = SimpleNamespace(embedding_bag_byte_rowwise_offsets=without_kernel)
+        monkeypatch.setattr(torch.ops, "quantized", operators)
     else:
         monkeypatch.setattr(resampling.doubling, "EVEN", resampling.doubling.EVEN * 1.01)
     assert resampling.pils_order() is None
     assert np.array_equal(resampling.resize(image, 128, 64), pils(image, 128, 64))
+
+
+def without_kernel(*args, **kwargs):
+    raise NotImplementedError("no kernel")
 
 
 def shifted(taps):

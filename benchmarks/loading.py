@@ -26,10 +26,10 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import EpochBatches
-from fastreid_ext.data.decoding import read_rgb
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
-from fastreid_ext.data.resized_images import ResizedImages
+from fastreid_ext.data.pixels.decoding import read_rgb
+from fastreid_ext.data.pixels.resized_images import ResizedImages
 from fastreid_ext.data.synthetic import generate
 
 # isort: split

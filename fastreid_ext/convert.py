@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreid_ext.engine.files import write_atomically
+from fastreid_ext.files import write_atomically
 
 # Project -> (their state dict) -> (ours, KEY VALUE pairs that the model needs); ValueError for weights of another one.
 CONVERTERS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], list[str]]]] = {}

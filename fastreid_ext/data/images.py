@@ -13,11 +13,11 @@ from fastreid.data.transforms import RandomPatch
 from PIL import Image
 from torchvision.transforms import Compose
 
-from fastreid_ext.data import decoding, resampling
-from fastreid_ext.data.batch_memory import BatchItems
-from fastreid_ext.data.byte_transforms import ByteTransform
-from fastreid_ext.data.joint_transforms import JointTransform
-from fastreid_ext.data.resized_images import ResizedImages, first_resize
+from fastreid_ext.data.pixels import decoding, resampling
+from fastreid_ext.data.pixels.batch_memory import BatchItems
+from fastreid_ext.data.pixels.byte_transforms import ByteTransform
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
+from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 
 BOX = "box_to_erase"  # of an item, until its image is float
 LARGE = 1 << 18  # bytes of an image that does not wait for its batch to be resized: photographs would take gigabytes
@@ -39,7 +39,7 @@ class ReIDImages(CommDataset):
         transform: PIL image -> tensor.
         relabel: map identities and cameras to 0, 1, ... in sorted order (training).
         joints: (N, J, 3) of every image; the transform is then (PIL image, joints) -> (tensor, joints), and items have
-            the joints that it returns, see :class:`fastreid_ext.data.joint_transforms.JointTransform`.
+            the joints that it returns, see :class:`fastreid_ext.data.pixels.joint_transforms.JointTransform`.
         kept: where :meth:`fetch` finds and keeps images of the size that the transform resizes to first; None: nowhere.
 
     Attributes:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from fastreid_ext.data.batch_memory import collate
 from fastreid_ext.data.batches import EpochBatches
-from fastreid_ext.data.byte_transforms import erase_boxes
 from fastreid_ext.data.images import BOX, ImageError, ReIDImages
+from fastreid_ext.data.pixels.batch_memory import collate
+from fastreid_ext.data.pixels.byte_transforms import erase_boxes
 
 
 class DeviceLoader:

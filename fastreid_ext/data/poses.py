@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fastreid_ext.engine.files import write_atomically
+from fastreid_ext.files import write_atomically
 
 MAKE_POSES = "make it with fastreid-ext pose run or pose import"
 

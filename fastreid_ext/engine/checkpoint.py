@@ -11,7 +11,7 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
-from fastreid_ext.engine.files import write_atomically, write_text
+from fastreid_ext.files import write_atomically, write_text
 
 LATEST = "model_latest"
 

@@ -21,7 +21,7 @@ from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
 from fastreid_ext.data.pairs import positive_share_of
-from fastreid_ext.data.resized_images import ResizedImages, first_resize
+from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks import ConfigError, check_training_set
 from fastreid_ext.engine.devices import device_of

@@ -30,13 +30,13 @@ from fastreid_ext.engine.checks import (
     check_same_run,
     check_writable,
 )
-from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.key_tracking import track
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.evaluation.distances import EvaluationError
+from fastreid_ext.files import write_text
 from fastreid_ext.model_zoo import get_config_file
 
 logger = logging.getLogger("fastreid_ext.main")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.main import config_file_of
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
+from fastreid_ext.files import write_text
 
 METRICS = ("Rank-1", "mAP")
 NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number

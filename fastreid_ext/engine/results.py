@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 
-from fastreid_ext.engine.files import write_text
+from fastreid_ext.files import write_text
 
 logger = logging.getLogger(__name__)
 

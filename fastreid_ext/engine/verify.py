@@ -20,7 +20,6 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
@@ -36,6 +35,7 @@ from fastreid_ext.evaluation.pair_report import (
     probability,
     record_text,
 )
+from fastreid_ext.files import write_text
 from fastreid_ext.modeling.located import architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096

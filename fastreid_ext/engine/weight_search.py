@@ -18,7 +18,6 @@ from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks import ConfigError, check_evaluation
-from fastreid_ext.engine.files import write_text
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
 from fastreid_ext.engine.merging import merge_config
@@ -26,6 +25,7 @@ from fastreid_ext.engine.training_parts import training_parts, training_sets
 from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.part_weights import METRICS, Search, WeightedParts, coordinate_search, weight_grid
 from fastreid_ext.evaluation.weight_report import curve_table, draw_weight_curves, search_record, weight_table
+from fastreid_ext.files import write_text
 
 ONLY_RATIOS = "Only the ratios of the weights count: twice all of them is the same feature."
 

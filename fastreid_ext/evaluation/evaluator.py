@@ -15,7 +15,6 @@ from fastreid.utils import comm
 from PIL import Image
 from torch import Tensor
 
-from fastreid_ext.engine.files import write_text
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
 from fastreid_ext.evaluation.collective import gather_rows, nearest_by_all, sum_over_processes
 from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError, Rows, lengths_of, unusable
@@ -28,6 +27,7 @@ from fastreid_ext.evaluation.report import group_record, group_table
 from fastreid_ext.evaluation.reranked import ReRankedRows
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
 from fastreid_ext.evaluation.single_shot import single_shot_hits
+from fastreid_ext.files import write_text
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.engine.files import write_atomically
+from fastreid_ext.files import write_atomically
 from fastreid_ext.pose.crops import COLORS, MEAN, PADDING, STD
 from fastreid_ext.pose.joints import COCO_JOINTS
 from fastreid_ext.pose.matching import ImageIndex, Imported, import_poses

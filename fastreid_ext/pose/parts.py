@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.engine.files import write_text
+from fastreid_ext.files import write_text
 
 SETTINGS = "settings.json"
 

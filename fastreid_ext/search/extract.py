@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from fastreid_ext.data.batch_memory import BatchItems
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
+from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store

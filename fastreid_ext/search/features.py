@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreid_ext.engine.files import write_text
+from fastreid_ext.files import write_text
 from fastreid_ext.search.image_list import COLUMNS, ImageList
 
 FEATURES, IMAGES, META, LOCK = "features.npy", "images.csv", "meta.json", ".lock"

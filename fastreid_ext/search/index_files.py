@@ -13,7 +13,7 @@ from typing import Any
 
 import faiss
 
-from fastreid_ext.engine.files import file_hash, write_atomically, write_text
+from fastreid_ext.files import file_hash, write_atomically, write_text
 from fastreid_ext.search.features import FeatureStore, StoreError, features_hash
 from fastreid_ext.search.fingerprints import versions
 from fastreid_ext.search.index import BUILD, NAMES, Plan, build_index

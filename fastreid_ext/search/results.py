@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastreid_ext.engine.files import write_atomically
 from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists
+from fastreid_ext.files import write_atomically
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.nearest import Neighbours, same_person
 

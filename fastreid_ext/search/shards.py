@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastreid_ext.engine.files import file_hash, write_atomically, write_text
+from fastreid_ext.files import file_hash, write_atomically, write_text
 from fastreid_ext.search.features import IDENTITY, FeatureStore
 from fastreid_ext.search.image_list import COLUMNS, UNKNOWN
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreid_ext.engine.files import write_text
+from fastreid_ext.files import write_text
 from fastreid_ext.search.features import (
     FEATURES,
     FORMAT,

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import ReIDImages
-from fastreid_ext.data.joint_transforms import JointTransform
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.engine.files import write_atomically, write_text
 from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
+from fastreid_ext.files import write_atomically, write_text
 from fastreid_ext.modeling.located import RegionBoxes, architectures_with
 from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
 from fastreid_ext.visual.image_sources import JointImages, batches, images_with_joints, spread

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreid_ext.data import decoding
+from fastreid_ext.data.pixels import decoding
 
 TINY = {"SOLVER__MAX_EPOCH": 2, "SOLVER__WARMUP_EPOCHS": 0, "DATASETS__HOLD_OUT": 2}
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.joint_transforms import JointTransform
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.mgre import (
     TABLE_1,
     LocationModule,

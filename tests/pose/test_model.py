@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from fastreid_ext.data.poses import PoseError
-from fastreid_ext.engine.files import file_hash
+from fastreid_ext.files import file_hash
 from fastreid_ext.pose.model import BATCH_SIZE, PoseModel
 
 COLOURS = [[60, 60, 200], [200, 100, 200], [100, 220, 200]]

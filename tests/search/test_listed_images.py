@@ -10,9 +10,9 @@ from PIL import Image
 from torch.utils.data import SequentialSampler
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.batch_memory import collate
 from fastreid_ext.data.images import ImageError
 from fastreid_ext.data.loader import build_test_loader
+from fastreid_ext.data.pixels.batch_memory import collate
 from fastreid_ext.search.extract import ListedImages
 from fastreid_ext.search.image_list import images_of_folder
 

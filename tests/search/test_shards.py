@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastreid_ext.cli import main
-from fastreid_ext.engine.files import file_hash
+from fastreid_ext.files import file_hash
 from fastreid_ext.search.shards import write_shards
 
 

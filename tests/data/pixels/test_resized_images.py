@@ -20,13 +20,13 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data import images as images_module
-from fastreid_ext.data import resized_images
 from fastreid_ext.data.batches import EpochBatches
-from fastreid_ext.data.decoding import read_rgb
 from fastreid_ext.data.images import BOX, ImageError, QueryGalleryImages, ReIDImages
-from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.loader import build_test_loader, build_train_loader
-from fastreid_ext.data.resized_images import FirstResize, ResizedImages, first_resize
+from fastreid_ext.data.pixels import resized_images
+from fastreid_ext.data.pixels.decoding import read_rgb
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
+from fastreid_ext.data.pixels.resized_images import FirstResize, ResizedImages, first_resize
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = SIZE = (64, 32)

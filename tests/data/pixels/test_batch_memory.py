@@ -11,10 +11,10 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data import images as data_images
-from fastreid_ext.data.batch_memory import BatchItems, collate
 from fastreid_ext.data.images import ReIDImages
-from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.loader import FetchedImages, build_test_loader
+from fastreid_ext.data.pixels.batch_memory import BatchItems, collate
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
 
 # isort: split
 from fastreid.data.transforms import RandomPatch, ToTensor, build_transforms

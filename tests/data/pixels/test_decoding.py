@@ -7,8 +7,8 @@ import pytest
 from fastreid.data.data_utils import read_image
 from PIL import Image
 
-from fastreid_ext.data import decoding
-from fastreid_ext.data.decoding import plain_jpeg_size, read_rgb
+from fastreid_ext.data.pixels import decoding
+from fastreid_ext.data.pixels.decoding import plain_jpeg_size, read_rgb
 
 
 def photograph(height=61, width=35, seed=0):

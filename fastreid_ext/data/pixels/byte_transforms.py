@@ -12,7 +12,7 @@ from fastreid.data.transforms.autoaugment import AutoAugment
 from PIL import Image
 from torchvision import transforms as T
 
-from fastreid_ext.data import resampling
+from fastreid_ext.data.pixels import resampling
 
 # What a list may consist of: RGB images of 8 bits to such images, then ToTensor, then tensors to tensors.
 ON_IMAGES = (

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastreid_ext.data import doubling
+from fastreid_ext.data.pixels import doubling
 
 PRECISION = 22  # bits of PIL's weights for bytes
 SPLIT = 11  # bits of the rest

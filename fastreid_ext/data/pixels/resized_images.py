@@ -18,8 +18,8 @@ import torch
 from torchvision import transforms as T
 from torchvision.transforms import Compose
 
-from fastreid_ext.data import resampling
-from fastreid_ext.data.joint_transforms import JointTransform
+from fastreid_ext.data.pixels import resampling
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid_ext.data import doubling
+from fastreid_ext.data.pixels import doubling
 
 
 def picture(kind, height, width):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid_ext.data import resampling
+from fastreid_ext.data.pixels import resampling
 
 
 def pils(image, height, width):

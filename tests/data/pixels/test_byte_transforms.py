@@ -14,10 +14,10 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import EpochBatches
-from fastreid_ext.data.byte_transforms import ByteTransform, erase_boxes, gives_bytes
 from fastreid_ext.data.images import BOX, ReIDImages
-from fastreid_ext.data.joint_transforms import JointTransform
 from fastreid_ext.data.loader import build_test_loader, build_train_loader
+from fastreid_ext.data.pixels.byte_transforms import ByteTransform, erase_boxes, gives_bytes
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
 
 CPU = torch.device("cpu")
 TRAINING = {

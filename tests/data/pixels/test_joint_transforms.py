@@ -11,7 +11,7 @@ from torchvision import transforms as T
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import seeded
-from fastreid_ext.data.joint_transforms import JointTransform, mirrored_order
+from fastreid_ext.data.pixels.joint_transforms import JointTransform, mirrored_order
 
 PAIRS = [[1, 2]]
 WIDTH, HEIGHT = 40, 60

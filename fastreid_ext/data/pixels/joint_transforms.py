@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
-from fastreid_ext.data.byte_transforms import LeftErasing, as_planes, gives_bytes, left_erasing
+from fastreid_ext.data.pixels.byte_transforms import LeftErasing, as_planes, gives_bytes, left_erasing
 
 # The matrix that takes a place (x, y, 1) in pixels to its new place; None: everything stays where it is. Places are
 # measured from the image's upper left corner, so the centre of its first pixel is (1/2, 1/2).
@@ -68,7 +68,7 @@ class JointTransform:
         Args:
             image: upright; a PIL image, or (H, W, 3) uint8.
             joints: (J, 3) x and y as shares of the image's width and height, and confidence; not written to.
-            place: see :class:`fastreid_ext.data.byte_transforms.ByteTransform`.
+            place: see :class:`fastreid_ext.data.pixels.byte_transforms.ByteTransform`.
         """
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         x, y, confidence = joints.T.astype(np.float64)

@@ -1,0 +1,1 @@
+"""Images between the file and the batch: decoding, resizing, transforms in bytes, memory of batches."""

@@ -43,6 +43,7 @@ setup(
         "matplotlib>=3.8",
         "scipy>=1.11",
         "tqdm>=4.66",
+        "filelock>=3.16",
     ],
     extras_require={
         "dev": [

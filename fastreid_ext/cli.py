@@ -4,47 +4,68 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastreid_ext.convert import add_convert_parser
-from fastreid_ext.data.datasets.command import add_derive_occluded_duke_parser
-from fastreid_ext.data.synthetic.command import add_synth_parser
-from fastreid_ext.engine.repeat import add_repeat_parser
-from fastreid_ext.engine.verify import add_verify_parser
-from fastreid_ext.engine.weight_search import add_weight_search_parser
-from fastreid_ext.pose.command import add_pose_parser
-from fastreid_ext.search.extract_command import add_extract_parser
-from fastreid_ext.search.search_command import add_search_parser
-from fastreid_ext.search.shards_command import add_shards_parser
-from fastreid_ext.visual.box_command import add_boxes_parser
-from fastreid_ext.visual.command import add_visual_parsers
+from fastreid_ext import __version__
+from fastreid_ext.commands import (
+    boxes,
+    cam,
+    configs,
+    convert,
+    derive_occluded_duke,
+    extract,
+    masks,
+    pose,
+    repeat,
+    search,
+    shards,
+    synth,
+    test_weights,
+    train,
+    verify,
+)
+from fastreid_ext.commands.common import HelpFormatter, run_command
 
 COMMANDS = (
-    add_repeat_parser,
-    add_visual_parsers,
-    add_boxes_parser,
-    add_convert_parser,
-    add_synth_parser,
-    add_derive_occluded_duke_parser,
-    add_pose_parser,
-    add_weight_search_parser,
-    add_verify_parser,
-    add_extract_parser,
-    add_search_parser,
-    add_shards_parser,
+    train,
+    configs,
+    repeat,
+    test_weights,
+    verify,
+    cam,
+    masks,
+    boxes,
+    extract,
+    search,
+    shards,
+    convert,
+    synth,
+    pose,
+    derive_occluded_duke,
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``fastreid-ext <command>``; see ``fastreid-ext --help``."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"]:  # the rest belongs to FastReID's parser, with its KEY VALUE pairs
-        from fastreid_ext.engine.main import main as train
+    """Run ``fastreid-ext <command>`` and return its exit status; see ``fastreid-ext --help``."""
+    parser = argument_parser()
+    args, rest = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
+    # argparse takes one group of KEY VALUE pairs; those behind a later option belong to them.
+    if rest and (not hasattr(args, "opts") or any(item.startswith("--") for item in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.opts += rest
+    return run_command(args)
 
-        train(argv[1:])
-        return 0
-    parser = argparse.ArgumentParser(prog="fastreid-ext", description="Tools around FastReID and fastreid-ext.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("train", help="train or evaluate; arguments as projects/*/train_net.py", add_help=False)
-    for add_command in COMMANDS:
-        add_command(commands)
-    args = parser.parse_args(argv)
-    return args.run(args) or 0
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="fastreid-ext",
+        description="Train, evaluate and use the re-identification models of fastreid-ext and FastReID.",
+        epilog="example:\n  fastreid-ext train --config-file demo/tiny.yml",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastreid-ext {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    parser.set_defaults(prog="fastreid-ext")
+    return parser

@@ -1,30 +1,144 @@
-"""Files that are either whole or absent, whenever the process is killed, and their hashes."""
+"""Files that are either whole or absent, whenever the process is killed; locks between processes; hashes."""
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from fastreid_ext.errors import FileError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SECONDS_IN_SILENCE = 2.0  # a process that waits longer for a lock says so
+
+logger = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a temporary file, flush it to the disk and rename it to path."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    """Let ``write`` fill a temporary file beside path, flush it to the disk and rename it to path.
+
+    Args:
+        path: the file; its folder exists.
+        write: gets the file, opened for writing in bytes.
+
+    Raises:
+        FileError: it can't be written: no such folder, no permission, no space on the disk.
+    """
     try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
+        # Always the same name: what a kill left is overwritten by the next attempt.
+        replace_atomically(path, path.with_name(f".{path.name}.tmp"), write)
+    except OSError as error:
+        raise FileError(f"{path} can't be written: {reason(error)}") from error
+    sync(path.parent)  # the rename itself
+
+
+def replace_atomically(path: Path, temporary: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
+    """Do what :func:`write_atomically` does, for a caller with its own name for the temporary file or its own answer.
+
+    Args:
+        path, write: see :func:`write_atomically`.
+        temporary: the file to rename, on the same file system; it is removed if anything fails.
+        durable: flush the bytes to the disk first, so that they survive a power cut.
+
+    Raises:
+        OSError: whatever the system says.
+    """
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except Exception:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8."""
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        FileError: as :func:`write_atomically`.
+    """
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_picture(path: Path, picture: "Image") -> None:
+    """Write a PIL image as PNG, whole or not at all; makes the folder.
+
+    Raises:
+        FileError: as :func:`write_atomically`.
+    """
+    make_folder(path.parent)
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents, unless it is there, and return it.
+
+    Raises:
+        FileError: it can't be made, or a file of that name is there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder {path} can't be made: {reason(error)}") from error
+    return path
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says of an error, without its number and the file's name."""
+    return error.strerror or str(error)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk; only POSIX can flush a folder, and with it a rename."""
+    if os.name != "posix" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock file that no other process can hold; the system frees it however this one ends.
+
+    Args:
+        path: the lock file; made if it is not there.
+        busy: the sentence to raise if another process holds it; None waits for that process, and says so in the log
+            after two seconds.
+
+    Raises:
+        FileError: another process holds it and ``busy`` is given, or the file can't be made.
+    """
+    lock = FileLock(path)
+    try:
+        try:
+            lock.acquire(timeout=SECONDS_IN_SILENCE if busy is None else 0)
+        except Timeout as error:
+            if busy is not None:
+                raise FileError(busy) from error
+            logger.info("waiting for another process that holds %s", path)
+            lock.acquire()
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise
+        raise FileError(f"{path} can't be locked: {reason(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def file_hash(path: Path) -> str:

@@ -1,6 +1,8 @@
 """What every test may use: the healed host, repeatable randomness, one thread, the smallest SynthReID."""
 
+import logging
 import random
+import re
 
 import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes before anything that imports it)
 
@@ -48,6 +50,38 @@ def synth_tiny(synth_root, monkeypatch):
     """FASTREID_DATASETS names a folder with SynthReIDTiny and SynthReIDOccludedTiny."""
     monkeypatch.setenv("FASTREID_DATASETS", str(synth_root))
     return synth_root
+
+
+# ---- commands in this process ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forget_logs():
+    """Close what setup_logger opened, so that runs in one process do not write into each other's files."""
+    yield
+    from fastreid.utils import logger
+
+    for name in ("fastreid", "fastreid_ext"):
+        log = logging.getLogger(name)
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+        log.propagate = True
+    logger.setup_logger.cache_clear()
+    logger._cached_log_stream.cache_clear()
+
+
+@pytest.fixture
+def sentence_of(capfd):
+    """``sentence_of(status)``: the one sentence that a command, which ended with this status, stopped with."""
+
+    def sentence(status):
+        printed = capfd.readouterr()
+        assert status == 1, printed.err
+        assert "Traceback" not in printed.out + printed.err
+        *_, start = re.finditer(r"^fastreid-ext [a-z -]+: ", printed.err, flags=re.MULTILINE)
+        return printed.err[start.start() :].rstrip("\n")
+
+    return sentence
 
 
 # ---- small models: the conftest.py of a paper says with ``small`` which one ---------------------------------------

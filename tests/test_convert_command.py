@@ -10,8 +10,8 @@ import torch
 from fastreid.modeling import build_model
 
 from fastreid_ext import cli
-from fastreid_ext.convert import read_state
 from fastreid_ext.model_zoo import get_config
+from fastreid_ext.modeling.weights import read_state
 from fastreid_ext.msreid.convert import RULES
 
 
@@ -116,15 +116,15 @@ def test_from_their_file_to_an_evaluation(model, their_file, synth_tiny, tmp_pat
     expected = {k: v for k, v in model.state_dict().items() if not k.startswith("criterion.")}
     assert written.keys() == expected.keys() and all(torch.equal(written[k], expected[k]) for k in expected)
 
-    from fastreid_ext.engine import main
+    from fastreid_ext.engine import run
 
     seen, out = {}, tmp_path / "out"
-    monkeypatch.setattr(main.Trainer, "test", lambda cfg, model: seen.update(cfg=cfg, model=model) or {})
-    monkeypatch.setattr(main, "write_results", lambda *args: None)
-    monkeypatch.setattr(main, "setup_logger", lambda *args, **kwargs: main.logger)
+    monkeypatch.setattr(run.Trainer, "test", lambda cfg, model: seen.update(cfg=cfg, model=model) or {})
+    monkeypatch.setattr(run, "write_results", lambda *args: None)
+    monkeypatch.setattr(run, "setup_logger", lambda *args, **kwargs: run.logger)
     overrides = shlex.split(printed.splitlines()[-1])
     pairs = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(out), "DATASETS.TESTS", "('SynthReIDTiny',)"]
-    main.main(["--config-file", "MSReID/Market1501_R50.yml", *overrides, *pairs])
+    assert cli.main(["train", "--config-file", "MSReID/Market1501_R50.yml", *overrides, *pairs, "--eval-only"]) == 0
     assert seen["model"].backbone.maxpool.padding == 1 and not seen["model"].backbone.maxpool.ceil_mode
     images = torch.rand(2, 3, 64, 32) * 255
     with torch.no_grad():

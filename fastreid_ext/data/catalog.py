@@ -11,9 +11,10 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.datasets.msmt17 import msmt17_version
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
+from fastreid_ext.errors import UserError
 
 
-class DataSetError(RuntimeError):
+class DataSetError(UserError):
     """A data set that is missing, half-unpacked or not registered."""
 
 

@@ -18,12 +18,13 @@ from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.data.pixels.byte_transforms import ByteTransform
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
+from fastreid_ext.errors import UserError
 
 BOX = "box_to_erase"  # of an item, until its image is float
 LARGE = 1 << 18  # bytes of an image that does not wait for its batch to be resized: photographs would take gigabytes
 
 
-class ImageError(RuntimeError):
+class ImageError(UserError):
     """An image file that can't be read."""
 
 

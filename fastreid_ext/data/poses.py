@@ -6,12 +6,13 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from fastreid_ext.errors import UserError
 from fastreid_ext.files import write_atomically
 
 MAKE_POSES = "make it with fastreid-ext pose run or pose import"
 
 
-class PoseError(RuntimeError):
+class PoseError(UserError):
     """Pose labels that are missing or can't be used, with how to make them."""
 
 

@@ -11,12 +11,13 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
+from fastreid_ext.errors import UserError
 from fastreid_ext.files import write_atomically, write_text
 
 LATEST = "model_latest"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that is missing, unreadable or of another model."""
 
 

@@ -16,6 +16,7 @@ from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.pairs import check_pairable, positive_share_of
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.key_tracking import unread_keys
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
@@ -38,10 +39,6 @@ FREE_ON_RESUME = (
 
 
 HOST_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
-
-
-class ConfigError(ValueError):
-    """A config that can't work, with what to change."""
 
 
 def check_config(cfg: CfgNode, world_size: int) -> None:

@@ -13,7 +13,7 @@ from fastreid_ext.data.batches import Items
 from fastreid_ext.data.catalog import dataset_root
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.branched import LABEL_KEYS, TEST_LABEL_KEYS, BranchedReID
 
 MAKE_FILE = "make a pose file with fastreid-ext pose run or pose import and name it in INPUT.JOINTS.FILES"

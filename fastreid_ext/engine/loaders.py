@@ -23,11 +23,12 @@ from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_trai
 from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import ConfigError, check_training_set
+from fastreid_ext.engine.checks import check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
 from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 

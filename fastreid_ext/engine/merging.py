@@ -5,8 +5,8 @@ import difflib
 import yaml
 from fastreid.config import CfgNode
 
-from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.key_tracking import leaves
+from fastreid_ext.errors import ConfigError
 
 
 def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:

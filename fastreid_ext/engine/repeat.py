@@ -1,68 +1,59 @@
-"""The command ``repeat``: trains configs over several seeds, whatever interrupts it, and gathers their results."""
+"""Trains configs over several seeds, whatever interrupts it, and gathers their results."""
 
-import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.key_tracking import leaves
-from fastreid_ext.engine.main import config_file_of
 from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.trained import config_file_of
+from fastreid_ext.errors import UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
-from fastreid_ext.files import write_text
+from fastreid_ext.files import make_folder, write_text
 
 METRICS = ("Rank-1", "mAP")
 NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
 
 
-class RepeatError(RuntimeError):
+class RepeatError(UserError):
     """Runs that can't be made or gathered, with what to do."""
 
 
-def add_repeat_parser(commands: Any) -> None:
-    """Add the command to an argparse ``subparsers``."""
-    parser = commands.add_parser(
-        "repeat",
-        help="train configs over several seeds: mean, spread, best, box plot",
-        description="Train configs over several seeds and gather a table and a box plot. Call it again after an"
-        " interruption: runs that have ended are not run again, one that has not is resumed.",
-    )
-    parser.add_argument("--configs", nargs="+", required=True, help="files, or names of shipped configs")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, required=True, help="folder of all runs, table and plot")
-    parser.add_argument("--num-gpus", type=int, default=1, help="of each run")
-    parser.add_argument("--title", default="", help="above the box plot")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for every run; last")
-    parser.set_defaults(run=run)
+def repeat(
+    configs: Sequence[str], seeds: Sequence[int], output: Path, overrides: Sequence[str], num_gpus: int, title: str
+) -> str:
+    """Train configs over several seeds, write table, numbers and box plot into a folder, and return the table.
 
+    Args:
+        configs: files, or names of shipped configs.
+        seeds: one run of each config for each.
+        output: folder of all runs; what an earlier call finished there is kept.
+        overrides: KEY VALUE pairs of every run.
+        num_gpus: processes of each run.
+        title: above the box plot.
 
-def run(args: argparse.Namespace) -> int:
-    """Carry the command out and return its exit status."""
-    try:
-        names = names_of(args.configs)
-        ours = {"SEED", "OUTPUT_DIR"}.intersection(args.opts[::2])
-        if ours:
-            raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
-        for config in names.values():  # before hours of the first
-            settings_of(config, args.opts)
-        summaries = {}
-        for name, config in names.items():
-            runs = {seed: train(config, seed, args.output / name, args.opts, args.num_gpus) for seed in args.seeds}
-            summaries[name] = summarise(runs)
-            write_text(args.output / "summary.json", json.dumps(summaries, indent=2) + "\n")
-        table = format_table(summaries, METRICS)
-        write_text(args.output / "summary.md", table + "\n")
-        draw_box_plots(summaries, args.output / "boxplot.png", METRICS, args.title)
-    except (RepeatError, OSError, ValueError) as error:
-        print(f"fastreid-ext repeat: {error}", file=sys.stderr)
-        return 1
-    print(table)
-    print(f"table, numbers and box plot are in {args.output}")
-    return 0
+    Raises:
+        RepeatError, ConfigError: runs that can't be made or gathered.
+        FileError: a file that can't be written.
+    """
+    names = names_of(configs)
+    ours = {"SEED", "OUTPUT_DIR"}.intersection(overrides[::2])
+    if ours:
+        raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
+    for config in names.values():  # before hours of the first
+        settings_of(config, overrides)
+    summaries = {}
+    for name, config in names.items():
+        runs = {seed: train(config, seed, output / name, overrides, num_gpus) for seed in seeds}
+        summaries[name] = summarise(runs)
+        write_text(output / "summary.json", json.dumps(summaries, indent=2) + "\n")
+    table = format_table(summaries, METRICS)
+    write_text(output / "summary.md", table + "\n")
+    draw_box_plots(summaries, output / "boxplot.png", METRICS, title)
+    return table
 
 
 def names_of(configs: Sequence[str]) -> dict[str, str]:
@@ -99,9 +90,9 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         if changed:
             raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
     if not done.is_file():
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         write_text(settings, json.dumps(now, indent=1))
-        command = [sys.executable, "-c", "from fastreid_ext.cli import main; main()", "train"]
+        command = [sys.executable, "-m", "fastreid_ext", "train"]
         resume = ["--resume"] if begun else []  # or the config of a run that never began would be compared
         finished = subprocess.run([*command, *resume, "--num-gpus", str(num_gpus), *call], check=False)
         if finished.returncode or not done.is_file():

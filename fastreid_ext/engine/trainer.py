@@ -20,7 +20,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints, loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
-from fastreid_ext.engine.checks import ConfigError, check_all_read, check_host_model, check_writable
+from fastreid_ext.engine.checks import check_all_read, check_host_model, check_writable
 from fastreid_ext.engine.devices import device_of, distributed
 from fastreid_ext.engine.evaluation import evaluate_test_sets
 from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
@@ -30,6 +30,7 @@ from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch

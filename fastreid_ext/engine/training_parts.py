@@ -12,7 +12,7 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, LEAST_LEFT, Item, hold_out
 from fastreid_ext.data.validation import VALIDATION, Validation, validation_split
-from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -1,92 +1,52 @@
-"""The command ``test-weights``: searches the weights of a test feature's parts on a validation set."""
+"""Searches the weights of a test feature's parts on a validation set."""
 
-import argparse
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset
 from torch import Tensor, nn
 
-from fastreid_ext.config import get_cfg
-from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import ConfigError, check_evaluation
+from fastreid_ext.engine.checks import check_evaluation
 from fastreid_ext.engine.loaders import eval_loader
-from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
-from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.engine.trained import warnings_of
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.gathered import GatheredFeatures
-from fastreid_ext.evaluation.part_weights import METRICS, Search, WeightedParts, coordinate_search, weight_grid
+from fastreid_ext.evaluation.part_weights import METRICS, Search, WeightedParts, coordinate_search
 from fastreid_ext.evaluation.weight_report import curve_table, draw_weight_curves, search_record, weight_table
 from fastreid_ext.files import write_text
 
 ONLY_RATIOS = "Only the ratios of the weights count: twice all of them is the same feature."
 
 
-def add_weight_search_parser(commands: Any) -> None:
-    """Add the command to an argparse ``subparsers``."""
-    parser = commands.add_parser(
-        "test-weights",
-        help="search the weights of a test feature's parts on a validation set (MGRe)",
-        description="Extract the parts of a model's test feature once, then change one weight at a time, the others"
-        f" fixed, to the one with the highest mAP. {ONLY_RATIOS}",
-    )
-    parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
-    parser.add_argument("--output", type=Path, required=True, help="folder for weights.json, weights.md, weights.png")
-    parser.add_argument(
-        "--test-set", default=VALIDATION, help="what is searched (default: %(default)s, of DATASETS.VALIDATION)"
-    )
-    parser.add_argument(
-        "--grid",
-        nargs=3,
-        type=float,
-        default=[0.05, 1.0, 0.05],
-        metavar=("FIRST", "LAST", "STEP"),
-        help="weights that are tried (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=10, help="at most; ends as soon as one changes nothing (default: %(default)s)"
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys; MODEL.WEIGHTS is one")
-    parser.set_defaults(run=run)
+def search_weights(
+    cfg: CfgNode, model: nn.Module, test_set: str, grid: Sequence[float], rounds: int
+) -> tuple[Search, str, list[str]]:
+    """Search the weights of a model's parts on a test set.
 
+    Args:
+        cfg: the config of the model.
+        model: with parts, see :func:`check_parts`.
+        test_set: what is searched.
+        grid: weights that are tried.
+        rounds: most rounds over all parts.
 
-def run(args: argparse.Namespace) -> int:
-    """Carry the command out and return its exit status."""
-    try:
-        cfg = get_cfg()
-        merge_config(cfg, config_file_of(args.config_file), args.opts)
-        grid = weight_grid(*args.grid)
-        check_search(cfg, args.test_set, args.rounds)
-        args.output.mkdir(parents=True, exist_ok=True)
-        model = load_trained(cfg)
-        check_parts(model)
-        warnings = warnings_of(cfg, args.test_set)
-        for sentence in warnings:
-            print(f"warning: {sentence}", file=sys.stderr)
-        parts, pids, camids = extract_parts(cfg, model, args.test_set)
-        score = lambda weights: parts.metrics(weights, pids, camids)["mAP"]  # noqa: E731
-        search = coordinate_search(score, model.test_weights, grid, args.rounds)
-        if not search.converged:
-            warnings.append(f"the last of {search.rounds} rounds still changed a weight: raise --rounds")
-            print(f"warning: {warnings[-1]}", file=sys.stderr)
-        key, value = model.test_weights_option(search.best)
-        option = f'{key} "{value}"'
-        _write(args, cfg, search, option, warnings)
-    except (*MISTAKES, OSError, ValueError) as error:
-        print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
-        return 1
-    print(weight_table(search))
-    print(f"{ONLY_RATIOS} Table, numbers and curves are in {args.output}. The best weights:")
-    print(f"  {option}")
-    return 0
+    Returns:
+        What was found, the KEY VALUE that sets the best weights, and sentences on what they are worth.
+    """
+    warnings = warnings_of(cfg, test_set)
+    parts, pids, camids = extract_parts(cfg, model, test_set)
+    score = lambda weights: parts.metrics(weights, pids, camids)["mAP"]  # noqa: E731
+    search = coordinate_search(score, model.test_weights, grid, rounds)
+    if not search.converged:
+        warnings.append(f"the last of {search.rounds} rounds still changed a weight: raise --rounds")
+    key, value = model.test_weights_option(search.best)
+    return search, f'{key} "{value}"', warnings
 
 
 def check_search(cfg: CfgNode, test_set: str, rounds: int) -> None:
@@ -160,56 +120,19 @@ def extract_parts(
     return WeightedParts(query, gallery, cfg.TEST.METRIC), pids, camids
 
 
-def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[str]:
-    """Return sentences on what settings that are chosen on this test set, with MODEL.WEIGHTS, are worth.
-
-    Args:
-        cfg: the config of the choice.
-        test_set: what is chosen on.
-        chosen: the settings, as a sentence calls them.
-    """
-    if test_set != VALIDATION:
-        return [f"{chosen} that are chosen on {test_set} make results on {test_set} look better than they are"]
-    path = Path(cfg.MODEL.WEIGHTS).parent / "config.yaml"
-    parts = training_parts(cfg, training_sets(cfg))
-    people = {item[1] for item in [*parts.query, *parts.gallery]}
-    try:
-        trained = _trained_with(cfg, path)
-        seen = people & {item[1] for item in training_parts(trained, training_sets(trained)).train}
-    except (AttributeError, ConfigError, DataSetError, KeyError, OSError, TypeError, yaml.YAMLError) as error:
-        why = "there is none" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        return [f"whether {VALIDATION} was seen in training can't be checked by {path}: {why}"]
-    if not seen:
-        return []
-    return [
-        f"{len(seen)} of the {len(people)} identities of {VALIDATION} were seen in training ({path} has"
-        f" DATASETS.VALIDATION {trained.DATASETS.VALIDATION}), where every part finds them: train with"
-        f" DATASETS.VALIDATION {cfg.DATASETS.VALIDATION} to choose {chosen}"
-    ]
-
-
-def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
-    """Return cfg with the training set of the run that wrote config.yaml."""
-    node = yaml.safe_load(path.read_text(encoding="utf-8"))["DATASETS"]
-    trained = cfg.clone()
-    trained.defrost()
-    trained.DATASETS.NAMES = tuple(node["NAMES"])
-    trained.DATASETS.COMBINEALL = node["COMBINEALL"]
-    trained.DATASETS.VALIDATION = node.get("VALIDATION", 0)  # a run of before that key
-    trained.DATASETS.HOLD_OUT = 0  # it keeps images, nobody
-    return trained
-
-
-def _write(args: argparse.Namespace, cfg: CfgNode, search: Search, option: str, warnings: list[str]) -> None:
-    about = {"test_set": args.test_set, "checkpoint": cfg.MODEL.WEIGHTS, "metric": cfg.TEST.METRIC}
-    write_text(args.output / "weights.json", search_record(search, option, warnings, about))
+def write_search(
+    output: Path, cfg: CfgNode, test_set: str, search: Search, option: str, warnings: Sequence[str]
+) -> None:
+    """Write weights.json, weights.md and weights.png into a folder."""
+    about = {"test_set": test_set, "checkpoint": cfg.MODEL.WEIGHTS, "metric": cfg.TEST.METRIC}
+    write_text(output / "weights.json", search_record(search, option, warnings, about))
     lines = [
-        f"`{option}` on {args.test_set}",
+        f"`{option}` on {test_set}",
         weight_table(search),
         "mAP (%) with one weight changed, the others at their best:",
         curve_table(search),
         ONLY_RATIOS,
         *(f"Warning: {sentence}." for sentence in warnings),
     ]
-    write_text(args.output / "weights.md", "\n\n".join(lines) + "\n")
-    draw_weight_curves(search, args.output / "weights.png", f"{cfg.MODEL.META_ARCHITECTURE} on {args.test_set}")
+    write_text(output / "weights.md", "\n\n".join(lines) + "\n")
+    draw_weight_curves(search, output / "weights.png", f"{cfg.MODEL.META_ARCHITECTURE} on {test_set}")

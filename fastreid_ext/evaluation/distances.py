@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastreid_ext.errors import UserError
+
 METRICS = ("cosine", "euclidean")
 CHUNK_MB = 32  # of what is made of the features at once
 NAMED = 3  # rows that an error names
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """What was to be evaluated can't be: features that are not numbers, or no room for them."""
 
 

@@ -1,10 +1,14 @@
 """Finds the shipped yamls: below this package in a wheel, at the top of the tree in a checkout."""
 
+import difflib
+import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fastreid.config import CfgNode
+from fastreid_ext.errors import ConfigError
 
-from fastreid_ext.config import get_cfg
+if TYPE_CHECKING:
+    from fastreid.config import CfgNode
 
 
 def config_folder() -> Path:
@@ -26,16 +30,26 @@ def get_config_file(config_path: str) -> str:
     """Return the full path of a shipped config, such as "DeepMiner/Market1501_R50.yml".
 
     Raises:
-        FileNotFoundError: there is none of that name; the names that there are are listed.
+        ConfigError: there is none of that name; says the nearest ones.
     """
     path = config_folder() / config_path
     if not path.is_file():
-        raise FileNotFoundError(f"no config {config_path!r} is shipped; there are {', '.join(list_config_files())}")
+        near = difflib.get_close_matches(config_path, list_config_files(), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "there is nothing like it"
+        raise ConfigError(f"no config {config_path!r} is shipped: {hint} (fastreid-ext configs lists all)")
     return str(path)
 
 
-def get_config(config_path: str) -> CfgNode:
+def describe_config(config_path: str) -> str:
+    """Return what the comment at the top of a shipped config says, in one line."""
+    lines = Path(get_config_file(config_path)).read_text(encoding="utf-8").splitlines()
+    return " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+
+
+def get_config(config_path: str) -> "CfgNode":
     """Return a shipped config, merged into the defaults."""
+    from fastreid_ext.config import get_cfg  # it loads FastReID, which a list of names does not need
+
     cfg = get_cfg()
     cfg.merge_from_file(get_config_file(config_path))
     return cfg

@@ -10,7 +10,7 @@ import torch
 from fastreid.modeling.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor
 
-from fastreid_ext.convert import CONVERTERS
+from fastreid_ext.modeling.weights import CONVERTERS
 from fastreid_ext.msreid.heads import MaskSeparatedHead
 from fastreid_ext.msreid.meta_arch import MSReID
 

@@ -8,10 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fastreid_ext.data.poses import PoseError
-
-PADDING = 1.25  # of a person's box, in the recipes of HRNet and MMPose
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's red, green and blue, 0 to 255
-COLORS = ("rgb", "bgr")
+from fastreid_ext.pose.options import MEAN, PADDING, STD
 
 
 @dataclass(frozen=True)

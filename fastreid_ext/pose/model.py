@@ -7,10 +7,9 @@ import numpy as np
 
 from fastreid_ext.data.poses import PoseError
 from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
+from fastreid_ext.pose.options import BATCH_SIZE, PROVIDERS
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-BATCH_SIZE = 32
 FATAL = 4  # onnxruntime's log level; what goes wrong is raised, and said once
 LONGEST_REASON = 200
 

@@ -1,18 +1,17 @@
 """What an interrupted run has done: part files beside the pose file to come, which go when it is whole."""
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.files import write_text
+from fastreid_ext.files import locked, write_text
 
-SETTINGS = "settings.json"
+SETTINGS, LOCK = "settings.json", ".lock"
 
 
 class Parts:
@@ -29,16 +28,12 @@ class Parts:
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(folder, os.O_RDONLY)  # gone with the process, however that ends
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with ExitStack() as stack:
+            stack.enter_context(
+                locked(folder / LOCK, busy=f"another process works on {folder}: wait for it, or stop it")
+            )
             self._check(settings)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise PoseError(f"another process works on {folder}: wait for it, or stop it") from error
-        except PoseError:
-            os.close(self._lock)
-            raise
+            self._lock = stack.pop_all()  # held until close()
 
     def load(self) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
         """Return joints (J, 3) and (width, height) of each image that has been done.
@@ -70,9 +65,11 @@ class Parts:
         if not self._files():
             for path in (self.folder / SETTINGS, *self.folder.glob(".*.tmp")):
                 path.unlink(missing_ok=True)
-            if not any(self.folder.iterdir()):
-                self.folder.rmdir()
-        os.close(self._lock)
+        empty = [path.name for path in self.folder.iterdir()] in ([], [LOCK])
+        self._lock.close()
+        if empty:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            self.folder.rmdir()
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdecimal())

@@ -48,7 +48,7 @@ def read_skeletons(path: Path, form: str | None = None, annotations: Path | None
 
     Args:
         path: the file or the folder.
-        form: one of ``FORMATS``; by default it is told from the content.
+        form: one of ``READERS``; by default it is told from the content.
         annotations: COCO file whose ``images`` name the images that the pose file numbers.
 
     Raises:
@@ -58,7 +58,7 @@ def read_skeletons(path: Path, form: str | None = None, annotations: Path | None
     content = None if path.is_dir() else _load(path)
     form = form or _detect(path, content)
     images = {} if annotations is None else _images(_load(annotations), annotations)
-    people = list(FORMATS[form](path, content, images))
+    people = list(READERS[form](path, content, images))
     # A person of whom no joint is seen isn't there: COCO lists such people with zeros.
     return [person for person in people if (person.joints[:, 2] > 0).any()]
 
@@ -119,7 +119,7 @@ def read_openpose(path: Path, content: Any, images: Mapping[Any, Listed]) -> Ite
 
 
 # Name of a format -> its reader, of (path, content of the file or None for a folder, images that were listed).
-FORMATS: dict[str, Callable[[Path, Any, Mapping[Any, Listed]], Iterator[Skeleton]]] = {
+READERS: dict[str, Callable[[Path, Any, Mapping[Any, Listed]], Iterator[Skeleton]]] = {
     "coco": read_coco,
     "coco-results": read_results,
     "alphapose": read_results,

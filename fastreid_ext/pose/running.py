@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.files import file_hash
-from fastreid_ext.pose.crops import MEAN, PADDING, STD, Crop, normalise, read_rgb
+from fastreid_ext.pose.crops import Crop, normalise, read_rgb
 from fastreid_ext.pose.model import PoseModel
+from fastreid_ext.pose.options import MEAN, PADDING, STD
 from fastreid_ext.pose.parts import Parts
 
 

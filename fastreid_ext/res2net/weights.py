@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastreid_ext.convert import read_state
+from fastreid_ext.modeling.weights import read_state
 
 logger = logging.getLogger(__name__)
 

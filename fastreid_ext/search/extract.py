@@ -16,8 +16,8 @@ from tqdm import tqdm
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
 from fastreid_ext.data.pixels.batch_memory import BatchItems
-from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.devices import device_of
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.fingerprints import feature_identity, versions
 from fastreid_ext.search.image_list import ImageList

@@ -8,7 +8,6 @@
 """
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -21,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fastreid_ext.files import write_text
+from fastreid_ext.errors import FileError, UserError
+from fastreid_ext.files import locked, reason, write_text
 from fastreid_ext.search.image_list import COLUMNS, ImageList
 
 FEATURES, IMAGES, META, LOCK = "features.npy", "images.csv", "meta.json", ".lock"
@@ -31,7 +31,7 @@ IDENTITY = ("architecture", "model_sha256", "config_sha256", "metric", "flip")
 METRICS = ("cosine", "euclidean")
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError):
     """A feature store, or an index of one, that is missing, unfinished or of something else."""
 
 
@@ -186,28 +186,25 @@ def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing into a store; the kernel lets go of it however this one ends.
+    """Keep a second process from writing into a store; the system frees the lock however this one ends.
 
     Raises:
-        StoreError: one writes already.
+        FileError: one writes already.
     """
-    with open(folder / LOCK, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(f"another process writes into {folder}: wait for it, or choose another folder") from error
+    with locked(folder / LOCK, busy=f"another process writes into {folder}: wait for it, or choose another folder"):
         yield
-    # The lock's file stays: removing it would let a third process lock a new one while a second holds the old.
 
 
 def reserve(file: Path, size: int) -> None:
     """Take the disk space of a file now: writing into a mapping of a full disk kills the process without a word.
 
     Raises:
-        OSError: there is not enough.
+        FileError: there is not enough.
     """
+    if not hasattr(os, "posix_fallocate"):  # Windows
+        return
     with open(file, "r+b") as opened:
         try:
             os.posix_fallocate(opened.fileno(), 0, size)
         except OSError as error:
-            raise OSError(f"{file} needs {size / 1e9:.2f} GB on the disk: {error.strerror}") from error
+            raise FileError(f"{file} needs {size / 1e9:.2f} GB on the disk: {reason(error)}") from error

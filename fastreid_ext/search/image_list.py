@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid_ext.data.catalog import dataset_root, load_dataset
-from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.visual.image_sources import files_below
 
 UNKNOWN = ""  # a person or a camera that nobody named

@@ -12,16 +12,12 @@ import faiss
 import numpy as np
 
 from fastreid_ext.search.features import FeatureStore
+from fastreid_ext.search.kinds import BUILD, NAMES, SEARCH
 
-NAMES = {"flat": "flat", "hnsw": "HNSW", "ivfpq": "IVF-PQ"}
 # faiss' own rule: k-means wants 39 points a centroid and gains nothing from more than 256
 FEW, MANY = 39, 256
 LEAST_IVFPQ = 64
 MOST_TRAINING_ROWS = 1_000_000
-
-# kind -> what is fixed when it is built / what may change with every search
-BUILD = {"flat": (), "hnsw": ("m", "ef_construction"), "ivfpq": ("nlist", "pq_m", "pq_bits")}
-SEARCH = {"flat": (), "hnsw": ("ef_search",), "ivfpq": ("nprobe",)}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import faiss
 from fastreid_ext.files import file_hash, write_atomically, write_text
 from fastreid_ext.search.features import FeatureStore, StoreError, features_hash
 from fastreid_ext.search.fingerprints import versions
-from fastreid_ext.search.index import BUILD, NAMES, Plan, build_index
+from fastreid_ext.search.index import Plan, build_index
+from fastreid_ext.search.kinds import BUILD, NAMES
 
 FORMAT = "fastreid-ext index 1"
 TYPES = {"flat": faiss.IndexFlat, "hnsw": faiss.IndexHNSWFlat, "ivfpq": faiss.IndexIVFPQ}

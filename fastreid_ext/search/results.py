@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists
-from fastreid_ext.files import write_atomically
+from fastreid_ext.files import write_atomically, write_picture
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.nearest import Neighbours, same_person
 
@@ -109,7 +109,7 @@ def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
         for n, nearest, right in zip(shown, places, same, strict=True)
     ]
     picture = draw_rank_lists(ranked, sheet_title(result.order, same), places.shape[1])
-    write_atomically(path, lambda file: picture.save(file, format="PNG"))
+    write_picture(path, picture)
     return path
 
 

@@ -9,16 +9,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastreid_ext.errors import MissingExtraError
 from fastreid_ext.files import file_hash, write_atomically, write_text
 from fastreid_ext.search.features import IDENTITY, FeatureStore
 from fastreid_ext.search.image_list import COLUMNS, UNKNOWN
 
 MANIFEST = "manifest.json"
 FORMAT = "fastreid-ext shards 1"
-
-
-class MissingExtra(RuntimeError):
-    """An optional package that is not installed."""
 
 
 def write_shards(store: FeatureStore, folder: Path, kind: str = "parquet", rows: int = 100_000) -> dict[str, Any]:
@@ -36,7 +33,7 @@ def write_shards(store: FeatureStore, folder: Path, kind: str = "parquet", rows:
 
     Raises:
         ValueError: the folder holds something else, or no rows.
-        MissingExtra: Parquet without pyarrow.
+        MissingExtraError: Parquet without pyarrow.
     """
     if rows < 1:
         raise ValueError(f"a shard of {rows} rows can't be: give 1 or more")
@@ -75,13 +72,13 @@ def parquet_writer() -> Writer:
     """Return what writes rows of a store as one Parquet file.
 
     Raises:
-        MissingExtra: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed.
     """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtra(
+        raise MissingExtraError(
             "Parquet needs pyarrow: pip install fastreid-ext[parquet]; --format npy needs nothing"
         ) from error
 

@@ -9,8 +9,8 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.joints import files_of, labels_of
+from fastreid_ext.errors import ConfigError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 PARTS = {"train": ("train",), "query": ("query",), "gallery": ("gallery",), "": ("query", "gallery")}

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import fastreid_ext.data.synthetic as synthetic
+from fastreid_ext.commands.synth import add_parser as add_synth_parser
 from fastreid_ext.data.synthetic import cameras, render, splits, writer
 from fastreid_ext.data.synthetic.canvas import OCCLUDER, PERSON, Canvas
-from fastreid_ext.data.synthetic.command import add_synth_parser
 from fastreid_ext.data.synthetic.figure import draw_person
 from fastreid_ext.data.synthetic.occluders import OCCLUDERS, draw_occluder
 from fastreid_ext.data.synthetic.person import Person, sample_person
@@ -140,7 +140,7 @@ def test_killed_run_frees_its_lock(tiny, tmp_path):
 
 def test_drawing_imports_neither_torch_nor_fastreid():
     done = run_bare(
-        "import fastreid_ext.data.synthetic, fastreid_ext.data.synthetic.command\n"
+        "import fastreid_ext.data.synthetic, fastreid_ext.commands.synth\n"
         "print(sorted({'torch', 'fastreid'} & set(sys.modules)))\n"
     )
     assert done.stdout.strip() == "[]", done.stderr

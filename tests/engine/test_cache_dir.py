@@ -69,7 +69,7 @@ def test_every_test_set_is_kept(run_main, decoded, tmp_path):
 def test_a_folder_that_cannot_be_written(fails, tmp_path):
     (tmp_path / "file").write_text("")
     sentence = fails(DATALOADER__CACHE_DIR=tmp_path / "file" / "below")
-    assert sentence.startswith(f"error: DATALOADER.CACHE_DIR '{tmp_path}/file/below' can't be written: ")
+    assert sentence.startswith(f"fastreid-ext train: DATALOADER.CACHE_DIR '{tmp_path}/file/below' can't be written: ")
 
 
 @pytest.mark.parametrize("key", ["SIZE_TRAIN", "SIZE_TEST"])

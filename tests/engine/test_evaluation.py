@@ -16,8 +16,9 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.engine import evaluation, loaders, training_parts
-from fastreid_ext.engine.checks import ConfigError, check_config
+from fastreid_ext.engine.checks import check_config
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.distances import EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
@@ -405,5 +406,5 @@ def test_wrong_settings(mistake):
 
 
 def test_wrong_settings_on_the_command_line(fails):
-    assert fails(DATASETS__HOLD_OUT=1).startswith("error: DATASETS.HOLD_OUT is 1: 0 holds nothing out")
-    assert fails("--eval-only", TEST__OCCLUSION__PROB=2.0).startswith("error: TEST.OCCLUSION.PROB is 2.0")
+    assert fails(DATASETS__HOLD_OUT=1).startswith("fastreid-ext train: DATASETS.HOLD_OUT is 1: 0 holds nothing out")
+    assert fails("--eval-only", TEST__OCCLUSION__PROB=2.0).startswith("fastreid-ext train: TEST.OCCLUSION.PROB is 2.0")

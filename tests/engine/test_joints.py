@@ -13,9 +13,9 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.deepminer import DeepMiner
 from fastreid_ext.engine import loaders
-from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.joints import files_of, follow_joints, joints_of
 from fastreid_ext.engine.key_tracking import track, unread_keys
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo import get_config
 
 SEEN = []

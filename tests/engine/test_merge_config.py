@@ -3,8 +3,8 @@
 import pytest
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import ConfigError
 from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.errors import ConfigError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import torch
 from fastreid.modeling import build_model
 
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, CheckpointError
-from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.engine.main import load_trained
+from fastreid_ext.engine.trained import load_trained
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo import get_config
 
 CLASSIFIERS = {

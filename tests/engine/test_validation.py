@@ -12,7 +12,8 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import training_item
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine import loaders, training_parts
-from fastreid_ext.engine.checks import ConfigError, check_config
+from fastreid_ext.engine.checks import check_config
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
 SHORT = {"SOLVER__MAX_EPOCH": 1, "SOLVER__STEPS": "[]", "SOLVER__WARMUP_EPOCHS": 0}

@@ -18,7 +18,8 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY  # noqa: E402
 from fastreid.modeling.backbones.resnet import BasicBlock, ResNet  # noqa: E402
 from fastreid.utils import comm  # noqa: E402
 
-from fastreid_ext.engine import main as command_line  # noqa: E402
+from fastreid_ext.cli import main  # noqa: E402
+from fastreid_ext.engine import run  # noqa: E402
 from fastreid_ext.engine.trainer import Trainer  # noqa: E402
 
 
@@ -63,8 +64,8 @@ def stall_in_save(number: int) -> None:
 
 
 if __name__ in ("__main__", "__mp_main__"):
-    command_line.Trainer = DumpingTrainer
+    run.Trainer = DumpingTrainer
 if __name__ == "__main__":
     if "STALL_IN_SAVE" in os.environ:
         stall_in_save(int(os.environ["STALL_IN_SAVE"]))
-    command_line.main()
+    sys.exit(main(["train", *sys.argv[1:]]))

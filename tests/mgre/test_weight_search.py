@@ -13,8 +13,9 @@ from PIL import Image
 
 from fastreid_ext.cli import main
 from fastreid_ext.engine.loaders import eval_loader
+from fastreid_ext.engine.trained import warnings_of
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.engine.weight_search import extract_parts, warnings_of
+from fastreid_ext.engine.weight_search import extract_parts
 from fastreid_ext.model_zoo import get_config
 
 pytestmark = pytest.mark.slow  # whole runs

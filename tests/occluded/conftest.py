@@ -1,7 +1,5 @@
 """Small occluded models: a ResNet of 0.2 M weights with a non-local block in layer2 and layer3, 64 x 32 images."""
 
-import logging
-
 import pytest
 import torch
 from fastreid.modeling import build_model
@@ -106,27 +104,25 @@ def command_line_arguments():
 
 
 @pytest.fixture
-def forget_logs():
-    """Close what setup_logger opened, so that runs in one process do not write into each other's files."""
-    yield
-    from fastreid.utils import logger
+def run_main(synth_tiny, tmp_path, forget_logs, command_line_arguments):
+    """``run_main("--resume", output=..., overrides={...})``: the command line in this process; returns OUTPUT_DIR."""
+    from fastreid_ext.cli import main
 
-    for name in ("fastreid", "fastreid_ext"):
-        log = logging.getLogger(name)
-        for handler in list(log.handlers):
-            log.removeHandler(handler)
-        log.propagate = True
-    logger.setup_logger.cache_clear()
-    logger._cached_log_stream.cache_clear()
+    def run(*args, output=tmp_path / "out", overrides=None, config="demo/occluded.yml"):
+        if status := main(["train", *command_line_arguments(output, *args, overrides=overrides, config=config)]):
+            raise SystemExit(status)
+        return output
+
+    return run
 
 
 @pytest.fixture
-def run_main(synth_tiny, tmp_path, forget_logs, command_line_arguments):
-    """``run_main("--resume", output=..., overrides={...})``: the command line in this process; returns OUTPUT_DIR."""
-    from fastreid_ext.engine.main import main
+def fails(run_main, sentence_of):
+    """``fails("--resume", overrides={...})``: the one sentence that the command line stops with."""
 
-    def run(*args, output=tmp_path / "out", overrides=None, config="demo/occluded.yml"):
-        main(command_line_arguments(output, *args, overrides=overrides, config=config))
-        return output
+    def run(*args, **kwargs):
+        with pytest.raises(SystemExit) as stopped:
+            run_main(*args, **kwargs)
+        return sentence_of(stopped.value.code)
 
     return run

@@ -9,7 +9,8 @@ from onnx import TensorProto
 
 from fastreid_ext.data.poses import PoseError
 from fastreid_ext.files import file_hash
-from fastreid_ext.pose.model import BATCH_SIZE, PoseModel
+from fastreid_ext.pose.model import PoseModel
+from fastreid_ext.pose.options import BATCH_SIZE
 
 COLOURS = [[60, 60, 200], [200, 100, 200], [100, 220, 200]]
 FLOAT = TensorProto.FLOAT

@@ -9,7 +9,8 @@ import pytest
 from fastreid_ext.data.poses import PoseError
 from fastreid_ext.data.synthetic.skeleton import KEYPOINT_NAMES
 from fastreid_ext.pose.joints import COCO_JOINTS, LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
-from fastreid_ext.pose.readers import FORMATS, read_skeletons
+from fastreid_ext.pose.options import FORMATS
+from fastreid_ext.pose.readers import read_skeletons
 
 # As OpenPose's documentation lists them, in our spelling of the names.
 BODY_25 = (

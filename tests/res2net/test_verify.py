@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastreid_ext.cli import main
 from fastreid_ext.data.images import ReIDImages
-from fastreid_ext.engine import verify
+from fastreid_ext.engine import verification
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.model_zoo import get_config
 
@@ -122,8 +122,8 @@ def test_a_pair_on_the_threshold_is_of_one_person(call, files, tmp_path, capsys)
 @pytest.mark.parametrize("at_once", [64, 2])
 def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_once):
     """Within 2e-6: a batch of another size may round otherwise, and six digits are printed."""
-    monkeypatch.setattr(verify, "IMAGES_AT_ONCE", at_once)
-    monkeypatch.setattr(verify, "PAIRS_AT_ONCE", at_once)
+    monkeypatch.setattr(verification, "IMAGES_AT_ONCE", at_once)
+    monkeypatch.setattr(verification, "PAIRS_AT_ONCE", at_once)
     pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
     (tmp_path / "pairs.csv").write_text("".join(f"{a}, {b}\n" for a, b in pairs) + "\n")
     assert call("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "out") == 0
@@ -212,7 +212,7 @@ def test_report_with_a_threshold_of_other_people(call, model, tmp_path, capsys):
 
 def test_pairs_of_held_out_images(model):
     """Each is loaded once, and is query and gallery."""
-    curve = verify.curve_of(config(DATASETS__HOLD_OUT=2), model, "HeldOut")
+    curve = verification.curve_of(config(DATASETS__HOLD_OUT=2), model, "HeldOut")
     pairs = naive(model, "HeldOut", DATASETS__HOLD_OUT=2)
     assert (curve.positives, curve.negatives) == (sum(s for _, s in pairs), sum(not s for _, s in pairs))
     one, two = (np.array([p for p, same in pairs if same is kind]) for kind in (True, False))

@@ -10,8 +10,8 @@ from timm.models.res2net import Bottle2neck
 from timm.models.resnet import ResNet
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.engine.main import build_trainer
+from fastreid_ext.engine.run import build_trainer
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.res2net import Res2Net
 from fastreid_ext.res2net.weights import PUBLISHED, pretrained_file
 

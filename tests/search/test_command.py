@@ -18,7 +18,7 @@ import fastreid_ext
 from fastreid_ext.cli import main
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.loaders import eval_loader
-from fastreid_ext.engine.main import config_file_of, load_trained
+from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.search import extract as extract_module
 from fastreid_ext.search.features import open_store

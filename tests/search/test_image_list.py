@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.data.catalog import load_dataset
-from fastreid_ext.engine.checks import ConfigError
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.search.image_list import images_of_dataset, images_of_folder, images_of_list
 
 

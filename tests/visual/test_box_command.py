@@ -15,7 +15,7 @@ from fastreid_ext.data.poses import Poses
 from fastreid_ext.mgre import TABLE_1, regions_from_rows
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.located import RegionBoxes
-from fastreid_ext.visual.box_command import located
+from fastreid_ext.visual.boxes import located
 from fastreid_ext.visual.image_sources import JointImages, files_below, images_with_joints, spread
 
 pytestmark = pytest.mark.slow  # whole runs

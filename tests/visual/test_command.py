@@ -11,7 +11,7 @@ from torch import nn
 from fastreid_ext.cli import main
 from fastreid_ext.deepminer.erasing import keep_mask
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.visual.command import HEIGHT as LARGE
+from fastreid_ext.visual.drawing import HEIGHT as LARGE
 from fastreid_ext.visual.grad_cam import grad_cam, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
 from fastreid_ext.visual.pictures import CAPTION, GAP, darken, enlarge, overlay

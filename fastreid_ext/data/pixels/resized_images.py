@@ -5,7 +5,6 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torchvision.transforms import Compose
 
 from fastreid_ext.data.pixels import resampling
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
+from fastreid_ext.files import replace_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +91,13 @@ class ResizedImages:
         temporary = place.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(np.ascontiguousarray(pixels).data)
-            os.replace(temporary, place)
+            data = np.ascontiguousarray(pixels).data
+            replace_atomically(place, temporary, lambda file: file.write(data), durable=False)
         except FileNotFoundError:
             pass  # the folder was deleted this moment: the next image makes it again
         except OSError as error:
             self.writable = False
             logger.warning("DATALOADER.CACHE_DIR can't be written any more, images are resized anew: %s", error)
-            with suppress(OSError):
-                temporary.unlink()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
-"""The command ``boxes``: where a model locates the regions of the body, beside where the joints say they are."""
+"""Where a model locates the regions of the body, beside where the joints say they are: pictures and measurements."""
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,77 +9,34 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
 from torch import Tensor, nn
 
-from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
-from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
-from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
-from fastreid_ext.files import write_atomically, write_text
+from fastreid_ext.files import write_picture, write_text
 from fastreid_ext.modeling.located import RegionBoxes, architectures_with
 from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
-from fastreid_ext.visual.image_sources import JointImages, batches, images_with_joints, spread
+from fastreid_ext.visual.image_sources import JointImages, batches, spread
 from fastreid_ext.visual.pictures import pixels_of
 
-ON_SHEET, BATCH = 12, 64
+BATCH = 64
 PREDICTED, PSEUDO, PRIOR = "predicted", "from joints", "untrained"
 
 
-def add_boxes_parser(commands: Any) -> None:
-    """Add the command to an argparse ``subparsers``."""
-    parser = commands.add_parser(
-        "boxes",
-        help="draw and measure the regions that a model locates (MGRe)",
-        description="Draw the region boxes that a trained model predicts beside those that joints give, and measure how"
-        " far they agree: boxes.png, boxes.md and boxes.json.",
-    )
-    parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the sheet and the tables")
-    images = parser.add_mutually_exclusive_group()
-    images.add_argument("--images", type=Path, metavar="FOLDER", help="folder of images")
-    images.add_argument(
-        "--test-set",
-        default="",
-        metavar="NAME[/PART]",
-        help="a data set; PART is train, query or gallery, by default queries and gallery (default: the first of"
-        " DATASETS.TESTS)",
-    )
-    parser.add_argument(
-        "--poses",
-        type=Path,
-        metavar="FILE.npz",
-        help="pose file (default: INPUT.JOINTS.FILES, else the data set's own joints)",
-    )
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="measure N images only, spread evenly")
-    parser.add_argument(
-        "--sheet-images", type=int, default=ON_SHEET, metavar="N", help="how many to draw (default: %(default)s)"
-    )
-    parser.add_argument("--prior", action="store_true", help="draw the boxes that training starts from, too")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys; MODEL.WEIGHTS is one")
-    parser.set_defaults(run=_run)
+def check_locates(model: nn.Module) -> None:
+    """Check that a model locates regions.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not hasattr(model, "located"):
+        raise ConfigError(
+            f"{type(model).__name__} locates no regions, so it has no boxes; those that do:"
+            f" {', '.join(architectures_with('located'))}"
+        )
 
 
-def _run(args: argparse.Namespace) -> int:
-    try:
-        cfg = get_cfg()
-        merge_config(cfg, config_file_of(args.config_file), args.opts)
-        images = images_with_joints(cfg, args.images, args.test_set, args.poses, args.limit)
-        model = load_trained(cfg).eval()
-        if not hasattr(model, "located"):
-            raise ConfigError(
-                f"{type(model).__name__} locates no regions, so it has no boxes; those that do:"
-                f" {', '.join(architectures_with('located'))}"
-            )
-        args.output.mkdir(parents=True, exist_ok=True)
-        print(carry_out(model, cfg, images, args.output, args.sheet_images, args.prior))
-    except (*MISTAKES, OSError, ValueError) as error:
-        print(f"fastreid-ext boxes: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def carry_out(
+def measure_boxes(
     model: nn.Module, cfg: CfgNode, images: JointImages, output: Path, on_sheet: int, with_prior: bool
 ) -> str:
     """Locate the regions in all images, write sheet and tables and return what there is to say.
@@ -111,7 +66,7 @@ def carry_out(
         " whole boxes",
     ]
     sheet = box_sheet(pictures, f"{type(model).__name__}, {cfg.MODEL.WEIGHTS}", notes)
-    write_atomically(output / "boxes.png", lambda file: sheet.save(file, format="PNG"))
+    write_picture(output / "boxes.png", sheet)
     return f"{table}\n{len(pictures)} of {len(images.paths)} images drawn: {output / 'boxes.png'}"
 
 

@@ -1,13 +1,10 @@
-"""The command ``verify``: whether two images show the same person, and how far that answer can be trusted."""
+"""Whether two images show the same person, and how far that answer can be trusted."""
 
-import argparse
 import csv
 import io
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +13,11 @@ from fastreid.data.transforms import build_transforms
 from fastreid.evaluation import inference_on_dataset
 from torch import Tensor, nn
 
-from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import ConfigError
-from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.loaders import eval_loader
-from fastreid_ext.engine.main import MISTAKES, config_file_of, load_trained
-from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.weight_search import warnings_of
+from fastreid_ext.engine.trained import warnings_of
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.pair_curve import PairCurve, pair_curve
 from fastreid_ext.evaluation.pair_report import (
@@ -39,84 +32,6 @@ from fastreid_ext.files import write_text
 from fastreid_ext.modeling.located import architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
-
-
-def add_verify_parser(commands: Any) -> None:
-    """Add the command to an argparse ``subparsers``."""
-    parser = commands.add_parser(
-        "verify",
-        help="whether two images show the same person (Res2NetMultiTask), and a report on all test pairs",
-        description="Print the probability that two images show the same person; or, with --report, measure that"
-        " answer on all pairs of a query and a gallery image and choose a threshold.",
-    )
-    parser.add_argument("--config-file", required=True, help="a file, or the name of a shipped config")
-    parser.add_argument("--pairs", type=Path, help="CSV file with two image files a line, in place of A and B")
-    parser.add_argument("--threshold", type=float, help="probability from which on it is one person (default: 0.5)")
-    parser.add_argument("--report", action="store_true", help="measure all test pairs; writes into --output")
-    parser.add_argument("--output", type=Path, help="folder for verify.json, verify.md, verify.png; or for pairs.csv")
-    parser.add_argument("--test-set", default="", help="of --report (default: the first of DATASETS.TESTS)")
-    parser.add_argument(
-        "rest", nargs="*", metavar="A B | KEY VALUE", help="two images; config keys, of which MODEL.WEIGHTS is one"
-    )
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Carry the command out and return its exit status."""
-    try:
-        cfg = get_cfg()
-        check_options(args)
-        images, overrides = images_and_overrides(args, [key for key, _ in leaves(cfg)])
-        merge_config(cfg, config_file_of(args.config_file), overrides)
-        pairs = [] if args.report else pairs_of(args.pairs, images)
-        model = load_trained(cfg).eval()
-        check_verifies(model)
-        if args.output is not None:
-            args.output.mkdir(parents=True, exist_ok=True)
-        text = report(cfg, model, args) if args.report else answers(cfg, model, pairs, args)
-    except (*MISTAKES, OSError, ValueError) as error:
-        print(f"fastreid-ext {args.command}: {error}", file=sys.stderr)
-        return 1
-    print(text)
-    return 0
-
-
-def check_options(args: argparse.Namespace) -> None:
-    """Check that every option has an effect, and set the threshold that is not named to one half.
-
-    Raises:
-        ConfigError: one has none, or a threshold that is no probability.
-    """
-    if args.report and args.pairs:
-        raise ConfigError("--report measures all pairs of a test set, --pairs answers for some: leave one of them out")
-    if args.report and args.threshold is not None:
-        raise ConfigError("--report chooses the threshold itself: leave --threshold out, which is for named pairs")
-    if args.report and args.output is None:
-        raise ConfigError("--report writes a table, numbers and a curve: add --output FOLDER")
-    if args.test_set and not args.report:
-        raise ConfigError("--test-set names what --report measures: add --report, or leave it out")
-    if args.output is not None and not (args.report or args.pairs):
-        raise ConfigError("--output is the folder of --report or --pairs: the answer for A and B is printed alone")
-    if args.threshold is None:
-        args.threshold = 0.5
-    if not 0 <= args.threshold <= 1:
-        raise ConfigError(f"--threshold is {args.threshold} and must be a probability, from 0 to 1")
-
-
-def images_and_overrides(args: argparse.Namespace, keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part what stands behind the options: two images, unless --pairs or --report says what is compared, then keys.
-
-    Raises:
-        ConfigError: fewer than two images, or images beside --pairs or --report.
-    """
-    if args.report or args.pairs:
-        if args.rest and Path(args.rest[0]).is_file():
-            raise ConfigError(f"--report and --pairs say what is compared: leave {args.rest[0]} out")
-        return [], args.rest
-    images = args.rest[:2]
-    if len(images) < 2 or any(image in keys for image in images):
-        raise ConfigError("name two images before the KEY VALUE pairs, or --pairs FILE, or --report")
-    return images, args.rest[2:]
 
 
 def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
@@ -153,20 +68,20 @@ def check_verifies(model: nn.Module) -> None:
 # ---- some pairs -----------------------------------------------------------------------------------------------------
 
 
-def answers(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]], args: argparse.Namespace) -> str:
-    """Return a sentence on one pair, or a CSV of them all, which --output gets too."""
-    same = same_probabilities(cfg, model, pairs)
-    if args.pairs is None:
-        answer = "the same person" if same[0] >= args.threshold else "different people"
-        return f"{answer}: probability {same[0]:.6f} of the same person, threshold {args.threshold:g}"
+def answer(same: float, threshold: float) -> str:
+    """Return a sentence on one pair, from the probability that it shows one person."""
+    who = "the same person" if same >= threshold else "different people"
+    return f"{who}: probability {same:.6f} of the same person, threshold {threshold:g}"
+
+
+def answers_csv(pairs: Sequence[tuple[str, str]], same: Sequence[float], threshold: float) -> str:
+    """Return CSV text with a row per pair: first, second, probability, same (0 or 1)."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["first", "second", "probability", "same"])
     for (first, second), p in zip(pairs, same, strict=True):
-        table.writerow([first, second, f"{p:.6f}", int(p >= args.threshold)])
-    if args.output is not None:
-        write_text(args.output / "pairs.csv", text.getvalue())
-    return text.getvalue().rstrip("\n")
+        table.writerow([first, second, f"{p:.6f}", int(p >= threshold)])
+    return text.getvalue()
 
 
 @torch.no_grad()
@@ -198,15 +113,15 @@ def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str
 # ---- all pairs of a test set ----------------------------------------------------------------------------------------
 
 
-def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
-    """Measure all pairs of a test set, write verify.json, verify.md and verify.png, and return the tables.
+def report(cfg: CfgNode, model: nn.Module, test_set: str, output: Path) -> tuple[str, list[str]]:
+    """Measure all pairs of a test set, write verify.json, verify.md and verify.png, and return tables and warnings.
 
     The threshold with the highest balanced accuracy is chosen on the identities of DATASETS.VALIDATION, else on the
     test set itself, which the report then says.
     """
-    if not (args.test_set or cfg.DATASETS.TESTS):
+    if not (test_set or cfg.DATASETS.TESTS):
         raise ConfigError("name a data set with --test-set, or in DATASETS.TESTS")
-    name = args.test_set or cfg.DATASETS.TESTS[0]
+    name = test_set or cfg.DATASETS.TESTS[0]
     chosen_on = VALIDATION if cfg.DATASETS.VALIDATION else name
     warnings = warnings_of(cfg, VALIDATION, "a threshold") if chosen_on == VALIDATION else []
     if chosen_on == name:
@@ -227,7 +142,7 @@ def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
         )
     about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
     record = pair_record(curve, threshold, chosen_on, warnings, about)
-    write_text(args.output / "verify.json", record_text(record))
+    write_text(output / "verify.json", record_text(record))
     lines = [
         f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
         f"{curve.positives} of one person, {curve.negatives} of two",
@@ -235,13 +150,11 @@ def report(cfg: CfgNode, model: nn.Module, args: argparse.Namespace) -> str:
         f"Area below the ROC curve: {record['area_below_roc']:.4f}",
     ]
     cautions = [f"Warning: {sentence}." for sentence in warnings]
-    write_text(args.output / "verify.md", "\n\n".join(lines + cautions) + "\n")
-    draw_roc(curve, record, args.output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
-    for sentence in warnings:
-        print(f"warning: {sentence}", file=sys.stderr)
+    write_text(output / "verify.md", "\n\n".join(lines + cautions) + "\n")
+    draw_roc(curve, record, output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
     chosen = record["threshold"]["probability"]  # all its digits: those near 1 count
     lines.append(f"to answer by the chosen threshold: --threshold {chosen!r}")
-    return "\n\n".join(lines) + f"\ntables, numbers and curve are in {args.output}"
+    return "\n\n".join(lines) + f"\ntables, numbers and curve are in {output}", warnings
 
 
 def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float] = ()) -> PairCurve:

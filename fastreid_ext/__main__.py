@@ -1,0 +1,8 @@
+"""``python -m fastreid_ext``: the command ``fastreid-ext``."""
+
+import sys
+
+from fastreid_ext.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The command ``pose``: makes pose files with a pose model or from its JSON, and reports on them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastreid_ext.commands.common import command_parser
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.pose.options import BATCH_SIZE, COLORS, FORMATS, MEAN, PADDING, PROVIDERS, STD
+
+if TYPE_CHECKING:
+    from fastreid_ext.pose.making import Shown
+
+THRESHOLD, ON_SHEET, SAVE_EVERY = 0.2, 24, 512
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its own commands to an argparse ``subparsers``."""
+    parser = commands.add_parser(
+        "pose",
+        help="make pose files with a pose model or from its JSON, and report on them",
+        description="Make pose files with a pose model or from JSON that one wrote, and report on them.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    importer = command_parser(
+        actions,
+        "import",
+        help="make a pose file from COCO, AlphaPose or OpenPose JSON",
+        description="Make a pose file (.npz) from JSON of COCO (annotations or keypoint results), AlphaPose or"
+        " OpenPose. Of several people in an image, the one whose head is nearest the middle of the upper edge is taken;"
+        " of equals, the one with the best score.",
+        example="fastreid-ext pose import alphapose-results.json --images datasets/Market-1501-v15.09.15"
+        " --output market_pose.npz",
+    )
+    importer.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="JSON file, or OpenPose's folder")
+    importer.add_argument("--images", type=Path, required=True, metavar="ROOT", help="folder of the data set")
+    importer.add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="pose file to write")
+    importer.add_argument("--annotations", type=Path, metavar="JSON", help="COCO file that names the numbered images")
+    importer.add_argument("--format", choices=tuple(FORMATS), help="of the sources (default: told from their content)")
+    importer.set_defaults(run=run_import)
+    runner = _add_run_parser(actions)
+    report = command_parser(
+        actions,
+        "report",
+        help="say what a pose file covers",
+        description="Say what a pose file covers, and draw some of it.",
+        example="fastreid-ext pose report market_pose.npz --images datasets/Market-1501-v15.09.15 --sheet poses.png",
+    )
+    report.add_argument("file", type=Path, metavar="FILE.npz", help="pose file")
+    report.add_argument("--images", type=Path, metavar="ROOT", help="folder of the data set, for --sheet")
+    report.set_defaults(run=run_report)
+    for action in (importer, runner, report):
+        action.add_argument("--sheet", type=Path, metavar="PNG", help="also draw skeletons on some of the images")
+        action.add_argument(
+            "--sheet-images", type=_count, default=ON_SHEET, metavar="N", help="how many to draw (default: %(default)s)"
+        )
+        action.add_argument(
+            "--threshold",
+            type=_confidence,
+            default=THRESHOLD,
+            metavar="C",
+            help="confidence above which a joint is seen (default: %(default)s)",
+        )
+
+
+def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
+    runner = command_parser(
+        actions,
+        "run",
+        help="make a pose file by running a pose model (ONNX)",
+        description="Make a pose file (.npz) by running a top-down pose model (.onnx, heat maps or SimCC) on every"
+        " image of a data set, with the whole image as the person's box. Call it again after an interruption: it"
+        " continues.",
+        example="fastreid-ext pose run --model vitpose.onnx --images datasets/Market-1501-v15.09.15"
+        " --output market_pose.npz",
+    )
+    runner.add_argument("--model", type=Path, required=True, metavar="FILE.onnx", help="pose model")
+    runner.add_argument("--images", type=Path, required=True, metavar="ROOT", help="folder of the data set")
+    runner.add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="pose file to write")
+    runner.add_argument(
+        "--size", type=_count, nargs=2, metavar=("H", "W"), help="of the model's input, where the file leaves it open"
+    )
+    runner.add_argument(
+        "--padding",
+        type=_padding,
+        default=PADDING,
+        metavar="P",
+        help="how many times as large as the image the model's view is (default: %(default)s)",
+    )
+    for name, default in (("mean", MEAN), ("std", STD)):
+        runner.add_argument(
+            f"--{name}",
+            type=float,
+            nargs=3,
+            default=default,
+            metavar=("R", "G", "B"),
+            help=f"{name} of the pixels, 0 to 255, as MMPose writes it (default: ImageNet's, %(default)s)",
+        )
+    runner.add_argument("--color", choices=COLORS, default="rgb", help="order of its channels (default: %(default)s)")
+    runner.add_argument(
+        "--udp", action="store_true", help="its heat maps are of unbiased data processing, as ViTPose's in MMPose"
+    )
+    runner.add_argument(
+        "--batch-size", type=_count, metavar="N", help=f"images at once (default: the model's own, else {BATCH_SIZE})"
+    )
+    runner.add_argument("--device", choices=tuple(PROVIDERS), default="cpu", help="default: %(default)s")
+    runner.add_argument("--threads", type=_count, default=0, metavar="N", help="of the CPU (default: onnxruntime's)")
+    runner.add_argument(
+        "--save-every",
+        type=_count,
+        default=SAVE_EVERY,
+        metavar="N",
+        help="images after which what was done is kept (default: %(default)s)",
+    )
+    runner.set_defaults(run=run_model)
+    return runner
+
+
+def run_import(args: argparse.Namespace) -> None:
+    """Import poses and print what came of it."""
+    from fastreid_ext.pose.making import import_file
+
+    lines = import_file(args.sources, args.images, args.output, args.annotations, args.format, shown(args))
+    print("\n".join(lines))
+
+
+def run_model(args: argparse.Namespace) -> None:
+    """Run the pose model and print what came of it."""
+    from fastreid_ext.pose.making import check_new, run_on_images
+    from fastreid_ext.pose.model import PoseModel
+    from fastreid_ext.pose.running import Preparation
+
+    check_new(args.output)
+    if not all(0 < std for std in args.std) or max(args.std) < 1:
+        raise ConfigError(f"--std {args.std} is no deviation of pixels from 0 to 255: for shares, multiply by 255")
+    size = tuple(args.size) if args.size else None
+    model = PoseModel(args.model, size, args.batch_size, args.device, args.threads, args.udp)
+    preparation = Preparation(args.padding, tuple(args.mean), tuple(args.std), args.color)
+    print("\n".join(run_on_images(model, args.images, args.output, preparation, args.save_every, shown(args))))
+
+
+def run_report(args: argparse.Namespace) -> None:
+    """Print what a pose file covers."""
+    from fastreid_ext.pose.making import report_on
+
+    print("\n".join(report_on(args.file, args.images, shown(args))))
+
+
+def shown(args: argparse.Namespace) -> "Shown":
+    """Return what the options of all actions say."""
+    from fastreid_ext.pose.making import Shown
+
+    return Shown(args.threshold, args.sheet, args.sheet_images)
+
+
+def _confidence(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no confidence: 0 or more, and less than 1")
+    return value
+
+
+def _padding(text: str) -> float:
+    value = float(text)
+    if not 1 <= value < 10:
+        raise argparse.ArgumentTypeError(f"{text} is no padding: 1 for none, 1.25 in most recipes, and less than 10")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return value

@@ -1,0 +1,139 @@
+"""The command ``search``: the nearest gallery images of queries, through an index that is kept beside the gallery."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastreid_ext.commands.common import (
+    add_config_options,
+    add_output_option,
+    command_parser,
+    merged_config,
+    trained_model,
+)
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.search.kinds import BUILD, NAMES, SEARCH
+
+if TYPE_CHECKING:
+    from fastreid_ext.search.features import FeatureStore
+    from fastreid_ext.search.searching import Queries
+
+PARAMETERS = {
+    "m": "--hnsw-m",
+    "ef_construction": "--ef-construction",
+    "ef_search": "--ef-search",
+    "nlist": "--nlist",
+    "pq_m": "--pq-m",
+    "pq_bits": "--pq-bits",
+    "nprobe": "--nprobe",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to an argparse ``subparsers``."""
+    parser = command_parser(
+        commands,
+        "search",
+        help="the nearest images of a gallery that was extracted: JSON, CSV and a sheet of rank lists",
+        description="Search a feature store of fastreid-ext extract. The index is built on first use and kept in the"
+        " store; an approximate one is compared with the exact search on the same queries.",
+        example="fastreid-ext search --gallery features/gallery --query features/query --output logs/search",
+    )
+    parser.add_argument("--gallery", type=Path, required=True, metavar="STORE", help="feature store that is searched")
+    add_output_option(parser, "folder for results.json, results.csv, rank_lists.png")
+    parser.add_argument("--topk", type=int, default=10, metavar="N", help="images per query (default: %(default)s)")
+    parser.add_argument(
+        "--show", type=int, default=8, metavar="N", help="queries on the sheet, 0 = no sheet (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--drop-same-camera",
+        action="store_true",
+        help="leave out what the query's camera saw of its person, as the Market protocol does",
+    )
+    queries = parser.add_argument_group("queries, one of")
+    queries.add_argument("--query", type=Path, metavar="STORE", help="feature store of the queries")
+    queries.add_argument(
+        "--image",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="an image as query, once for each; needs --config-file and weights",
+    )
+    add_config_options(parser, required=False, help="with --image: the config that the gallery was extracted with")
+    index = parser.add_argument_group("index")
+    index.add_argument("--index", choices=tuple(NAMES), default="flat", help="default: %(default)s, which is exact")
+    index.add_argument(
+        "--candidates",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images out of the index that are ordered by their true distance",
+    )
+    index.add_argument(
+        "--recall-queries",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="queries that the recall is measured on (default: %(default)s)",
+    )
+    index.add_argument("--rebuild", action="store_true", help="build the index anew, whatever lies in the store")
+    index.add_argument("--seed", type=int, default=0, metavar="N", help="of IVF-PQ's training (default: %(default)s)")
+    index.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="to build with; with more than 1, HNSW differs from build to build",
+    )
+    for name, option in PARAMETERS.items():
+        kind = next(kind for kind in NAMES if name in (*BUILD[kind], *SEARCH[kind]))
+        index.add_argument(option, dest=name, type=int, metavar="N", help=f"of {NAMES[kind]}")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search and print what was found."""
+    from fastreid_ext.search.features import open_store
+    from fastreid_ext.search.searching import SearchOptions, search
+
+    check_options(args)
+    gallery = open_store(args.gallery)
+    options = SearchOptions(
+        args.index,
+        args.topk,
+        args.drop_same_camera,
+        args.candidates,
+        args.recall_queries,
+        args.show,
+        args.rebuild,
+        args.seed,
+        args.threads,
+        {name: value for name in PARAMETERS if (value := getattr(args, name)) is not None},
+    )
+    print("\n".join(search(gallery, queries_of(args, gallery), options, args.output)))
+
+
+def queries_of(args: argparse.Namespace, gallery: "FeatureStore") -> "Queries":
+    """Return the queries that the options name."""
+    from fastreid_ext.search.searching import queries_of_images, queries_of_store
+
+    if args.query is not None:
+        return queries_of_store(args.query, gallery)
+    cfg = merged_config(args.config_file, args.opts)
+    return queries_of_images(cfg, trained_model(cfg), args.image, gallery)
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Check what argparse does not.
+
+    Raises:
+        ConfigError: the sentence says which options do not go together.
+    """
+    if (args.query is None) == (not args.image):
+        raise ConfigError("name the queries by --query STORE, or by --image FILE, once for each image")
+    if args.query is not None and (args.config_file or args.opts):
+        raise ConfigError("--config-file and KEY VALUE pairs are for --image: a store needs no model")
+    least = {"topk": 1, "candidates": 0, "recall_queries": 0, "show": 0, "threads": 1, "seed": 0}
+    for name, value in least.items():
+        if getattr(args, name) < value:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(args, name)} and must be {value} or more")

@@ -1,0 +1,117 @@
+"""One run, in one of its processes: set up from a config, then train, continue or evaluate."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import TrainerBase
+from fastreid.utils import comm
+from fastreid.utils.collect_env import collect_env_info
+from fastreid.utils.logger import setup_logger
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checks import check_config, check_same_run, check_writable
+from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.results import write_results
+from fastreid_ext.engine.seeding import resolve_seed, seed_everything
+from fastreid_ext.engine.trained import config_file_of, load_trained
+from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.errors import ConfigError, UserError
+from fastreid_ext.files import write_text
+
+logger = logging.getLogger("fastreid_ext.main")
+
+
+def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eval_only: bool = False) -> Any:
+    """Train or evaluate in this process and return the results of the last evaluation.
+
+    Args:
+        config_file: a yaml, or the name of a shipped one.
+        overrides: KEY VALUE pairs.
+        resume: continue the run in OUTPUT_DIR, if there is one.
+        eval_only: evaluate MODEL.WEIGHTS on DATASETS.TESTS.
+
+    Raises:
+        UserError: what the user can fix; how it came to it is in log.txt.
+    """
+    try:
+        cfg = setup(config_file, overrides, resume, eval_only)
+        if eval_only:
+            return evaluate(cfg)
+        trainer = build_trainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        return trainer.train()
+    except UserError:
+        logger.debug("stopped:", exc_info=True)
+        raise
+
+
+def build_trainer(cfg: CfgNode) -> Trainer:
+    """Build the trainer.
+
+    Raises:
+        ConfigError: a value that model, optimiser, schedule or precision refuse.
+    """
+    try:
+        return Trainer(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def evaluate(cfg: CfgNode) -> Any:
+    """Evaluate MODEL.WEIGHTS on DATASETS.TESTS.
+
+    Raises:
+        ConfigError, CheckpointError: as :func:`load_trained`.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("--eval-only needs weights: add MODEL.WEIGHTS <output folder>/model_best.pth")
+    seed = resolve_seed(cfg.SEED)
+    seed_everything(seed)
+    model = load_trained(cfg)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        write_results(cfg, results, seed)
+    return results
+
+
+def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: bool) -> CfgNode:
+    """Merge the config, check it, open the log and, for a training run, write config.yaml into OUTPUT_DIR."""
+    cfg = get_cfg()
+    merge_config(cfg, config_file_of(config_file), list(overrides))
+    check_config(cfg, comm.get_world_size())
+    check_writable(cfg)
+    if resume:
+        check_same_run(cfg)
+    cfg.freeze()
+    comm.synchronize()  # nobody may overwrite config.yaml before all have compared it
+
+    rank = comm.get_rank()
+    for name in ("fastreid", "fastreid_ext"):
+        handlers = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name).handlers
+        for handler in handlers:
+            if getattr(handler, "stream", None) is sys.stdout:
+                handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
+    logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
+    logger.info("process %d of %d", rank, comm.get_world_size())
+    logger.debug("environment:\n%s", collect_env_info())
+    logger.info("command line: %s", " ".join(sys.argv))
+    if comm.is_main_process() and not eval_only:
+        folder = Path(cfg.OUTPUT_DIR)
+        if not resume:
+            # Or a --resume of this run, killed in its first epoch, would continue an older one.
+            (folder / "last_checkpoint").unlink(missing_ok=True)
+        path = folder / "config.yaml"
+        write_text(path, cfg.dump())
+        logger.info("full config in %s", path)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
+    return cfg
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Keep the host's training loop from logging the traceback of what is shown as one sentence."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UserError))

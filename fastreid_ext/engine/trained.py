@@ -1,0 +1,96 @@
+"""Trained models: the config they belong to, their weights, and what a choice made with them is worth."""
+
+import os
+from pathlib import Path
+
+import torch
+import yaml
+from fastreid.config import CfgNode
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.catalog import DataSetError
+from fastreid_ext.data.validation import VALIDATION
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.engine.checks import check_all_read, check_device
+from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.model_zoo import get_config_file
+
+
+def config_file_of(path: str) -> str:
+    """Return a file as it is, else the shipped config of that name, such as DeepMiner/Market1501_R50.yml.
+
+    Raises:
+        ConfigError: neither exists.
+    """
+    if not path or os.path.isfile(path):
+        return path
+    try:
+        return get_config_file(path)
+    except ConfigError as error:
+        raise ConfigError(f"there is no config file {path}, and {error}") from error
+
+
+def load_trained(cfg: CfgNode) -> torch.nn.Module:
+    """Build the model of a config and load MODEL.WEIGHTS for its test feature.
+
+    Raises:
+        ConfigError: no weights are named, or a model key that nothing reads.
+        CheckpointError: the weights do not fit the model.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("weights are missing: add MODEL.WEIGHTS <output folder>/model_best.pth")
+    check_device(cfg)
+    tracked, reads = track(cfg)
+    tracked.defrost()
+    tracked.MODEL.BACKBONE.PRETRAIN = False
+    # Classifiers and centers take no part in the test feature, and their size may be that of no data set at hand.
+    tracked.MODEL.HEADS.NUM_CLASSES = max(1, tracked.MODEL.HEADS.NUM_CLASSES)
+    model = Trainer.build_model(tracked)
+    check_all_read(
+        tracked, get_cfg(), reads | {"MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.FREEZE_LAYERS"}, nodes=("MODEL",)
+    )
+    AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], complete=True)
+    return model
+
+
+def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[str]:
+    """Return sentences on what settings that are chosen on this test set, with MODEL.WEIGHTS, are worth.
+
+    Args:
+        cfg: the config of the choice.
+        test_set: what is chosen on.
+        chosen: the settings, as a sentence calls them.
+    """
+    if test_set != VALIDATION:
+        return [f"{chosen} that are chosen on {test_set} make results on {test_set} look better than they are"]
+    path = Path(cfg.MODEL.WEIGHTS).parent / "config.yaml"
+    parts = training_parts(cfg, training_sets(cfg))
+    people = {item[1] for item in [*parts.query, *parts.gallery]}
+    try:
+        trained = _trained_with(cfg, path)
+        seen = people & {item[1] for item in training_parts(trained, training_sets(trained)).train}
+    except (AttributeError, ConfigError, DataSetError, KeyError, OSError, TypeError, yaml.YAMLError) as error:
+        why = "there is none" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        return [f"whether {VALIDATION} was seen in training can't be checked by {path}: {why}"]
+    if not seen:
+        return []
+    return [
+        f"{len(seen)} of the {len(people)} identities of {VALIDATION} were seen in training ({path} has"
+        f" DATASETS.VALIDATION {trained.DATASETS.VALIDATION}), where every part finds them: train with"
+        f" DATASETS.VALIDATION {cfg.DATASETS.VALIDATION} to choose {chosen}"
+    ]
+
+
+def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
+    """Return cfg with the training set of the run that wrote config.yaml."""
+    node = yaml.safe_load(path.read_text(encoding="utf-8"))["DATASETS"]
+    trained = cfg.clone()
+    trained.defrost()
+    trained.DATASETS.NAMES = tuple(node["NAMES"])
+    trained.DATASETS.COMBINEALL = node["COMBINEALL"]
+    trained.DATASETS.VALIDATION = node.get("VALIDATION", 0)  # a run of before that key
+    trained.DATASETS.HOLD_OUT = 0  # it keeps images, nobody
+    return trained

@@ -1,0 +1,152 @@
+"""Searches a gallery of features: queries, index, recall, and what is written of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from torch import nn
+
+from fastreid_ext.data.images import ImageError
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.files import make_folder
+from fastreid_ext.search.extract import ListedImages, batch_features, check_images_suffice
+from fastreid_ext.search.features import FeatureStore, check_comparable, open_store
+from fastreid_ext.search.fingerprints import feature_identity
+from fastreid_ext.search.image_list import UNKNOWN, ImageList
+from fastreid_ext.search.index import describe, plan_index, set_search
+from fastreid_ext.search.index_files import OpenedIndex, open_index
+from fastreid_ext.search.kinds import NAMES
+from fastreid_ext.search.nearest import MARGIN, Neighbours, neighbours, rank_shares, recall, same_camera_rows
+from fastreid_ext.search.results import SearchResult, draw_sheet, write_csv, write_json
+
+CODES_PER_RESULT = 4  # IVF-PQ's distances are rough: so many candidates a result are ordered by the true ones
+
+Queries = tuple[ImageList, np.ndarray]  # and their features (Q, D)
+
+
+def queries_of_store(folder: Path, gallery: FeatureStore) -> Queries:
+    """Return images and features (Q, D) of the queries in a feature store.
+
+    Raises:
+        StoreError: they were made by another model or config than the gallery's.
+    """
+    store = open_store(folder)
+    check_comparable(store.meta, gallery.meta, _names(gallery))
+    return store.images, store.features
+
+
+def queries_of_images(cfg: CfgNode, model: nn.Module, paths: Sequence[Path], gallery: FeatureStore) -> Queries:
+    """Return images and features (Q, D) of image files.
+
+    Raises:
+        StoreError: they were made by another model or config than the gallery's.
+        ConfigError, ImageError: the model needs more than images, or one can't be read.
+    """
+    check_images_suffice(model)
+    check_comparable(feature_identity(cfg, model), gallery.meta, _names(gallery))
+    rows = [(str(path), UNKNOWN, UNKNOWN) for path in paths]
+    images = ImageList(Path.cwd(), rows, f"{len(rows)} images")
+    listed, parts = ListedImages(cfg, images, skip=False), []
+    for start in range(0, len(rows), cfg.TEST.IMS_PER_BATCH):
+        batch = [listed[n]["images"] for n in range(start, min(start + cfg.TEST.IMS_PER_BATCH, len(rows)))]
+        pixels = torch.stack([torch.as_tensor(image).float() for image in batch]).to(cfg.MODEL.DEVICE)
+        parts.append(batch_features(model, pixels, cfg.TEST.FLIP.ENABLED).float().cpu().numpy())
+    return images, np.concatenate(parts)
+
+
+def _names(gallery: FeatureStore) -> tuple[str, str]:
+    return "the queries", f"the gallery {gallery.folder}"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a gallery is searched.
+
+    Attributes:
+        index: "flat", "hnsw" or "ivfpq".
+        topk: images per query.
+        drop_same_camera: leave out what the query's camera saw of its person, as the Market protocol does.
+        candidates: images out of the index that are ordered by their true distance; 0 = the index's own rule.
+        recall_queries: queries that the recall is measured on; 0 = none.
+        show: queries on the sheet; 0 = no sheet.
+        rebuild: build the index anew, whatever lies in the store.
+        seed: of IVF-PQ's training.
+        threads: to build with.
+        parameters: of the index, those that the user gave.
+    """
+
+    index: str = "flat"
+    topk: int = 10
+    drop_same_camera: bool = False
+    candidates: int = 0
+    recall_queries: int = 1000
+    show: int = 8
+    rebuild: bool = False
+    seed: int = 0
+    threads: int = 1
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+
+def search(store: FeatureStore, queries: Queries, options: SearchOptions, output: Path) -> list[str]:
+    """Search a gallery, write results.json, results.csv and rank_lists.png, and return sentences on what was found."""
+    images, features = queries
+    if options.topk > len(store):
+        raise ConfigError(f"--topk is {options.topk}, and the gallery has {len(store)} images")
+    dropped = same_camera_rows(images.rows, store.images.rows) if options.drop_same_camera else None
+    wanted = dict(options.parameters)
+    candidates = options.candidates or (CODES_PER_RESULT * options.topk if options.index == "ivfpq" else 0)
+    fetched = max(options.topk + MARGIN, candidates)
+    size = store.features.shape
+    plan = plan_index(options.index, *size, wanted, fetched)
+    opened = open_index(store, plan, set(wanted), options.rebuild, options.seed, options.threads)
+    notes = () if opened.loaded else plan.notes
+    plan = plan_index(options.index, *size, {**wanted, **opened.build}, fetched)  # a loaded one has its own parameters
+    set_search(opened.index, plan)
+    started = time.perf_counter()
+    found = neighbours(store, features, options.topk, opened.index, candidates, dropped)
+    seconds = time.perf_counter() - started
+    order = describe(plan, store.metric) + (", same camera left out" if dropped is not None else "")
+    about: dict[str, Any] = {
+        "metric": store.metric,
+        "index": {"kind": plan.kind, **plan.build, **plan.search},
+        "topk": options.topk,
+        "same_camera_dropped": options.drop_same_camera,
+        "recall": None,
+    }
+    lines = [_index_line(opened, plan.kind, {**plan.build, **plan.search}), *(f"note: {note}" for note in notes)]
+    lines.append(f"{len(features)} queries in {len(store)} images: {1e3 * seconds / len(features):.2f} ms each")
+    if plan.kind != "flat" and options.recall_queries:
+        shown = np.unique(np.linspace(0, len(features) - 1, num=min(options.recall_queries, len(features))).astype(int))
+        some = None if dropped is None else [dropped[n] for n in shown]
+        exact = neighbours(store, features[shown], options.topk, None, 0, some)
+        share = recall(Neighbours(found.places[shown], found.distances[shown]), exact)
+        about["recall"] = {"at": options.topk, "of_exact": share, "queries": len(shown)}
+        lines.append(f"recall@{options.topk} against the exact search: {share:.4f}, measured on {len(shown)} queries")
+    result = SearchResult(images, store.images, found, order, about)
+    same = [[match["same_person"] for match in matches] for _, matches in result.lists()]
+    shares, count = rank_shares(images.rows, store.images.rows, same, sorted({1, options.topk}), dropped)
+    if count:
+        text = ", ".join(f"Rank-{k} {share:.2f}" for k, share in shares.items())
+        left_out = "" if options.drop_same_camera else " (what the same camera saw counts too)"
+        lines.append(f"{text} of the {count} queries whose person is in the gallery{left_out}")
+    make_folder(output)
+    write_json(result, output / "results.json")
+    write_csv(result, output / "results.csv")
+    if options.show:
+        try:
+            draw_sheet(result, output / "rank_lists.png", options.show)
+        except (ImageError, OSError) as error:
+            raise ImageError(f"results.json and results.csv are written, the sheet is not: {error}") from error
+    return [*lines, f"{order}: results are in {output}"]
+
+
+def _index_line(opened: OpenedIndex, kind: str, parameters: dict[str, int]) -> str:
+    values = ", ".join(f"{name} {value}" for name, value in parameters.items())
+    return f"{NAMES[kind]} index {'loaded from' if opened.loaded else 'built and saved as'} {opened.path}" + (
+        f" ({values})" if values else ""
+    )

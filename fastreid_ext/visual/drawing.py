@@ -1,0 +1,153 @@
+"""Pictures of what a trained model looks at: masks, Grad-CAM, granularities."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.files import write_picture
+from fastreid_ext.modeling.located import architectures_with
+from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, similarity_to
+from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
+from fastreid_ext.visual.image_sources import batches
+from fastreid_ext.visual.pictures import darken, enlarge, overlay, pixels_of, sheet
+
+BATCH = 32
+ON_SHEET = 12  # images of the overview
+HEIGHT = 256  # pixels of a picture, at least: small maps beside each other are hard to read
+
+Row = dict[str, np.ndarray]  # name of a column -> picture
+
+
+def draw_masks(model: nn.Module, images: Tensor) -> list[Row]:
+    """Return the masks that the model puts on images (B, 3, H, W), each beside what it leaves of the image."""
+    if not hasattr(model, "spatial_masks"):
+        raise ConfigError(f"{type(model).__name__} has no spatial masks; fastreid-ext cam draws any layer of it")
+    with torch.no_grad():
+        masks = model.spatial_masks(model.preprocess_image(images))
+    columns: dict[str, list[np.ndarray]] = {"image": [enlarge(pixels, HEIGHT) for pixels in pixels_of(images)]}
+    for name, mask in masks.items():
+        large = F.interpolate(mask.float(), size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+        heat = [enlarge(h, HEIGHT) for h in large.cpu().numpy()]
+        columns[name] = [overlay(pixels, h) for pixels, h in zip(columns["image"], heat, strict=True)]
+        columns[f"{name}, kept"] = [darken(pixels, h) for pixels, h in zip(columns["image"], heat, strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def draw_cam(models: Mapping[str, nn.Module], images: Tensor, layer: str, query: Tensor | None) -> list[Row]:
+    """Return Grad-CAM of a layer over images (B, 3, H, W), a column for each model (figure 6 of MSReID).
+
+    Args:
+        models: column -> model.
+        images: on the 0-255 scale.
+        layer: dotted name of a module.
+        query: (1, 3, H, W) whose similarity is explained, drawn beside it; None explains the feature's length.
+    """
+    return _rows(images, _cams(models, images, layer, query), query)
+
+
+def draw_granularities(
+    model: nn.Module, images: Tensor, query: Tensor | None, others: Mapping[str, nn.Module], layer: str
+) -> list[Row]:
+    """Return the activation map of each granularity over images (B, 3, H, W), enlarged, and of all of them together.
+
+    Explained is the similarity to the query, else what makes the feature of each granularity long; of another model,
+    the same of its whole feature at a layer.
+
+    Raises:
+        ConfigError: a model without granularities.
+    """
+    if not hasattr(model, "granularities"):
+        names = ", ".join(architectures_with("granularities"))
+        raise ConfigError(f"{type(model).__name__} has no granularities; those that do: {names}")
+    heats = granularity_cams(model, images, _score(model, query), model.granularities())
+    return _rows(images, heats | _cams(others, images, layer, query), query)
+
+
+def _cams(models: Mapping[str, nn.Module], images: Tensor, layer: str, picture: Tensor | None) -> dict[str, Tensor]:
+    return {name: grad_cam(model, layer, images, _score(model, picture)) for name, model in models.items()}
+
+
+def _rows(images: Tensor, heats: Mapping[str, Tensor], picture: Tensor | None) -> list[Row]:
+    """Lay heats (B, H, W) over images, enlarged; with the query first, if there is one."""
+    query = {} if picture is None else {"query": enlarge(pixels_of(picture)[0], HEIGHT)}
+    rows = []
+    for n, pixels in enumerate(enlarge(pixels, HEIGHT) for pixels in pixels_of(images)):
+        maps = {name: enlarge(heat[n].cpu().numpy(), HEIGHT) for name, heat in heats.items()}
+        rows.append(query | {"image": pixels} | {name: overlay(pixels, heat) for name, heat in maps.items()})
+    return rows
+
+
+def _score(model: nn.Module, picture: Tensor | None) -> Score:
+    return _length(model) if picture is None else _similarity(model, picture)
+
+
+def _length(model: nn.Module) -> Score:
+    """Return what makes the test feature long; of a model that brings parts of it to a length, those before that."""
+    return branch_lengths(model.granularities()) if hasattr(model, "granularities") else feature_length
+
+
+def _similarity(model: nn.Module, picture: Tensor) -> Score:
+    with torch.no_grad():
+        return similarity_to(model(picture.clone())[0])  # FastReID's models write into what they are given
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """Images as the evaluation's transforms make them."""
+
+    transform: Callable[..., Any]
+    device: str
+
+    __test__ = False  # no test case, whatever its name suggests to pytest
+
+    def read(self, paths: Sequence[Path]) -> Tensor:
+        """Return images (B, 3, H, W) on the 0-255 scale.
+
+        Raises:
+            ImageError: one can't be read.
+        """
+        data = ReIDImages([(str(path), 0, 0) for path in paths], self.transform, relabel=False)
+        images = [torch.as_tensor(data[i]["images"]).float() for i in range(len(paths))]
+        return torch.stack(images).to(self.device)
+
+
+def draw_files(
+    files: Sequence[Path], root: Path, output: Path, images: TestImages, draw: Callable[[Tensor], list[Row]], title: str
+) -> Path:
+    """Draw image files into a folder, one PNG each, and an overview, whose path is returned.
+
+    Args:
+        files: images below root.
+        root: folder whose structure the pictures take over.
+        output: folder of the pictures.
+        images: reads the files.
+        draw: images (B, 3, H, W) -> a row of pictures for each.
+        title: of the overview.
+    """
+    rows = []
+    for batch in batches(files, BATCH):
+        for path, row in zip(batch, draw(images.read(batch)), strict=True):
+            name = path.relative_to(root).as_posix()
+            write_picture(output / f"{name}.png", sheet([row], name))
+            rows += [row] if len(rows) < ON_SHEET else []
+    overview = output / "overview.png"
+    write_picture(overview, sheet(rows, title))
+    return overview
+
+
+def check_needs_images_only(model: nn.Module) -> None:
+    """Check that the test feature of a model needs nothing but images.
+
+    Raises:
+        ConfigError: it reads labels that a folder of images does not have.
+    """
+    if labels := getattr(model, "test_labels", ()):
+        raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")

@@ -1,6 +1,17 @@
 """Errors the user can fix, which a command shows as one sentence; anything else is a bug and keeps its traceback."""
 
-__all__ = ["ConfigError", "DivergedError", "FileError", "MissingExtraError", "UserError"]
+__all__ = [
+    "ConfigError",
+    "DivergedError",
+    "EvaluationError",
+    "FileError",
+    "MissingExtraError",
+    "UserError",
+    "is_ours",
+]
+
+
+HOST, OURS = "fastreid", "fastreid_ext"
 
 
 class UserError(Exception):
@@ -15,9 +26,28 @@ class DivergedError(UserError, FloatingPointError):
     """Numbers of a run that are no longer finite."""
 
 
+class EvaluationError(UserError, ValueError):
+    """Features, labels or weights of which no metric can be computed."""
+
+
 class FileError(UserError):
     """A file or folder that can't be read, written or locked."""
 
 
 class MissingExtraError(UserError):
     """An optional package that is not installed; the sentence names the extra that brings it."""
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether our code raised an exception that was just caught around a call into FastReID or the user's code.
+
+    FastReID refuses settings and data by any built-in exception, and a handler has to take those for mistakes of the
+    user. One that our own code raised is a bug unless it is a UserError, and must keep its traceback.
+    """
+    trace = error.__traceback__ and error.__traceback__.tb_next  # the first entry is the handler's own
+    inner = None
+    while trace is not None:
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        inner = package if package in (HOST, OURS) else inner
+        trace = trace.tb_next
+    return inner == OURS

@@ -62,6 +62,20 @@ def replace_atomically(path: Path, temporary: Path, write: Callable[[BinaryIO], 
         raise
 
 
+def read_text(path: Path) -> str:
+    """Return a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        FileError: it can't be read, or it is not in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FileError(f"{path} can't be read: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is not in UTF-8: save it so") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 

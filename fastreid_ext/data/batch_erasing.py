@@ -7,6 +7,8 @@ import math
 
 import torch
 
+from fastreid_ext.errors import ConfigError
+
 FILLS = ("mean", "random")
 
 
@@ -39,7 +41,7 @@ def erase_rectangles(
         ValueError: a setting outside its range, or an unknown fill.
     """
     if fill not in FILLS:
-        raise ValueError(f"random erasing fills its rectangles with one of {FILLS}, got {fill!r}")
+        raise ConfigError(f"random erasing fills its rectangles with one of {FILLS}, got {fill!r}")
     batch, _, height, width = images.shape
     inside = rectangle_masks(batch, (height, width), probability, area, ratio, generator, images.device)[:, None]
     if fill == "mean":
@@ -73,10 +75,10 @@ def rectangle_masks(
         ValueError: a setting outside its range.
     """
     if len(area) != 2:
-        raise ValueError(f"random erasing needs the smallest and the largest area, got {tuple(area)}")
+        raise ConfigError(f"random erasing needs the smallest and the largest area, got {tuple(area)}")
     low, high = area
     if not (0 <= probability <= 1 and 0 < low <= high <= 1 and 0 < ratio <= 1):
-        raise ValueError(
+        raise ConfigError(
             f"random erasing needs probability in [0, 1], 0 < area <= 1 and ratio in (0, 1], got {probability}, {area}"
             f" and {ratio}"
         )

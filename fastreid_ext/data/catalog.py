@@ -11,7 +11,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.datasets.msmt17 import msmt17_version
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, is_ours
 
 
 class DataSetError(UserError):
@@ -53,7 +53,9 @@ def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> I
             log_once(logging.INFO, f"MSMT17 is {msmt17_version(root)}; results on V1 and V2 differ by points")
         dataset = kind(root=str(root), combineall=combineall)
         items = {part: getattr(dataset, part) for part in parts}
-    except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
+        if is_ours(error) and not isinstance(error, UserError):
+            raise
         raise DataSetError(_explain(name, root, f"it said: {error}")) from error
     empty = [part for part in parts if not items[part]]
     if empty:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fastreid_ext.errors import ConfigError
+
 MOST_NEGATIVES = 4.0  # for one positive pair, where the original siamese work ends
 
 
@@ -44,9 +46,9 @@ class PairSampler:
         world_size: int = 1,
     ):
         if batch_size < 2 or batch_size % 2:
-            raise ValueError(f"a batch of pairs needs an even number of images, got {batch_size}")
+            raise ConfigError(f"a batch of pairs needs an even number of images, got {batch_size}")
         if not 0 <= positive_share <= 1:
-            raise ValueError(f"the share of positive pairs must lie in [0, 1], got {positive_share}")
+            raise ConfigError(f"the share of positive pairs must lie in [0, 1], got {positive_share}")
         check_pairable(items)
         self.per_batch = batch_size // 2
         self.seed = seed
@@ -105,11 +107,11 @@ def check_pairable(items: Sequence[tuple[str, Any, Any]]) -> None:
     """
     pids = {item[1] for item in items}
     if len(pids) < 2:
-        raise ValueError(
+        raise ConfigError(
             f"pairs need two identities or more, but all {len(items)} images of the training set show the same one"
         )
     if len({item[:2] for item in items}) == len(pids):
-        raise ValueError(f"pairs need an identity with two images, but each of the {len(pids)} identities has only one")
+        raise ConfigError(f"pairs need an identity with two images, but each of the {len(pids)} identities has one")
 
 
 def positive_share_of(epoch: int, first: float = 0.5, negative_growth: float = 1.0) -> float:
@@ -128,9 +130,9 @@ def positive_share_of(epoch: int, first: float = 0.5, negative_growth: float = 1
         ValueError: a setting outside its range.
     """
     if not 0 < first < 1:
-        raise ValueError(f"DATALOADER.PAIRS.POSITIVE_SHARE must be above 0 and below 1, got {first}")
+        raise ConfigError(f"DATALOADER.PAIRS.POSITIVE_SHARE must be above 0 and below 1, got {first}")
     if not (negative_growth >= 1 and math.isfinite(negative_growth)):
-        raise ValueError(f"DATALOADER.PAIRS.NEGATIVE_ANNEAL must be 1 or more, got {negative_growth}")
+        raise ConfigError(f"DATALOADER.PAIRS.NEGATIVE_ANNEAL must be 1 or more, got {negative_growth}")
     negatives = (1 - first) / first
     most = max(MOST_NEGATIVES, negatives)
     # As logarithms, so that no number of epochs overflows.

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from fastreid_ext.errors import UserError
-from fastreid_ext.files import write_atomically
+from fastreid_ext.files import make_folder, write_atomically
 
 MAKE_POSES = "make it with fastreid-ext pose run or pose import"
 
@@ -91,7 +91,7 @@ class Poses:
 
     def save(self, path: Path) -> None:
         """Write the labels as .npz, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         arrays = {"names": np.array(self.names, dtype=np.str_), "joints": self.joints, "sizes": self.sizes}
         write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 

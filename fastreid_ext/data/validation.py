@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastreid_ext.data.hold_out import Item
+from fastreid_ext.errors import ConfigError
 
 VALIDATION = "Validation"  # the test set of the identities that DATASETS.VALIDATION leaves out of training
 
@@ -47,9 +48,9 @@ def validation_split(items: Sequence[Item], count: int) -> Validation:
         images[item[1]][item[2]].append(item)
     eligible = [pid for pid, cameras in images.items() if len(cameras) > 1]
     if len(eligible) < count:
-        raise ValueError(f"only {len(eligible)} of {len(images)} identities were seen by two cameras")
+        raise ConfigError(f"only {len(eligible)} of {len(images)} identities were seen by two cameras")
     if len(images) == count:
-        raise ValueError(f"none of the {count} identities would be left to train on")
+        raise ConfigError(f"none of the {count} identities would be left to train on")
     chosen = set(sorted(eligible, key=_digest)[:count])
     query: list[Item] = []
     gallery: list[Item] = []

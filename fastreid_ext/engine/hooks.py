@@ -10,6 +10,8 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 from torch import nn
 
+from fastreid_ext.errors import DivergedError
+
 
 class EvaluateEpochs(hooks.EvalHook):
     """Evaluates every ``period`` epochs and after the last one, before that epoch's checkpoint is written.
@@ -77,7 +79,7 @@ class FiniteWeights(HookBase):
     def after_epoch(self) -> None:
         bad = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if bad:
-            raise FloatingPointError(
+            raise DivergedError(
                 f"epoch {self.trainer.epoch}: {len(bad)} weights are not finite, such as {bad[:3]}; the checkpoint of"
                 " the epoch before is good. Lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
             )

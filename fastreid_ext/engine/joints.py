@@ -83,10 +83,7 @@ def follow_joints(cfg: CfgNode, transforms: T.Compose, joints: np.ndarray) -> Ca
                 f" INPUT.{key}.ENABLED False, or INPUT.JOINTS.ENABLED False"
             )
     pairs = [list(pair) if isinstance(pair, list | tuple) else pair for pair in cfg.INPUT.JOINTS.FLIP_PAIRS]
-    try:
-        return JointTransform(transforms.transforms, pairs, joints.shape[1])
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    return JointTransform(transforms.transforms, pairs, joints.shape[1])
 
 
 def check_labels(cfg: CfgNode, model: nn.Module) -> None:

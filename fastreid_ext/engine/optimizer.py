@@ -7,6 +7,8 @@ import torch
 from fastreid.config import CfgNode
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
+
 logger = logging.getLogger(__name__)
 
 FUSED = ("Adam", "AdamW", "SGD")  # on CPU and CUDA in every torch that we support
@@ -39,11 +41,14 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     kind = getattr(torch.optim, cfg.SOLVER.OPT, None)
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
-        raise ValueError(f"SOLVER.OPT is {cfg.SOLVER.OPT!r}, which torch.optim does not have: use Adam, AdamW or SGD")
+        raise ConfigError(f"SOLVER.OPT is {cfg.SOLVER.OPT!r}, which torch.optim does not have: use Adam, AdamW or SGD")
     settings = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} if cfg.SOLVER.OPT == "SGD" else {}
     if cfg.SOLVER.OPT in FUSED:
         settings["fused"] = True
-    optimizer = kind(groups, **settings)
+    try:
+        optimizer = kind(groups, **settings)
+    except ValueError as error:
+        raise ConfigError(f"torch's {cfg.SOLVER.OPT} refuses the settings of SOLVER: {error}") from error
     logger.info(
         "%s over %d parameters in %d groups", cfg.SOLVER.OPT, sum(len(g["params"]) for g in groups), len(groups)
     )
@@ -94,7 +99,7 @@ def parameter_groups(
                 lr *= lr_factors[max(matches, key=len)]
             groups.setdefault((lr, decay), {"params": [], "lr": lr, "weight_decay": decay})["params"].append(parameter)
     if unmet:
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.LR_FACTORS names {sorted(unmet)}, which no trainable parameter lies below; the model has"
             f" {sorted(name for name, _ in model.named_children())} at its top level"
         )

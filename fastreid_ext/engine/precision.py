@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fastreid_ext.compat.amp import cpu_has_bf16
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 DTYPES = ("auto", "bf16", "fp16")
@@ -21,7 +22,7 @@ def autocast_dtype(device: torch.device, enabled: bool, name: str = "auto") -> t
         ValueError: an unknown name.
     """
     if name not in DTYPES:
-        raise ValueError(f"SOLVER.AMP.DTYPE must be one of {DTYPES}, got {name!r}")
+        raise ConfigError(f"SOLVER.AMP.DTYPE must be one of {DTYPES}, got {name!r}")
     if not enabled:
         return None
     if name != "auto":

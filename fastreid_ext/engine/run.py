@@ -42,24 +42,12 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
         cfg = setup(config_file, overrides, resume, eval_only)
         if eval_only:
             return evaluate(cfg)
-        trainer = build_trainer(cfg)
+        trainer = Trainer(cfg)
         trainer.resume_or_load(resume=resume)
         return trainer.train()
     except UserError:
         logger.debug("stopped:", exc_info=True)
         raise
-
-
-def build_trainer(cfg: CfgNode) -> Trainer:
-    """Build the trainer.
-
-    Raises:
-        ConfigError: a value that model, optimiser, schedule or precision refuse.
-    """
-    try:
-        return Trainer(cfg)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def evaluate(cfg: CfgNode) -> Any:

@@ -6,6 +6,8 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.solver import build_lr_scheduler as host_build_lr_scheduler
 
+from fastreid_ext.errors import ConfigError
+
 SCHEDULES = ("MultiStepLR", "CosineAnnealingLR")
 
 
@@ -27,13 +29,13 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
         ValueError: an unknown schedule, a warm-up that is as long as the run, or a step inside the warm-up.
     """
     if cfg.SOLVER.SCHED not in SCHEDULES:
-        raise ValueError(f"SOLVER.SCHED must be one of {SCHEDULES}, got {cfg.SOLVER.SCHED!r}")
+        raise ConfigError(f"SOLVER.SCHED must be one of {SCHEDULES}, got {cfg.SOLVER.SCHED!r}")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SOLVER.WARMUP_ITERS = warmup_iters(cfg, iters_per_epoch)
     warmup_epochs = -(-cfg.SOLVER.WARMUP_ITERS // iters_per_epoch)
     if cfg.SOLVER.SCHED == "CosineAnnealingLR" and cfg.SOLVER.MAX_EPOCH <= max(warmup_epochs, cfg.SOLVER.DELAY_EPOCHS):
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.MAX_EPOCH ({cfg.SOLVER.MAX_EPOCH}) leaves no epoch behind the warm-up of {warmup_epochs} epochs"
             f" and DELAY_EPOCHS ({cfg.SOLVER.DELAY_EPOCHS}): raise MAX_EPOCH, or lower WARMUP_EPOCHS / WARMUP_ITERS"
         )
@@ -41,7 +43,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
         counted = max(cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.DELAY_EPOCHS + 1)  # the first epoch that may be a step
         early = [step for step in cfg.SOLVER.STEPS if step < counted]
         if early:
-            raise ValueError(
+            raise ConfigError(
                 f"SOLVER.STEPS has {early}, inside the warm-up of SOLVER.WARMUP_EPOCHS = {cfg.SOLVER.WARMUP_EPOCHS}"
                 f" epochs (DELAY_EPOCHS {cfg.SOLVER.DELAY_EPOCHS}); with WARMUP_EPOCHS the steps count from the start"
                 " of the run"

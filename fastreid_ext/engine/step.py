@@ -12,6 +12,8 @@ from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
 from torch import nn
 
+from fastreid_ext.errors import ConfigError, DivergedError
+
 
 class TrainingStep(SimpleTrainer):
     """FastReID's SimpleTrainer with torch.amp on any device.
@@ -92,7 +94,7 @@ class TrainingStep(SimpleTrainer):
         metrics = dict(zip([*names, "data_time"], numbers, strict=True))
         bad = {name: metrics[name] for name in names if not math.isfinite(metrics[name])}
         if bad:
-            raise FloatingPointError(
+            raise DivergedError(
                 f"iteration {self.iter}: {', '.join(f'{name} is {value}' for name, value in bad.items())};"
                 " the weights were not touched and the last checkpoint is good. Lower SOLVER.BASE_LR, lengthen the"
                 " warm-up, or set SOLVER.AMP.ENABLED False to see whether it is the precision"
@@ -109,7 +111,7 @@ def gradient_clipper(kind: str, value: float, norm_type: float) -> Callable[[lis
         ValueError: a kind other than "norm" and "value".
     """
     if kind not in ("norm", "value"):
-        raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be 'norm' or 'value', got {kind!r}")
+        raise ConfigError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be 'norm' or 'value', got {kind!r}")
 
     def clip(parameters: list[nn.Parameter]) -> None:
         if kind == "value":

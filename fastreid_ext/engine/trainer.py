@@ -30,7 +30,7 @@ from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, UserError, is_ours
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
@@ -113,7 +113,11 @@ class Trainer(DefaultTrainer):
         """
         try:
             model = build_model(cfg)
+        except UserError as error:
+            raise ConfigError(f"the model can't be built: {error}") from error
         except (KeyError, ValueError) as error:  # KeyError: the registries and tables of the host
+            if is_ours(error):
+                raise
             raise ConfigError(f"the model can't be built: {error.args[0] if error.args else error}") from error
         except OSError as error:
             if not cfg.MODEL.BACKBONE.PRETRAIN:

@@ -70,7 +70,7 @@ def _validation(cfg: CfgNode, items: list[Item]) -> Validation:
         return Validation(items, [], [])
     try:
         split = validation_split(items, count)
-    except ValueError as error:
+    except ConfigError as error:
         raise ConfigError(
             f"DATASETS.VALIDATION is {count}, but {error} (DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}): lower it,"
             " or set it to 0"

@@ -28,7 +28,7 @@ from fastreid_ext.evaluation.pair_report import (
     probability,
     record_text,
 )
-from fastreid_ext.files import write_text
+from fastreid_ext.files import read_text, write_text
 from fastreid_ext.modeling.located import architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
@@ -39,12 +39,12 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
 
     Raises:
         ConfigError: a file without pairs, or with a line that is none.
-        OSError: it can't be read.
+        FileError: it can't be read.
     """
     if file is None:
         return [(images[0], images[1])]
-    with open(file, encoding="utf-8", newline="") as text:
-        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(text), 1) if row]
+    lines = csv.reader(io.StringIO(read_text(file), newline=""))
+    rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if row]
     for number, row in rows:
         if len(row) != 2 or not all(row):
             raise ConfigError(f"line {number} of {file} is no pair: expected two image files, parted by a comma")

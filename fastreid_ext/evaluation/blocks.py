@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.evaluation.distances import EvaluationError, Rows
+from fastreid_ext.errors import EvaluationError
+from fastreid_ext.evaluation.distances import Rows
 
 MEMORY_MB = 512  # default of what an evaluation takes beyond the features
 MOST_ROWS = 1024  # products of fewer rows are up to a fifth slower; more are hardly faster and shared less evenly

@@ -8,15 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import EvaluationError
 
 METRICS = ("cosine", "euclidean")
 CHUNK_MB = 32  # of what is made of the features at once
 NAMED = 3  # rows that an error names
-
-
-class EvaluationError(UserError):
-    """What was to be evaluated can't be: features that are not numbers, or no room for them."""
 
 
 class Rows(Protocol):

@@ -15,9 +15,10 @@ from fastreid.utils import comm
 from PIL import Image
 from torch import Tensor
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
 from fastreid_ext.evaluation.collective import gather_rows, nearest_by_all, sum_over_processes
-from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError, Rows, lengths_of, unusable
+from fastreid_ext.evaluation.distances import DistanceRows, Rows, lengths_of, unusable
 from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
 from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches

@@ -18,6 +18,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.distances import finite_lengths
 from fastreid_ext.evaluation.neighbours import nearest
 
@@ -55,7 +56,7 @@ def encode(
         ValueError: k1 or k2 below 1, or another metric.
     """
     if k1 < 1 or k2 < 1:
-        raise ValueError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
+        raise ConfigError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
     count = len(features)
     k1 = min(k1, count)
     order = search(features, features, k1, metric, memory_mb)[1].int().cpu().numpy()

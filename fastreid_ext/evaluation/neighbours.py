@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.distances import DistanceRows, Rows
 
 GROUP = 64  # columns that are first looked at by their smallest value alone
@@ -43,7 +44,7 @@ def nearest_of(distances: Rows, k: int, memory_mb: float = 256, queries: range |
     queries = range(distances.shape[0]) if queries is None else queries
     others = distances.shape[1]
     if not 1 <= k <= others:
-        raise ValueError(f"k must be from 1 to the {others} gallery images, not {k}")
+        raise EvaluationError(f"k must be from 1 to the {others} gallery images, not {k}")
     block = min(searched_at_once(distances, memory_mb), max(1, len(queries)))
     buffer = torch.empty(block, others, device=distances.device)  # used again: fresh memory is slow to write to
     values = torch.empty(len(queries), k, device=distances.device)

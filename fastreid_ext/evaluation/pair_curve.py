@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastreid_ext.errors import EvaluationError
+
 Labels = tuple[np.ndarray, np.ndarray]  # of the queries, of the gallery
 
 
@@ -97,7 +99,7 @@ def pair_curve(
     found = [scores[same & ~junk] for scores, same, junk in _blocks(score, pids, camids, block)]
     positives = np.sort(np.concatenate(found)) if found else np.empty(0)
     if not len(positives):
-        raise ValueError("no query and gallery image of one person are from two cameras: there is nothing to verify")
+        raise EvaluationError("no query and gallery image of one person are from two cameras: nothing to verify")
     rising = np.unique(np.concatenate([positives, np.asarray(also, dtype=positives.dtype)]))
     at_or_above, above = (np.zeros(len(rising) + 1, dtype=np.int64) for _ in range(2))
     for scores, same, _ in _blocks(score, pids, camids, block):
@@ -106,7 +108,7 @@ def pair_curve(
         above += np.bincount(np.searchsorted(rising, others, side="left"), minlength=len(rising) + 1)
     negatives = int(above.sum())
     if not negatives:
-        raise ValueError("the queries and the gallery show one person alone: there is nothing to verify")
+        raise EvaluationError("the queries and the gallery show one person alone: there is nothing to verify")
     # The place in `rising` of a score is the number of thresholds that it reaches.
     reach, pass_by = (np.cumsum(counts[::-1])[:-1] for counts in (at_or_above, above))
     true = len(positives) - np.searchsorted(positives, rising, side="left")
@@ -124,6 +126,6 @@ def _blocks(
             gallery = slice(start, start + block[1])
             scores = np.asarray(score(queries, gallery))
             if np.isnan(scores).any():
-                raise ValueError("a pair has a score that is not a number: the weights are of a run that diverged")
+                raise EvaluationError("a pair has a score that is not a number: the weights are of a run that diverged")
             same = pids[0][queries, None] == pids[1][None, gallery]
             yield scores, same, same & (camids[0][queries, None] == camids[1][None, gallery])

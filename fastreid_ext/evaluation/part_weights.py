@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
 
 METRICS = ("cosine", "euclidean")
@@ -28,7 +29,7 @@ class WeightedParts:
 
     def __init__(self, query: Mapping[str, Tensor], gallery: Mapping[str, Tensor], metric: str = "cosine"):
         if metric not in METRICS:
-            raise ValueError(f"the weights of parts can be searched for the metrics {METRICS}, not for {metric!r}")
+            raise ConfigError(f"the weights of parts can be searched for the metrics {METRICS}, not for {metric!r}")
         self.metric = metric
         self.dots = {part: (query[part].float() @ gallery[part].float().T).numpy() for part in query}
         self.lengths = {part: tuple(_squares(side[part]) for side in (query, gallery)) for part in query}
@@ -73,7 +74,7 @@ def weight_grid(first: float, last: float, step: float) -> list[float]:
         ValueError: no positive, finite, rising numbers.
     """
     if not (0 < first <= last < np.inf and 0 < step < np.inf):
-        raise ValueError(f"a grid needs 0 < FIRST <= LAST and a STEP above 0, got {first:g} {last:g} {step:g}")
+        raise ConfigError(f"a grid needs 0 < FIRST <= LAST and a STEP above 0, got {first:g} {last:g} {step:g}")
     count = int((last - first) / step + 1e-6) + 1
     return [round(first + step * place, 10) for place in range(count)]
 

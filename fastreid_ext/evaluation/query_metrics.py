@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import rows_per_block
 from fastreid_ext.evaluation.distances import MatrixRows
 from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches
@@ -75,7 +76,7 @@ def summarise(metrics: QueryMetrics, ranks: tuple[int, ...] = (1, 5, 10)) -> dic
     """
     scored = metrics.scored
     if not scored.any():
-        raise ValueError("no query has its person in the gallery under another camera, so nothing can be scored")
+        raise EvaluationError("no query has its person in the gallery under another camera, so nothing can be scored")
     first = metrics.first_rank[scored]
     results = {f"Rank-{k}": float(np.mean(first <= k)) * 100 for k in sorted({1, *ranks})}
     results["mAP"] = float(np.mean(metrics.average_precision[scored])) * 100

@@ -5,6 +5,7 @@ import torch
 from scipy.sparse import coo_array
 from torch import Tensor
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.distances import Rows
 from fastreid_ext.evaluation.k_reciprocal import Search, encode
 from fastreid_ext.evaluation.neighbours import nearest
@@ -49,7 +50,7 @@ class ReRankedRows:
         if sum(distances.shape) != len(features):
             raise ValueError(f"distances of shape {tuple(distances.shape)} are not of {len(features)} features")
         if not 0 <= lambda_value <= 1:
-            raise ValueError(f"lambda must be from 0 to 1, not {lambda_value}")
+            raise ConfigError(f"lambda must be from 0 to 1, not {lambda_value}")
         self.distances, self.lambda_value = distances, lambda_value
         self.shape, self.device = distances.shape, distances.device
         self.width = getattr(distances, "width", 0)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_parts
 from fastreid_ext.evaluation.distances import Rows
 from fastreid_ext.evaluation.places import SamePerson, values_at
@@ -44,7 +45,7 @@ def true_positive_rates(
         ValueError: no match, or no other pair.
     """
     if not len(matches) or not others:
-        raise ValueError("TEST.ROC needs pairs of one identity under two cameras, and pairs of two identities")
+        raise EvaluationError("TEST.ROC needs pairs of one identity under two cameras, and pairs of two identities")
     distinct, times = np.unique(matches, return_counts=True)
     distinct, times = distinct[::-1], times[::-1]  # falling, as the thresholds of the curve
     false = np.cumsum(times) / len(matches)

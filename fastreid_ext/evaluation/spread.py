@@ -7,6 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fastreid_ext.errors import EvaluationError
+
 Results = Mapping[str, Mapping[str, float]]  # data set -> metric -> value
 
 
@@ -25,7 +27,7 @@ def summarise(runs: Mapping[int, Results]) -> dict[str, dict[str, dict[str, Any]
         raise ValueError("there is no run to summarise")
     first = next(iter(runs.values()))
     if any(results.keys() != first.keys() for results in runs.values()):
-        raise ValueError(f"runs were tested on different data sets: {[sorted(r) for r in runs.values()]}")
+        raise EvaluationError(f"runs were tested on different data sets: {[sorted(r) for r in runs.values()]}")
     return {
         dataset: {
             metric: _of_values({str(seed): results[dataset][metric] for seed, results in runs.items()})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext.data.poses import PoseError
+from fastreid_ext.files import reason
 from fastreid_ext.pose.joints import COCO_JOINTS, OPENPOSE
 
 # COCO's visibility -> confidence. 1 is a joint that is hidden but was labelled: it's as good a place as any for a
@@ -52,8 +53,7 @@ def read_skeletons(path: Path, form: str | None = None, annotations: Path | None
         annotations: COCO file whose ``images`` name the images that the pose file numbers.
 
     Raises:
-        PoseError: it is none of the formats, or an entry of it is not as the format says.
-        OSError: it can't be read.
+        PoseError: it can't be read, it is none of the formats, or an entry of it is not as the format says.
     """
     content = None if path.is_dir() else _load(path)
     form = form or _detect(path, content)
@@ -141,9 +141,10 @@ def _detect(path: Path, content: Any) -> str:
 
 
 def _load(path: Path) -> Any:
-    content = path.read_bytes()
     try:
-        return json.loads(content)
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise PoseError(f"{path} can't be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise PoseError(f"{path} is no JSON file ({error})") from error
 

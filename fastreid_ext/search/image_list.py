@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastreid_ext.data.catalog import dataset_root, load_dataset
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.files import read_text
 from fastreid_ext.visual.image_sources import files_below
 
 UNKNOWN = ""  # a person or a camera that nobody named
@@ -58,13 +59,10 @@ def images_of_list(file: Path) -> ImageList:
     Paths start at the folder of the list, unless they are absolute.
 
     Raises:
-        ConfigError: no image, a path twice, no column of paths, or a file that is not in UTF-8.
-        OSError: the file can't be read.
+        ConfigError: no image, a path twice, or no column of paths.
+        FileError: the file can't be read, or is not in UTF-8.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not in UTF-8: save it so") from error
+    text = read_text(file)
     if file.suffix.lower() == ".csv":
         rows = _rows_of_csv(file, text.splitlines())
     else:

@@ -11,6 +11,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.search.features import FeatureStore
 from fastreid_ext.search.kinds import BUILD, NAMES, SEARCH
 
@@ -54,15 +55,15 @@ def plan_index(kind: str, count: int, dim: int, wanted: Mapping[str, int] | None
     foreign = sorted(set(wanted) - set(known))
     if foreign:
         options = ", ".join(known) or "no parameters"
-        raise ValueError(f"the {NAMES[kind]} index has no {' and no '.join(foreign)}; it has {options}")
+        raise ConfigError(f"the {NAMES[kind]} index has no {' and no '.join(foreign)}; it has {options}")
     small = sorted(name for name, value in wanted.items() if value < 1)
     if small:
-        raise ValueError(f"{small[0]} is {wanted[small[0]]} and must be 1 or more")
+        raise ConfigError(f"{small[0]} is {wanted[small[0]]} and must be 1 or more")
     if kind == "flat":
         return Plan(kind, {}, {})
     if kind == "hnsw":
         if wanted.get("m", 2) < 2:
-            raise ValueError("m is 1: an image of an HNSW graph needs two neighbours or more")
+            raise ConfigError("m is 1: an image of an HNSW graph needs two neighbours or more")
         build = {"m": wanted.get("m", 32), "ef_construction": wanted.get("ef_construction", 200)}
         return Plan(kind, build, {"ef_search": wanted.get("ef_search", max(64, 2 * fetched))})
     return _plan_ivfpq(count, dim, wanted)
@@ -70,7 +71,7 @@ def plan_index(kind: str, count: int, dim: int, wanted: Mapping[str, int] | None
 
 def _plan_ivfpq(count: int, dim: int, wanted: Mapping[str, int]) -> Plan:
     if count < LEAST_IVFPQ:
-        raise ValueError(
+        raise ConfigError(
             f"{count} images are too few to train IVF-PQ, which needs {LEAST_IVFPQ}: --index flat is exact and, at that"
             " size, instant"
         )
@@ -80,9 +81,9 @@ def _plan_ivfpq(count: int, dim: int, wanted: Mapping[str, int]) -> Plan:
     bits = wanted.get("pq_bits", next((b for b in (8, 7, 6, 5) if count >= FEW << b), 4))
     m = wanted.get("pq_m", _sub_vectors(dim))
     if dim % m:
-        raise ValueError(f"pq_m is {m} and must divide the features' length {dim}")
+        raise ConfigError(f"pq_m is {m} and must divide the features' length {dim}")
     if bits > 16 or max(nlist, 1 << bits) > count:
-        raise ValueError(f"nlist {nlist} and 2^pq_bits ({bits}) must not be above the {count} images of the gallery")
+        raise ConfigError(f"nlist {nlist} and 2^pq_bits ({bits}) must not be above the {count} images of the gallery")
     if "pq_bits" not in wanted and bits < 8:
         notes.append(f"{count} images train codes of {bits} bits instead of 8, which want {FEW << 8}")
     if count < FEW << bits:

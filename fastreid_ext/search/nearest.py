@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 import torch
 
+from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.search.features import FeatureStore, blocks_of
 from fastreid_ext.search.image_list import UNKNOWN
@@ -106,7 +107,7 @@ def same_camera_rows(queries: Labels, gallery: Labels) -> list[np.ndarray]:
     """
     unknown = next((path for path, person, camera in queries if UNKNOWN in (person, camera)), None)
     if unknown is not None:
-        raise ValueError(f"the person or the camera of {unknown} is not known, so nothing can be left out for it")
+        raise ConfigError(f"the person or the camera of {unknown} is not known, so nothing can be left out for it")
     rows: dict[tuple[str, str], list[int]] = {}
     for place, (_, person, camera) in enumerate(gallery):
         rows.setdefault((person, camera), []).append(place)
@@ -152,7 +153,7 @@ def recall(found: Neighbours, exact: Neighbours) -> float:
         if row[0] >= 0
     ]
     if not shares:
-        raise ValueError("no query has an image left in the gallery, so nothing was to be found")
+        raise EvaluationError("no query has an image left in the gallery, so nothing was to be found")
     return float(np.mean(shares))
 
 

@@ -12,7 +12,7 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from fastreid_ext.data.images import ImageError
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import make_folder
 from fastreid_ext.search.extract import ListedImages, batch_features, check_images_suffice
 from fastreid_ext.search.features import FeatureStore, check_comparable, open_store
@@ -140,7 +140,7 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     if options.show:
         try:
             draw_sheet(result, output / "rank_lists.png", options.show)
-        except (ImageError, OSError) as error:
+        except (FileError, ImageError, OSError) as error:
             raise ImageError(f"results.json and results.csv are written, the sheet is not: {error}") from error
     return [*lines, f"{order}: results are in {output}"]
 

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastreid_ext.errors import MissingExtraError
-from fastreid_ext.files import file_hash, write_atomically, write_text
-from fastreid_ext.search.features import IDENTITY, FeatureStore
+from fastreid_ext.errors import ConfigError, MissingExtraError
+from fastreid_ext.files import file_hash, make_folder, write_atomically, write_text
+from fastreid_ext.search.features import IDENTITY, FeatureStore, StoreError
 from fastreid_ext.search.image_list import COLUMNS, UNKNOWN
 
 MANIFEST = "manifest.json"
@@ -36,15 +36,15 @@ def write_shards(store: FeatureStore, folder: Path, kind: str = "parquet", rows:
         MissingExtraError: Parquet without pyarrow.
     """
     if rows < 1:
-        raise ValueError(f"a shard of {rows} rows can't be: give 1 or more")
+        raise ConfigError(f"a shard of {rows} rows can't be: give 1 or more")
     writer = {"parquet": parquet_writer, "npy": npy_writer}[kind]()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     count = -(-len(store) // rows)
     names = [f"shard-{n:05d}" for n in range(count)]
     expected = {f"{name}{suffix}" for name in names for suffix in (".parquet", ".npy", ".csv")}
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in expected and path.suffix != ".tmp")
     if foreign:
-        raise ValueError(f"{folder} holds {foreign[0]}: shards go into a folder of their own")
+        raise StoreError(f"{folder} holds {foreign[0]}: shards go into a folder of their own")
     shards = []
     for n, name in enumerate(names):
         first, last = n * rows, min((n + 1) * rows, len(store))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastreid_ext.errors import DivergedError
 from fastreid_ext.files import write_text
 from fastreid_ext.search.features import (
     FEATURES,
@@ -159,7 +160,7 @@ class FeatureWriter:
             places = [p for p in range(self.done, self.done + len(rows) + len(skipped)) if p not in left_out]
             path = self.images.rows[places[bad[0]]][0]
             hint = " as float16: leave --half out" if self.meta["dtype"] == "float16" else ""
-            raise FloatingPointError(f"the feature of {path} is not finite{hint}")
+            raise DivergedError(f"the feature of {path} is not finite{hint}")
 
     def save(self) -> None:
         """Bring what was added onto the disk, then write down how far it is."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastreid_ext.errors import ConfigError
+
 Score = Callable[[nn.Module, Tensor], Tensor]  # (model, images (B, 3, H, W)) -> (B,)
 
 
@@ -62,7 +64,7 @@ def watch(
             scores = score(model, images.detach().clone().requires_grad_().clone())
             for layer in layers:
                 if not isinstance(outputs.get(layer), Tensor) or outputs[layer].dim() != 4:
-                    raise ValueError(f"the layer {layer!r} gives no feature map (B, C, h, w) on the way to the score")
+                    raise ConfigError(f"the layer {layer!r} gives no feature map (B, C, h, w) on the way to the score")
             asked = [layer for layer in layers if outputs[layer].requires_grad and scores.requires_grad]
             inputs = [outputs[layer] for layer in asked]
             found = torch.autograd.grad(scores.sum(), inputs, allow_unused=True) if asked else ()
@@ -72,7 +74,7 @@ def watch(
     gradients = {layer: gradient for layer, gradient in zip(asked, found, strict=True) if gradient is not None}
     for layer in layers:
         if layer not in gradients:
-            raise ValueError(f"the score does not depend on the layer {layer!r}")
+            raise ConfigError(f"the score does not depend on the layer {layer!r}")
     return {layer: outputs[layer].detach() for layer in layers}, gradients
 
 
@@ -80,7 +82,7 @@ def _module(model: nn.Module, layer: str) -> nn.Module:
     modules = dict(model.named_modules())
     if layer not in modules:
         near = [name for name in modules if name.count(".") <= 1 and name]
-        raise ValueError(f"the model has no layer {layer!r}; it has {', '.join(near)} and what lies below them")
+        raise ConfigError(f"the model has no layer {layer!r}; it has {', '.join(near)} and what lies below them")
     watched = modules[layer]
     while isinstance(watched, nn.Sequential) and len(watched):
         watched = watched[-1]  # FastReID's ResNets run the blocks of a layer themselves, not the layer
@@ -97,7 +99,7 @@ def feature_length(model: nn.Module, images: Tensor) -> Tensor:
         others = torch.linalg.vector_norm(model(255 - images).float(), dim=1)
     lengths = torch.linalg.vector_norm(model(images).float(), dim=1)
     if ((lengths - others).abs() < 1e-4 * others).all():  # of the negatives, which have nothing in common with them
-        raise ValueError(
+        raise ConfigError(
             f"the test feature is {lengths[0]:.3f} long whatever the image, so there is nothing to explain: explain the"
             " similarity to an image (--query)"
         )

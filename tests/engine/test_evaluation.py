@@ -18,8 +18,7 @@ from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.engine import evaluation, loaders, training_parts
 from fastreid_ext.engine.checks import check_config
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.errors import ConfigError
-from fastreid_ext.evaluation.distances import EvaluationError
+from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
 pytestmark = pytest.mark.slow  # whole runs

@@ -5,8 +5,9 @@ import pytest
 import torch
 from fastreid.utils.compute_dist import build_dist
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation import distances
-from fastreid_ext.evaluation.distances import METRICS, DistanceRows, EvaluationError, MatrixRows, full_float32
+from fastreid_ext.evaluation.distances import METRICS, DistanceRows, MatrixRows, full_float32
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]

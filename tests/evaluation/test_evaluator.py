@@ -14,10 +14,9 @@ from fastreid_ext.compat.distributed import leave_process_group
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks import check_evaluation
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation import blocks, collective
 from fastreid_ext.evaluation.collective import gather_rows, sum_over_processes
-from fastreid_ext.evaluation.distances import EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.evaluation.groups import Group
 

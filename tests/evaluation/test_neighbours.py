@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.evaluation.distances import EvaluationError, MatrixRows
+from fastreid_ext.errors import EvaluationError
+from fastreid_ext.evaluation.distances import MatrixRows
 from fastreid_ext.evaluation.neighbours import nearest, nearest_of, smallest
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -9,9 +9,10 @@ import torch
 from fastreid.evaluation.rank import evaluate_rank
 from fastreid.utils.compute_dist import build_dist
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation import blocks, places, rank_metrics
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
-from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError
+from fastreid_ext.evaluation.distances import DistanceRows
 from fastreid_ext.evaluation.places import SamePerson, find_matches
 from fastreid_ext.evaluation.query_metrics import metrics_of
 

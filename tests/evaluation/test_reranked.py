@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from fastreid.utils.compute_dist import build_dist
 
+from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation import reranked
-from fastreid_ext.evaluation.distances import DistanceRows, EvaluationError, MatrixRows
+from fastreid_ext.evaluation.distances import DistanceRows, MatrixRows
 from fastreid_ext.evaluation.k_reciprocal import encode
 from fastreid_ext.evaluation.reranked import ReRankedRows
 

@@ -10,7 +10,7 @@ from timm.models.res2net import Bottle2neck
 from timm.models.resnet import ResNet
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.run import build_trainer
+from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.res2net import Res2Net
 from fastreid_ext.res2net.weights import PUBLISHED, pretrained_file
@@ -188,4 +188,4 @@ def test_the_trainer_says_it_in_one_sentence(synth_tiny, tmp_path):
     settings |= {"DATALOADER.NUM_WORKERS": 0, "SOLVER.IMS_PER_BATCH": 16, "OUTPUT_DIR": str(tmp_path)}
     cfg.merge_from_list([item for pair in settings.items() for item in pair])
     with pytest.raises(ConfigError, match="there is no file gone.pth"):
-        build_trainer(cfg)
+        Trainer(cfg)

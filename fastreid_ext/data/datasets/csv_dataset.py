@@ -21,8 +21,9 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.datasets.files import training_item
+from fastreid_ext.data.datasets.files import LayoutError, training_item
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
+from fastreid_ext.errors import ConfigError
 
 COLUMNS = ("path", "person", "camera")
 JUNK = "-1"
@@ -42,7 +43,7 @@ class CSVDataset(ImageDataset):
     def __init__(self, root: str = "datasets", **kwargs: Any):
         self.data_dir = Path(root) / self.folder
         if not self.data_dir.is_dir():
-            raise RuntimeError(f"there is no folder {self.data_dir}")
+            raise LayoutError(f"there is no folder {self.data_dir}")
         self._test: dict[str, list[tuple]] = {}
         super().__init__(
             self.read_train, lambda: self.read_test()["query"], lambda: self.read_test()["gallery"], **kwargs
@@ -71,26 +72,28 @@ class CSVDataset(ImageDataset):
         try:
             text = file.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is not in UTF-8: save it so") from error
+            raise LayoutError(f"{file} is not in UTF-8: save it so") from error
         lines = text.splitlines()
         delimiter = max(",;\t", key=(lines[0] if lines else "").count)
         reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         absent = [column for column in COLUMNS if column not in reader.fieldnames]
         if absent:
-            raise ValueError(
+            raise LayoutError(
                 f"the first line of {file} names no column {' and no '.join(absent)}: it should be path,person,camera"
             )
         rows = []
         for row in reader:
             path, person, camera = ((row[column] or "").strip() for column in COLUMNS)
             if not (path and person and camera):
-                raise ValueError(f"line {reader.line_num} of {file} lacks a path, a person or a camera")
+                raise LayoutError(f"line {reader.line_num} of {file} lacks a path, a person or a camera")
             if person != JUNK:
                 rows.append((str(self.data_dir / path), person, camera))
         missing = [path for path, _, _ in rows if not Path(path).is_file()]
         if missing:
-            raise ValueError(f"{len(missing)} of {len(rows)} images of {file} are not there, the first is {missing[0]}")
+            raise LayoutError(
+                f"{len(missing)} of {len(rows)} images of {file} are not there, the first is {missing[0]}"
+            )
         return sorted(rows)
 
 
@@ -117,7 +120,7 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
         there = DATASET_REGISTRY.get(name)
         if issubclass(there, CSVDataset) and there.folder == folder:
             return there
-        raise ValueError(f"a data set is already registered as {name!r}: choose another name")
+        raise ConfigError(f"a data set is already registered as {name!r}: choose another name")
     doc = f"The images of ``{folder}``, by its CSV files."
     kind = type(name, (CSVDataset,), {"folder": folder, "dataset_name": name.lower(), "__doc__": doc})
     DATASET_REGISTRY.register(kind)

@@ -5,25 +5,31 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from fastreid_ext.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 # In the order of preference, where one picture lies there in several formats: the lossless ones first.
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".jpg", ".jpeg")
 
 
+class LayoutError(UserError):
+    """A data set whose folders, lists or names are not as its authors publish them."""
+
+
 def find_folder(root: str | Path, names: Sequence[str], parts: Sequence[str]) -> Path:
     """Return the first of the accepted folders below the root that has all its parts.
 
     Raises:
-        RuntimeError: there is none, or one that lacks a part.
+        LayoutError: there is none, or one that lacks a part.
     """
     there = [Path(root) / name for name in names if (Path(root) / name).is_dir()]
     if not there:
-        raise RuntimeError(f"there is no folder {' or '.join(names)}")
+        raise LayoutError(f"there is no folder {' or '.join(names)}")
     whole = [folder for folder in there if all((folder / part).is_dir() for part in parts)]
     if not whole:
         missing = [part for part in parts if not (there[0] / part).is_dir()]
-        raise RuntimeError(f"{there[0]} has no {' and no '.join(missing)}")
+        raise LayoutError(f"{there[0]} has no {' and no '.join(missing)}")
     if len(whole) > 1:
         log_once(logging.WARNING, f"{whole[0]} is used, not {', '.join(str(folder) for folder in whole[1:])}")
     return whole[0]
@@ -53,10 +59,10 @@ def is_image(path: Path) -> bool:
 
 
 def refuse_names(paths: Iterable[Path], expected: str) -> None:
-    """Raise ValueError with one sentence if there are images whose names can't be read."""
+    """Raise LayoutError if there are images whose names can't be read."""
     paths = list(paths)
     if paths:
-        raise ValueError(
+        raise LayoutError(
             f"the names of {len(paths)} images can't be read, the first is {paths[0]}: expected is a name like "
             f"{expected}, so rename or remove them"
         )

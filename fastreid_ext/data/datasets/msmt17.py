@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.data.datasets.files import LayoutError, log_once
 
 # Version -> its folder, and the folders of images in it. FastReID takes the first whose folder is there.
 VERSIONS = {"V1": ("MSMT17_V1", ("train", "test")), "V2": ("MSMT17_V2", ("mask_train_v2", "mask_test_v2"))}
@@ -18,15 +18,15 @@ def msmt17_version(root: str | Path) -> str:
     root = Path(root)
     there = [version for version, (folder, _) in VERSIONS.items() if (root / folder).is_dir()]
     if not there:
-        raise RuntimeError(f"there is no folder {' or '.join(folder for folder, _ in VERSIONS.values())}")
+        raise LayoutError(f"there is no folder {' or '.join(folder for folder, _ in VERSIONS.values())}")
     version = there[0]
     folder = root / VERSIONS[version][0]
     for other, (name, parts) in VERSIONS.items():
         if other != version and all((folder / part).is_dir() for part in parts):
-            raise RuntimeError(f"{folder} has the images of {other}: rename it to {name}")
+            raise LayoutError(f"{folder} has the images of {other}: rename it to {name}")
     missing = [part for part in VERSIONS[version][1] if not (folder / part).is_dir()]
     if missing:
-        raise RuntimeError(f"{folder} has no {' and no '.join(missing)}")
+        raise LayoutError(f"{folder} has no {' and no '.join(missing)}")
     if len(there) > 1:
         log_once(logging.WARNING, f"both versions of MSMT17 are in {root}: {version} is used")
     return version

@@ -10,7 +10,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.datasets.files import find_folder, list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.files import LayoutError, find_folder, list_images, refuse_names, training_item
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class OccludedDuke(ImageDataset):
             self.data_dir = find_folder(root, self.folders, list(PARTS.values()))
         except RuntimeError as error:
             if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
-                raise RuntimeError(
+                raise LayoutError(
                     f"{error}; its lists are there: fastreid-ext derive-occluded-duke makes it from them"
                 ) from error
             raise
@@ -89,7 +89,7 @@ def derive_occluded_duke(
     """
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():
-        raise FileExistsError(f"{target} is there already: move it away or choose another target")
+        raise LayoutError(f"{target} is there already: move it away or choose another target")
     sources = {part: find_images(duke_root, lists_folder, part) for part in PARTS}
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
@@ -111,20 +111,20 @@ def find_images(duke_root: Path, lists_folder: Path, part: str) -> list[Path]:
     """List the images that one list names; Occluded-Duke moved some from the gallery to the queries."""
     file = lists_folder / f"{part}.list"
     if not file.is_file():
-        raise FileNotFoundError(f"there is no {file}: the lists are train.list, query.list and gallery.list")
+        raise LayoutError(f"there is no {file}: the lists are train.list, query.list and gallery.list")
     names = list(dict.fromkeys(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()))
     if not names:
-        raise ValueError(f"{file} is empty")
+        raise LayoutError(f"{file} is empty")
     odd = [name for name in names if name != Path(name).name or "\\" in name]
     if odd:
-        raise ValueError(f"{file} should name files, without folders, but has {odd[0]!r}")
+        raise LayoutError(f"{file} should name files, without folders, but has {odd[0]!r}")
     order = dict.fromkeys((PARTS[part], PARTS["gallery"], *PARTS.values()))
     found = {
         name: next((path for folder in order if (path := duke_root / folder / name).is_file()), None) for name in names
     }
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        raise FileNotFoundError(
+        raise LayoutError(
             f"{len(missing)} of {len(names)} images of {file} are not in {duke_root}, the first is {missing[0]}: is it "
             "DukeMTMC-reID, fully unpacked?"
         )

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.datasets.files import find_folder, list_images, log_once, refuse_names, training_item
+from fastreid_ext.data.datasets.files import (
+    LayoutError,
+    find_folder,
+    list_images,
+    log_once,
+    refuse_names,
+    training_item,
+)
 
 PART_FOLDERS = {
     "train": ("bounding_box_train", "train"),
@@ -90,7 +97,7 @@ class OPReID(ImageDataset):
             self.say(logging.INFO, f"{part} images are assumed to be those of the folder {folder.name}")
             rows = read_folder(folder)
         else:
-            raise RuntimeError(
+            raise LayoutError(
                 f"{self.data_dir} has for its {part} images neither a folder {' or '.join(PART_FOLDERS[part])} nor a "
                 f"list {' or '.join(path.name for path in lists)}"
             )
@@ -127,13 +134,13 @@ def read_list(file: Path, folders: list[Path]) -> list[Row]:
             continue
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None:
-            raise ValueError(f"line {number} of {file} names {name}, which is not there")
+            raise LayoutError(f"line {number} of {file} names {name}, which is not there")
         named = PERSON.match(path.name)
         try:
             person = int(labels[0]) if labels else int(named[1])
             camera = int(labels[1]) if len(labels) > 1 else camera_of(path)
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise LayoutError(
                 f"line {number} of {file} doesn't tell the person: a line should have path, person and camera"
             ) from error
         rows.append(Row(path, person, camera))

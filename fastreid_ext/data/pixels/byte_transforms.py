@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from fastreid_ext.data.pixels import resampling
+from fastreid_ext.errors import ConfigError
 
 # What a list may consist of: RGB images of 8 bits to such images, then ToTensor, then tensors to tensors.
 ON_IMAGES = (
@@ -50,14 +51,14 @@ class ByteTransform:
     def __init__(self, transforms: Sequence[Callable]):
         names = [type(transform).__name__ for transform in transforms]
         if names.count("ToTensor") != 1 or not all(_is_known(transform) for transform in transforms):
-            raise ValueError(f"the image transforms {', '.join(names)} are not known to work on bytes")
+            raise ConfigError(f"the image transforms {', '.join(names)} are not known to work on bytes")
         place = names.index("ToTensor")
         self.on_images = [(transform, _on_bytes(transform)) for transform in transforms[:place]]
         self.on_tensors = [_in_place(transform) for transform in transforms[place + 1 :]]
         if not all(type(part) in ON_IMAGES for t in transforms[:place] for part in _parts(t)) or not all(
             type(t) in ON_TENSORS for t in self.on_tensors
         ):
-            raise ValueError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
+            raise ConfigError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
         self.left = left_erasing(transforms)
         if self.left is not None:
             self.on_tensors.pop()

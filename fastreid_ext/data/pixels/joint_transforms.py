@@ -13,6 +13,7 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 from fastreid_ext.data.pixels.byte_transforms import LeftErasing, as_planes, gives_bytes, left_erasing
+from fastreid_ext.errors import ConfigError
 
 # The matrix that takes a place (x, y, 1) in pixels to its new place; None: everything stays where it is. Places are
 # measured from the image's upper left corner, so the centre of its first pixel is (1/2, 1/2).
@@ -106,17 +107,17 @@ def mirrored_order(flip_pairs: Sequence[Sequence[int]], joints: int) -> np.ndarr
         ValueError: no pairs, a joint twice, or one that is no number from 0 to ``joints`` - 1.
     """
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in flip_pairs):
-        raise ValueError(f"INPUT.JOINTS.FLIP_PAIRS must be pairs of joints, such as [[1, 2], [3, 4]]: {flip_pairs}")
+        raise ConfigError(f"INPUT.JOINTS.FLIP_PAIRS must be pairs of joints, such as [[1, 2], [3, 4]]: {flip_pairs}")
     members = [joint for pair in flip_pairs for joint in pair]
     wrong = [joint for joint in members if type(joint) is not int or not 0 <= joint < joints]
     if wrong:
-        raise ValueError(
+        raise ConfigError(
             f"INPUT.JOINTS.FLIP_PAIRS has {wrong}, but the labels have joints 0 to {joints - 1}: name those of your"
             " labels"
         )
     twice = sorted({joint for joint in members if members.count(joint) > 1})
     if twice:
-        raise ValueError(f"INPUT.JOINTS.FLIP_PAIRS has joint {twice} more than once: each is exchanged with one other")
+        raise ConfigError(f"INPUT.JOINTS.FLIP_PAIRS has joint {twice} more than once: each is exchanged with one other")
     order = np.arange(joints)
     for left, right in flip_pairs:
         order[left], order[right] = right, left
@@ -212,4 +213,4 @@ def _follower(transform: Callable) -> Follower | None:
     if all(type(part) in IN_PLACE for part in inner):
         return None
     names = ", ".join(type(part).__name__ for part in inner)
-    raise ValueError(f"joints can't follow the image transform {names}: switch it off, or INPUT.JOINTS.ENABLED False")
+    raise ConfigError(f"joints can't follow the image transform {names}: switch it off, or INPUT.JOINTS.ENABLED False")

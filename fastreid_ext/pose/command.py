@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fastreid_ext.data.body import COCO_JOINTS
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.files import write_atomically
 from fastreid_ext.pose.crops import COLORS, MEAN, PADDING, STD
-from fastreid_ext.pose.joints import COCO_JOINTS
 from fastreid_ext.pose.matching import ImageIndex, Imported, import_poses
 from fastreid_ext.pose.model import BATCH_SIZE, PROVIDERS, PoseModel
 from fastreid_ext.pose.parts import Parts

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import fastreid_ext.data.synthetic as synthetic
+from fastreid_ext.data.body import COCO_JOINTS, COCO_SKELETON
 from fastreid_ext.data.synthetic import cameras, render, splits, writer
 from fastreid_ext.data.synthetic.canvas import OCCLUDER, PERSON, Canvas
 from fastreid_ext.data.synthetic.command import add_synth_parser
@@ -27,10 +28,10 @@ from fastreid_ext.data.synthetic.person import Person, sample_person
 from fastreid_ext.data.synthetic.places import PLACES, draw_place
 from fastreid_ext.data.synthetic.seeds import pick, random_state
 from fastreid_ext.data.synthetic.sizes import SIZES, size_named
-from fastreid_ext.data.synthetic.skeleton import KEYPOINT_NAMES, SKELETON, Pose, View, sample_pose
+from fastreid_ext.data.synthetic.skeleton import Pose, View, sample_pose
 
 TINY = SIZES["tiny"]
-JOINT = {name: index for index, name in enumerate(KEYPOINT_NAMES)}
+JOINT = {name: index for index, name in enumerate(COCO_JOINTS)}
 
 # Of three images; a change of it needs a new `writer.RENDERER_VERSION`.
 GOLDEN = "b02d5e16abed5c35"
@@ -310,8 +311,8 @@ def test_tree_and_coco_schema(tiny):
         content = read_coco(tiny, split)
         assert set(content) == {"info", "images", "annotations", "categories"}
         (category,) = content["categories"]
-        assert category["keypoints"] == list(KEYPOINT_NAMES) and len(category["keypoints"]) == 17
-        assert category["skeleton"] == [list(pair) for pair in SKELETON]
+        assert category["keypoints"] == list(COCO_JOINTS) and len(category["keypoints"]) == 17
+        assert np.array_equal(np.array(category["skeleton"]) - 1, COCO_SKELETON)
         assert sorted(image["file_name"] for image in content["images"]) == sorted(os.listdir(tiny / split))
         for image, annotation in zip(content["images"], content["annotations"], strict=True):
             assert annotation["image_id"] == image["id"] and annotation["category_id"] == category["id"]
@@ -396,7 +397,7 @@ def test_joints_marked_hidden_are_covered_and_only_those(kind):
 
 
 def test_body_joints_lie_on_the_person():
-    body = [JOINT[name] for name in KEYPOINT_NAMES[5:]]
+    body = [JOINT[name] for name in COCO_JOINTS[5:]]
     on_person = []
     for seed in range(30):
         canvas, joints = staged(seed, None)

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 
-from .skeleton import KEYPOINT_NAMES, SKELETON
+from fastreid_ext.data.body import COCO_JOINTS, COCO_SKELETON
 
 CATEGORY = {
     "id": 1,
     "name": "person",
     "supercategory": "person",
-    "keypoints": list(KEYPOINT_NAMES),
-    "skeleton": [list(pair) for pair in SKELETON],
+    "keypoints": list(COCO_JOINTS),
+    "skeleton": [[start + 1, end + 1] for start, end in COCO_SKELETON],  # COCO counts joints from 1
 }
 
 

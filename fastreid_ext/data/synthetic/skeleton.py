@@ -9,18 +9,6 @@ from dataclasses import dataclass
 
 from .seeds import pick
 
-KEYPOINT_NAMES = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
-    "left_knee", "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
-
-# Pairs of joints, 1-based as COCO wants them.
-SKELETON = (
-    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9),
-    (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
-)  # fmt: skip
-
 SHOULDER_UP, HIP_UP, HEAD_UP = 0.782, 0.505, 0.922
 SHOULDER_HALF, HIP_HALF = 0.106, 0.054
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.165, 0.145, 0.232, 0.233
@@ -164,7 +152,7 @@ def head_joints(drop):
 
 
 def joint_pixels(view, pose, arms, legs, drop):
-    """The 17 joints as (x, y) pixels, in the order of `KEYPOINT_NAMES`."""
+    """The 17 joints as (x, y) pixels, in the order of `COCO_JOINTS`."""
     head_view = view.turned(pose.head_turn)
     joints = [head_view.project(*joint) for joint in head_joints(drop)]
     for limbs in (arms, legs):

@@ -15,7 +15,7 @@ from fastreid_ext.engine.main import config_file_of
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 
-METRICS = ("Rank-1", "mAP")
+TABLE_METRICS = ("Rank-1", "mAP")
 NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
 
 
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
             runs = {seed: train(config, seed, args.output / name, args.opts, args.num_gpus) for seed in args.seeds}
             summaries[name] = summarise(runs)
             write_text(args.output / "summary.json", json.dumps(summaries, indent=2) + "\n")
-        table = format_table(summaries, METRICS)
+        table = format_table(summaries, TABLE_METRICS)
         write_text(args.output / "summary.md", table + "\n")
-        draw_box_plots(summaries, args.output / "boxplot.png", METRICS, args.title)
+        draw_box_plots(summaries, args.output / "boxplot.png", TABLE_METRICS, args.title)
     except (RepeatError, OSError, ValueError) as error:
         print(f"fastreid-ext repeat: {error}", file=sys.stderr)
         return 1
@@ -110,8 +110,8 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
                 " command goes on from there"
             )
     results = json.loads(done.read_text())["results"]
-    if not results or any(metric not in values for values in results.values() for metric in METRICS):
-        raise RepeatError(f"the run in {output} was tested on nothing that gives {' and '.join(METRICS)}")
+    if not results or any(metric not in values for values in results.values() for metric in TABLE_METRICS):
+        raise RepeatError(f"the run in {output} was tested on nothing that gives {' and '.join(TABLE_METRICS)}")
     return results
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-METRICS = ("cosine", "euclidean")
+DISTANCE_METRICS = ("cosine", "euclidean")
 CHUNK_MB = 32  # of what is made of the features at once
 NAMED = 3  # rows that an error names
 
@@ -55,8 +55,8 @@ class DistanceRows:
     """
 
     def __init__(self, query: Tensor, gallery: Tensor, metric: str = "cosine"):
-        if metric not in METRICS:
-            raise ValueError(f"expected a metric of {METRICS}, got {metric!r}")
+        if metric not in DISTANCE_METRICS:
+            raise ValueError(f"expected a metric of {DISTANCE_METRICS}, got {metric!r}")
         if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"expected features (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
-
-METRICS = ("cosine", "euclidean")
 
 
 class WeightedParts:
@@ -27,8 +26,10 @@ class WeightedParts:
     """
 
     def __init__(self, query: Mapping[str, Tensor], gallery: Mapping[str, Tensor], metric: str = "cosine"):
-        if metric not in METRICS:
-            raise ValueError(f"the weights of parts can be searched for the metrics {METRICS}, not for {metric!r}")
+        if metric not in DISTANCE_METRICS:
+            raise ValueError(
+                f"the weights of parts can be searched for the metrics {DISTANCE_METRICS}, not for {metric!r}"
+            )
         self.metric = metric
         self.dots = {part: (query[part].float() @ gallery[part].float().T).numpy() for part in query}
         self.lengths = {part: tuple(_squares(side[part]) for side in (query, gallery)) for part in query}

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.files import file_hash
-from fastreid_ext.pose.crops import MEAN, PADDING, STD, Crop, normalise, read_rgb
+from fastreid_ext.pose.crops import MEAN, PADDING, STD, Crop, normalise, read_pose_image
 from fastreid_ext.pose.model import PoseModel
 from fastreid_ext.pose.parts import Parts
 
@@ -68,14 +68,14 @@ def run_model(
         PoseError: an image that can't be read, or a model that fails.
     """
     rows = parts.load()
-    left = [name for name in names if name not in rows]
-    done = len(names) - len(left)
+    remaining = [name for name in names if name not in rows]
+    done = len(names) - len(remaining)
     new: list[str] = []
     with tqdm(total=len(names), initial=done, desc="poses", unit="img") as bar:
         try:
-            for start in range(0, len(left), batch_size):
-                batch = left[start : start + batch_size]
-                crops, inputs = preparation([read_rgb(root / name) for name in batch], input_size)
+            for start in range(0, len(remaining), batch_size):
+                batch = remaining[start : start + batch_size]
+                crops, inputs = preparation([read_pose_image(root / name) for name in batch], input_size)
                 for name, crop, joints in zip(batch, crops, _joints(model, inputs, batch), strict=True):
                     places = np.concatenate([crop.to_image(joints[:, :2]), joints[:, 2:]], axis=1)
                     rows[name] = places.astype(np.float32), crop.size

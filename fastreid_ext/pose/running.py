@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.files import file_hash
 from fastreid_ext.pose.crops import MEAN, PADDING, STD, Crop, normalise, read_pose_image
 from fastreid_ext.pose.model import PoseModel
 from fastreid_ext.pose.parts import Parts
+from fastreid_ext.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run_model(
     remaining = [name for name in names if name not in rows]
     done = len(names) - len(remaining)
     new: list[str] = []
-    with tqdm(total=len(names), initial=done, desc="poses", unit="img") as bar:
+    with ProgressBar("poses", len(names), done) as bar:
         try:
             for start in range(0, len(remaining), batch_size):
                 batch = remaining[start : start + batch_size]
@@ -80,7 +80,7 @@ def run_model(
                     places = np.concatenate([crop.to_image(joints[:, :2]), joints[:, 2:]], axis=1)
                     rows[name] = places.astype(np.float32), crop.size
                     new.append(name)
-                bar.update(len(batch))
+                bar.advance(len(batch))
                 if len(new) >= save_every:
                     parts.add(_poses(new, rows))
                     new = []

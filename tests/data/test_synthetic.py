@@ -8,6 +8,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,13 @@ def test_killed_run_frees_its_lock(tiny, tmp_path):
     assert done.returncode == -9, done.stderr
     assert synthetic.find(tmp_path, "tiny") is None
     assert contents(make(tmp_path)) == contents(tiny)
+
+
+def test_progress_in_a_pipe_is_a_plain_line(tmp_path):
+    done = run_bare(
+        f"from fastreid_ext.data.synthetic import generate\ngenerate({str(tmp_path)!r}, 'tiny', workers=1)\n"
+    )
+    assert re.fullmatch(r"SynthReID-tiny: 192/192 images \(100%\), [\d.]+ images/s, 00:00 left\n", done.stderr)
 
 
 def test_drawing_imports_neither_torch_nor_fastreid():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+
+from fastreid_ext.progress import ProgressBar
 
 from .annotations import coco, dump, record
 from .person import sample_person
@@ -168,10 +169,10 @@ def write_all(directory, size, wanted, workers, progress):
     shots = plan(size, wanted["seed"], wanted["long_tail"])
     chunks = [shots[start : start + CHUNK] for start in range(0, len(shots), CHUNK)]
     records = []
-    with tqdm(total=len(shots), desc=f"SynthReID-{size.name}", unit="img", disable=not progress) as bar:
+    with ProgressBar(f"SynthReID-{size.name}", len(shots), shown=progress) as bar:
         for drawn in drawn_chunks(chunks, directory, size, wanted["seed"], worker_count(workers, len(chunks))):
             records.extend(drawn)
-            bar.update(len(drawn))
+            bar.advance(len(drawn))
     for name in names:
         own = [entry for shot, entry in zip(shots, records, strict=True) if shot.directory == name]
         dump(coco(own, size), directory / KEYPOINTS / f"{name}.json")

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 
 class ProgressBar:
@@ -38,7 +39,7 @@ class ProgressBar:
         self.seconds, self.write, self.shown = seconds, write or _to_stderr, shown
         self.done_before = self.written = done
         self.started = self.last_line = time.monotonic()
-        self.bar = _bar(total, done, unit) if shown and sys.stderr.isatty() else None
+        self.bar: Any = _bar(total, done, unit) if shown and sys.stderr.isatty() else None
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -84,7 +85,7 @@ class ProgressBar:
         return f"{self.name}: {', '.join(part for part in parts if part)}"
 
 
-def _bar(total: int, done: int, unit: str):
+def _bar(total: int, done: int, unit: str) -> Any:
     from tqdm import tqdm  # here, since a job that no person watches needs none
 
     return tqdm(

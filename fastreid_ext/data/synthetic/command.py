@@ -1,17 +1,18 @@
 """The command ``synth``: makes a SynthReID and, if wanted, a contact sheet of it."""
 
+import argparse
 import os
 from pathlib import Path
 
 import cv2
 
-from .sheet import contact_sheet
-from .sizes import SIZES
-from .writer import generate
+from fastreid_ext.data.synthetic.sheet import contact_sheet
+from fastreid_ext.data.synthetic.sizes import SIZES
+from fastreid_ext.data.synthetic.writer import generate
 
 
-def add_synth_parser(subparsers):
-    """Adds the command to an argparse ``subparsers`` and returns its parser; ``run`` is its entry point."""
+def add_synth_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Add the command to the command line and return its parser."""
     parser = subparsers.add_parser(
         "synth", help="make SynthReID, the drawn data set", description="Makes SynthReID, the drawn data set."
     )
@@ -27,13 +28,13 @@ def add_synth_parser(subparsers):
     )
     parser.add_argument("--workers", type=int, help="processes that draw (default: one a processor)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write a contact sheet of the test set")
-    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.set_defaults(run=run)
     return parser
 
 
-def run(args):
-    """Carries the command out and returns its exit status."""
+def run(args: argparse.Namespace) -> int:
+    """Make the data set and return the exit status."""
     try:
         directory = generate(args.root, args.size, args.seed, args.long_tail, args.workers, not args.quiet)
         print(directory)
@@ -46,8 +47,8 @@ def run(args):
     return 0
 
 
-def write_sheet(directory, path):
-    """Writes a contact sheet of ``directory`` to ``path`` as PNG, atomically."""
+def write_sheet(directory: Path, path: Path) -> None:
+    """Write a contact sheet of ``directory`` to ``path`` as PNG, atomically."""
     encoded = cv2.imencode(".png", contact_sheet(directory))[1].tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

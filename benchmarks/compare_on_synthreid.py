@@ -20,7 +20,7 @@ from fastreid_ext.evaluation.spread import summarise
 
 ROOT = Path(__file__).parents[1]
 TRAIN = "projects/DeepMiner/train_net.py"  # any project's: the config says what is trained
-METRICS = ("Rank-1", "mAP")
+TABLE_METRICS = ("Rank-1", "mAP")
 Results = dict[str, dict[str, float]]  # data set -> metric -> percent
 
 
@@ -79,7 +79,7 @@ def summary(runs: dict[int, Results]) -> dict[str, Any]:
     """Return data set -> Rank-1 and mAP of one config's runs: by seed, mean, spread (standard deviation), best."""
     return summarise(
         {
-            seed: {dataset: {metric: values[metric] for metric in METRICS} for dataset, values in results.items()}
+            seed: {dataset: {metric: values[metric] for metric in TABLE_METRICS} for dataset, values in results.items()}
             for seed, results in runs.items()
         }
     )

@@ -4,6 +4,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.config import get_cfg as host_get_cfg
 
+from fastreid_ext.data.body import FLIP_PAIRS
 from fastreid_ext.deepminer.config import add_deepminer_config
 from fastreid_ext.mgre.config import add_mgre_config
 from fastreid_ext.modeling.augmentation_table import add_augmentation_config
@@ -60,7 +61,7 @@ def add_engine_config(cfg: CfgNode) -> None:
             # or from the folder of all data sets; "" = the labels that a data set has of its own; [] = so for all
             "FILES": [],
             # Joints that change places in a mirrored image: left and right of COCO's 17
-            "FLIP_PAIRS": [[left, left + 1] for left in range(1, 17, 2)],
+            "FLIP_PAIRS": [list(pair) for pair in FLIP_PAIRS],
             # Give test images their joints too
             "TEST": False,
         }

@@ -44,7 +44,7 @@ class ReIDImages(CommDataset):
         kept: where :meth:`fetch` finds and keeps images of the size that the transform resizes to first; None: nowhere.
 
     Attributes:
-        left: the erasing that :meth:`fetch` leaves to be done, if any.
+        deferred: the erasing that :meth:`fetch` does not do yet, if any.
 
     Raises:
         ValueError: ``kept`` is of another size, or nothing is resized first.
@@ -64,7 +64,7 @@ class ReIDImages(CommDataset):
         if kept is not None and (self.resize is None or (kept.height, kept.width) != self.resize.size):
             raise ValueError(f"images are kept in {kept.height}x{kept.width}, but the transforms begin otherwise")
         self.byte_transform = _on_bytes(transform)
-        self.left = getattr(self.byte_transform, "left", None)
+        self.deferred = getattr(self.byte_transform, "deferred", None)
         # Patches are pieces of images that outlive the batch, whose memory they would keep, and that is shared.
         self.remembered = any(type(step) is RandomPatch for step in getattr(transform, "transforms", ()))
         # Before workers are started, which would otherwise all find it out for themselves.
@@ -80,7 +80,7 @@ class ReIDImages(CommDataset):
     def fetch(self, keys: Sequence[int | tuple[int, int]]) -> BatchItems:
         """Return the items of many keys, whose images are in bytes where the transforms give whole numbers.
 
-        Where the last of them erases with other numbers, an item says under ``BOX`` what is left to be filled once its
+        Where the last of them erases with other numbers, an item says under ``BOX`` what is to be filled once its
         image is float.
 
         Args:
@@ -116,8 +116,8 @@ class ReIDImages(CommDataset):
         if self.byte_transform is None:
             return self._item(index, self.transform, Image.fromarray(pixels))
         item = self._item(index, partial(self.byte_transform, place=place), pixels)
-        if self.left is not None:
-            item[BOX] = self.left.draw_box(item["images"])
+        if self.deferred is not None:
+            item[BOX] = self.deferred.draw_box(item["images"])
         return item
 
     def _item(self, index: int, transform: Callable[..., Any], image: Image.Image | np.ndarray) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class DeviceLoader:
                 # Here and nowhere else: FastReID's models write into the batch and want floats.
                 moved["images"] = as_float32(moved["images"])
                 if boxes is not None:
-                    fill = self.dataset.left.fill.to(self.device) if fill is None else fill
+                    fill = self.dataset.deferred.fill.to(self.device) if fill is None else fill
                     erase_boxes(moved["images"], boxes, fill)
                 yield moved
             return

@@ -54,7 +54,7 @@ def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequenc
     found: dict[str, np.ndarray] = {}
     sources = []
     for (name, dataset), file in zip(datasets.items(), files_of(cfg, tuple(datasets)), strict=True):
-        poses, source = labels_of(name, dataset, file)
+        poses, source = poses_of(name, dataset, file)
         sources.append(f"{source} ({poses.joints.shape[1]} joints)")
         own = {item[0] for part in parts for item in getattr(dataset, part)}
         found = poses.shares_of(path for path in paths if path in own) | found
@@ -107,7 +107,7 @@ def check_labels(cfg: CfgNode, model: nn.Module) -> None:
         raise ConfigError(f"{name} reads joints at the test: set {TEST_LABEL_KEYS['joints']} True")
 
 
-def labels_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
+def poses_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
     """Return a data set's labels, those of a file if one is named, and how a sentence calls them.
 
     Raises:

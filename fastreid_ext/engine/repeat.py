@@ -14,7 +14,7 @@ from fastreid_ext.errors import UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 from fastreid_ext.files import make_folder, write_text
 
-METRICS = ("Rank-1", "mAP")
+TABLE_METRICS = ("Rank-1", "mAP")
 NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
 
 
@@ -50,9 +50,9 @@ def repeat(
         runs = {seed: train(config, seed, output / name, overrides, num_gpus) for seed in seeds}
         summaries[name] = summarise(runs)
         write_text(output / "summary.json", json.dumps(summaries, indent=2) + "\n")
-    table = format_table(summaries, METRICS)
+    table = format_table(summaries, TABLE_METRICS)
     write_text(output / "summary.md", table + "\n")
-    draw_box_plots(summaries, output / "boxplot.png", METRICS, title)
+    draw_box_plots(summaries, output / "boxplot.png", TABLE_METRICS, title)
     return table
 
 
@@ -101,8 +101,8 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
                 " command goes on from there"
             )
     results = json.loads(done.read_text())["results"]
-    if not results or any(metric not in values for values in results.values() for metric in METRICS):
-        raise RepeatError(f"the run in {output} was tested on nothing that gives {' and '.join(METRICS)}")
+    if not results or any(metric not in values for values in results.values() for metric in TABLE_METRICS):
+        raise RepeatError(f"the run in {output} was tested on nothing that gives {' and '.join(TABLE_METRICS)}")
     return results
 
 

@@ -16,8 +16,9 @@ from fastreid_ext.engine.checks import check_evaluation
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.trained import warnings_of
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.gathered import GatheredFeatures
-from fastreid_ext.evaluation.part_weights import METRICS, Search, WeightedParts, coordinate_search
+from fastreid_ext.evaluation.part_weights import Search, WeightedParts, coordinate_search
 from fastreid_ext.evaluation.weight_report import curve_table, draw_weight_curves, search_record, weight_table
 from fastreid_ext.files import write_text
 
@@ -61,8 +62,8 @@ def check_search(cfg: CfgNode, test_set: str, rounds: int) -> None:
     for name, key, example in ((VALIDATION, "VALIDATION", 100), (HELD_OUT, "HOLD_OUT", 2)):
         if test_set == name and not cfg.DATASETS[key]:
             raise ConfigError(f"{name} is a part of the training set: add DATASETS.{key}, such as {example}")
-    if cfg.TEST.METRIC not in METRICS:
-        raise ConfigError(f"TEST.METRIC is {cfg.TEST.METRIC!r}; the weights can be searched for {METRICS}")
+    if cfg.TEST.METRIC not in DISTANCE_METRICS:
+        raise ConfigError(f"TEST.METRIC is {cfg.TEST.METRIC!r}; the weights can be searched for {DISTANCE_METRICS}")
     for key in ("AQE", "RERANK"):
         if cfg.TEST[key].ENABLED:
             raise ConfigError(f"the weights are searched by distances alone: set TEST.{key}.ENABLED False")

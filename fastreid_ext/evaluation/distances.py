@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastreid_ext.errors import EvaluationError
 
-METRICS = ("cosine", "euclidean")
+DISTANCE_METRICS = ("cosine", "euclidean")
 CHUNK_MB = 32  # of what is made of the features at once
 NAMED = 3  # rows that an error names
 
@@ -53,8 +53,8 @@ class DistanceRows:
     """
 
     def __init__(self, query: Tensor, gallery: Tensor, metric: str = "cosine"):
-        if metric not in METRICS:
-            raise ValueError(f"expected a metric of {METRICS}, got {metric!r}")
+        if metric not in DISTANCE_METRICS:
+            raise ValueError(f"expected a metric of {DISTANCE_METRICS}, got {metric!r}")
         if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"expected features (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}"

@@ -21,9 +21,9 @@ from fastreid_ext.evaluation.collective import gather_rows, nearest_by_all, sum_
 from fastreid_ext.evaluation.distances import DistanceRows, Rows, lengths_of, unusable
 from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
-from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
 from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
+from fastreid_ext.evaluation.ranks import Matches, SamePerson, find_matches
 from fastreid_ext.evaluation.report import group_record, group_table
 from fastreid_ext.evaluation.reranked import ReRankedRows
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
@@ -213,7 +213,7 @@ def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:
 
 def _of_all_processes(matches: Matches) -> Matches:
     """The matches of all queries, in order: each process has those of its share."""
-    counts, places, distances = (
-        gather_rows([torch.from_numpy(part)]).numpy() for part in (matches.counts, matches.places, matches.distances)
+    counts, ranks, distances = (
+        gather_rows([torch.from_numpy(part)]).numpy() for part in (matches.counts, matches.ranks, matches.distances)
     )
-    return Matches(counts, places, distances)
+    return Matches(counts, ranks, distances)

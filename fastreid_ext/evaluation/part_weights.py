@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
-
-METRICS = ("cosine", "euclidean")
 
 
 class WeightedParts:
@@ -28,8 +27,8 @@ class WeightedParts:
     """
 
     def __init__(self, query: Mapping[str, Tensor], gallery: Mapping[str, Tensor], metric: str = "cosine"):
-        if metric not in METRICS:
-            raise ConfigError(f"the weights of parts can be searched for the metrics {METRICS}, not for {metric!r}")
+        if metric not in DISTANCE_METRICS:
+            raise ConfigError(f"part weights can be searched for the metrics {DISTANCE_METRICS}, not for {metric!r}")
         self.metric = metric
         self.dots = {part: (query[part].float() @ gallery[part].float().T).numpy() for part in query}
         self.lengths = {part: tuple(_squares(side[part]) for side in (query, gallery)) for part in query}

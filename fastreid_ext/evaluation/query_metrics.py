@@ -7,7 +7,7 @@ import numpy as np
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import rows_per_block
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.places import Matches, SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import Matches, SamePerson, find_matches
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class QueryMetrics:
     """One entry per query; those of a query without a match in the gallery are 0.
 
     Attributes:
-        first_rank: (Q,) int, place of the nearest match, counted from 1.
+        first_rank: (Q,) int, rank of the nearest match, counted from 1.
         average_precision: (Q,) in (0, 1].
-        inverse_penalty: (Q,) number of matches / place of the last one.
+        inverse_penalty: (Q,) number of matches / rank of the last one.
     """
 
     first_rank: np.ndarray
@@ -31,7 +31,7 @@ class QueryMetrics:
 
 
 def metrics_of(matches: Matches) -> QueryMetrics:
-    """Score every query by the places of its matches, as FastReID does by the Market protocol."""
+    """Score every query by the ranks of its matches, as FastReID does by the Market protocol."""
     count, counts = len(matches.counts), matches.counts
     scored = counts > 0
     query = np.repeat(np.arange(count), counts)
@@ -39,10 +39,10 @@ def metrics_of(matches: Matches) -> QueryMetrics:
     nth = np.arange(1, len(query) + 1) - (ends - counts)[query]
     first = np.zeros(count, dtype=np.int64)
     precision, penalty = np.zeros(count), np.zeros(count)
-    first[scored] = matches.places[(ends - counts)[scored]]
-    sums = np.bincount(query, weights=nth / matches.places, minlength=count)
+    first[scored] = matches.ranks[(ends - counts)[scored]]
+    sums = np.bincount(query, weights=nth / matches.ranks, minlength=count)
     precision[scored] = sums[scored] / counts[scored]
-    penalty[scored] = counts[scored] / matches.places[ends[scored] - 1]
+    penalty[scored] = counts[scored] / matches.ranks[ends[scored] - 1]
     return QueryMetrics(first, precision, penalty)
 
 

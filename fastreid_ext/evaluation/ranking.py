@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fastreid_ext.evaluation.blocks import MEMORY_MB, rows_per_block
 from fastreid_ext.evaluation.distances import DistanceRows
-from fastreid_ext.evaluation.places import SamePerson, find_matches
 from fastreid_ext.evaluation.query_metrics import metrics_of, summarise
+from fastreid_ext.evaluation.ranks import SamePerson, find_matches
 
 Array = Tensor | np.ndarray
 LabelsLike = Tensor | np.ndarray | Sequence[int]

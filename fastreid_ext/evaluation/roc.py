@@ -10,7 +10,7 @@ from torch import Tensor
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_parts
 from fastreid_ext.evaluation.distances import Rows
-from fastreid_ext.evaluation.places import SamePerson, values_at
+from fastreid_ext.evaluation.ranks import SamePerson, values_at
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
 ORIGIN = -1  # place of the point (0, 0), before that of the farthest match
@@ -109,7 +109,7 @@ def count_others(distances: Rows, people: SamePerson, queries: range, block: int
     """Return how many pairs of two identities are no nearer than thresholds, and how many are farther.
 
     Args:
-        distances, people, queries, block: see :func:`fastreid_ext.evaluation.places.find_matches`.
+        distances, people, queries, block: see :func:`fastreid_ext.evaluation.ranks.find_matches`.
         thresholds: (T,) rising.
 
     Returns:

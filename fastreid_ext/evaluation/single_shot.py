@@ -6,7 +6,7 @@ import numpy as np
 
 from fastreid_ext.evaluation.blocks import row_blocks
 from fastreid_ext.evaluation.distances import Rows
-from fastreid_ext.evaluation.places import SamePerson
+from fastreid_ext.evaluation.ranks import SamePerson
 
 DRAWS = 10  # galleries of each query, as FastReID draws
 
@@ -20,7 +20,7 @@ def single_shot_hits(
     that were drawn before. Junk is never drawn; of equal distances the gallery's order decides.
 
     Args:
-        distances, people, queries, block: see :func:`fastreid_ext.evaluation.places.find_matches`.
+        distances, people, queries, block: see :func:`fastreid_ext.evaluation.ranks.find_matches`.
         ranks: the k of Rank-k.
         seed: another one, other draws.
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastreid_ext.pose.joints import COCO_JOINTS, REGION_JOINTS
+from fastreid_ext.data.body import COCO_JOINTS, REGION_JOINTS
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def normalise(
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
-def read_rgb(path: Path) -> np.ndarray:
+def read_pose_image(path: Path) -> np.ndarray:
     """Return an image (H, W, 3) uint8, turned as its EXIF data say.
 
     Raises:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fastreid_ext.data.body import COCO_JOINTS
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.files import write_picture
-from fastreid_ext.pose.joints import COCO_JOINTS
 from fastreid_ext.pose.matching import ImageIndex, Imported, import_poses
 from fastreid_ext.pose.model import PoseModel
 from fastreid_ext.pose.parts import Parts

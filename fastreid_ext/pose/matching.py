@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from fastreid_ext.data.body import HEAD
 from fastreid_ext.data.datasets.files import is_image, list_images
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.pose.joints import HEAD
 from fastreid_ext.pose.readers import Skeleton
 
 PATTERNS = ("*", "*/*", "*/*/*", "*/*/*/*")  # of data sets' images; unlike "**" they follow links to folders

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fastreid_ext.data.body import COCO_JOINTS, OPENPOSE
 from fastreid_ext.data.poses import PoseError
 from fastreid_ext.files import reason
-from fastreid_ext.pose.joints import COCO_JOINTS, OPENPOSE
 
 # COCO's visibility -> confidence. 1 is a joint that is hidden but was labelled: it's as good a place as any for a
 # region, so it counts as seen at the usual threshold, and a threshold of 0.5 leaves it out.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastreid_ext.data.body import COCO_JOINTS, REGION_JOINTS
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.pose.joints import COCO_JOINTS, REGION_JOINTS
 
 FACE, SHOULDERS = (0, 1, 2), (5, 6)
 BROADSIDE = 0.05  # of the image's width: with the shoulders nearer than that, a person is seen from the side

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.files import file_hash
-from fastreid_ext.pose.crops import Crop, normalise, read_rgb
+from fastreid_ext.pose.crops import Crop, normalise, read_pose_image
 from fastreid_ext.pose.model import PoseModel
 from fastreid_ext.pose.options import MEAN, PADDING, STD
 from fastreid_ext.pose.parts import Parts
+from fastreid_ext.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,19 @@ def run_model(
         PoseError: an image that can't be read, or a model that fails.
     """
     rows = parts.load()
-    left = [name for name in names if name not in rows]
-    done = len(names) - len(left)
+    remaining = [name for name in names if name not in rows]
+    done = len(names) - len(remaining)
     new: list[str] = []
-    with tqdm(total=len(names), initial=done, desc="poses", unit="img") as bar:
+    with ProgressBar("poses", len(names), done) as bar:
         try:
-            for start in range(0, len(left), batch_size):
-                batch = left[start : start + batch_size]
-                crops, inputs = preparation([read_rgb(root / name) for name in batch], input_size)
+            for start in range(0, len(remaining), batch_size):
+                batch = remaining[start : start + batch_size]
+                crops, inputs = preparation([read_pose_image(root / name) for name in batch], input_size)
                 for name, crop, joints in zip(batch, crops, _joints(model, inputs, batch), strict=True):
                     places = np.concatenate([crop.to_image(joints[:, :2]), joints[:, 2:]], axis=1)
                     rows[name] = places.astype(np.float32), crop.size
                     new.append(name)
-                bar.update(len(batch))
+                bar.advance(len(batch))
                 if len(new) >= save_every:
                     parts.add(_poses(new, rows))
                     new = []

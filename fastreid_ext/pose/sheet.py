@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fastreid_ext.data.body import LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.pose.joints import LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
 
 HEIGHT, GAP, CAPTION, COLUMNS = 256, 8, 16, 8
 WIDEST = 2  # times the height; a wider image is drawn that wide
@@ -19,7 +19,8 @@ LEGEND = (
     (RIGHT, "the person's own RIGHT"),
     (PAPER, f"dot: a seen joint; ring: its confidence is {UNSURE:g} or less; other joints are not drawn"),
 )
-LIMBS = ((MIDDLE, MIDDLE_LIMBS), (LEFT, LEFT_LIMBS), (RIGHT, RIGHT_LIMBS))
+EYES = (1, 2)  # COCO's line between them is not drawn: at this size it would cover the nose
+LIMBS = ((MIDDLE, tuple(limb for limb in MIDDLE_LIMBS if limb != EYES)), (LEFT, LEFT_LIMBS), (RIGHT, RIGHT_LIMBS))
 
 
 def pose_sheet(poses: Poses, root: Path, count: int, threshold: float) -> Image.Image:

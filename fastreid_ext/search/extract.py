@@ -11,13 +11,13 @@ from fastreid.data.transforms import build_transforms
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
 from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.fingerprints import feature_identity, versions
 from fastreid_ext.search.image_list import ImageList
@@ -152,14 +152,14 @@ def _fill(
         device_of(cfg),
     )
     saved = writer.done
-    with tqdm(total=total, initial=writer.done, desc="features", unit="img") as bar:
+    with ProgressBar("features", total, writer.done) as bar:
         try:
             for batch in loader:
                 reasons = batch["unreadable"]
                 features = batch_features(model, batch["images"], cfg.TEST.FLIP.ENABLED).float().cpu().numpy()
                 skipped = [(int(p), r) for p, r in zip(batch["places"], reasons, strict=True) if r]
                 writer.add(features[np.array([not r for r in reasons])], len(reasons), skipped)
-                bar.update(len(reasons))
+                bar.advance(len(reasons))
                 if writer.done - saved >= save_every:
                     writer.save()
                     saved = writer.done

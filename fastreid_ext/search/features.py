@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext.errors import FileError, UserError
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.files import locked, reason, write_text
 from fastreid_ext.search.image_list import COLUMNS, ImageList
 
@@ -28,7 +29,6 @@ FEATURES, IMAGES, META, LOCK = "features.npy", "images.csv", "meta.json", ".lock
 FORMAT = "fastreid-ext features 1"
 BLOCK_BYTES = 64 << 20
 IDENTITY = ("architecture", "model_sha256", "config_sha256", "metric", "flip")
-METRICS = ("cosine", "euclidean")
 
 
 class StoreError(UserError):
@@ -131,7 +131,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
         raise StoreError(f"{file} lacks {', '.join(sorted(absent))}")
     if not isinstance(meta["root"], str) or not isinstance(meta["source"], str):
         raise StoreError(f"{file} has the root {meta['root']!r} and the source {meta['source']!r}, which must be text")
-    if meta["metric"] not in METRICS or meta["dtype"] not in ("float32", "float16"):
+    if meta["metric"] not in DISTANCE_METRICS or meta["dtype"] not in ("float32", "float16"):
         raise StoreError(f"{file} has the metric {meta['metric']!r} and the type {meta['dtype']!r}")
     return meta
 

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.engine.joints import files_of, labels_of
+from fastreid_ext.engine.joints import files_of, poses_of
 from fastreid_ext.errors import ConfigError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -118,7 +118,7 @@ def _first_test_set(cfg: CfgNode) -> str:
 
 def _labels_for_folder(cfg: CfgNode, pose_file: Path | None) -> list[tuple[Poses, str]]:
     files = [str(pose_file)] if pose_file else [file for file in cfg.INPUT.JOINTS.FILES if file]
-    return [labels_of("--images", None, file) for file in files]
+    return [poses_of("--images", None, file) for file in files]
 
 
 def _of_data_set(cfg: CfgNode, name: str, pose_file: Path | None) -> tuple[list[str], list[tuple[Poses, str]]]:
@@ -129,4 +129,4 @@ def _of_data_set(cfg: CfgNode, name: str, pose_file: Path | None) -> tuple[list[
     paths = [item[0] for part_name in PARTS[part] for item in sorted(getattr(dataset, part_name))]
     file = str(pose_file) if pose_file else files_of(cfg, [name])[0]
     known = file or hasattr(dataset, "poses")
-    return paths, [labels_of(name, dataset, file)] if known else []
+    return paths, [poses_of(name, dataset, file)] if known else []

@@ -8,6 +8,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,21 +20,23 @@ import pytest
 
 import fastreid_ext.data.synthetic as synthetic
 from fastreid_ext.commands.synth import add_parser as add_synth_parser
+from fastreid_ext.data.body import COCO_JOINTS, COCO_SKELETON
 from fastreid_ext.data.synthetic import cameras, render, splits, writer
+from fastreid_ext.data.synthetic.backgrounds import BACKGROUNDS, draw_background
 from fastreid_ext.data.synthetic.canvas import OCCLUDER, PERSON, Canvas
 from fastreid_ext.data.synthetic.figure import draw_person
 from fastreid_ext.data.synthetic.occluders import OCCLUDERS, draw_occluder
 from fastreid_ext.data.synthetic.person import Person, sample_person
-from fastreid_ext.data.synthetic.places import PLACES, draw_place
 from fastreid_ext.data.synthetic.seeds import pick, random_state
 from fastreid_ext.data.synthetic.sizes import SIZES, size_named
-from fastreid_ext.data.synthetic.skeleton import KEYPOINT_NAMES, SKELETON, Pose, View, sample_pose
+from fastreid_ext.data.synthetic.skeleton import Pose, View, sample_pose
 
 TINY = SIZES["tiny"]
-JOINT = {name: index for index, name in enumerate(KEYPOINT_NAMES)}
+JOINT = {name: index for index, name in enumerate(COCO_JOINTS)}
 
-# Of three images; a change of it needs a new `writer.RENDERER_VERSION`.
-GOLDEN = "b02d5e16abed5c35"
+# Of seven images, with all cameras and occluders, and of the joints of a tiny set. A change of one of them needs a new
+# ``writer.RENDERER_VERSION``.
+GOLDEN_IMAGES, GOLDEN_KEYPOINTS = "fedc38f6034b50c9", "4393be7e3920819d"
 
 
 def contents(directory):
@@ -93,10 +96,18 @@ def test_no_two_images_of_a_set_are_equal(tiny):
 
 def test_golden_images():
     digest = hashlib.sha256()
-    for identity, camera, occluder in ((1, 1, None), (2, 4, "cart"), (3, 6, "person")):
+    scenes = zip((1, 2, 3, 4, 5, 6, 1), (None, *OCCLUDERS), strict=True)
+    for identity, (camera, occluder) in enumerate(scenes, start=1):
         person = sample_person(random_state(0, "person", identity))
         digest.update(render.render(person, camera, occluder, random_state("golden", identity), TINY).jpeg)
-    assert digest.hexdigest()[:16] == GOLDEN
+    assert digest.hexdigest()[:16] == GOLDEN_IMAGES
+
+
+def test_golden_keypoints(tiny):
+    digest = hashlib.sha256()
+    for file in sorted((tiny / "keypoints").iterdir()):
+        digest.update(file.read_bytes())
+    assert digest.hexdigest()[:16] == GOLDEN_KEYPOINTS
 
 
 def test_random_state_depends_on_all_parts_of_the_key():
@@ -136,6 +147,13 @@ def test_killed_run_frees_its_lock(tiny, tmp_path):
     assert done.returncode == -9, done.stderr
     assert synthetic.find(tmp_path, "tiny") is None
     assert contents(make(tmp_path)) == contents(tiny)
+
+
+def test_progress_in_a_pipe_is_a_plain_line(tmp_path):
+    done = run_bare(
+        f"from fastreid_ext.data.synthetic import generate\ngenerate({str(tmp_path)!r}, 'tiny', workers=1)\n"
+    )
+    assert re.fullmatch(r"SynthReID-tiny: 192/192 images \(100%\), [\d.]+ images/s, 00:00 left\n", done.stderr)
 
 
 def test_drawing_imports_neither_torch_nor_fastreid():
@@ -310,8 +328,8 @@ def test_tree_and_coco_schema(tiny):
         content = read_coco(tiny, split)
         assert set(content) == {"info", "images", "annotations", "categories"}
         (category,) = content["categories"]
-        assert category["keypoints"] == list(KEYPOINT_NAMES) and len(category["keypoints"]) == 17
-        assert category["skeleton"] == [list(pair) for pair in SKELETON]
+        assert category["keypoints"] == list(COCO_JOINTS) and len(category["keypoints"]) == 17
+        assert np.array_equal(np.array(category["skeleton"]) - 1, COCO_SKELETON)
         assert sorted(image["file_name"] for image in content["images"]) == sorted(os.listdir(tiny / split))
         for image, annotation in zip(content["images"], content["annotations"], strict=True):
             assert annotation["image_id"] == image["id"] and annotation["category_id"] == category["id"]
@@ -370,7 +388,7 @@ def staged(seed, occluder):
     """A canvas with a person and, if wanted, an occluder: (canvas, joints (17, 2))."""
     rng = random_state("staged", seed)
     canvas = Canvas(384, 192)
-    draw_place(canvas, "plaza", rng)
+    draw_background(canvas, "plaza", rng)
     pose = sample_pose(rng)
     canvas.label = PERSON
     joints = np.array(draw_person(canvas, View(96, 370, 340, pose.heading, 0.2), sample_person(rng), pose))
@@ -396,7 +414,7 @@ def test_joints_marked_hidden_are_covered_and_only_those(kind):
 
 
 def test_body_joints_lie_on_the_person():
-    body = [JOINT[name] for name in KEYPOINT_NAMES[5:]]
+    body = [JOINT[name] for name in COCO_JOINTS[5:]]
     on_person = []
     for seed in range(30):
         canvas, joints = staged(seed, None)
@@ -447,12 +465,12 @@ def test_background_does_not_depend_on_the_identity(camera, monkeypatch):
     assert np.array_equal(first.pixels[free], second.pixels[free])
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", BACKGROUNDS)
 def test_backgrounds_differ_from_image_to_image_and_carry_no_label(name):
     canvases = []
     for index in range(2):
         canvas = Canvas(192, 96)
-        draw_place(canvas, name, random_state(name, index))
+        draw_background(canvas, name, random_state(name, index))
         canvases.append(canvas)
     assert not np.array_equal(canvases[0].pixels, canvases[1].pixels)
     assert not canvases[0].labels.any()

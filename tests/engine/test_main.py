@@ -110,7 +110,8 @@ def test_plain_lines_elsewhere(run_main, capfd, plain):
     printed = capfd.readouterr()
     progress = [line for line in plain(printed.out).splitlines() if "images/s" in line]
     last = progress[-1].split("]: ", 1)[1]
-    assert re.fullmatch(r"epoch 2/2 100%, [\d.]+k? ?images/s, 00:00 left, loss \d+\.\d{3}", last.strip()), last
+    line = r"epoch 2/2: 128/128 images \(100%\), [\d.]+ images/s, 00:00 left, loss \d+\.\d{3}"
+    assert re.fullmatch(line, last.strip()), last
     assert len(progress) <= 3  # at most a line every half minute
     assert "\r" not in printed.out + printed.err and "|█" not in printed.out + printed.err
 

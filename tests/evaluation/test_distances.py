@@ -7,7 +7,7 @@ from fastreid.utils.compute_dist import build_dist
 
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation import distances
-from fastreid_ext.evaluation.distances import METRICS, DistanceRows, MatrixRows, full_float32
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS, DistanceRows, MatrixRows, full_float32
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
@@ -37,7 +37,7 @@ def whole(rows, step):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
 @pytest.mark.parametrize("step", [1, 4, 11])
 def test_naive_reference(features, metric, step, device):
     query, gallery = (side.to(device) for side in features)
@@ -48,13 +48,13 @@ def test_naive_reference(features, metric, step, device):
     np.testing.assert_allclose(found.cpu(), naive(*features, metric), rtol=2e-6, atol=2e-5)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
 def test_the_hosts_distances(features, metric):
     np.testing.assert_allclose(whole(DistanceRows(*features, metric), 4), build_dist(*features, metric), atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
 def test_other_types_become_float32_in_chunks(features, metric, dtype, monkeypatch):
     monkeypatch.setattr(distances, "CHUNK_MB", 4 * 7 * 5 / 2**20)  # five rows: 23 is no multiple
     query, gallery = (side.to(dtype) for side in features)
@@ -62,7 +62,7 @@ def test_other_types_become_float32_in_chunks(features, metric, dtype, monkeypat
     np.testing.assert_allclose(found, naive(query, gallery, metric), rtol=2e-6, atol=2e-5)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
 def test_shared_memory_and_untouched_features(features, metric):
     before = [side.clone() for side in features]
     rows, out = DistanceRows(*features, metric), torch.full((4, 23), torch.nan)
@@ -78,7 +78,7 @@ def test_features_of_zeros():
     assert DistanceRows(query, query, "euclidean").rows(0, 2).tolist() == [[0, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
 def test_duplicates_have_equal_distances(metric):
     gallery = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
     found = DistanceRows(gallery[:9], torch.cat([gallery, gallery]), metric).rows(0, 9)

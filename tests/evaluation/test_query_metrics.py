@@ -21,14 +21,14 @@ def measure(distances, pids, camids):
 
 
 def test_by_hand():
-    """Order g1 g2 g0 g3: matches at places 1 and 3, so AP = (1/1 + 2/3) / 2 = 5/6 and INP = 2 / 3."""
+    """Order g1 g2 g0 g3: matches at ranks 1 and 3, so AP = (1/1 + 2/3) / 2 = 5/6 and INP = 2 / 3."""
     found = measure([[0.3, 0.1, 0.2, 0.4]], ([7], [7, 7, 2, 3]), ([0], [1, 2, 1, 1]))
     assert found.first_rank.tolist() == [1]
     assert found.average_precision == pytest.approx([5 / 6]) and found.inverse_penalty == pytest.approx([2 / 3])
 
 
 def test_own_camera_is_left_out():
-    """g1 is of the query's person and camera; without it the order is g2 g0 g3: the match is at place 2."""
+    """g1 is of the query's person and camera; without it the order is g2 g0 g3: the match is at rank 2."""
     found = measure([[0.3, 0.1, 0.2, 0.4]], ([7], [7, 7, 2, 3]), ([0], [1, 0, 0, 0]))
     assert found.first_rank.tolist() == [2]
     assert found.average_precision == pytest.approx([1 / 2])
@@ -44,7 +44,7 @@ def test_queries_without_a_match_do_not_count():
 
 
 def test_averages_leave_queries_without_a_match_out():
-    """The one that counts finds its match at place 2: a rank of 0 is no hit."""
+    """The one that counts finds its match at rank 2: a rank of 0 is no hit."""
     found = summarise(measure([[0.2, 0.1]] * 3, ([7, 8, 9], [7, 8]), ([0, 0, 0], [1, 0])))
     assert (found["Rank-1"], found["Rank-5"], found["mAP"], found["mINP"]) == (0, 100, 50, 50)
 

@@ -10,11 +10,11 @@ from fastreid.evaluation.rank import evaluate_rank
 from fastreid.utils.compute_dist import build_dist
 
 from fastreid_ext.errors import EvaluationError
-from fastreid_ext.evaluation import blocks, places, rank_metrics
+from fastreid_ext.evaluation import blocks, rank_metrics, ranks
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
 from fastreid_ext.evaluation.distances import DistanceRows
-from fastreid_ext.evaluation.places import SamePerson, find_matches
 from fastreid_ext.evaluation.query_metrics import metrics_of
+from fastreid_ext.evaluation.ranks import SamePerson, find_matches
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
@@ -143,26 +143,26 @@ def test_ties_keep_the_gallerys_order():
         assert found["mAP"] == pytest.approx(100 / (place + 1))
 
 
-# ---- places ---------------------------------------------------------------------------------------------------------
+# ---- ranks ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("steps", [3, 10**6], ids=["ties", "no ties"])
-def test_places_on_a_gpu_are_the_same(steps, monkeypatch):
+def test_ranks_on_a_gpu_are_the_same(steps, monkeypatch):
     """The function of the GPU, run on the CPU."""
     monkeypatch.setattr(blocks, "SORT_MB", 4 * 90 * 3 / 2**20)
     rng = np.random.RandomState(0)
     rows = torch.from_numpy(rng.randint(0, steps, (10, 90)).astype(np.float32))
     query, image = np.nonzero(rng.rand(10, 90) < 0.3)
     query, image = query[query != 4], image[query != 4]  # a row of which nothing is asked
-    values = places.values_at(rows, query, image)
+    values = ranks.values_at(rows, query, image)
     expected = [
         sum((d, i) < (rows[q, j].item(), j) for i, d in enumerate(rows[q].tolist()))
         for q, j in zip(query, image, strict=True)
     ]
-    assert places.count_earlier_on_gpu(rows, query, image, values).tolist() == expected
-    assert places.count_earlier(rows, query, image, values).tolist() == expected
+    assert ranks.count_earlier_on_gpu(rows, query, image, values).tolist() == expected
+    assert ranks.count_earlier(rows, query, image, values).tolist() == expected
     nothing = np.zeros(0, np.int64)
-    assert not len(places.count_earlier_on_gpu(rows, nothing, nothing, np.zeros(0, np.float32)))
+    assert not len(ranks.count_earlier_on_gpu(rows, nothing, nothing, np.zeros(0, np.float32)))
 
 
 @pytest.mark.parametrize("at_once", [1, 600, 10**6])
@@ -179,7 +179,7 @@ def test_how_far_the_distances_beyond_a_match_are_does_not_matter(exponent, at_o
         for q, i, v in zip(query, image, values.tolist(), strict=True)
     ]
     monkeypatch.setattr(blocks, "SORTED_AT_ONCE", at_once)
-    assert places.count_earlier(rows, query, image, values).tolist() == expected
+    assert ranks.count_earlier(rows, query, image, values).tolist() == expected
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_curve
 
 from fastreid_ext.evaluation import roc
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.places import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import SamePerson, find_matches
 from fastreid_ext.evaluation.roc import FALSE_POSITIVE_RATES, count_others, true_positive_rates
 
 RATES = (*FALSE_POSITIVE_RATES, 0.05, 0.3, 0.5, 0.77, 1.0)

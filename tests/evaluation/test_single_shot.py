@@ -5,7 +5,7 @@ import pytest
 from fastreid.evaluation.rank import eval_cuhk03
 
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.places import SamePerson
+from fastreid_ext.evaluation.ranks import SamePerson
 from fastreid_ext.evaluation.single_shot import DRAWS, single_shot_hits
 
 RANKS = (1, 2, 5)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.data.poses import PoseError
-from fastreid_ext.pose.crops import Crop, normalise, read_rgb
+from fastreid_ext.pose.crops import Crop, normalise, read_pose_image
 
 SIZES = [((64, 128), (192, 256)), ((128, 64), (192, 256)), ((7, 9), (12, 20)), ((300, 500), (24, 32)), ((1, 1), (4, 6))]
 
@@ -97,13 +97,13 @@ def test_images_are_read_as_the_host_reads_them(tmp_path):
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[0, 0, 0] = 255
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    read = read_rgb(tmp_path / "turned.png")
+    read = read_pose_image(tmp_path / "turned.png")
     assert read.shape == (8, 4, 3) and read[0, 3].tolist() == [255, 0, 0]
     Image.new("L", (3, 5), 7).save(tmp_path / "grey.png")
-    assert (read_rgb(tmp_path / "grey.png") == np.full((5, 3, 3), 7)).all()
+    assert (read_pose_image(tmp_path / "grey.png") == np.full((5, 3, 3), 7)).all()
     Image.fromarray(np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)).save(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()
     for content in (b"no image", whole[: len(whole) // 2], b""):
         (tmp_path / "a.jpg").write_bytes(content)
         with pytest.raises(PoseError, match="a.jpg can't be read as an image .*: repair or remove it"):
-            read_rgb(tmp_path / "a.jpg")
+            read_pose_image(tmp_path / "a.jpg")

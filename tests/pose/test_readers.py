@@ -6,9 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
+from fastreid_ext.data.body import COCO_JOINTS
 from fastreid_ext.data.poses import PoseError
-from fastreid_ext.data.synthetic.skeleton import KEYPOINT_NAMES
-from fastreid_ext.pose.joints import COCO_JOINTS, LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
 from fastreid_ext.pose.options import FORMATS
 from fastreid_ext.pose.readers import read_skeletons
 
@@ -36,13 +35,6 @@ def coco(keypoints, **more):
         "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "keypoints": keypoints, **more}],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_JOINTS)}],
     }
-
-
-def test_the_joints_are_synthreids_and_the_limbs_have_sides():
-    assert COCO_JOINTS == KEYPOINT_NAMES
-    for limbs, side in ((LEFT_LIMBS, "left_"), (RIGHT_LIMBS, "right_")):
-        assert all(COCO_JOINTS[joint].startswith(side) for limb in limbs for joint in limb)
-    assert {joint for limb in (*LEFT_LIMBS, *RIGHT_LIMBS, *MIDDLE_LIMBS) for joint in limb} == set(range(17))
 
 
 def test_coco_results(write):

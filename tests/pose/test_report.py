@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import fastreid_ext
+from fastreid_ext.data.body import REGION_JOINTS
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.mgre import TABLE_1
-from fastreid_ext.pose.joints import REGION_JOINTS
 from fastreid_ext.pose.report import Coverage, Sides
 
 EXCHANGED = [0, *(joint for left in range(1, 17, 2) for joint in (left + 1, left))]

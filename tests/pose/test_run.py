@@ -32,7 +32,8 @@ def run(tmp_path, ramps, capsys):
         args = ["--model", model, "--images", images, "--output", tmp_path / output, "--threads", 1, *options]
         status = main(["pose", "run", *map(str, args)])
         out, err = capsys.readouterr()
-        lines = [line for line in err.replace("\r", "\n").splitlines() if line and not line.startswith("poses:")]
+        assert "\r" not in err  # progress is plain lines here
+        lines = [line for line in err.splitlines() if line and not line.startswith("poses:")]
         return status, out.splitlines(), lines
 
     return run

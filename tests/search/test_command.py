@@ -67,7 +67,7 @@ def cfg_of(model_arguments, seed=0, **changed):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_features_are_those_of_the_evaluation(extract, model_arguments, synth_tiny, tmp_path, flip):
+def test_features_are_those_of_the_evaluation(extract, model_arguments, synth_tiny, tmp_path, capsys, flip):
     cfg = cfg_of(model_arguments, TEST__FLIP__ENABLED=flip)
     loader, count = eval_loader(cfg, "SynthReIDTiny")
     gathered = GatheredFeatures()
@@ -76,6 +76,8 @@ def test_features_are_those_of_the_evaluation(extract, model_arguments, synth_ti
     for part, mine in (("query", slice(0, count)), ("gallery", slice(count, None))):
         output = tmp_path / part
         assert extract(output, "--dataset", "SynthReIDTiny", "--part", part, TEST__FLIP__ENABLED=flip) == 0
+        printed, images = capsys.readouterr().err, len(expected[mine])
+        assert "\r" not in printed and f"features: {images}/{images} images (100%)" in printed
         store = open_store(output)
         # other batches, so other roundings
         np.testing.assert_allclose(store.features, expected[mine], rtol=1e-5, atol=1e-6)

@@ -35,14 +35,14 @@ class ByteTransform:
     """A list of transforms that takes and gives bytes, wherever the values of its pixels are whole numbers.
 
     Every pixel and every random draw is that of the transforms themselves, to the bit. Only erasing can fill in
-    numbers that are no bytes, such as the mean pixel. Where it comes last, as in FastReID's strong baseline, it is left
-    to whoever makes the images float, see ``left``. Else images are float32. The list alone decides which.
+    numbers that are no bytes, such as the mean pixel. Where it comes last, as in FastReID's strong baseline, it is
+    deferred to whoever makes the images float, see ``deferred``. Else images are float32. The list alone decides which.
 
     Args:
         transforms: of torchvision and FastReID, as ``build_transforms(cfg).transforms``.
 
     Attributes:
-        left: the erasing that is left to do, if any.
+        deferred: the erasing that is still to be done, if any.
 
     Raises:
         ValueError: a list that is not known to give what FastReID's transforms of a config give.
@@ -59,10 +59,10 @@ class ByteTransform:
             type(t) in ON_TENSORS for t in self.on_tensors
         ):
             raise ConfigError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
-        self.left = left_erasing(transforms)
-        if self.left is not None:
+        self.deferred = deferred_erasing(transforms)
+        if self.deferred is not None:
             self.on_tensors.pop()
-        self.dtype = torch.uint8 if gives_bytes(transforms) or self.left is not None else torch.float32
+        self.dtype = torch.uint8 if gives_bytes(transforms) or self.deferred is not None else torch.float32
 
     def __call__(self, image: np.ndarray, place: torch.Tensor | None = None) -> torch.Tensor:
         """Return the transformed image (3, H', W') in ``dtype``.
@@ -84,7 +84,7 @@ class ByteTransform:
         return planes
 
 
-class LeftErasing:
+class DeferredErasing:
     """Random erasing with numbers that are no bytes, of images that are still in bytes: its draws now, its fill later.
 
     Args:
@@ -117,7 +117,7 @@ def erase_boxes(images: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -
 
     Args:
         images: (B, C, H, W) of a floating type.
-        boxes: (B, 4) of :meth:`LeftErasing.draw_box`, on the CPU.
+        boxes: (B, 4) of :meth:`DeferredErasing.draw_box`, on the CPU.
         fill: (C,) or (1,), on the images' device.
     """
     fill = fill[:, None, None]
@@ -126,11 +126,11 @@ def erase_boxes(images: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -
             image[:, top : top + height, left : left + width] = fill
 
 
-def left_erasing(transforms: Sequence[Callable]) -> LeftErasing | None:
+def deferred_erasing(transforms: Sequence[Callable]) -> DeferredErasing | None:
     """Return the erasing to do once images are float: the last transform, if it alone gives no bytes."""
     if gives_bytes(transforms) or not gives_bytes(transforms[:-1]) or not _fills_numbers(transforms[-1]):
         return None
-    return LeftErasing(transforms[-1])
+    return DeferredErasing(transforms[-1])
 
 
 def gives_bytes(transforms: Sequence[Callable]) -> bool:

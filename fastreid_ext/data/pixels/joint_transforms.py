@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
-from fastreid_ext.data.pixels.byte_transforms import LeftErasing, as_planes, gives_bytes, left_erasing
+from fastreid_ext.data.pixels.byte_transforms import DeferredErasing, as_planes, deferred_erasing, gives_bytes
 from fastreid_ext.errors import ConfigError
 
 # The matrix that takes a place (x, y, 1) in pixels to its new place; None: everything stays where it is. Places are
@@ -41,7 +41,7 @@ class JointTransform:
 
     def __init__(self, transforms: Sequence[Callable], flip_pairs: Sequence[Sequence[int]], joints: int):
         self.steps = [(transform, _follower(transform)) for transform in transforms]
-        self.left: LeftErasing | None = None  # to be done; see on_bytes()
+        self.deferred: DeferredErasing | None = None  # see on_bytes()
         self.mirrored = mirrored_order(flip_pairs, joints)
 
     @property
@@ -52,12 +52,12 @@ class JointTransform:
     def on_bytes(self) -> "JointTransform":
         """Return the same transform, whose images come out in bytes where their pixels are whole numbers.
 
-        Erasing with other numbers, if it comes last, is left to do, see :class:`LeftErasing`.
+        Erasing with other numbers, if it comes last, is deferred, see :class:`DeferredErasing`.
         """
         in_bytes = copy.copy(self)
-        in_bytes.left = left_erasing(self.transforms)
-        if gives_bytes(self.transforms) or in_bytes.left is not None:
-            steps = self.steps if in_bytes.left is None else self.steps[:-1]
+        in_bytes.deferred = deferred_erasing(self.transforms)
+        if gives_bytes(self.transforms) or in_bytes.deferred is not None:
+            steps = self.steps if in_bytes.deferred is None else self.steps[:-1]
             in_bytes.steps = [(as_planes if type(t) is ToTensor else t, follow) for t, follow in steps]
         return in_bytes
 

@@ -3,20 +3,17 @@
 Nothing here imports PyTorch or FastReID.
 """
 
-from .sheet import contact_sheet
-from .sizes import SIZES
-from .skeleton import KEYPOINT_NAMES, SKELETON
-from .splits import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN
-from .writer import RENDERER_VERSION, find, generate
+from fastreid_ext.data.synthetic.sheet import contact_sheet
+from fastreid_ext.data.synthetic.sizes import SIZES
+from fastreid_ext.data.synthetic.splits import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN
+from fastreid_ext.data.synthetic.writer import RENDERER_VERSION, find, generate
 
 __all__ = [
     "GALLERY",
-    "KEYPOINT_NAMES",
     "QUERY",
     "QUERY_OCCLUDED",
     "RENDERER_VERSION",
     "SIZES",
-    "SKELETON",
     "TRAIN",
     "contact_sheet",
     "find",

@@ -1,22 +1,35 @@
 """The joints of a directory's images as COCO keypoint JSON."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .skeleton import KEYPOINT_NAMES, SKELETON
+from fastreid_ext.data.body import COCO_JOINTS, COCO_SKELETON
+from fastreid_ext.data.synthetic.render import Picture
+from fastreid_ext.data.synthetic.sizes import Size
+from fastreid_ext.data.synthetic.splits import Shot
+
+Record = dict[str, Any]  # of one image, see :func:`record`
 
 CATEGORY = {
     "id": 1,
     "name": "person",
     "supercategory": "person",
-    "keypoints": list(KEYPOINT_NAMES),
-    "skeleton": [list(pair) for pair in SKELETON],
+    "keypoints": list(COCO_JOINTS),
+    "skeleton": [[start + 1, end + 1] for start, end in COCO_SKELETON],  # COCO counts joints from 1
 }
 
 
-def record(shot, picture):
-    """What is known about one image, as plain numbers: see `coco`."""
+def record(shot: Shot, picture: Picture) -> Record:
+    """Return what is known about one image as plain numbers, from which :func:`coco` makes its entries.
+
+    Args:
+        shot: which image it is.
+        picture: what was rendered.
+    """
     joints = [[round(float(x), 2), round(float(y), 2), int(v)] for x, y, v in picture.joints]
     # COCO sets the coordinates of joints that are not in the image to 0.
     joints = [joint if joint[2] else [0, 0, 0] for joint in joints]
@@ -31,12 +44,16 @@ def record(shot, picture):
     }
 
 
-def coco(records, size):
-    """The COCO dictionary of a directory.
+def coco(records: Sequence[Record], size: Size) -> dict[str, Any]:
+    """Return the COCO dictionary of a directory.
 
-    An image carries ``person_id``, ``camera`` (1..6), ``occluder`` (a kind or null) and ``occlusion`` (the
-    hidden share of the person, 0..1) besides COCO's own keys; it has one annotation with 17 keypoints
-    (x, y, visibility: 0 outside the image, 1 behind the occluder, 2 in sight).
+    An image carries ``person_id``, ``camera`` (1..6), ``occluder`` (a kind or null) and ``occlusion`` (the hidden share
+    of the person, 0..1) besides COCO's own keys; it has one annotation with 17 keypoints (x, y, visibility: 0 outside
+    the image, 1 behind the occluder, 2 in sight).
+
+    Args:
+        records: of the images, see :func:`record`; they are numbered from 1 in this order.
+        size: of the data set that they are from.
     """
     images, annotations = [], []
     for number, entry in enumerate(records, start=1):
@@ -60,6 +77,6 @@ def coco(records, size):
     return {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
 
 
-def dump(value, path):
-    """Writes ``value`` as JSON to ``path``, in one line."""
+def dump(value: Any, path: Path) -> None:
+    """Write ``value`` as JSON to ``path``, in one line."""
     path.write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="ascii")

@@ -1,15 +1,18 @@
 """What people carry: backpack, handbag and shoulder bag."""
 
 import math
+from collections.abc import Sequence
 
-from .canvas import shade
-from .garments import around
+from fastreid_ext.data.synthetic.canvas import Canvas, Point, shade
+from fastreid_ext.data.synthetic.garments import Section, around
+from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.skeleton import View
 
 PACK_UP, PACK_BACKWARD = 0.67, -0.085
 
 
-def draw_backpack(canvas, view, person, drop):
-    """Draws the pack itself, on the back."""
+def draw_backpack(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Draw the pack itself, on the back."""
     colour, scale = person.bag_colour, view.scale
     x, y = view.project(0.0, PACK_UP - drop, PACK_BACKWARD)
     half = view.half_width(0.088, 0.05)
@@ -25,8 +28,8 @@ def draw_backpack(canvas, view, person, drop):
         canvas.box(x - 0.5 * half, y - 0.5 * high, x + 0.5 * half, y - 0.42 * high, shade(colour, 1.3))
 
 
-def draw_straps(canvas, view, person, sections):
-    """Draws the straps of a backpack over the chest."""
+def draw_straps(canvas: Canvas, view: View, person: Person, sections: Sequence[Section]) -> None:
+    """Draw the straps of a backpack over the chest."""
     for azimuth in (-0.62, 0.62):
         points = [around(view, section, azimuth) for section in sections[1:6]]
         for (start, seen), (end, _) in zip(points, points[1:], strict=False):
@@ -34,8 +37,8 @@ def draw_straps(canvas, view, person, sections):
                 canvas.bar(start, end, 0.011 * view.scale, shade(person.bag_colour, 0.85))
 
 
-def draw_shoulder_bag(canvas, view, person, sections):
-    """Draws a strap across the body and its bag at the hip."""
+def draw_shoulder_bag(canvas: Canvas, view: View, person: Person, sections: Sequence[Section]) -> None:
+    """Draw a strap across the body and its bag at the hip."""
     side = 1 if person.bag_on_left else -1
     front = [(0, -1.2), (1, -0.95), (2, -0.7), (3, -0.45), (4, 0.0), (5, 0.55), (6, 1.1)]
     for mirror in (1, -1):  # over the chest, and over the back
@@ -52,8 +55,8 @@ def draw_shoulder_bag(canvas, view, person, sections):
         draw_bag_body(canvas, view, person, view.project(left, up - 0.005, 0.0), 0.052, 0.042)
 
 
-def draw_handbag(canvas, view, person, wrist):
-    """Draws a bag that hangs from the hand at the pixel ``wrist``."""
+def draw_handbag(canvas: Canvas, view: View, person: Person, wrist: Point) -> None:
+    """Draw a bag that hangs from the hand at the pixel ``wrist``."""
     x, y = wrist
     scale = view.scale
     for offset in (-0.02, 0.02):
@@ -62,8 +65,8 @@ def draw_handbag(canvas, view, person, wrist):
     draw_bag_body(canvas, view, person, (x, y + 0.1 * scale), 0.062, 0.048)
 
 
-def draw_bag_body(canvas, view, person, centre, lateral, high):
-    """Draws a box-shaped bag with its flap around ``centre`` (pixels); it is widest when seen from the side."""
+def draw_bag_body(canvas: Canvas, view: View, person: Person, centre: Point, lateral: float, high: float) -> None:
+    """Draw a box-shaped bag with its flap around ``centre`` (pixels); it is widest when seen from the side."""
     (x, y), scale = centre, view.scale
     half = view.half_width(0.028, lateral)
     canvas.box(x - half, y - high * scale, x + half, y + high * scale, person.bag_colour)

@@ -1,30 +1,38 @@
 """Six cameras and what each does to a picture; everything is exact on 8-bit integers.
 
-Float or 16-bit `resize`, float `GaussianBlur` and linear `warpAffine` depend on the processor (IPP, AVX);
-`INTER_LINEAR_EXACT` and the blur of 8-bit pictures do not.
+Float or 16-bit ``resize``, float ``GaussianBlur`` and linear ``warpAffine`` depend on the processor (IPP, AVX);
+``INTER_LINEAR_EXACT`` and the blur of 8-bit pictures do not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-REFERENCE_HEIGHT = 128  # the picture height in pixels for which `Camera.blur` is meant
+REFERENCE_HEIGHT = 128  # the picture height in pixels for which ``Camera.blur`` is meant
 
 
 @dataclass(frozen=True)
 class Camera:
     """One camera.
 
-    ``exposure`` and ``gains`` (blue, green, red) are factors, ``gamma`` is an exponent, ``blur`` and ``noise``
-    are standard deviations in pixels and grey levels, ``resolution`` is the share of the picture height that
-    the sensor resolves, ``quality`` is JPEG's, ``crop_error`` is the standard deviation of the box in picture
-    heights and ``pitch`` (radians) is how steeply it looks down.
+    Attributes:
+        background: what it sees behind people, a key of :data:`backgrounds.BACKGROUNDS`.
+        exposure: factor of the brightness.
+        gains: factors of blue, green and red.
+        gamma: exponent of the brightness.
+        blur: standard deviation in pixels of a picture of ``REFERENCE_HEIGHT``.
+        noise: standard deviation in grey levels.
+        resolution: share of the picture's height that the sensor resolves.
+        quality: of JPEG.
+        crop_error: standard deviation of the box, in picture heights.
+        pitch: how steeply it looks down, in radians.
     """
 
-    place: str
+    background: str
     exposure: float
-    gains: tuple
+    gains: tuple[float, float, float]
     gamma: float
     blur: float
     noise: float
@@ -44,8 +52,8 @@ CAMERAS = (
 )
 
 
-def tone_table(camera, rng, strength):
-    """The camera's colour response for one image: a (1, 256, 3) uint8 look-up table."""
+def tone_table(camera: Camera, rng: np.random.RandomState, strength: float) -> np.ndarray:
+    """Return the camera's colour response for one image, a (1, 256, 3) uint8 look-up table."""
     exposure = camera.exposure**strength * (1.0 + strength * rng.uniform(-0.15, 0.15))
     gamma = camera.gamma**strength
     levels = (np.arange(256) / 255.0) ** gamma
@@ -53,8 +61,8 @@ def tone_table(camera, rng, strength):
     return np.clip(np.rint(np.stack(table, axis=-1)), 0, 255).astype(np.uint8)[None]
 
 
-def sensor_noise(rng, shape, sigma):
-    """Noise of about ``sigma`` grey levels as an int16 array of ``shape``.
+def sensor_noise(rng: np.random.RandomState, shape: Sequence[int], sigma: float) -> np.ndarray:
+    """Return noise of about ``sigma`` grey levels as an int16 array of ``shape``.
 
     It is the sum of two uniform bytes in integers, since a normal draw goes through the platform's logarithm.
     """
@@ -63,10 +71,14 @@ def sensor_noise(rng, shape, sigma):
     return (triangular * round(sigma * 256 / 104.5) >> 8).astype(np.int16)
 
 
-def shoot(camera, picture, rng, strength):
-    """What ``camera`` makes of ``picture`` (height, width, 3) uint8: bytes of a JPEG.
+def shoot(camera: Camera, picture: np.ndarray, rng: np.random.RandomState, strength: float) -> bytes:
+    """Return the JPEG file, as bytes, that a camera makes of a picture.
 
-    ``rng`` draws the exposure and the noise; ``strength`` scales every defect of the camera.
+    Args:
+        camera: whose defects the file gets.
+        picture: (height, width, 3) uint8, BGR; not written to.
+        rng: draws the exposure and the noise.
+        strength: factor of every defect; 0 for none but JPEG's.
     """
     height, width = picture.shape[:2]
     table = tone_table(camera, rng, strength)

@@ -1,25 +1,34 @@
 """Draws one person: limbs, clothes, head and bag, from far to near."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from .bags import draw_backpack, draw_handbag, draw_shoulder_bag, draw_straps
-from .canvas import Canvas, blend, shade
-from .garments import draw_hood, draw_sleeve, draw_torso, outline
-from .head import draw_hair_back, draw_head, draw_neck, hair_is_behind
-from .skeleton import joint_pixels, solve_arms, solve_legs
+from fastreid_ext.data.synthetic.bags import draw_backpack, draw_handbag, draw_shoulder_bag, draw_straps
+from fastreid_ext.data.synthetic.canvas import Canvas, Colour, Point, blend, shade
+from fastreid_ext.data.synthetic.garments import draw_hood, draw_sleeve, draw_torso, outline
+from fastreid_ext.data.synthetic.head import draw_hair_back, draw_head, draw_neck, hair_is_behind
+from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.skeleton import Limb, Pose, View, joint_pixels, solve_arms, solve_legs
 
 ARM_RADII = (0.032, 0.027, 0.02)
 LEG_RADII = (0.056, 0.038, 0.025)
 FOOT_LENGTH = 0.085
 
 
-def draw_person(canvas, view, person, pose, with_hat=True, with_bag=True):
-    """Draws ``person`` in ``pose`` and returns the 17 joints as [(x, y), ...] pixels.
+def draw_person(
+    canvas: Canvas, view: View, person: Person, pose: Pose, with_hat: bool = True, with_bag: bool = True
+) -> list[Point]:
+    """Draw a person and return the 17 joints in pixels, in COCO's order.
 
-    ``with_hat`` and ``with_bag`` say whether what the person owns is in the picture.
+    Args:
+        canvas: what is drawn on, with its current label.
+        view: where the body appears.
+        person: body and clothes.
+        pose: how the person stands.
+        with_hat, with_bag: whether what the person owns is in the picture.
     """
     legs, drop = solve_legs(person, pose)
     arms = solve_arms(person, pose, drop)
@@ -61,8 +70,8 @@ def draw_person(canvas, view, person, pose, with_hat=True, with_bag=True):
     return joint_pixels(view, pose, arms, legs, drop)
 
 
-def draw_shadow(canvas, view):
-    """Darkens the ground where somebody is about to stand; the labels stay."""
+def draw_shadow(canvas: Canvas, view: View) -> None:
+    """Darken the ground where somebody is about to stand; the labels stay."""
     shadow = Canvas(canvas.height, canvas.width, 1)
     shadow.oval(view.x, view.ground_y, 0.15 * view.scale, 0.024 * view.scale, (0, 0, 0))
     x, y, width, height = cv2.boundingRect(shadow.labels)
@@ -72,16 +81,18 @@ def draw_shadow(canvas, view):
         cv2.copyTo(dark, shadow.labels[y : y + height, x : x + width].copy(), ground)
 
 
-def along(points, reach):
-    """The point of a limb at ``reach`` (0 its root, 1 its middle joint, 2 its end)."""
+def along(points: Sequence[Point], reach: float) -> Point:
+    """Return the point of a limb at ``reach``: 0 is its root, 1 its middle joint, 2 its end."""
     part = min(1, int(reach))
     share = reach - part
     (x0, y0), (x1, y1) = points[part], points[part + 1]
     return x0 + (x1 - x0) * share, y0 + (y1 - y0) * share
 
 
-def draw_limb(canvas, points, radii, colour, reach=2.0):
-    """Draws a limb from its root to ``reach``: a dark capsule, and a lit one towards the light on the left."""
+def draw_limb(
+    canvas: Canvas, points: Sequence[Point], radii: Sequence[float], colour: Colour, reach: float = 2.0
+) -> None:
+    """Draw a limb from its root to ``reach``: a dark capsule, and a lit one towards the light on the left."""
     for tone, width, offset in ((0.8, 1.0, 0.0), (1.0, 0.74, -0.22)):
         for part in (0, 1):
             share = min(1.0, reach - part)
@@ -98,8 +109,8 @@ def draw_limb(canvas, points, radii, colour, reach=2.0):
                 canvas.disc(*end, last, shade(colour, tone))
 
 
-def draw_leg(canvas, view, person, leg):
-    """Draws a leg with its shoe and, unless a skirt does it, what covers it."""
+def draw_leg(canvas: Canvas, view: View, person: Person, leg: Limb) -> None:
+    """Draw a leg with its shoe and, unless a skirt does it, what covers it."""
     scale = view.scale * (0.45 + 0.55 * person.build)
     points = [view.project(*point) for point in leg.points]
     radii = [radius * scale for radius in LEG_RADII]
@@ -130,16 +141,16 @@ def draw_leg(canvas, view, person, leg):
         canvas.bar(along(points, reach - 0.12), along(points, reach), last * 1.12, person.lower_accent)
 
 
-def draw_seat(canvas, view, person, drop):
-    """Draws the hips, which join the trouser legs below the upper garment."""
+def draw_seat(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Draw the hips, which join the trouser legs below the upper garment."""
     build = 0.45 + 0.55 * person.build
     sections = [(0.55 - drop, 0.09, 0.06), (0.49 - drop, 0.1 * person.hips, 0.066), (0.445 - drop, 0.084, 0.056)]
     rows = outline(view, [(up, lateral * build, sagittal * build) for up, lateral, sagittal in sections])
     canvas.stack(rows, shade(person.lower, 0.92))
 
 
-def draw_skirt(canvas, view, person, legs, drop):
-    """Draws a skirt that gives way to the thighs."""
+def draw_skirt(canvas: Canvas, view: View, person: Person, legs: Sequence[Limb], drop: float) -> None:
+    """Draw a skirt that gives way to the thighs."""
     build = 0.45 + 0.55 * person.build
     sections = [(0.56 - drop, 0.09, 0.06), (0.48 - drop, 0.108, 0.075), (0.31 - drop, 0.125, 0.1)]
     rows = outline(view, [(up, lateral * build * person.hips, sagittal * build) for up, lateral, sagittal in sections])
@@ -156,8 +167,8 @@ def draw_skirt(canvas, view, person, legs, drop):
                       (y1, left1, right1)], person.lower_accent)  # fmt: skip
 
 
-def draw_arm(canvas, view, person, arm, with_handbag):
-    """Draws an arm with its sleeve, its hand and perhaps a handbag in it."""
+def draw_arm(canvas: Canvas, view: View, person: Person, arm: Limb, with_handbag: bool) -> None:
+    """Draw an arm with its sleeve, its hand and perhaps a handbag in it."""
     scale = view.scale * (0.45 + 0.55 * person.build)
     points = [view.project(*point) for point in arm.points]
     radii = [radius * scale for radius in ARM_RADII]

@@ -1,14 +1,18 @@
 """Upper garments: the outline of the torso, and the cloth that is wrapped around it."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from .canvas import Canvas, blend, shade
-from .skeleton import SHOULDER_UP
+from fastreid_ext.data.synthetic.canvas import Canvas, Colour, Point, Row, blend, shade
+from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.skeleton import SHOULDER_UP, View
 
-# up, half width, half depth of the body's cross sections (body heights), from the neck down.
+Section = tuple[float, float, float]  # up, half width, half depth of a cross section of the body, in body heights
+
+# From the neck down.
 TORSO = (
     (0.852, 0.034, 0.034),
     (0.832, 0.070, 0.044),
@@ -23,8 +27,8 @@ SLEEVES = {"tee": 0.55, "shirt": 1.9, "jacket": 2.0, "hoodie": 2.0, "coat": 2.0}
 BULK = {"tee": 1.0, "shirt": 1.0, "jacket": 1.1, "hoodie": 1.08, "coat": 1.12}
 
 
-def cross_sections(person, drop):
-    """The torso with its garment down to the hem: [(up, half width, half depth), ...]."""
+def cross_sections(person: Person, drop: float) -> list[Section]:
+    """Return the cross sections of the torso with its garment, down to the hem."""
     bulk = BULK[person.upper_type] * (0.35 + 0.65 * person.build)
     sections = []
     for up, lateral, sagittal in TORSO:
@@ -36,8 +40,8 @@ def cross_sections(person, drop):
     return sections
 
 
-def outline(view, sections):
-    """Rows (y, left, right) in pixels of a stack of cross sections on the body's axis."""
+def outline(view: View, sections: Sequence[Section]) -> list[Row]:
+    """Return the outline, in pixels, of a stack of cross sections on the body's axis."""
     rows = []
     for up, lateral, sagittal in sections:
         half = view.half_width(lateral, sagittal)
@@ -45,8 +49,14 @@ def outline(view, sections):
     return rows
 
 
-def around(view, section, azimuth):
-    """The point of a cross section at ``azimuth`` (0 front, pi/2 the body's left): ((x, y), is it in sight)."""
+def around(view: View, section: Section, azimuth: float) -> tuple[Point, bool]:
+    """Return a point on the edge of a cross section, and whether it is in sight.
+
+    Args:
+        view: where the body appears.
+        section: of the body.
+        azimuth: in radians; 0 is the front, pi/2 the body's left.
+    """
     up, lateral, sagittal = section
     across, along = math.sin(azimuth), math.cos(azimuth)
     x = view.x + view.scale * (lateral * across * view.cos + sagittal * along * view.sin)
@@ -54,8 +64,10 @@ def around(view, section, azimuth):
     return (x, view.row(up)), view.depth(across / lateral, along / sagittal) > 0
 
 
-def column(canvas, view, sections, azimuth, half_angle, colour):
-    """Paints a vertical band of the cloth around ``azimuth``, where it is in sight."""
+def column(
+    canvas: Canvas, view: View, sections: Sequence[Section], azimuth: float, half_angle: float, colour: Colour
+) -> None:
+    """Paint a vertical band of the cloth around ``azimuth``, where it is in sight."""
     if view.depth(math.sin(azimuth), math.cos(azimuth)) < -0.6:
         return
     edges = [(around(view, section, azimuth - half_angle), around(view, section, azimuth + half_angle))
@@ -65,8 +77,8 @@ def column(canvas, view, sections, azimuth, half_angle, colour):
             canvas.convex((a[0], b[0], c[0], d[0]), colour)
 
 
-def rings(canvas, view, top, bottom, period, share, colour):
-    """Paints horizontal stripes from ``top`` down to ``bottom`` (up, in body heights)."""
+def rings(canvas: Canvas, view: View, top: float, bottom: float, period: float, share: float, colour: Colour) -> None:
+    """Paint horizontal stripes from ``top`` down to ``bottom``, which are heights in body heights."""
     up = top
     while up > bottom:
         upper, lower = view.row(up), view.row(up - period * share)
@@ -74,8 +86,8 @@ def rings(canvas, view, top, bottom, period, share, colour):
         up -= period
 
 
-def paint_print(canvas, view, person, drop):
-    """Paints the emblem on the chest or the back, foreshortened, if that side is in sight."""
+def paint_print(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Paint the emblem on the chest or the back, foreshortened, if that side is in sight."""
     direction = -1.0 if person.print_on_back else 1.0
     facing = direction * math.cos(view.heading)
     if facing < 0.2:
@@ -98,8 +110,8 @@ def paint_print(canvas, view, person, drop):
         canvas.convex(((x, y - high), (x + wide, y), (x, y + high), (x - wide, y)), colour)
 
 
-def paint_pattern(canvas, view, person, sections, drop):
-    """Paints the pattern of the cloth over its plain colour."""
+def paint_pattern(canvas: Canvas, view: View, person: Person, sections: Sequence[Section], drop: float) -> None:
+    """Paint the pattern of the cloth over its plain colour."""
     top, bottom = sections[0][0], sections[-1][0]
     period = 0.058 * person.pattern_scale
     if person.pattern == "thin_stripes":
@@ -122,8 +134,8 @@ def paint_pattern(canvas, view, person, sections, drop):
         canvas.box(0, edge, canvas.width, canvas.height, person.accent)
 
 
-def paint_cut(canvas, view, person, sections, drop):
-    """Paints what tells the types of garment apart: buttons, a zip, an open front, pockets, a belt."""
+def paint_cut(canvas: Canvas, view: View, person: Person, sections: Sequence[Section], drop: float) -> None:
+    """Paint what tells the types of garment apart: buttons, a zip, an open front, pockets, a belt."""
     dark = shade(person.upper, 0.6)
     if person.upper_type == "shirt":
         column(canvas, view, sections[1:], 0.0, 0.07, shade(person.upper, 0.8))
@@ -140,8 +152,8 @@ def paint_cut(canvas, view, person, sections, drop):
         canvas.box(0, belt, canvas.width, below, dark)
 
 
-def draw_torso(canvas, view, person, drop):
-    """Draws the upper garment onto ``canvas``: colour, pattern, cut, then the shadow of one side."""
+def draw_torso(canvas: Canvas, view: View, person: Person, drop: float) -> list[Section]:
+    """Draw the upper garment (colour, pattern, cut, the shadow of one side) and return its cross sections."""
     sections = cross_sections(person, drop)
     rows = outline(view, sections)
     left, top = (math.floor(min(values)) for values in ([r[1] for r in rows], [r[0] for r in rows]))
@@ -173,18 +185,22 @@ def draw_torso(canvas, view, person, drop):
     return sections
 
 
-def draw_collar(canvas, view, person, drop):
-    """Draws a collar around the neck."""
+def draw_collar(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Draw a collar around the neck."""
     x, y = view.project(0.0, 0.842 - drop, 0.0)
     half = view.half_width(0.044, 0.04)
     canvas.convex(((x - half, y - 0.5 * half), (x + half, y - 0.5 * half), (x + 0.7 * half, y + 0.4 * half),
                    (x - 0.7 * half, y + 0.4 * half)), shade(person.upper, 1.18))  # fmt: skip
 
 
-def draw_sleeve(canvas, person, points, radii):
-    """Draws the sleeve over an arm.
+def draw_sleeve(canvas: Canvas, person: Person, points: Sequence[Point], radii: Sequence[float]) -> None:
+    """Draw the sleeve over an arm.
 
-    ``points`` are shoulder, elbow and wrist in pixels and ``radii`` the arm's radii there.
+    Args:
+        canvas: what is drawn on.
+        person: whose sleeve it is.
+        points: shoulder, elbow and wrist in pixels.
+        radii: of the arm at these points, in pixels.
     """
     reach = SLEEVES[person.upper_type]
     colour = person.accent if person.pattern == "block" and person.upper_type != "tee" else person.upper
@@ -204,19 +220,19 @@ def draw_sleeve(canvas, person, points, radii):
             draw_sleeve_rings(canvas, person, points[part], end, radii[part] * inner)
 
 
-def draw_sleeve_rings(canvas, person, start, end, radius):
-    """Draws the stripes of a sleeve across the arm."""
+def draw_sleeve_rings(canvas: Canvas, person: Person, start: Point, end: Point, radius: float) -> None:
+    """Draw the stripes of a sleeve across the arm."""
     count = 2 if person.pattern == "wide_stripes" else 4
     half = 0.25 / count
     for index in range(count):
-        place = (index + 0.5) / count
+        middle = (index + 0.5) / count
         ends = [(start[0] + (end[0] - start[0]) * p, start[1] + (end[1] - start[1]) * p)
-                for p in (place - half, place + half)]  # fmt: skip
+                for p in (middle - half, middle + half)]  # fmt: skip
         canvas.bar(ends[0], ends[1], radius, person.accent)
 
 
-def draw_hood(canvas, view, person, drop):
-    """Draws the hood that lies on the shoulders, at the back of the neck."""
+def draw_hood(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Draw the hood that lies on the shoulders, at the back of the neck."""
     x, y = view.project(0.0, SHOULDER_UP + 0.048 - drop, -0.045)
     canvas.oval(x, y, view.half_width(0.066, 0.045), 0.034 * view.scale, shade(person.upper, 0.75))
     canvas.oval(x, y - 0.006 * view.scale, view.half_width(0.052, 0.034), 0.024 * view.scale, shade(person.upper, 0.92))

@@ -1,19 +1,28 @@
 """Head, face, hair and hat."""
 
 import math
+from collections.abc import Sequence
 
-from .canvas import blend, shade
-from .skeleton import HEAD_HALF_HEIGHT, HEAD_HALF_WIDTH, HEAD_UP, head_joints
+from fastreid_ext.data.synthetic.canvas import Canvas, blend, shade
+from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.skeleton import (
+    HEAD_HALF_HEIGHT,
+    HEAD_HALF_WIDTH,
+    HEAD_UP,
+    BodyPoint,
+    View,
+    head_joints,
+)
 
 
-def draw_neck(canvas, view, person, drop):
-    """Draws the neck, which the garment then covers."""
+def draw_neck(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Draw the neck, which the garment then covers."""
     top, bottom = view.project(0.0, 0.885 - drop, 0.008), view.project(0.0, 0.82 - drop, 0.0)
     canvas.bar(top, bottom, 0.027 * view.scale * (0.6 + 0.4 * person.build), shade(person.skin, 0.82))
 
 
-def draw_head(canvas, view, person, drop, with_hat):
-    """Draws head, face and hair as seen from ``view`` (which includes the turn of the head)."""
+def draw_head(canvas: Canvas, view: View, person: Person, drop: float, with_hat: bool) -> None:
+    """Draw head, face and hair as seen from ``view`` (which includes the turn of the head)."""
     scale, facing, sideways = view.scale, math.cos(view.heading), math.sin(view.heading)
     half_width, half_height = HEAD_HALF_WIDTH * scale, HEAD_HALF_HEIGHT * scale
     x, y = view.project(0.0, HEAD_UP - drop, 0.0)
@@ -42,8 +51,8 @@ def draw_head(canvas, view, person, drop, with_hat):
         draw_hat(canvas, view, person, x, y, half_width, half_height)
 
 
-def draw_face(canvas, view, person, joints, drop):
-    """Draws eyes, nose and mouth where they are in sight."""
+def draw_face(canvas: Canvas, view: View, person: Person, joints: Sequence[BodyPoint], drop: float) -> None:
+    """Draw eyes, nose and mouth where they are in sight."""
     scale = view.scale
     for left, up, forward in joints[1:3]:
         if view.depth(left, forward) > 0.012:
@@ -60,13 +69,13 @@ def draw_face(canvas, view, person, joints, drop):
         canvas.oval(mouth_x, mouth_y, 0.014 * scale * view.depth(0.0, 1.0), 0.0045 * scale, colour)
 
 
-def hair_is_behind(view):
+def hair_is_behind(view: View) -> bool:
     """Whether the back of the head points away from the camera, so that its hair is drawn before the torso."""
     return math.cos(view.heading) > -0.15
 
 
-def draw_hair_back(canvas, view, person, drop):
-    """Draws the hair that hangs or is tied at the back of the head."""
+def draw_hair_back(canvas: Canvas, view: View, person: Person, drop: float) -> None:
+    """Draw the hair that hangs or is tied at the back of the head."""
     scale = view.scale
     x, y = view.project(0.0, HEAD_UP - drop, 0.0)
     back_x = x - math.sin(view.heading) * HEAD_HALF_WIDTH * scale
@@ -86,8 +95,10 @@ def draw_hair_back(canvas, view, person, drop):
         canvas.capsule(tie, tip, 0.022 * scale, 0.012 * scale, shade(person.hair, 1.1))
 
 
-def draw_hat(canvas, view, person, x, y, half_width, half_height):
-    """Draws a cap whose peak points where the head looks."""
+def draw_hat(
+    canvas: Canvas, view: View, person: Person, x: float, y: float, half_width: float, half_height: float
+) -> None:
+    """Draw a cap whose peak points where the head looks."""
     rim = y - 0.28 * half_height
     forward, sideways = math.cos(view.heading), math.sin(view.heading)
     canvas.fan(x, rim, half_width * 1.14, half_height * 0.86, person.hat, start=180, end=360)

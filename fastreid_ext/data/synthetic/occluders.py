@@ -1,10 +1,12 @@
 """What stands between the camera and a person."""
 
-from .canvas import OCCLUDER, shade
-from .figure import draw_person
-from .person import sample_person
-from .seeds import pick
-from .skeleton import View, sample_pose
+import numpy as np
+
+from fastreid_ext.data.synthetic.canvas import OCCLUDER, Canvas, shade
+from fastreid_ext.data.synthetic.figure import draw_person
+from fastreid_ext.data.synthetic.person import sample_person
+from fastreid_ext.data.synthetic.seeds import pick
+from fastreid_ext.data.synthetic.skeleton import View, sample_pose
 
 CAR_COLOURS = ((180, 120, 60), (44, 40, 40), (210, 212, 214), (50, 46, 160), (120, 116, 112), (110, 90, 40))
 PAINTS = ((150, 150, 148), (70, 74, 70), (90, 120, 90), (60, 62, 150), (60, 180, 214), (178, 178, 186))
@@ -13,8 +15,8 @@ SIGN_COLOURS = ((60, 200, 236), (186, 110, 40), (60, 56, 190), (216, 218, 218), 
 GOODS = ((70, 170, 210), (80, 80, 180), (200, 200, 196), (90, 140, 90), (170, 120, 70))
 
 
-def draw_car(canvas, middle, rng):
-    """A car from the side, its bonnet or boot in the picture."""
+def draw_car(canvas: Canvas, middle: float, rng: np.random.RandomState) -> None:
+    """Draw a car from the side, its bonnet or boot in the picture."""
     height, width = canvas.height, canvas.width
     colour = shade(pick(rng, CAR_COLOURS), rng.uniform(0.85, 1.1))
     waist = rng.uniform(0.62, 0.78) * height
@@ -43,8 +45,8 @@ def draw_car(canvas, middle, rng):
         canvas.disc(x, bottom, 0.085 * width, (150, 150, 152))
 
 
-def draw_pole(canvas, middle, rng):
-    """A lamp post or a pillar in front of one half of the person."""
+def draw_pole(canvas: Canvas, middle: float, rng: np.random.RandomState) -> None:
+    """Draw a lamp post or a pillar in front of one half of the person."""
     height, width = canvas.height, canvas.width
     colour = shade(pick(rng, PAINTS), rng.uniform(0.8, 1.1))
     half = rng.uniform(0.06, 0.11) * width
@@ -61,8 +63,8 @@ def draw_pole(canvas, middle, rng):
             canvas.box(x - half, y * height, x + half, (y + 0.008) * height, shade(colour, 0.5))
 
 
-def draw_plant(canvas, middle, rng):
-    """A bush, or a plant in its pot."""
+def draw_plant(canvas: Canvas, middle: float, rng: np.random.RandomState) -> None:
+    """Draw a bush, or a plant in its pot."""
     height, width = canvas.height, canvas.width
     top = rng.uniform(0.52, 0.68) * height
     x = middle + rng.uniform(-0.22, 0.22) * width
@@ -85,8 +87,8 @@ def draw_plant(canvas, middle, rng):
         canvas.oval(x + across * half, heart + along * reach, 1.5 * size, 0.6 * size, colour, angle=rng.randint(180))
 
 
-def draw_cart(canvas, middle, rng):
-    """A shopping cart full of goods."""
+def draw_cart(canvas: Canvas, middle: float, rng: np.random.RandomState) -> None:
+    """Draw a shopping cart full of goods."""
     height, width = canvas.height, canvas.width
     wire = shade(pick(rng, PAINTS), rng.uniform(0.8, 1.1))
     top, bottom = rng.uniform(0.5, 0.6) * height, rng.uniform(0.76, 0.84) * height
@@ -100,8 +102,8 @@ def draw_cart(canvas, middle, rng):
                    shade(pick(rng, GOODS), rng.uniform(0.7, 1.0)))  # fmt: skip
     thin = 0.011 * width
     for index in range(9):
-        place = -1 + index / 4
-        canvas.bar((x + place * half, top), (x + 0.85 * place * half, bottom), thin, wire)
+        across = -1 + index / 4
+        canvas.bar((x + across * half, top), (x + 0.85 * across * half, bottom), thin, wire)
     for index in range(5):
         y = top + (bottom - top) * index / 4
         canvas.box(x - half, y - thin, x + half, y + thin, wire)
@@ -111,8 +113,8 @@ def draw_cart(canvas, middle, rng):
         canvas.disc(x + side * half, 0.94 * height, 0.045 * width, (40, 38, 38))
 
 
-def draw_sign(canvas, middle, rng):
-    """A board on a post."""
+def draw_sign(canvas: Canvas, middle: float, rng: np.random.RandomState) -> None:
+    """Draw a board on a post."""
     height, width = canvas.height, canvas.width
     colour = shade(pick(rng, SIGN_COLOURS), rng.uniform(0.8, 1.05))
     half, high = rng.uniform(0.24, 0.38) * width, rng.uniform(0.09, 0.15) * height
@@ -132,8 +134,8 @@ def draw_sign(canvas, middle, rng):
         canvas.convex(((x + 0.1 * half, y - 0.6 * high), (x + 0.7 * half, y), (x + 0.1 * half, y + 0.6 * high)), ink)
 
 
-def draw_passer(canvas, middle, rng):
-    """Another person, nearer to the camera and half beside the one that is meant."""
+def draw_passer(canvas: Canvas, middle: float, rng: np.random.RandomState) -> None:
+    """Draw another person, nearer to the camera and half beside the one that is meant."""
     stranger, pose = sample_person(rng), sample_pose(rng)
     side = 1 if rng.randint(2) else -1
     scale = rng.uniform(0.9, 1.08) * canvas.height
@@ -152,10 +154,14 @@ OCCLUDERS = {
 }
 
 
-def draw_occluder(canvas, kind, middle, rng):
-    """Draws an occluder of ``kind`` (a key of `OCCLUDERS`) over what is there, labelled as such.
+def draw_occluder(canvas: Canvas, kind: str, middle: float, rng: np.random.RandomState) -> None:
+    """Draw an occluder over what is there, labelled as such.
 
-    ``middle`` is the x (pixels) of the person who is to be hidden.
+    Args:
+        canvas: what is drawn on; its label is ``OCCLUDER`` afterwards.
+        kind: a key of ``OCCLUDERS``.
+        middle: x in pixels of the person who is to be hidden.
+        rng: draws all that differs from image to image.
     """
     canvas.label = OCCLUDER
     OCCLUDERS[kind](canvas, middle, rng)

@@ -1,8 +1,12 @@
 """Who a person is: everything that stays the same in all images of one identity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .seeds import pick
+import numpy as np
+
+from fastreid_ext.data.synthetic.canvas import Colour
+from fastreid_ext.data.synthetic.seeds import pick
 
 # All colours are BGR, 0..255.
 UPPER_COLOURS = ((150, 84, 44), (48, 42, 40), (212, 216, 218), (78, 118, 62), (58, 52, 162))
@@ -32,41 +36,46 @@ class Person:
     build: float
     shoulders: float
     hips: float
-    skin: tuple
+    skin: Colour
     hair_style: str
-    hair: tuple
+    hair: Colour
     upper_type: str
-    upper: tuple
-    accent: tuple
+    upper: Colour
+    accent: Colour
     pattern: str
     print_shape: str
     print_on_back: bool
     pattern_scale: float
     lower_type: str
-    lower: tuple
+    lower: Colour
     lower_detail: str
-    lower_accent: tuple
+    lower_accent: Colour
     leg_cut: float
-    shoes: tuple
-    hat: tuple | None  # its colour
+    shoes: Colour
+    hat: Colour | None  # its colour
     bag: str | None
-    bag_colour: tuple
+    bag_colour: Colour
     bag_on_left: bool
 
 
-def jittered(rng, colour):
-    """``colour`` with every channel moved by up to `COLOUR_JITTER` levels."""
+def jittered(rng: np.random.RandomState, colour: Colour) -> Colour:
+    """Return ``colour`` with every channel moved by up to ``COLOUR_JITTER`` levels."""
     return tuple(int(min(255, max(0, c + rng.randint(-COLOUR_JITTER, COLOUR_JITTER + 1)))) for c in colour)
 
 
-def contrasting(rng, colours, base, distance=150):
-    """One of ``colours`` that differs from ``base`` by at least ``distance`` levels, summed over channels."""
+def contrasting(rng: np.random.RandomState, colours: Sequence[Colour], base: Colour, distance: int = 150) -> Colour:
+    """Return one of ``colours`` that differs from ``base`` by ``distance`` levels or more, summed over channels."""
     far = [c for c in colours if sum(abs(a - b) for a, b in zip(c, base, strict=True)) >= distance]
     return jittered(rng, pick(rng, far))
 
 
-def sample_person(rng, upper_colours=5, lower_colours=4):
-    """A random `Person` who wears one of the first ``upper_colours`` and ``lower_colours`` of the palette."""
+def sample_person(rng: np.random.RandomState, upper_colours: int = 5, lower_colours: int = 4) -> Person:
+    """Return a random person.
+
+    Args:
+        rng: draws everything.
+        upper_colours, lower_colours: how many colours of the palette the garments are chosen from.
+    """
     upper = jittered(rng, UPPER_COLOURS[rng.randint(upper_colours)])
     lower = jittered(rng, LOWER_COLOURS[rng.randint(lower_colours)])
     return Person(

@@ -1,16 +1,18 @@
-"""One image of SynthReID: the place, the person, the occluder and the camera."""
+"""One image of SynthReID: the background, the person, the occluder and the camera."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from .cameras import CAMERAS, shoot
-from .canvas import BACKGROUND, OCCLUDER, PERSON, Canvas
-from .figure import draw_person, draw_shadow
-from .occluders import draw_occluder
-from .places import draw_place
-from .skeleton import View, sample_pose
+from fastreid_ext.data.synthetic.backgrounds import draw_background
+from fastreid_ext.data.synthetic.cameras import CAMERAS, Camera, shoot
+from fastreid_ext.data.synthetic.canvas import BACKGROUND, OCCLUDER, PERSON, Canvas
+from fastreid_ext.data.synthetic.figure import draw_person, draw_shadow
+from fastreid_ext.data.synthetic.occluders import draw_occluder
+from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.sizes import Size
+from fastreid_ext.data.synthetic.skeleton import Pose, View, sample_pose
 
 SUPERSAMPLING = 3
 # How much of an occluded person may be hidden.
@@ -23,27 +25,35 @@ SHOWN_PROBABILITY = 0.7  # of the hat and of the bag that a person owns
 class Picture:
     """A rendered image and what is known about it.
 
-    ``joints`` is (17, 3): x and y in pixels of the image, and the visibility of COCO (0 outside the image,
-    1 hidden by an occluder, 2 in sight; a joint on the far side of the own body counts as in sight).
-    ``bbox`` is (left, top, width, height) of the person without occluder; ``occlusion`` is the share (0..1) of
-    the person's pixels that the occluder hides.
+    Attributes:
+        jpeg: the file.
+        joints: (17, 3), x and y in pixels of the image, and the visibility of COCO (0 outside the image, 1 hidden by an
+            occluder, 2 in sight; a joint on the far side of the own body counts as in sight).
+        bbox: left, top, width, height in pixels of the person without occluder.
+        occlusion: share (0..1) of the person's pixels that the occluder hides.
     """
 
     jpeg: bytes
     joints: np.ndarray
-    bbox: tuple
+    bbox: tuple[float, float, float, float]
     occlusion: float
 
 
-def render(person, camera, occluder, rng, size):
-    """Renders ``person`` before camera number ``camera`` (1..6) and behind ``occluder`` (a kind or None).
+def render(person: Person, camera: int, occluder: str | None, rng: np.random.RandomState, size: Size) -> Picture:
+    """Render a person before a camera.
 
-    What ``rng`` draws comes in one order: first the place, which therefore cannot depend on the person.
-    ``size`` is a `sizes.Size`. Returns a `Picture`.
+    What ``rng`` draws comes in one order: first the background, which therefore cannot depend on the person.
+
+    Args:
+        person: who is drawn.
+        camera: its number, 1..6.
+        occluder: a key of :data:`occluders.OCCLUDERS`, or None for a person in full sight.
+        rng: draws all that differs from image to image.
+        size: of the data set.
     """
     device = CAMERAS[camera - 1]
     canvas = Canvas(size.height * SUPERSAMPLING, size.width * SUPERSAMPLING, BACKGROUND)
-    draw_place(canvas, device.place, rng)
+    draw_background(canvas, device.background, rng)
     pose = sample_pose(rng)
     view = sample_view(canvas, device, pose, rng, size.strength)
     with_hat, with_bag = (rng.random_sample() < SHOWN_PROBABILITY for _ in range(2))
@@ -66,8 +76,8 @@ def render(person, camera, occluder, rng, size):
     )
 
 
-def sample_view(canvas, device, pose, rng, strength):
-    """Where the person stands in the box that a detector of this camera would cut out."""
+def sample_view(canvas: Canvas, device: Camera, pose: Pose, rng: np.random.RandomState, strength: float) -> View:
+    """Return where the person stands in the box that a detector of this camera would cut out."""
     error = rng.uniform(-1.7, 1.7, 3) * device.crop_error * strength  # uniform: no long tails
     scale = canvas.height * (0.92 + 1.1 * error[0])
     middle = canvas.height * (0.5 + 0.8 * error[1])
@@ -75,10 +85,10 @@ def sample_view(canvas, device, pose, rng, strength):
     return View(x, middle + 0.475 * scale, scale, pose.heading, device.pitch)
 
 
-def occlude(canvas, kind, middle, rng):
-    """Draws an occluder that hides a share within `HIDDEN_SHARE`: (the canvas with it, that share).
+def occlude(canvas: Canvas, kind: str, middle: float, rng: np.random.RandomState) -> tuple[Canvas, float]:
+    """Draw an occluder and return the canvas with it, and the share of the person that it hides.
 
-    Draws again while the share is outside, and keeps the nearest to the middle if none is inside.
+    Draws again while the share is outside ``HIDDEN_SHARE``, and keeps the nearest to its middle if none is inside.
     """
     whole = int(np.count_nonzero(canvas.labels == PERSON))
     low, high = HIDDEN_SHARE
@@ -94,8 +104,8 @@ def occlude(canvas, kind, middle, rng):
     return best, best_share
 
 
-def joint_visibility(canvas, joints):
-    """The visibility (17,) of ``joints`` (17, 2) in canvas pixels: 0, 1 or 2 as in COCO."""
+def joint_visibility(canvas: Canvas, joints: np.ndarray) -> np.ndarray:
+    """Return the visibility (17,) of joints (17, 2) in canvas pixels: 0, 1 or 2 as in COCO."""
     x, y = np.floor(joints + 0.5).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < canvas.width) & (y < canvas.height)
     labels = canvas.labels[np.where(inside, y, 0), np.where(inside, x, 0)]

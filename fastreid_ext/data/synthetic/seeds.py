@@ -1,12 +1,16 @@
 """Random streams that depend on names only, never on global state or on the order of the work."""
 
 import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
+Option = TypeVar("Option")
 
-def random_state(*key):
-    """A NumPy ``RandomState`` seeded by the SHA-256 of the parts of ``key`` (str or int).
+
+def random_state(*key: str | int) -> np.random.RandomState:
+    """Return a NumPy ``RandomState`` seeded by the SHA-256 of the parts of ``key``.
 
     ``RandomState`` and not ``Generator``: NumPy freezes the streams of the former across versions.
     """
@@ -14,8 +18,14 @@ def random_state(*key):
     return np.random.RandomState(int.from_bytes(digest[:4], "little"))
 
 
-def pick(rng, options, weights=None):
-    """One of ``options``; ``weights`` (same length, any positive scale) default to equal ones."""
+def pick(rng: np.random.RandomState, options: Sequence[Option], weights: Sequence[float] | None = None) -> Option:
+    """Return one of some options at random.
+
+    Args:
+        rng: draws one number.
+        options: to choose from.
+        weights: one per option, on any positive scale; None for equal ones.
+    """
     if weights is None:
         return options[rng.randint(len(options))]
     threshold = rng.random_sample() * sum(weights)

@@ -1,20 +1,28 @@
 """A contact sheet: one person a row, in different cameras and behind different occluders."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .splits import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN
+from fastreid_ext.data.synthetic.splits import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN
+
+Entry = tuple[str, dict[str, Any], np.ndarray]  # split, image of the COCO file, keypoints (17, 3)
 
 JOINT_COLOURS = ((90, 220, 90), (60, 170, 250))  # BGR of a joint in sight and of a hidden one
 TEST_SPLITS = (QUERY, QUERY_OCCLUDED, GALLERY)
 
 
-def read_images(directory, splits):
-    """All images of ``splits`` with their joints: {person id: [(split, image entry, keypoints (17, 3)), ...]}."""
-    people = {}
+def read_images(directory: Path, splits: Sequence[str]) -> dict[int, list[Entry]]:
+    """Return the images of some splits with their joints, by person.
+
+    Raises:
+        FileNotFoundError: the directory is no finished SynthReID.
+    """
+    people: dict[int, list[Entry]] = {}
     for split in splits:
         path = Path(directory) / "keypoints" / f"{split}.json"
         if not path.is_file():
@@ -26,12 +34,12 @@ def read_images(directory, splits):
     return people
 
 
-def chosen(images, columns):
-    """``columns`` of a person's images, the camera going round and every other one occluded if there are any."""
+def chosen(images: Sequence[Entry], columns: int) -> list[Entry]:
+    """Return ``columns`` of a person's images: clean ones of every camera in turn, then up to a third occluded ones."""
     clean = sorted((i for i in images if i[1]["occluder"] is None), key=lambda i: i[1]["camera"])
     occluded = [i for i in images if i[1]["occluder"] is not None]
     # One image of each camera before the second of any.
-    seen = {}
+    seen: dict[int, int] = {}
     ranked = []
     for entry in clean:
         camera = entry[1]["camera"]
@@ -41,12 +49,34 @@ def chosen(images, columns):
     return (clean[: columns - min(len(occluded), columns // 3)] + occluded)[:columns]
 
 
-def contact_sheet(directory, columns=12, rows=8, first=0, scale=1, joints=False, train=False):
-    """A (rows * height * scale, columns * width * scale, 3) uint8 BGR picture of a finished SynthReID.
+def contact_sheet(
+    directory: Path | str,
+    columns: int = 12,
+    rows: int = 8,
+    first: int = 0,
+    scale: int = 1,
+    joints: bool = False,
+    train: bool = False,
+) -> np.ndarray:
+    """Draw a contact sheet of a finished SynthReID, a person a row.
 
-    Each row is a person of the test set (of the training set with ``train``), beginning with person number
-    ``first``: two thirds of the columns clean and one third occluded, where there are enough.
-    ``joints`` draws the keypoints, hidden ones in orange.
+    Two thirds of the columns are clean and one third occluded, where there are enough.
+
+    Args:
+        directory: of the data set.
+        columns: images of each person.
+        rows: people.
+        first: number of the first person, from 0.
+        scale: whole factor by which images are enlarged.
+        joints: draw the keypoints, hidden ones in orange.
+        train: people of the training set, instead of those of the test set.
+
+    Returns:
+        (rows * height * scale, columns * width * scale, 3) uint8, BGR; fewer rows if there are fewer people.
+
+    Raises:
+        FileNotFoundError: the directory is no finished SynthReID.
+        ValueError: there is no person of that number.
     """
     directory = Path(directory)
     people = read_images(directory, (TRAIN,) if train else TEST_SPLITS)
@@ -66,8 +96,8 @@ def contact_sheet(directory, columns=12, rows=8, first=0, scale=1, joints=False,
     return np.vstack(lines)
 
 
-def draw_joints(cell, points, scale):
-    """Marks the joints (17, 3) that are inside the image on ``cell``."""
+def draw_joints(cell: np.ndarray, points: np.ndarray, scale: int) -> None:
+    """Mark the joints (17, 3) that are inside the image on ``cell``."""
     for x, y, visibility in points:
         if visibility:
             centre = round((x + 0.5) * scale), round((y + 0.5) * scale)

@@ -15,10 +15,10 @@ class Size:
     train_head: int  # images of the largest identity of the long tail
     train_floor: int  # no identity has fewer
     test_identities: int  # of each test set
-    test_sets: tuple  # suffix of the directories of each test set
+    test_sets: tuple[str, ...]  # suffix of the directories of each test set
     upper_colours: int  # how many colours of the palette are in use: fewer is harder
     lower_colours: int
-    strength: float  # of what cameras do to a picture: 0 nothing, 1 as in `cameras.CAMERAS`
+    strength: float  # of what cameras do to a picture: 0 nothing, 1 as in ``cameras.CAMERAS``
 
 
 SIZES = {
@@ -39,8 +39,12 @@ OCCLUDED_GALLERY = 3
 OCCLUDED_TRAIN_SHARE = 0.15
 
 
-def size_named(name):
-    """The `Size` called ``name``; raises ValueError that lists the sizes there are."""
+def size_named(name: str) -> Size:
+    """Return the size of that name.
+
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
     if name not in SIZES:
         raise ValueError(f"SynthReID has no size {name!r}: choose one of {', '.join(SIZES)}.")
     return SIZES[name]

@@ -5,21 +5,16 @@ left, ``up`` is measured from the ground and ``forward`` is where the person loo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .seeds import pick
+import numpy as np
 
-KEYPOINT_NAMES = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
-    "left_knee", "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
+from fastreid_ext.data.synthetic.canvas import Point
+from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.seeds import pick
 
-# Pairs of joints, 1-based as COCO wants them.
-SKELETON = (
-    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9),
-    (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
-)  # fmt: skip
+BodyPoint = tuple[float, float, float]  # left, up, forward in body heights
 
 SHOULDER_UP, HIP_UP, HEAD_UP = 0.782, 0.505, 0.922
 SHOULDER_HALF, HIP_HALF = 0.106, 0.054
@@ -34,21 +29,25 @@ HEADINGS = {"front": 0.0, "right": math.pi / 2, "back": math.pi, "left": -math.p
 class Pose:
     """How a person stands; angles in radians.
 
-    ``heading`` is 0 for facing the camera and pi/2 for walking to the right of the picture; ``stride`` is the
-    largest angle of the thigh, 0 for standing; ``phase`` is the place in the walk cycle; ``elbows`` are the
-    bends of the left and right elbow.
+    Attributes:
+        heading: 0 for facing the camera, pi/2 for walking to the right of the picture.
+        phase: how far the walk cycle is, 0..2 pi.
+        stride: largest angle of the thigh; 0 for standing.
+        elbows: bends of the left and the right elbow.
+        spread: angle of the arms away from the body.
+        head_turn: of the head against the body.
     """
 
     heading: float
     phase: float
     stride: float
-    elbows: tuple
+    elbows: tuple[float, float]
     spread: float
     head_turn: float
 
 
-def sample_pose(rng):
-    """A random `Pose`: mostly walking, seen from the front, the back or a side."""
+def sample_pose(rng: np.random.RandomState) -> Pose:
+    """Return a random pose: mostly walking, seen from the front, the back or a side."""
     heading = HEADINGS[pick(rng, tuple(HEADINGS), (3, 2, 3, 2))] + rng.uniform(-0.45, 0.45)
     walking = rng.random_sample() < 0.75
     elbows = [rng.uniform(0.15, 0.7), rng.uniform(0.15, 0.7)]
@@ -66,53 +65,65 @@ def sample_pose(rng):
 
 
 class View:
-    """Where a body appears: its ground point in pixels, pixels per body height, heading and camera pitch."""
+    """Where a body appears in the picture.
 
-    def __init__(self, x, ground_y, scale, heading, pitch):
+    Args:
+        x, ground_y: pixel of the ground below the body's axis.
+        scale: pixels per body height.
+        heading: of the body in radians, see :class:`Pose`.
+        pitch: how steeply the camera looks down, in radians.
+    """
+
+    def __init__(self, x: float, ground_y: float, scale: float, heading: float, pitch: float):
         self.x, self.ground_y, self.scale, self.heading, self.pitch = x, ground_y, scale, heading, pitch
         self.cos, self.sin = math.cos(heading), math.sin(heading)
         self.rise, self.sink = scale * math.cos(pitch), scale * math.sin(pitch)
 
-    def turned(self, angle):
-        """The same view of something that is turned by ``angle`` (radians) more than the body."""
+    def turned(self, angle: float) -> "View":
+        """Return the view of something that is turned by ``angle`` (radians) more than the body."""
         return View(self.x, self.ground_y, self.scale, self.heading + angle, self.pitch)
 
-    def moved(self, x, y):
-        """The same view on a canvas whose corner is at the pixel (x, y) of this one."""
+    def moved(self, x: float, y: float) -> "View":
+        """Return the same view on a canvas whose corner is at the pixel (x, y) of this one."""
         return View(self.x - x, self.ground_y - y, self.scale, self.heading, self.pitch)
 
-    def depth(self, left, forward):
-        """How much nearer to the camera than the body's axis (left, forward) is, in body heights."""
+    def depth(self, left: float, forward: float) -> float:
+        """Return how much nearer to the camera than the body's axis (left, forward) is, in body heights."""
         return forward * self.cos - left * self.sin
 
-    def project(self, left, up, forward):
-        """Pixels (x, y) of a body point."""
+    def project(self, left: float, up: float, forward: float) -> Point:
+        """Return the pixel of a body point."""
         x = left * self.cos + forward * self.sin
         return self.x + self.scale * x, self.row(up) + self.sink * self.depth(left, forward)
 
-    def row(self, up):
-        """Pixel y of the body's axis at the height ``up``."""
+    def row(self, up: float) -> float:
+        """Return the pixel y of the body's axis at the height ``up``."""
         return self.ground_y - self.rise * up
 
-    def half_width(self, lateral, sagittal):
-        """Pixels from the axis to the outline of an ellipse with these half axes (body heights)."""
+    def half_width(self, lateral: float, sagittal: float) -> float:
+        """Return the pixels from the axis to the outline of an ellipse with these half axes (body heights)."""
         return self.scale * math.hypot(lateral * self.cos, sagittal * self.sin)
 
 
 @dataclass(frozen=True)
 class Limb:
-    """The three points of an arm (shoulder, elbow, wrist) or a leg (hip, knee, ankle), in body space."""
+    """An arm or a leg in body space.
 
-    side: int  # +1 left, -1 right
-    points: tuple
+    Attributes:
+        side: +1 for the left one, -1 for the right one.
+        points: shoulder, elbow, wrist or hip, knee, ankle.
+    """
 
-    def depth(self, view):
-        """Mean depth of the limb, to draw far limbs first."""
+    side: int
+    points: tuple[BodyPoint, BodyPoint, BodyPoint]
+
+    def depth(self, view: View) -> float:
+        """Return the mean depth of the limb; far limbs are drawn first."""
         return sum(view.depth(left, forward) for left, _, forward in self.points) / 3
 
 
-def solve_legs(person, pose):
-    """The left and right leg as `Limb`, and by how much the body is lowered so that one foot is on the ground."""
+def solve_legs(person: Person, pose: Pose) -> tuple[list[Limb], float]:
+    """Return the left and right leg, and by how much the body is lowered so that one foot is on the ground."""
     legs = []
     for side in (1, -1):
         swing = side * pose.stride * math.sin(pose.phase)
@@ -128,8 +139,8 @@ def solve_legs(person, pose):
     return [Limb(side, points) for side, points in zip((1, -1), lowered, strict=True)], drop
 
 
-def solve_arms(person, pose, drop):
-    """The left and right arm as `Limb`; they swing against the legs."""
+def solve_arms(person: Person, pose: Pose, drop: float) -> list[Limb]:
+    """Return the left and right arm, which swing against the legs."""
     arms = []
     for side, elbow_bend in zip((1, -1), pose.elbows, strict=True):
         swing = -side * 0.8 * pose.stride * math.sin(pose.phase) + 0.02
@@ -151,8 +162,8 @@ def solve_arms(person, pose, drop):
     return arms
 
 
-def head_joints(drop):
-    """Nose, eyes and ears (left before right) around the head's own axis."""
+def head_joints(drop: float) -> tuple[BodyPoint, ...]:
+    """Return nose, eyes and ears (left before right) around the head's own axis."""
     up = HEAD_UP - drop
     return (
         (0.0, up - 0.008, 0.056),
@@ -163,11 +174,11 @@ def head_joints(drop):
     )
 
 
-def joint_pixels(view, pose, arms, legs, drop):
-    """The 17 joints as (x, y) pixels, in the order of `KEYPOINT_NAMES`."""
+def joint_pixels(view: View, pose: Pose, arms: Sequence[Limb], legs: Sequence[Limb], drop: float) -> list[Point]:
+    """Return the 17 joints in pixels, in the order of ``COCO_JOINTS``."""
     head_view = view.turned(pose.head_turn)
     joints = [head_view.project(*joint) for joint in head_joints(drop)]
     for limbs in (arms, legs):
-        for place in range(3):
-            joints.extend(view.project(*limb.points[place]) for limb in limbs)
+        for joint in range(3):
+            joints.extend(view.project(*limb.points[joint]) for limb in limbs)
     return joints

@@ -2,10 +2,19 @@
 
 from dataclasses import dataclass
 
-from .cameras import CAMERAS
-from .occluders import OCCLUDERS
-from .seeds import random_state
-from .sizes import CLEAN_GALLERY, HOLISTIC_QUERIES, OCCLUDED_GALLERY, OCCLUDED_QUERIES, OCCLUDED_TRAIN_SHARE
+import numpy as np
+
+from fastreid_ext.data.synthetic.cameras import CAMERAS
+from fastreid_ext.data.synthetic.occluders import OCCLUDERS
+from fastreid_ext.data.synthetic.seeds import random_state
+from fastreid_ext.data.synthetic.sizes import (
+    CLEAN_GALLERY,
+    HOLISTIC_QUERIES,
+    OCCLUDED_GALLERY,
+    OCCLUDED_QUERIES,
+    OCCLUDED_TRAIN_SHARE,
+    Size,
+)
 
 TRAIN, QUERY, QUERY_OCCLUDED, GALLERY = "bounding_box_train", "query", "query_occluded", "bounding_box_test"
 KINDS = tuple(OCCLUDERS)
@@ -13,8 +22,15 @@ KINDS = tuple(OCCLUDERS)
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to be taken: ``camera`` is 1..6, ``occluder`` a kind or None, ``index`` counts the images of
-    an identity within its test set or the training set."""
+    """One image to be taken.
+
+    Attributes:
+        directory: that it goes into.
+        identity: of the person, from 1.
+        index: number among the images of the identity in its test set or the training set, from 0.
+        camera: 1..6.
+        occluder: a kind, or None.
+    """
 
     directory: str
     identity: int
@@ -23,15 +39,21 @@ class Shot:
     occluder: str | None
 
     @property
-    def file_name(self):
+    def file_name(self) -> str:
         """A name in the manner of Market-1501."""
         return f"{self.identity:04d}_c{self.camera}s1_{self.index + 1:06d}_00.jpg"
 
 
-def long_tail_counts(identities, mean, head, floor):
-    """Images of each identity: a power law from ``head`` down to ``floor`` with a total of identities * mean.
+def long_tail_counts(identities: int, mean: int, head: int, floor: int) -> list[int]:
+    """Return the number of images of each identity, by a power law with a total of identities * mean.
 
     Count k (from 0) is ``head * (k + 1) ** -a``, not below ``floor``; a is found by bisection.
+
+    Args:
+        identities: how many.
+        mean: images per identity.
+        head: images of the first.
+        floor: no identity has fewer.
     """
     total = identities * mean
     low, high = 0.0, 8.0
@@ -45,13 +67,13 @@ def long_tail_counts(identities, mean, head, floor):
     return counts
 
 
-def directories(size):
-    """All image directories of a `Size`, the training set first."""
+def directories(size: Size) -> tuple[str, ...]:
+    """Return all image directories of a size, the training set first."""
     return (TRAIN, *(name + suffix for suffix in size.test_sets for name in (QUERY, QUERY_OCCLUDED, GALLERY)))
 
 
-def plan_train(size, seed, long_tail):
-    """The shots of the training set; identities 1..train_identities."""
+def plan_train(size: Size, seed: int, long_tail: bool) -> list[Shot]:
+    """Return the shots of the training set, of the identities 1..train_identities."""
     rng = random_state(seed, "plan", TRAIN)
     if long_tail:
         counts = long_tail_counts(size.train_identities, size.train_images, size.train_head, size.train_floor)
@@ -67,11 +89,11 @@ def plan_train(size, seed, long_tail):
     return shots
 
 
-def plan_test(size, seed, suffix, first_identity):
-    """The shots of one test set: its two query sets and the gallery that both of them search.
+def plan_test(size: Size, seed: int, suffix: str, first_identity: int) -> list[Shot]:
+    """Return the shots of one test set: its two query sets and the gallery that both of them search.
 
-    The occluder kinds of a person's queries are never those of the person's own gallery images, so that only
-    other people share them.
+    The occluder kinds of a person's queries are never those of the person's own gallery images, so that only other
+    people share them.
     """
     rng = random_state(seed, "plan", GALLERY + suffix)
     shots = []
@@ -92,20 +114,26 @@ def plan_test(size, seed, suffix, first_identity):
     return shots
 
 
-def camera_cycle(rng, count):
-    """``count`` camera numbers (1..6) in random order, as evenly spread as possible."""
-    cameras = []
+def camera_cycle(rng: np.random.RandomState, count: int) -> list[int]:
+    """Return ``count`` camera numbers (1..6) in random order, as evenly spread as possible."""
+    cameras: list[int] = []
     while len(cameras) < count:
         cameras.extend(int(camera) + 1 for camera in rng.permutation(len(CAMERAS)))
     return cameras[:count]
 
 
-def plan(size, seed, long_tail):
-    """All shots of a `Size`, in the order of the directories; identities are disjoint between the sets."""
+def plan(size: Size, seed: int, long_tail: bool) -> list[Shot]:
+    """Return all shots in the order of the directories; identities are disjoint between the sets.
+
+    Args:
+        size: of the data set.
+        seed: another one, other images.
+        long_tail: False gives every training identity the same number of images.
+    """
     shots = plan_train(size, seed, long_tail)
     first_identity = size.train_identities + 1
     for suffix in size.test_sets:
         shots.extend(plan_test(size, seed, suffix, first_identity))
         first_identity += size.test_identities
-    order = {name: place for place, name in enumerate(directories(size))}
+    order = {name: number for number, name in enumerate(directories(size))}
     return sorted(shots, key=lambda shot: (order[shot.directory], shot.file_name))

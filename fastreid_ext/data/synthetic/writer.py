@@ -7,19 +7,21 @@ import multiprocessing
 import os
 import shutil
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from .annotations import coco, dump, record
-from .person import sample_person
-from .render import render
-from .seeds import random_state
-from .sizes import size_named
-from .splits import directories, plan
+from fastreid_ext.data.synthetic.annotations import Record, coco, dump, record
+from fastreid_ext.data.synthetic.person import sample_person
+from fastreid_ext.data.synthetic.render import render
+from fastreid_ext.data.synthetic.seeds import random_state
+from fastreid_ext.data.synthetic.sizes import Size, size_named
+from fastreid_ext.data.synthetic.splits import Shot, directories, plan
+from fastreid_ext.progress import ProgressBar
 
 # To be raised with every change that changes a picture or a plan: older data is then made anew.
 RENDERER_VERSION = 1
@@ -28,19 +30,35 @@ KEYPOINTS = "keypoints"
 CHUNK = 48  # images that a worker draws before it reports
 
 
-def generate(root, size="demo", seed=0, long_tail=True, workers=None, progress=True):
-    """Makes ``<root>/SynthReID-<size>`` unless it is there, and returns its path.
+def generate(
+    root: Path | str,
+    size: str = "demo",
+    seed: int = 0,
+    long_tail: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make ``<root>/SynthReID-<size>`` unless it is there, and return its path.
 
-    ``size`` is "tiny", "demo" or "bench". ``long_tail=False`` gives every training identity the same number of
-    images. The files depend on ``size``, ``seed`` and ``long_tail`` only, not on ``workers`` (processes; None
-    for as many as there are processors). Processes that call this at the same time wait for one of them.
-    Raises ValueError for an unknown size, and FileExistsError if the directory holds something else: data of
-    another seed, or data that is not SynthReID.
+    The files depend on ``size``, ``seed`` and ``long_tail`` only. Processes that call this at the same time wait for
+    one of them.
+
+    Args:
+        root: directory of all data sets.
+        size: "tiny", "demo" or "bench".
+        seed: another one, other images of other people.
+        long_tail: False gives every training identity the same number of images.
+        workers: processes that draw; None for as many as there are processors.
+        progress: show how far it is, see :class:`fastreid_ext.progress.ProgressBar`.
+
+    Raises:
+        ValueError: an unknown size, or less than one worker.
+        FileExistsError: the directory holds something else: data of another seed, or data that is not SynthReID.
     """
-    size = size_named(size)
+    chosen = size_named(size)
     root = Path(root).expanduser()
-    target = root / f"SynthReID-{size.name}"
-    wanted = {"dataset": "SynthReID", "size": size.name, "seed": int(seed), "long_tail": bool(long_tail)}
+    target = root / f"SynthReID-{chosen.name}"
+    wanted = {"dataset": "SynthReID", "size": chosen.name, "seed": int(seed), "long_tail": bool(long_tail)}
     # The directory appears under its name when it is finished, so looking needs no lock.
     if is_complete(target, wanted):
         return target
@@ -51,7 +69,7 @@ def generate(root, size="demo", seed=0, long_tail=True, workers=None, progress=T
         refuse_foreign(target, wanted)
         partial = root / f".{target.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
-        write_all(partial, size, wanted, workers, progress)
+        write_all(partial, chosen, wanted, workers, progress)
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
@@ -59,14 +77,18 @@ def generate(root, size="demo", seed=0, long_tail=True, workers=None, progress=T
     return target
 
 
-def find(root, size):
-    """``<root>/SynthReID-<size>`` if it is there and complete, whatever its seed; else None."""
+def find(root: Path | str, size: str) -> Path | None:
+    """Return ``<root>/SynthReID-<size>`` if it is there and complete, whatever its seed, else None.
+
+    Raises:
+        ValueError: an unknown size.
+    """
     directory = Path(root).expanduser() / f"SynthReID-{size_named(size).name}"
     return directory if is_complete(directory, {"dataset": "SynthReID", "size": size}) else None
 
 
-def read_meta(directory):
-    """The content of ``meta.json`` in ``directory``; an empty dict if there is none that can be read."""
+def read_meta(directory: Path) -> dict[str, Any]:
+    """Return the content of ``meta.json`` in ``directory``; an empty dict if there is none that can be read."""
     try:
         meta = json.loads((directory / META).read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -74,7 +96,7 @@ def read_meta(directory):
     return meta if isinstance(meta, dict) else {}
 
 
-def is_complete(directory, wanted):
+def is_complete(directory: Path, wanted: Mapping[str, Any]) -> bool:
     """Whether ``directory`` is what ``wanted`` says, by this renderer, with all its files in full length."""
     meta = read_meta(directory)
     if any(meta.get(key) != value for key, value in {**wanted, "renderer": RENDERER_VERSION}.items()):
@@ -82,8 +104,8 @@ def is_complete(directory, wanted):
     return measure(directory, meta.get("files", {})) == meta.get("files")
 
 
-def measure(directory, names):
-    """Number and total bytes of the files in each of the sub-directories ``names``."""
+def measure(directory: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return the number and total bytes of the files in each of the sub-directories ``names``."""
     found = {}
     for name in names:
         try:
@@ -95,8 +117,12 @@ def measure(directory, names):
     return found
 
 
-def refuse_foreign(directory, wanted):
-    """Raises FileExistsError if ``directory`` holds something that must not be replaced."""
+def refuse_foreign(directory: Path, wanted: Mapping[str, Any]) -> None:
+    """Do nothing if ``directory`` may be replaced.
+
+    Raises:
+        FileExistsError: it holds something else than what is wanted.
+    """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return
     meta = read_meta(directory)
@@ -108,15 +134,15 @@ def refuse_foreign(directory, wanted):
 
 
 @contextlib.contextmanager
-def locked(path):
-    """Holds an exclusive lock on the file ``path``; the system frees it even if the process is killed."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path``; the system frees it even if the process is killed."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def draw_chunk(directory, size, seed, shots):
-    """Draws ``shots`` into the sub-directories of ``directory`` and returns their records."""
+def draw_chunk(directory: Path, size: Size, seed: int, shots: Sequence[Shot]) -> list[Record]:
+    """Draw ``shots`` into the sub-directories of ``directory`` and return their records."""
     records = []
     for shot in shots:
         person = sample_person(random_state(seed, "person", shot.identity), size.upper_colours, size.lower_colours)
@@ -127,13 +153,15 @@ def draw_chunk(directory, size, seed, shots):
     return records
 
 
-def start_worker():
-    """Keeps a worker from starting threads of its own: they would compete with the other workers."""
+def start_worker() -> None:
+    """Keep a worker from starting threads of its own: they would compete with the other workers."""
     cv2.setNumThreads(0)
 
 
-def drawn_chunks(chunks, directory, size, seed, workers):
-    """Yields the records of each of ``chunks``, in order, drawn by ``workers`` processes."""
+def drawn_chunks(
+    chunks: Sequence[Sequence[Shot]], directory: Path, size: Size, seed: int, workers: int
+) -> Iterator[list[Record]]:
+    """Yield the records of each of ``chunks``, in order, drawn by ``workers`` processes."""
     if workers == 1:
         for chunk in chunks:
             yield draw_chunk(directory, size, seed, chunk)
@@ -149,8 +177,12 @@ def drawn_chunks(chunks, directory, size, seed, workers):
         pool.shutdown(cancel_futures=True)
 
 
-def worker_count(workers, chunks):
-    """How many processes to use for this many chunks of work; raises ValueError if ``workers`` is below 1."""
+def worker_count(workers: int | None, chunks: int) -> int:
+    """Return how many processes to use for this many chunks of work.
+
+    Raises:
+        ValueError: ``workers`` is below 1.
+    """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, not {workers}.")
     if multiprocessing.current_process().daemon:
@@ -160,18 +192,18 @@ def worker_count(workers, chunks):
     return min(workers, chunks)
 
 
-def write_all(directory, size, wanted, workers, progress):
-    """Writes the images, the keypoints and, last of all, ``meta.json`` into the new ``directory``."""
+def write_all(directory: Path, size: Size, wanted: Mapping[str, Any], workers: int | None, progress: bool) -> None:
+    """Write the images, the keypoints and, last of all, ``meta.json`` into the new ``directory``."""
     names = directories(size)
     for name in (*names, KEYPOINTS):
         (directory / name).mkdir(parents=True)
     shots = plan(size, wanted["seed"], wanted["long_tail"])
     chunks = [shots[start : start + CHUNK] for start in range(0, len(shots), CHUNK)]
     records = []
-    with tqdm(total=len(shots), desc=f"SynthReID-{size.name}", unit="img", disable=not progress) as bar:
+    with ProgressBar(f"SynthReID-{size.name}", len(shots), shown=progress) as bar:
         for drawn in drawn_chunks(chunks, directory, size, wanted["seed"], worker_count(workers, len(chunks))):
             records.extend(drawn)
-            bar.update(len(drawn))
+            bar.advance(len(drawn))
     for name in names:
         own = [entry for shot, entry in zip(shots, records, strict=True) if shot.directory == name]
         dump(coco(own, size), directory / KEYPOINTS / f"{name}.json")
@@ -193,8 +225,8 @@ def write_all(directory, size, wanted, workers, progress):
     sync(directory)
 
 
-def sync(path):
-    """Makes sure that the file or directory ``path`` is on the disk and not only in memory."""
+def sync(path: Path) -> None:
+    """Write the file or directory ``path`` through to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -84,7 +84,7 @@ def finished(images, item):
     """The image of a fetched item as the loader makes it."""
     image = item["images"].float()
     if BOX in item:
-        erase_boxes(image[None], item[BOX][None], images.left.fill)
+        erase_boxes(image[None], item[BOX][None], images.deferred.fill)
     return image
 
 
@@ -162,14 +162,14 @@ def test_images_with_joints(name, items):
         (T.RandomErasing(p=0.0, value=0.5), [0.5], 0, 0),
     ],
 )
-def test_erasing_that_is_left_to_do(erasing, fill, low, high, items):
+def test_erasing_that_is_deferred(erasing, fill, low, high, items):
     """Of any share of the images, with one number or three; and where no box fits, the draws are the same too."""
     steps = [T.Resize([64, 32], T.InterpolationMode.BICUBIC), ToTensor(), erasing]
     images = ReIDImages(items, T.Compose(steps), relabel=True)
     keys = [(index, seed) for seed in range(20) for index in range(3)]
     found = images.fetch(keys)
     assert {item["images"].dtype for item in found} == {torch.uint8}
-    assert images.left.fill.tolist() == pytest.approx(fill)
+    assert images.deferred.fill.tolist() == pytest.approx(fill)
     for item, image in zip(found, hosts(T.Compose(steps), items, keys), strict=True):
         assert torch.equal(finished(images, item), image)
     assert low <= np.mean([item[BOX].any().item() for item in found]) <= high
@@ -179,11 +179,11 @@ def test_erasing_that_is_left_to_do(erasing, fill, low, high, items):
     "last",
     [RandomPatch(), T.RandomErasing(value="random"), T.RandomErasing(value=[0.5, 1.0]), T.RandomErasing(value=0.7)],
 )
-def test_erasing_that_is_not_left(last):
+def test_erasing_that_is_not_deferred(last):
     steps = [ToTensor(), T.RandomErasing(value=0.5), last]
-    assert ByteTransform(steps).left is None and ByteTransform(steps).dtype is torch.float32
+    assert ByteTransform(steps).deferred is None and ByteTransform(steps).dtype is torch.float32
     if isinstance(last, T.RandomErasing) and last.value != 0.7:
-        assert ByteTransform([ToTensor(), last]).left is None
+        assert ByteTransform([ToTensor(), last]).deferred is None
 
 
 def test_erased_boxes():

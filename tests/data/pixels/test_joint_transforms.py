@@ -263,13 +263,3 @@ def test_a_crop_that_pads_is_refused():
 def test_impossible_pairs(pairs, message):
     with pytest.raises(ValueError, match=message):
         mirrored_order(pairs, 4)
-
-
-def test_the_default_pairs_are_those_of_coco():
-    from fastreid_ext.data.synthetic import KEYPOINT_NAMES
-
-    pairs = get_cfg().INPUT.JOINTS.FLIP_PAIRS
-    order = mirrored_order(pairs, 17)
-    for joint, name in enumerate(KEYPOINT_NAMES):
-        other = name.replace("left", "?").replace("right", "left").replace("?", "right")
-        assert KEYPOINT_NAMES[order[joint]] == other

@@ -1,4 +1,4 @@
-"""COCO's 17 joints, and how other orders of joints become them, as data."""
+"""COCO's body as data: its 17 joints, the limbs between them, and how other orders of joints become them."""
 
 COCO_JOINTS = (
     "nose",
@@ -21,10 +21,18 @@ COCO_JOINTS = (
 )
 HEAD = (0, 1, 2, 3, 4)
 
-# Pairs of joints to draw; the limbs of the two sides, and what joins them.
-LEFT_LIMBS = ((1, 3), (3, 5), (5, 7), (7, 9), (5, 11), (11, 13), (13, 15))
-RIGHT_LIMBS = tuple((start + 1, end + 1) for start, end in LEFT_LIMBS)
-MIDDLE_LIMBS = ((0, 1), (0, 2), (5, 6), (11, 12))
+# Joints that change places in a mirrored image: the left and the right one of each pair.
+FLIP_PAIRS = tuple((left, left + 1) for left in range(1, len(COCO_JOINTS), 2))
+
+# COCO's skeleton: pairs of joints, in COCO's order but counted from 0.
+COCO_SKELETON = (
+    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
+    (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+)  # fmt: skip
+# By side: the limbs of the left, those of the right, and what joins the two. Left joints are odd, right ones even.
+LEFT_LIMBS = tuple(limb for limb in COCO_SKELETON if all(joint % 2 for joint in limb))
+RIGHT_LIMBS = tuple(limb for limb in COCO_SKELETON if all(joint and joint % 2 == 0 for joint in limb))
+MIDDLE_LIMBS = tuple(limb for limb in COCO_SKELETON if limb not in (*LEFT_LIMBS, *RIGHT_LIMBS))
 
 # OpenPose's orders, by the number of joints in them -> where each COCO joint stands. They hold the neck as joint 1 and
 # the right side before the left; BODY_25 also has the middle of the hips as joint 8 and, from 19 on, the feet.

@@ -1,10 +1,10 @@
-"""Backgrounds: the place of each camera, drawn anew for every image and never dependent on who is in it."""
+"""The background of each camera, drawn anew for every image and never dependent on who is in it."""
 
 import cv2
 import numpy as np
 
-from .canvas import blend, shade
-from .seeds import pick
+from fastreid_ext.data.synthetic.canvas import Canvas, Colour, blend, shade
+from fastreid_ext.data.synthetic.seeds import pick
 
 GREYS = ((168, 170, 172), (140, 142, 146), (116, 118, 122), (186, 184, 178), (150, 140, 132))
 WALLS = ((150, 160, 172), (176, 178, 170), (120, 132, 150), (168, 150, 140), (196, 196, 190), (108, 110, 118))
@@ -13,26 +13,32 @@ LEAVES = ((60, 110, 72), (70, 130, 96), (52, 90, 60), (84, 142, 120), (60, 100, 
 SIGNS = ((60, 60, 190), (60, 180, 220), (180, 110, 50), (90, 150, 80), (230, 230, 230), (40, 40, 44))
 
 
-def draw_place(canvas, name, rng):
-    """Fills ``canvas`` with the place called ``name`` (one of `PLACES`)."""
+def draw_background(canvas: Canvas, name: str, rng: np.random.RandomState) -> None:
+    """Fill a canvas with a background.
+
+    Args:
+        canvas: all of it is painted over, with the current label.
+        name: a key of ``BACKGROUNDS``.
+        rng: draws all that differs from image to image.
+    """
     horizon = canvas.height * rng.uniform(0.34, 0.62)
-    wall, ground = PLACES[name]
+    wall, ground = BACKGROUNDS[name]
     wall(canvas, horizon, rng)
     ground(canvas, horizon, rng)
     clutter(canvas, horizon, rng)
     add_mottle(canvas, rng)
 
 
-def add_mottle(canvas, rng):
-    """Adds soft random stains, so that no surface is flat."""
+def add_mottle(canvas: Canvas, rng: np.random.RandomState) -> None:
+    """Add soft random stains, so that no surface is flat."""
     coarse = rng.randint(0, 30, (canvas.height // 24, canvas.width // 24, 1), dtype=np.uint8)
     coarse = coarse * np.array((1, 1, 1, 0), np.uint8)  # grey stains that leave the label alone
     stains = cv2.resize(coarse, (canvas.width, canvas.height), interpolation=cv2.INTER_LINEAR_EXACT)
     cv2.add(canvas.pixels, stains, dst=canvas.pixels)
 
 
-def facades(canvas, horizon, rng):
-    """Buildings with windows, a door and a poster."""
+def facades(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw buildings with rows of windows."""
     x = -rng.uniform(0, 0.3) * canvas.width
     while x < canvas.width:
         width = rng.uniform(0.35, 0.9) * canvas.width
@@ -47,8 +53,8 @@ def facades(canvas, horizon, rng):
         x += width
 
 
-def trees(canvas, horizon, rng):
-    """A hedge or a row of trees under the sky."""
+def trees(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw a hedge or a row of trees under the sky."""
     canvas.box(0, 0, canvas.width, horizon, blend((224, 214, 200), (200, 190, 160), rng.random_sample()))
     for _ in range(rng.randint(1, 4)):
         x = rng.uniform(0, canvas.width)
@@ -60,8 +66,8 @@ def trees(canvas, horizon, rng):
         canvas.disc(rng.uniform(0, canvas.width), rng.uniform(0.05, 1.0) * horizon, radius, colour)
 
 
-def panels(canvas, horizon, rng):
-    """An indoor wall of panels with doors and lamps."""
+def panels(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw an indoor wall of panels with doors."""
     base = shade(pick(rng, WALLS), rng.uniform(0.9, 1.2))
     canvas.box(0, 0, canvas.width, horizon, base)
     x = rng.uniform(-0.3, 0.0) * canvas.width
@@ -74,8 +80,8 @@ def panels(canvas, horizon, rng):
     canvas.box(0, horizon - 0.02 * canvas.height, canvas.width, horizon, shade(base, 0.5))
 
 
-def bricks(canvas, horizon, rng):
-    """A brick wall with a shutter."""
+def bricks(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw a brick wall, perhaps with a shutter."""
     base = shade(pick(rng, BRICKS), rng.uniform(0.8, 1.2))
     canvas.box(0, 0, canvas.width, horizon, base)
     step = canvas.height * rng.uniform(0.026, 0.036)
@@ -91,8 +97,8 @@ def bricks(canvas, horizon, rng):
         canvas.box(left, 0.25 * horizon, left + width, horizon, pick(rng, GREYS))
 
 
-def tiles(canvas, horizon, rng):
-    """Pavement slabs in perspective."""
+def tiles(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw pavement slabs in perspective."""
     base = shade(pick(rng, GREYS), rng.uniform(0.9, 1.2))
     canvas.box(0, horizon, canvas.width, canvas.height, base)
     joint = shade(base, 0.82)
@@ -108,8 +114,8 @@ def tiles(canvas, horizon, rng):
         canvas.line(start, horizon, end, canvas.height, joint)
 
 
-def zebra(canvas, horizon, rng):
-    """Asphalt with the stripes of a crossing."""
+def zebra(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw asphalt with the stripes of a crossing."""
     base = shade((96, 94, 92), rng.uniform(0.85, 1.2))
     canvas.box(0, horizon, canvas.width, canvas.height, base)
     slant, pitch = rng.uniform(-0.9, 0.9) * canvas.width, rng.uniform(0.34, 0.5) * canvas.width
@@ -122,8 +128,8 @@ def zebra(canvas, horizon, rng):
         x += pitch
 
 
-def grass(canvas, horizon, rng):
-    """A lawn, and perhaps the path through it."""
+def grass(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw a lawn, perhaps with a path through it."""
     base = shade((92, 158, 132), rng.uniform(0.8, 1.15))
     canvas.box(0, horizon, canvas.width, canvas.height, base)
     for _ in range(28):
@@ -136,8 +142,8 @@ def grass(canvas, horizon, rng):
                        (x - 2 * half, canvas.height)), (150, 176, 190))  # fmt: skip
 
 
-def polished(canvas, horizon, rng):
-    """An indoor floor with reflections of lamps."""
+def polished(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw an indoor floor with reflections of lamps."""
     base = shade(pick(rng, GREYS), rng.uniform(0.8, 1.1))
     canvas.box(0, horizon, canvas.width, canvas.height, base)
     for _ in range(5):
@@ -146,8 +152,8 @@ def polished(canvas, horizon, rng):
                     shade(base, rng.uniform(1.05, 1.25)))  # fmt: skip
 
 
-def platform(canvas, horizon, rng):
-    """Concrete with the yellow safety line of a platform."""
+def platform(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw concrete with the yellow safety line of a platform."""
     base = shade((164, 166, 166), rng.uniform(0.85, 1.1))
     canvas.box(0, horizon, canvas.width, canvas.height, base)
     y, slope = rng.uniform(0.65, 1.0) * canvas.height, rng.uniform(-0.2, 0.2) * canvas.height
@@ -156,8 +162,8 @@ def platform(canvas, horizon, rng):
                   (70, 190, 220))  # fmt: skip
 
 
-def clutter(canvas, horizon, rng):
-    """Things that stand about: posters, bins, posts, boxes and people far away."""
+def clutter(canvas: Canvas, horizon: float, rng: np.random.RandomState) -> None:
+    """Draw things that stand about: posters, bins, posts, boxes and people far away."""
     for _ in range(rng.randint(1, 5)):
         x, colour = rng.uniform(0, canvas.width), shade(pick(rng, SIGNS), rng.uniform(0.6, 1.0))
         kind = rng.randint(4)
@@ -176,14 +182,14 @@ def clutter(canvas, horizon, rng):
             draw_passer_by(canvas, x, y, high, colour, pick(rng, GREYS))
 
 
-def draw_passer_by(canvas, x, y, high, upper, lower):
-    """A person far away as three ovals: ``high`` pixels from the feet at (x, y)."""
+def draw_passer_by(canvas: Canvas, x: float, y: float, high: float, upper: Colour, lower: Colour) -> None:
+    """Draw a person far away as three ovals, ``high`` pixels from the feet at (x, y)."""
     canvas.oval(x, y - 0.25 * high, 0.09 * high, 0.27 * high, shade(lower, 0.5))
     canvas.oval(x, y - 0.64 * high, 0.13 * high, 0.22 * high, upper)
     canvas.disc(x, y - 0.92 * high, 0.07 * high, (110, 140, 180))
 
 
-PLACES = {
+BACKGROUNDS = {
     "plaza": (facades, tiles),
     "crossing": (facades, zebra),
     "park": (trees, grass),

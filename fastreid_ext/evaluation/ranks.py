@@ -1,4 +1,4 @@
-"""The places that the right gallery images take, by counting: values are sorted, never indices."""
+"""The ranks of the right gallery images, by counting: values are sorted, never indices."""
 
 from dataclasses import dataclass
 
@@ -60,12 +60,12 @@ class Matches:
 
     Attributes:
         counts: (Q,) how many each query has.
-        places: (M,) counted from 1, junk left out; equal distances keep the order of the gallery.
+        ranks: (M,) counted from 1, junk left out; equal distances keep the order of the gallery.
         distances: (M,) from the query.
     """
 
     counts: np.ndarray
-    places: np.ndarray
+    ranks: np.ndarray
     distances: np.ndarray
 
 
@@ -82,7 +82,7 @@ def find_matches(distances: Rows, people: SamePerson, queries: range, block: int
     for start, rows in row_blocks(distances, queries, block):
         found.append(_matches_of(rows, *people.pairs(start, start + len(rows))))
     return Matches(
-        *(np.concatenate([getattr(part, name) for part in found]) for name in ("counts", "places", "distances"))
+        *(np.concatenate([getattr(part, name) for part in found]) for name in ("counts", "ranks", "distances"))
     )
 
 
@@ -132,7 +132,7 @@ def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np
         following[part] = ordered[query[part] - first, np.minimum(earlier[part] + 1, ordered.shape[1] - 1)]
 
     look_at_sorted_rows(rows, look, farthest)
-    # The image itself stands at its place; where the next one is as near, those of them that are earlier are counted.
+    # The image itself stands at its rank; where the next one is as near, those of them that are earlier are counted.
     tied = (following == values) & (earlier + 1 < array.shape[1])
     for index in np.flatnonzero(tied):
         earlier[index] += np.count_nonzero(array[query[index], : image[index]] == values[index])

@@ -62,14 +62,15 @@ class Parts:
 
     def close(self) -> None:
         """Let another process work on the folder; without a part and files of others it goes."""
-        if not self._files():
+        done = not self._files()
+        if done:
             for path in (self.folder / SETTINGS, *self.folder.glob(".*.tmp")):
                 path.unlink(missing_ok=True)
-        empty = [path.name for path in self.folder.iterdir()] in ([], [LOCK])
         self._lock.close()
-        if empty:
+        if done:
             (self.folder / LOCK).unlink(missing_ok=True)
-            self.folder.rmdir()
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdecimal())

@@ -4,6 +4,7 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.datasets.files import LayoutError
 from fastreid_ext.data.datasets.msmt17 import VERSIONS, msmt17_version
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
 
@@ -75,5 +76,5 @@ def test_msmt17_in_wrong_folders(msmt17, root):
         load_dataset("MSMT17", TEST)
     assert "Found there: MSMT17." in str(raised.value)
     (root / "MSMT17_V2" / "mask_train_v2").mkdir(parents=True)
-    with pytest.raises(RuntimeError, match="MSMT17_V2 has no mask_test_v2"):
+    with pytest.raises(LayoutError, match="MSMT17_V2 has no mask_test_v2"):
         msmt17_version(root)

@@ -1,6 +1,5 @@
 """SynthReID's drawing: deterministic, atomic, with joints and occluders that mean what they say."""
 
-import argparse
 import collections
 import dataclasses
 import hashlib
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 import fastreid_ext.data.synthetic as synthetic
-from fastreid_ext.commands.synth import add_parser as add_synth_parser
+from fastreid_ext.cli import main
 from fastreid_ext.data.body import COCO_JOINTS, COCO_SKELETON
 from fastreid_ext.data.synthetic import cameras, render, splits, writer
 from fastreid_ext.data.synthetic.backgrounds import BACKGROUNDS, draw_background
@@ -30,6 +29,7 @@ from fastreid_ext.data.synthetic.person import Person, sample_person
 from fastreid_ext.data.synthetic.seeds import pick, random_state
 from fastreid_ext.data.synthetic.sizes import SIZES, size_named
 from fastreid_ext.data.synthetic.skeleton import Pose, View, sample_pose
+from fastreid_ext.errors import FileError
 
 TINY = SIZES["tiny"]
 JOINT = {name: index for index, name in enumerate(COCO_JOINTS)}
@@ -209,13 +209,13 @@ def test_damaged_set_is_made_again(tiny, tmp_path, damage):
 def test_other_data_is_never_replaced(tiny, tmp_path):
     directory = shutil.copytree(tiny, tmp_path / tiny.name)
     before = contents(directory)
-    with pytest.raises(FileExistsError, match="seed 0 and not 3.*remove it or choose another root"):
+    with pytest.raises(FileError, match="seed 0 and not 3.*remove it or choose another root"):
         make(tmp_path, seed=3)
     assert contents(directory) == before
     foreign = tmp_path / "other" / "SynthReID-tiny"
     foreign.mkdir(parents=True)
     (foreign / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match="is no SynthReID"):
+    with pytest.raises(FileError, match="is no SynthReID"):
         make(tmp_path / "other")
     assert (foreign / "thesis.txt").read_text() == "precious"
 
@@ -515,15 +515,12 @@ def test_contact_sheet_has_a_person_a_row(tiny):
     assert synthetic.contact_sheet(tiny, columns=4, rows=2, train=True).shape == (128, 128, 3)
     with pytest.raises(ValueError, match="none from number 99"):
         synthetic.contact_sheet(tiny, first=99)
-    with pytest.raises(FileNotFoundError, match="no finished SynthReID"):
+    with pytest.raises(FileError, match="no finished SynthReID"):
         synthetic.contact_sheet(tiny / "query")
 
 
 def command(*words):
-    parser = argparse.ArgumentParser()
-    add_synth_parser(parser.add_subparsers())
-    args = parser.parse_args(["synth", *words])
-    return args.run(args)
+    return main(["synth", *words])
 
 
 def test_command_makes_the_set_and_the_sheet(tmp_path, capsys):

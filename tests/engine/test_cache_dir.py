@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastreid_ext import files
 from fastreid_ext.data.pixels import decoding
 
 TINY = {"SOLVER__MAX_EPOCH": 2, "SOLVER__WARMUP_EPOCHS": 0, "DATASETS__HOLD_OUT": 2}
@@ -44,14 +45,13 @@ def test_a_run_is_the_same_and_decodes_each_image_once(run_main, decoded, differ
 
 def test_a_disk_that_is_full_later_stops_no_run(run_main, monkeypatch, tmp_path):
     """Also at the first evaluation, whose loaders are built then."""
-    write = Path.write_bytes
 
-    def full(path, data):
+    def full(path, mode):
         if path.suffix == ".tmp" and "kept" in path.parts:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, data)
+        return open(path, mode)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "open", full, raising=False)
     output = run_main(DATALOADER__CACHE_DIR=tmp_path / "kept", DATASETS__VALIDATION=3, **TINY)
     assert set(results(output)) == {"SynthReIDTiny", "HeldOut", "Validation"}
     assert not list((tmp_path / "kept").rglob("*.rgb"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets.files import training_item
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine import loaders, training_parts
@@ -162,7 +162,7 @@ def test_a_run_chooses_its_best_by_validation_and_goes_on_with_the_same_people(r
 def test_without_the_key_nothing_changes(cfg):
     cfg.DATASETS.VALIDATION = 0
     assert len(trained_items(cfg)) == 72 and training_parts.evaluated_sets(cfg) == tuple(cfg.DATASETS.TESTS)
-    with pytest.raises(RuntimeError, match="no data set is registered as 'Validation'"):
+    with pytest.raises(DataSetError, match="no data set is registered as 'Validation'"):
         validation(cfg)
 
 

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from fastreid_ext.errors import FileError
 from fastreid_ext.search.features import META, StoreError, only_writer, open_store
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.writer import FeatureWriter
@@ -192,7 +193,7 @@ def test_labels_that_do_not_fit(features, make_store):
 def test_one_writer_at_a_time(tmp_path):
     with (
         only_writer(tmp_path),
-        pytest.raises(StoreError, match="another process writes into"),
+        pytest.raises(FileError, match="another process writes into"),
         only_writer(tmp_path),
     ):
         pass

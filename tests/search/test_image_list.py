@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.data.catalog import load_dataset
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.search.image_list import images_of_dataset, images_of_folder, images_of_list
 
 
@@ -55,7 +55,7 @@ def test_lists_that_are_none(tmp_path, name, text, sentence):
 
 def test_a_list_in_another_encoding(tmp_path):
     (tmp_path / "l.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="is not in UTF-8"):
+    with pytest.raises(FileError, match="is not in UTF-8"):
         images_of_list(tmp_path / "l.txt")
 
 

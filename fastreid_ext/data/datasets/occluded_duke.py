@@ -36,7 +36,7 @@ class OccludedDuke(ImageDataset):
     def __init__(self, root: str = "datasets", **kwargs: Any):
         try:
             self.data_dir = find_folder(root, self.folders, list(PARTS.values()))
-        except RuntimeError as error:
+        except LayoutError as error:
             if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
                 raise LayoutError(
                     f"{error}; its lists are there: fastreid-ext derive-occluded-duke makes it from them"

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from fastreid_ext.data.synthetic.splits import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN
+from fastreid_ext.errors import ConfigError, FileError
 
 Entry = tuple[str, dict[str, Any], np.ndarray]  # split, image of the COCO file, keypoints (17, 3)
 
@@ -20,13 +21,13 @@ def read_images(directory: Path, splits: Sequence[str]) -> dict[int, list[Entry]
     """Return the images of some splits with their joints, by person.
 
     Raises:
-        FileNotFoundError: the directory is no finished SynthReID.
+        FileError: the directory is no finished SynthReID.
     """
     people: dict[int, list[Entry]] = {}
     for split in splits:
         path = Path(directory) / "keypoints" / f"{split}.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: {directory} is no finished SynthReID.")
+            raise FileError(f"{path} is missing: {directory} is no finished SynthReID.")
         content = json.loads(path.read_text(encoding="ascii"))
         for image, annotation in zip(content["images"], content["annotations"], strict=True):
             joints = np.array(annotation["keypoints"], float).reshape(-1, 3)
@@ -75,8 +76,8 @@ def contact_sheet(
         (rows * height * scale, columns * width * scale, 3) uint8, BGR; fewer rows if there are fewer people.
 
     Raises:
-        FileNotFoundError: the directory is no finished SynthReID.
-        ValueError: there is no person of that number.
+        FileError: the directory is no finished SynthReID.
+        ConfigError: there is no person of that number.
     """
     directory = Path(directory)
     people = read_images(directory, (TRAIN,) if train else TEST_SPLITS)
@@ -92,7 +93,7 @@ def contact_sheet(
         cells.extend(np.zeros_like(cells[0]) for _ in range(columns - len(cells)))
         lines.append(np.hstack(cells))
     if not lines:
-        raise ValueError(f"{directory} has {len(people)} people: there is none from number {first} on.")
+        raise ConfigError(f"{directory} has {len(people)} people: there is none from number {first} on.")
     return np.vstack(lines)
 
 

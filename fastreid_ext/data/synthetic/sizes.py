@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fastreid_ext.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Size:
@@ -43,8 +45,8 @@ def size_named(name: str) -> Size:
     """Return the size of that name.
 
     Raises:
-        ValueError: there is none; the message lists the names.
+        ConfigError: there is none; the message lists the names.
     """
     if name not in SIZES:
-        raise ValueError(f"SynthReID has no size {name!r}: choose one of {', '.join(SIZES)}.")
+        raise ConfigError(f"SynthReID has no size {name!r}: choose one of {', '.join(SIZES)}.")
     return SIZES[name]

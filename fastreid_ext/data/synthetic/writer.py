@@ -1,7 +1,5 @@
 """Writes a whole SynthReID to disk: in parallel, atomically, once."""
 
-import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -21,6 +19,8 @@ from fastreid_ext.data.synthetic.render import render
 from fastreid_ext.data.synthetic.seeds import random_state
 from fastreid_ext.data.synthetic.sizes import Size, size_named
 from fastreid_ext.data.synthetic.splits import Shot, directories, plan
+from fastreid_ext.errors import ConfigError, FileError
+from fastreid_ext.files import locked, make_folder, sync
 from fastreid_ext.progress import ProgressBar
 
 # To be raised with every change that changes a picture or a plan: older data is then made anew.
@@ -52,8 +52,8 @@ def generate(
         progress: show how far it is, see :class:`fastreid_ext.progress.ProgressBar`.
 
     Raises:
-        ValueError: an unknown size, or less than one worker.
-        FileExistsError: the directory holds something else: data of another seed, or data that is not SynthReID.
+        ConfigError: an unknown size, or less than one worker.
+        FileError: the directory holds something else: data of another seed, or data that is not SynthReID.
     """
     chosen = size_named(size)
     root = Path(root).expanduser()
@@ -62,7 +62,7 @@ def generate(
     # The directory appears under its name when it is finished, so looking needs no lock.
     if is_complete(target, wanted):
         return target
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with locked(root / f".{target.name}.lock"):
         if is_complete(target, wanted):
             return target
@@ -81,7 +81,7 @@ def find(root: Path | str, size: str) -> Path | None:
     """Return ``<root>/SynthReID-<size>`` if it is there and complete, whatever its seed, else None.
 
     Raises:
-        ValueError: an unknown size.
+        ConfigError: an unknown size.
     """
     directory = Path(root).expanduser() / f"SynthReID-{size_named(size).name}"
     return directory if is_complete(directory, {"dataset": "SynthReID", "size": size}) else None
@@ -121,24 +121,16 @@ def refuse_foreign(directory: Path, wanted: Mapping[str, Any]) -> None:
     """Do nothing if ``directory`` may be replaced.
 
     Raises:
-        FileExistsError: it holds something else than what is wanted.
+        FileError: it holds something else than what is wanted.
     """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return
     meta = read_meta(directory)
     if meta.get("dataset") != wanted["dataset"]:
-        raise FileExistsError(f"{directory} is there but is no SynthReID: move it away or choose another root.")
+        raise FileError(f"{directory} is there but is no SynthReID: move it away or choose another root.")
     differing = [f"{key} {meta.get(key)} and not {value}" for key, value in wanted.items() if meta.get(key) != value]
     if differing:
-        raise FileExistsError(f"{directory} was made with {', '.join(differing)}: remove it or choose another root.")
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path``; the system frees it even if the process is killed."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        raise FileError(f"{directory} was made with {', '.join(differing)}: remove it or choose another root.")
 
 
 def draw_chunk(directory: Path, size: Size, seed: int, shots: Sequence[Shot]) -> list[Record]:
@@ -181,10 +173,10 @@ def worker_count(workers: int | None, chunks: int) -> int:
     """Return how many processes to use for this many chunks of work.
 
     Raises:
-        ValueError: ``workers`` is below 1.
+        ConfigError: ``workers`` is below 1.
     """
     if workers is not None and workers < 1:
-        raise ValueError(f"workers must be 1 or more, not {workers}.")
+        raise ConfigError(f"workers must be 1 or more, not {workers}.")
     if multiprocessing.current_process().daemon:
         return 1  # such a process, a loader's worker for one, may not have children
     if workers is None:
@@ -223,12 +215,3 @@ def write_all(directory: Path, size: Size, wanted: Mapping[str, Any], workers: i
     (directory / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="ascii")
     sync(directory / META)
     sync(directory)
-
-
-def sync(path: Path) -> None:
-    """Write the file or directory ``path`` through to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fastreid_ext.commands.doctor import add_parser as add_doctor_parser
 from fastreid_ext.convert import add_convert_parser
 from fastreid_ext.data.datasets.command import add_derive_occluded_duke_parser
 from fastreid_ext.data.synthetic.command import add_synth_parser
@@ -30,6 +31,7 @@ COMMANDS = (
     add_extract_parser,
     add_search_parser,
     add_shards_parser,
+    add_doctor_parser,
 )
 
 

@@ -121,3 +121,9 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     if node.PRETRAIN:
         load_pretrained(backbone, pretrained_file(node.PRETRAIN_PATH, node.DEPTH, **kind))
     return backbone
+
+
+# Where the weights of a node MODEL.BACKBONE are expected, for `fastreid-ext doctor`.
+build_res2net_backbone.pretrained_file = lambda node: pretrained_file(
+    node.PRETRAIN_PATH, node.DEPTH, width=node.RES2NET.WIDTH, scale=node.RES2NET.SCALE, v1b=node.RES2NET.V1B
+)

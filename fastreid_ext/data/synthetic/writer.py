@@ -12,7 +12,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from .annotations import coco, dump, record
 from .person import sample_person
@@ -162,6 +161,8 @@ def worker_count(workers, chunks):
 
 def write_all(directory, size, wanted, workers, progress):
     """Writes the images, the keypoints and, last of all, ``meta.json`` into the new ``directory``."""
+    from tqdm import tqdm  # not above: importing the renderer loads no more than OpenCV and NumPy
+
     names = directories(size)
     for name in (*names, KEYPOINTS):
         (directory / name).mkdir(parents=True)

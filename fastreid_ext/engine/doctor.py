@@ -67,26 +67,6 @@ class Finding:
     advice: str = ""
 
 
-def examine() -> list[Finding]:
-    """Examine the installation; no exception of a broken one gets out."""
-    sections: dict[str, Callable[[], Iterator[Finding]]] = {
-        "installed": installed,
-        "patches": patches,
-        "data sets": data_sets,
-        "pretrained weights": pretrained_weights,
-        "caches": caches,
-    }
-    findings = []
-    for section, find in sections.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what they would say stands in the findings
-                findings += find()
-        except Exception as error:
-            findings.append(Finding(section, NOTE, f"not examined: {_one_line(error)}"))
-    return findings
-
-
 def installed() -> Iterator[Finding]:
     """Python, the libraries that matter, CUDA, FastReID."""
     finding = functools.partial(Finding, "installed")
@@ -270,3 +250,25 @@ def _version_of(distribution: str) -> str | None:
 
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "installed": installed,
+    "patches": patches,
+    "data sets": data_sets,
+    "pretrained weights": pretrained_weights,
+    "caches": caches,
+}
+
+
+def examine() -> list[Finding]:
+    """Examine the installation; no exception of a broken one gets out."""
+    findings = []
+    for section, find in SECTIONS.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what they would say stands in the findings
+                findings += find()
+        except Exception as error:
+            findings.append(Finding(section, NOTE, f"not examined: {_one_line(error)}"))
+    return findings

@@ -16,6 +16,7 @@ This package imports nothing else of ``fastreid_ext``, so it can be read, and on
 """
 
 import importlib
+from collections.abc import Callable
 
 from fastreid_ext.compat import hook, imports, patch
 
@@ -50,7 +51,7 @@ def report() -> list[patch.Outcome]:
     return list(patch.OUTCOMES)
 
 
-def install(register) -> None:
+def install(register: Callable[[], None]) -> None:
     """Have FastReID healed when it is imported, and ``register`` called afterwards; see :mod:`.hook`."""
     hook.install(heal, _undo, register)
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from fastreid_ext.compat.imports import what_is_missing
+from fastreid_ext.compat.imports import NEVER_MISSING, what_is_missing
 
 __all__ = ["Hook", "install"]
 
@@ -77,8 +77,8 @@ class Hook(importlib.abc.MetaPathFinder):
         try:
             execute()
         except ModuleNotFoundError as error:
-            if error.name == HOST:
-                raise ImportError(what_is_missing(HOST)) from error
+            if error.name in (HOST, NEVER_MISSING):
+                raise ImportError(what_is_missing(error.name)) from error
             raise
         finally:
             self.thread.depth -= 1

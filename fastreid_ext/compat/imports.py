@@ -37,6 +37,8 @@ HOST_MODULES = (
     "fastreid.engine.launch",
 )
 
+NEVER_MISSING = "fastreid.config"  # a folder that is called fastreid by chance has none
+
 # Where the name to install is not the name to import.
 _DISTRIBUTIONS = {
     "PIL": "Pillow",
@@ -83,7 +85,7 @@ def import_host() -> None:
             try:
                 importlib.import_module(name)
             except ModuleNotFoundError as error:
-                if (error.name or "").startswith("fastreid."):
+                if (error.name or "").startswith("fastreid.") and name != NEVER_MISSING:
                     continue
                 raise ImportError(what_is_missing(error.name or str(error))) from error
 
@@ -94,4 +96,5 @@ def what_is_missing(module: str) -> str:
     if package != "fastreid":
         distribution = _DISTRIBUTIONS.get(package, package)
         return f"FastReID needs the package {package!r}, which is missing: run `pip install {distribution}`."
-    return f"fastreid_ext extends FastReID 1.4.0, which is not installed: run `{INSTALL_COMMAND}`."
+    where = "" if module == package else f" (the one found has no {module})"
+    return f"fastreid_ext extends FastReID 1.4.0, which is not installed{where}: run `{INSTALL_COMMAND}`."

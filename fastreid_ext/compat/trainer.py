@@ -1,6 +1,7 @@
 """The host's trainer: resuming, and runs that evaluate only at the end."""
 
 import functools
+import importlib
 import inspect
 import logging
 import os
@@ -8,6 +9,7 @@ import types
 
 from fastreid_ext.compat.host import HostModule
 from fastreid_ext.compat.patch import patch, replace
+from fastreid_ext.compat.probing import swapped
 from fastreid_ext.compat.trial import trial_trainer
 
 comm = HostModule("fastreid.utils.comm")
@@ -59,7 +61,8 @@ def _finished_run_fails() -> bool:
     trainer = trial_trainer(world_size=1)
     trainer.start_epoch = trainer.max_epoch = 1
     trainer.register_hooks([hooks.EvalHook(1, lambda: trainer.test(trainer.cfg, trainer.model))])
-    return not trainer.train()
+    with swapped(importlib.import_module("fastreid.utils.comm"), is_main_process=lambda: True, synchronize=int):
+        return not trainer.train()
 
 
 @patch(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastreid_ext
+from fastreid_ext.cli import main
 from fastreid_ext.commands import doctor
 from fastreid_ext.engine.doctor import NOTE, OK, PROBLEM, Finding
 
@@ -54,6 +55,12 @@ def test_what_is_printed(monkeypatch, capsys):
     findings.append(Finding("patches", PROBLEM, "zero-grad: skipped"))
     assert doctor.run(argparse.Namespace()) == 1
     assert capsys.readouterr().out.endswith("patches:\n  PROBLEM  zero-grad: skipped\n1 problem\n")
+
+
+def test_the_command_line_knows_it(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("installed", PROBLEM, "no torch")])
+    assert main(["doctor"]) == 1
+    assert "no torch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,22 @@ except ModuleNotFoundError as error:
     assert succeeds(python(code, blocked=HEAVY)) == ["fastreid"]
 
 
+def test_a_folder_that_is_called_fastreid_by_chance(forked, tmp_path):
+    (tmp_path / "fastreid").mkdir()
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+sys.path[:] = [path for path in sys.path if "site-packages" not in path]
+import fastreid_ext
+try:
+    fastreid_ext.get_cfg
+except ImportError as error:
+    print(error)
+"""
+    said = " ".join(forked(code))
+    assert "which is not installed (the one found has no fastreid.config): run `pip install" in said
+
+
 # A package that FastReID needs appears after two tries; the third one heals all of it.
 RETRY = """
 import sys

@@ -70,7 +70,7 @@ HEAVY = ("fastreid", "torchvision", "faiss", "sklearn", "matplotlib", "tensorboa
         ("fastreid_ext", ""),
         ("fastreid_ext.losses", "torch"),
         ("fastreid_ext.layers", "torch"),
-        ("fastreid_ext.data.synthetic", "cv2, numpy"),
+        ("fastreid_ext.data.synthetic", "cv2, numpy, numpy.random"),
     ],
 )
 def test_light_imports_load_nothing_else(module, with_it, python):

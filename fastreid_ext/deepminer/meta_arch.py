@@ -10,6 +10,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.deepminer.attention import ChannelAttention, SpatialAttention
 from fastreid_ext.deepminer.erasing import erase, keep_mask
 from fastreid_ext.deepminer.pooling import StripePool
@@ -44,7 +45,7 @@ class Branch(nn.Module):
         return y
 
 
-@META_ARCH_REGISTRY.register()
+@register(META_ARCH_REGISTRY)
 class DeepMiner(BranchedReID):
     """A global branch, input-erased branches (IE) and a local branch on one ResNet-like backbone (section 3).
 

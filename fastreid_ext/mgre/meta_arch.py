@@ -11,6 +11,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.mgre.extraction import SemanticGuidance, feature_extraction, pool
 from fastreid_ext.mgre.located import granularities, region_boxes
 from fastreid_ext.mgre.location import LocationModule, labelled_boxes, location_loss
@@ -28,7 +29,7 @@ GUIDED = (1, 2)  # stages whose maps lack semantic information (section 3.1)
 CHOICES = {"LOCATION_INPUT": ("raw", "fused"), "MAPS": ("own", "last"), "BOXES": ("located", "labelled")}
 
 
-@META_ARCH_REGISTRY.register()
+@register(META_ARCH_REGISTRY)
 class MGRe(BranchedReID):
     """Regions of the body located behind stages 1 to 3, the whole image behind stage 4 (figure 2).
 

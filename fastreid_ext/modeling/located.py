@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor
 
+from fastreid_ext.compat.names import plain_names
+
 
 @dataclass(frozen=True)
 class RegionBoxes:
@@ -45,4 +47,5 @@ class Granularity:
 
 def architectures_with(method: str) -> list[str]:
     """Return the registered meta-architectures that have a method, for sentences that name them."""
-    return sorted(name for name, kind in META_ARCH_REGISTRY._obj_map.items() if hasattr(kind, method))
+    names = plain_names(META_ARCH_REGISTRY)
+    return sorted(name for name in names if hasattr(META_ARCH_REGISTRY.get(name), method))

@@ -10,6 +10,7 @@ from fastreid.layers import get_norm
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.modeling.heads import BNNeckHead
 from fastreid_ext.msreid.bottleneck import ProjectedBottleneck
 from fastreid_ext.precision import at_least_float32
@@ -17,7 +18,7 @@ from fastreid_ext.precision import at_least_float32
 POOLS = ("sum", "concat")
 
 
-@REID_HEADS_REGISTRY.register()
+@register(REID_HEADS_REGISTRY)
 class MaskSeparatedHead(nn.Module):
     """A global feature from layer4 under a mask m and a local one from layer3 under 1 - m (section 3.3).
 

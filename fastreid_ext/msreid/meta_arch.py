@@ -11,6 +11,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.layers import SoftAttention
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
@@ -21,7 +22,7 @@ from fastreid_ext.msreid.heads import MaskSeparatedHead
 STEM_POOLS = ("host", "torchvision")
 
 
-@META_ARCH_REGISTRY.register()
+@register(META_ARCH_REGISTRY)
 class MSReID(BranchedReID):
     """Soft attention behind every stage of a ResNet, and a head that separates two features by a mask (figure 2).
 

@@ -7,11 +7,12 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.backbones.resnet import build_resnet_backbone
 from torch import nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.modeling.trunk import STAGES, stage_channels
 
 
-@BACKBONE_REGISTRY.register()
+@register(BACKBONE_REGISTRY)
 def build_dnl_resnet_backbone(cfg: CfgNode) -> nn.Module:
     """Build FastReID's ResNet with DNL blocks behind the last residual blocks of its stages (MODEL.BACKBONE.DNL).
 

@@ -10,6 +10,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.layers import MomentumElimination, ReconstructivePooling
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
@@ -26,7 +27,7 @@ NECK_FEATURES = ("before", "after")
 CIRCLE = "circle"
 
 
-@META_ARCH_REGISTRY.register()
+@register(META_ARCH_REGISTRY)
 class OccludedReID(BranchedReID):
     """One global feature from one backbone; a second, reconstructed one in training (section 3, figure 2).
 

@@ -7,6 +7,7 @@ from fastreid.layers import get_norm
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.res2net.bottleneck import Res2NetBottleneck
 from fastreid_ext.res2net.weights import load_pretrained, pretrained_file
 
@@ -85,7 +86,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, v1b: bool, norm:
     )
 
 
-@BACKBONE_REGISTRY.register()
+@register(BACKBONE_REGISTRY)
 def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     """Build the Res2Net of MODEL.BACKBONE and MODEL.BACKBONE.RES2NET.
 
@@ -120,3 +121,9 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     if node.PRETRAIN:
         load_pretrained(backbone, pretrained_file(node.PRETRAIN_PATH, node.DEPTH, **kind))
     return backbone
+
+
+# Where the weights of a node MODEL.BACKBONE are expected, for `fastreid-ext doctor`.
+build_res2net_backbone.pretrained_file = lambda node: pretrained_file(
+    node.PRETRAIN_PATH, node.DEPTH, width=node.RES2NET.WIDTH, scale=node.RES2NET.SCALE, v1b=node.RES2NET.V1B
+)

@@ -10,6 +10,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.data.batches import PAIR_SAMPLER
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.branched import BranchedReID
@@ -19,7 +20,7 @@ from fastreid_ext.res2net.heads import DescriptorHead
 from fastreid_ext.res2net.verification import SAME, PairVerification, verification_loss
 
 
-@META_ARCH_REGISTRY.register()
+@register(META_ARCH_REGISTRY)
 class Res2NetMultiTask(BranchedReID):
     """Who is in each of two images, and whether it is the same person (figure 1).
 

@@ -38,17 +38,14 @@ def config(**overrides):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of a run that left five identities out; its weights are random, and the head's are not small."""
-    folder = tmp_path_factory.mktemp("run")
-    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5)
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    torch.nn.init.normal_(model.verification.linear.weight, std=20.0)
-    model.verification.linear.bias.data = torch.tensor([0.5, 0.0])
-    torch.save({"model": model.state_dict()}, folder / "model.pth")
-    (folder / "config.yaml").write_text(cfg.dump())
-    return folder
+def trained(random_run):
+    """The folder of a run whose verification head has weights that are not small."""
+
+    def change(model):
+        torch.nn.init.normal_(model.verification.linear.weight, std=20.0)
+        model.verification.linear.bias.data = torch.tensor([0.5, 0.0])
+
+    return random_run("demo/res2net.yml", PAIRS, change)
 
 
 @pytest.fixture
@@ -66,20 +63,6 @@ def call(trained, synth_tiny):
         pairs = {"MODEL__WEIGHTS": trained / "model.pth"} | overrides
         flat = [str(x) for key, value in pairs.items() for x in (key.replace("__", "."), value)]
         return main(["verify", "--config-file", name, *map(str, arguments), *PAIRS, *flat])
-
-    return run
-
-
-@pytest.fixture
-def fails(call, capsys):
-    """The one sentence of a command that ends with status 1."""
-
-    def run(*args, **kwargs):
-        assert call(*args, **kwargs) == 1
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        assert printed.err.splitlines()[-1].startswith("fastreid-ext verify: ")
-        return printed.err.splitlines()[-1]
 
     return run
 
@@ -121,7 +104,7 @@ def test_a_pair_on_the_threshold_is_of_one_person(call, files, tmp_path, capsys)
 
 @pytest.mark.parametrize("at_once", [64, 2])
 def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_once):
-    """Within 2e-6: a batch of another size may round otherwise, and six digits are printed."""
+    """Within 1e-5: a batch of another size rounds differently (by 2.3e-6 on some processors)."""
     monkeypatch.setattr(verification, "IMAGES_AT_ONCE", at_once)
     monkeypatch.setattr(verification, "PAIRS_AT_ONCE", at_once)
     pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
@@ -133,7 +116,7 @@ def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_o
     assert [(row["first"], row["second"]) for row in rows] == pairs
     for row in rows:
         p = expected(model, row["first"], row["second"])
-        assert float(row["probability"]) == pytest.approx(p, abs=2e-6) and row["same"] == str(int(p >= 0.5))
+        assert float(row["probability"]) == pytest.approx(p, abs=1e-5) and row["same"] == str(int(p >= 0.5))
     assert len({row["probability"] for row in rows}) == 3
 
 

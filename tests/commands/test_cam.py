@@ -70,22 +70,6 @@ def call(images, trained, tmp_path):
     return run
 
 
-@pytest.fixture
-def fails(call, capsys, tmp_path):
-    """The one sentence of a command that ends with status 1."""
-
-    def run(*args, **kwargs):
-        assert call(*args, **kwargs) == 1
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        sentence = printed.err.splitlines()[-1]
-        assert sentence.startswith(f"fastreid-ext {args[0]}: ")
-        assert not list((tmp_path / "out").glob("*.png"))
-        return sentence
-
-    return run
-
-
 def pixels_of(path):
     """What the model is shown: the image at the size of the config (FastReID's bicubic)."""
     return np.asarray(read_image(str(path), "RGB").resize((WIDTH, HEIGHT), Image.BICUBIC))

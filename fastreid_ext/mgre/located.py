@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fastreid_ext.mgre.location import pseudo_boxes
 from fastreid_ext.mgre.regions import Region
+from fastreid_ext.modeling.branch_modules import module_name
 from fastreid_ext.modeling.located import Granularity, RegionBoxes
 
 
@@ -53,6 +54,6 @@ def granularities(sampled: Mapping[int, Sequence[Region]], test_weights: Mapping
     found = {}
     for branch, weight in test_weights.items():
         stage = int(branch.removeprefix("stage"))
-        maps = {f"extract.{region.name}": region.name for region in sampled.get(stage, ())}
-        found[f"stage {stage}"] = Granularity(branch, weight, maps or {f"extract.image{stage}": None})
+        maps = {f"heads.extract.{module_name(region.name)}": region.name for region in sampled.get(stage, ())}
+        found[f"stage {stage}"] = Granularity(branch, weight, maps or {f"heads.extract.image{stage}": None})
     return found

@@ -1,7 +1,10 @@
-"""The head that every branch of every paper ends in."""
+"""BNNeck and classifier, which most branches end in."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from fastreid.config import CfgNode
 from fastreid.layers import any_softmax, get_norm
 from fastreid.layers.weight_init import weights_init_kaiming
 from torch import nn
@@ -48,6 +51,19 @@ class BNNeckHead(nn.Module):
         self.reduce.apply(weights_init_kaiming)
         self.bnneck.apply(weights_init_kaiming)
         nn.init.normal_(self.weight, std=0.01)
+
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read every setting but in_dim from MODEL.HEADS."""
+        node = cfg.MODEL.HEADS
+        return {
+            "num_classes": node.NUM_CLASSES,
+            "embedding_dim": node.EMBEDDING_DIM,
+            "norm": node.NORM,
+            "cls_layer": node.CLS_LAYER,
+            "scale": node.SCALE,
+            "margin": node.MARGIN,
+        }
 
     def forward(self, pooled: torch.Tensor, targets: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """(B, C) -> {"feature": before BNNeck, "neck": after it, both (B, D); with targets (B,) "logits" (B, K)}.

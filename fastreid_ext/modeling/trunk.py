@@ -4,6 +4,8 @@ import copy
 from collections.abc import Iterable
 
 import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
 STAGES = (1, 2, 3, 4)
@@ -90,3 +92,22 @@ def last_map_rows(backbone: nn.Module, height: int) -> int:
         y = run_stage(backbone, stage, y)
     backbone.train(training)
     return y.shape[2]
+
+
+def trunk_of(cfg: CfgNode) -> nn.Module:
+    """Build the backbone of a config to look at: without ImageNet weights, memory and random numbers where possible.
+
+    Raises:
+        ValueError: a backbone without a ResNet's stem and stages.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                backbone = build_backbone(cfg)
+        except RuntimeError:  # it reads numbers off its tensors, as stochastic depth does: those of "meta" have none
+            backbone = build_backbone(cfg)
+    check_trunk(backbone)
+    return backbone

@@ -29,13 +29,13 @@ RULES = (
     (r"soft_attn\.(\d)\.conv\.(.+)", r"attention.{stage}.combine.\2"),
     (r"mask\.bottleneck\.(.+)", r"heads.mask.body.\1"),
     (r"mask\.branch\.(.+)", r"heads.mask.shortcut.\1"),
-    (r"reduction\.bottleneck\.(.+)", r"heads.reduce.global.body.\1"),
-    (r"reduction\.branch\.(.+)", r"heads.reduce.global.shortcut.\1"),
+    (r"reduction\.bottleneck\.(.+)", r"heads.reduce.global_.body.\1"),
+    (r"reduction\.branch\.(.+)", r"heads.reduce.global_.shortcut.\1"),
     (r"local_reduction\.bottleneck\.(.+)", r"heads.reduce.local.body.\1"),
     (r"local_reduction\.branch\.(.+)", r"heads.reduce.local.shortcut.\1"),
-    (r"bottleneck\.(.+)", r"heads.necks.global.bnneck.\1"),
+    (r"bottleneck\.(.+)", r"heads.necks.global_.bnneck.\1"),
     (r"local_bottleneck\.(.+)", r"heads.necks.local.bnneck.\1"),
-    (r"classifier\.(.+)", r"heads.necks.global.\1"),
+    (r"classifier\.(.+)", r"heads.necks.global_.\1"),
     (r"local_classifier\.(.+)", r"heads.necks.local.\1"),
 )
 
@@ -76,10 +76,10 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     if unknown:
         raise ValueError(f"{len(unknown)} keys are not of the authors' MSReID, such as {unknown[:3]}")
     ours = {names[key]: value for key, value in bare.items()}
-    if "heads.necks.global.weight" not in ours:
+    if "heads.necks.global_.weight" not in ours:
         raise ValueError("the weights have no classifier.weight, so they are not of the authors' MSReID")
     parts = switches(ours)
-    num_classes = next(iter(ours["heads.necks.global.weight"].shape), 1)
+    num_classes = next(iter(ours["heads.necks.global_.weight"].shape), 1)
     expected = _shapes(num_classes, parts)
     missing = sorted(expected.keys() - ours.keys())
     extra = sorted(ours.keys() - expected.keys())

@@ -31,6 +31,7 @@ class DeepMiner(BranchedReID):
     """
 
     takes = "branch_maps"
+    nodes = ("DEEPMINER",)
     renamed = (
         (r"pools\.global\.", "heads.pools.global_."),
         (r"heads\.global\.", "heads.necks.global_."),

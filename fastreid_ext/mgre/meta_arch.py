@@ -34,6 +34,7 @@ class MGRe(BranchedReID):
     """
 
     takes = "stage_maps"
+    nodes = ("MGRE",)
     renamed = (
         (r"(guidance|locate|extract)\.", r"heads.\1."),
         (r"heads\.(stage\d)\.", r"heads.necks.\1."),

@@ -46,6 +46,8 @@ class BranchedReID(nn.Module):
     heads: BranchHead
     # A key of head_plugins.TAKES: the maps that the head is given.
     takes: ClassVar[str]
+    # Nodes below MODEL with the keys of the project.
+    nodes: ClassVar[tuple[str, ...]] = ()
     # What branches() takes by name, out of the batch: "joints" (B, J, 3), shares of the image and confidence. A test
     # batch may be without, but for those of test_labels. Those of the head are added.
     labels: tuple[str, ...] = ()
@@ -93,7 +95,7 @@ class BranchedReID(nn.Module):
     @classmethod
     def build_head(cls, cfg: CfgNode, feat_dim: int) -> BranchHead:
         """Build MODEL.HEADS.NAME; see :func:`fastreid_ext.modeling.head_plugins.build_head`."""
-        return build_head(cfg, cls.takes, feat_dim)
+        return build_head(cfg, cls.takes, feat_dim, cls.nodes)
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,6 @@
 """Heads as plug-ins: what our meta-architectures ask of a head in FastReID's registry, and how they build it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from fastreid.config import CfgNode
@@ -83,8 +83,14 @@ class MapHead(BranchHead):
         return {"cls_outputs": logits, "pred_class_logits": logits, "features": first["feature"]}
 
 
-def build_head(cfg: CfgNode, takes: str, feat_dim: int) -> nn.Module:
+def build_head(cfg: CfgNode, takes: str, feat_dim: int, keys: Sequence[str] = ()) -> nn.Module:
     """Let FastReID's build_heads build MODEL.HEADS.NAME for a trunk whose last map has ``feat_dim`` channels.
+
+    Args:
+        cfg: the config.
+        takes: what the meta-architecture gives its head, a key of :data:`TAKES`.
+        feat_dim: written to MODEL.BACKBONE.FEAT_DIM of the config that the head is built from.
+        keys: nodes below MODEL of the project; a head of a user's own need not read them or MODEL.HEADS.
 
     Raises:
         ValueError: no such head, one that takes other maps, or a MODEL.BACKBONE.FEAT_DIM that is not the trunk's.
@@ -105,7 +111,23 @@ def build_head(cfg: CfgNode, takes: str, feat_dim: int) -> nn.Module:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.FEAT_DIM = feat_dim
-    return build_heads(cfg)
+    head = build_heads(cfg)
+    if is_users_own(head):
+        # A project's yaml sets what the project's head reads; that another one does not is no mistake of its user.
+        for node in (cfg.MODEL.HEADS, *(cfg.MODEL[key] for key in keys)):
+            _read_all(node)
+    return head
+
+
+def is_users_own(head: nn.Module) -> bool:
+    """Return whether a head for our meta-architectures is none of ours."""
+    return hasattr(head, "takes") and not type(head).__module__.startswith("fastreid_ext.")
+
+
+def _read_all(node: CfgNode) -> None:
+    for key in node:
+        if isinstance(node[key], CfgNode):
+            _read_all(node[key])
 
 
 def check_meta_architecture(cfg: CfgNode, head: type[BranchHead]) -> None:

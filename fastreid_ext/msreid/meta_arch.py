@@ -37,6 +37,7 @@ class MSReID(BranchedReID):
     """
 
     takes = "stage_maps"
+    nodes = ("MSREID",)
     renamed = ((r"heads\.(reduce|necks)\.global\.", r"heads.\1.global_."),)
 
     @configurable

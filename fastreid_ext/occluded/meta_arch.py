@@ -30,6 +30,7 @@ class OccludedReID(BranchedReID):
     """
 
     takes = "map"
+    nodes = ("OCCLUDED",)
     renamed = (
         (r"pool\.", "heads.pool."),
         (r"heads\.(reduce\.|bnneck\.|weight$)", r"heads.neck.\1"),

@@ -31,6 +31,7 @@ class Res2NetMultiTask(BranchedReID):
     """
 
     takes = "map"
+    nodes = ("MULTITASK",)
     renamed = (
         (r"verification\.", "heads.verification."),
         (r"heads\.embed\.", "heads.embedding."),

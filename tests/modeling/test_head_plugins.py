@@ -95,6 +95,20 @@ def test_a_users_own_head_works_by_its_name_alone(demo, storage):
     assert model.labels == () and set(storage.latest()) == {"accuracy/mine"}
 
 
+@pytest.mark.parametrize("demo", PROJECTS)
+def test_the_trainer_takes_it_with_the_projects_config(demo, synth_tiny, tmp_path):
+    """Keys and rate factors that the project's yaml sets for the project's head are no mistake of the user."""
+    small = {"DATASETS__NAMES": ("SynthReIDTiny",), "DATASETS__TESTS": ("SynthReIDTiny",), "DATALOADER__NUM_WORKERS": 0}
+    small |= {"SOLVER__IMS_PER_BATCH": 16, "OUTPUT_DIR": str(tmp_path), "INPUT__JOINTS__ENABLED": False}
+    _, name, takes = PROJECTS[demo]
+    trainer = Trainer(config(demo, MODEL__HEADS__NAME=MY[takes], MODEL__HEADS__NUM_CLASSES=0, **small))
+    assert type(trainer.model.heads).__name__ == MY[takes]
+    other = "MGRE" if demo != "mgre" else "MSREID"
+    with pytest.raises(ConfigError, match=f"nothing in this run reads MODEL.{other}"):
+        key = {f"MODEL__{other}__{'LAMBDA' if other == 'MGRE' else 'DIM'}": 2.0 if other == "MGRE" else 2}
+        Trainer(config(demo, MODEL__HEADS__NAME=MY[takes], MODEL__HEADS__NUM_CLASSES=0, **small, **key))
+
+
 def test_what_only_mgres_own_head_knows(storage):
     model = build_model(config("mgre", MODEL__HEADS__NAME="MyStageHead")).eval()
     for ask in (lambda: model.located(torch.zeros(1, 3, 64, 32)), model.granularities):

@@ -327,13 +327,15 @@ def test_combinations_that_cannot_work(make_shape, overrides, message):
 
 
 def test_another_region_table(make_model, batch, storage):
-    """Other regions and joints are config data."""
+    """Other regions and joints are config data, also a region whose name is a Python keyword."""
     rows = [
         ["trunk", 2, 0.5, 0.4, 6, 4, 0.5, 0.6, [5, 6, 11, 12]],
-        ["all", 3, 0.5, 0.5, 4, 2, 1.0, 1.0, list(range(17))],
+        ["class", 3, 0.5, 0.5, 4, 2, 1.0, 1.0, list(range(17))],
     ]
     model = make_model({"MODEL.MGRE.REGIONS": rows, "MODEL.MGRE.STAGES": [2, 3]})
-    assert set(model(batch)) == keys(2, 3) and set(model.heads.extract) == {"trunk", "all", "image4"}
+    assert set(model(batch)) == keys(2, 3) and set(model.heads.extract) == {"trunk", "class", "image4"}
+    (layer,) = model.granularities()["stage 3"].layers
+    assert model.get_submodule(layer) is model.heads.extract["class"] and layer == "heads.extract.class_"
 
 
 def test_the_region_table_survives_a_config_file(tmp_path):

@@ -21,6 +21,7 @@ import fastreid_ext
 from fastreid_ext import compat
 from fastreid_ext.compat.imports import INSTALL_COMMAND
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
+from fastreid_ext.errors import UserError
 
 __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "examine"]
 
@@ -202,7 +203,7 @@ def pretrained_weights() -> Iterator[Finding]:
         if find:
             try:
                 found = str(find(node)), ""
-            except ValueError as error:
+            except UserError as error:
                 found = f"the weights of {node.NAME} {node.DEPTH}", str(error)
         else:
             url = resnet.model_urls[f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"]

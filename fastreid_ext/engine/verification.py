@@ -57,7 +57,7 @@ def check_verifies(model: nn.Module) -> None:
     """Check that a model compares two test features: that it has ``pair_verification()``.
 
     Raises:
-        ConfigError: it has none; a model that was trained without the task says so itself, as a ValueError.
+        ConfigError: it has none; a model that was trained without the task says so itself.
     """
     if not hasattr(model, "pair_verification"):
         others = ", ".join(architectures_with("pair_verification"))

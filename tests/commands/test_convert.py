@@ -24,13 +24,13 @@ def their_name(ours):
         ("{}", "backbone."),
         ("mask.bottleneck.{}", "heads.mask.body."),
         ("mask.branch.{}", "heads.mask.shortcut."),
-        ("reduction.bottleneck.{}", "heads.reduce.global.body."),
-        ("reduction.branch.{}", "heads.reduce.global.shortcut."),
+        ("reduction.bottleneck.{}", "heads.reduce.global_.body."),
+        ("reduction.branch.{}", "heads.reduce.global_.shortcut."),
         ("local_reduction.bottleneck.{}", "heads.reduce.local.body."),
         ("local_reduction.branch.{}", "heads.reduce.local.shortcut."),
-        ("bottleneck.{}", "heads.necks.global.bnneck."),
+        ("bottleneck.{}", "heads.necks.global_.bnneck."),
         ("local_bottleneck.{}", "heads.necks.local.bnneck."),
-        ("classifier.{}", "heads.necks.global."),
+        ("classifier.{}", "heads.necks.global_."),
         ("local_classifier.{}", "heads.necks.local."),
     ):
         if ours.startswith(pattern):

@@ -114,7 +114,7 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
         folder: below the root of all data sets, or absolute.
 
     Raises:
-        ValueError: the name is taken by something else.
+        ConfigError, LayoutError: the name is taken by something else.
     """
     folder = str(folder)
     if name in DATASET_REGISTRY._obj_map:

@@ -86,7 +86,7 @@ def derive_occluded_duke(
     Raises:
         FileNotFoundError: a list, or images that it names, are missing.
         FileExistsError: the target is there.
-        ValueError: a list is empty or names something else than a file.
+        LayoutError: a list is empty or names something else than a file.
     """
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():

@@ -1,4 +1,4 @@
-"""The first run that the README promises: demo/tiny.yml by the command line, from nothing."""
+"""The first run that the README promises: demo/tiny.yml by the command line, from scratch."""
 
 import json
 import os

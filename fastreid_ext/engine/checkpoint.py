@@ -3,7 +3,7 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 import torch
@@ -145,14 +145,14 @@ class EpochCheckpoints(HookBase):
         checkpointer: where and what to save.
         period: SOLVER.CHECKPOINT_PERIOD, in epochs.
         metric: returns this epoch's metric, or None where the epoch was not evaluated.
-        extra: further plain values of every checkpoint.
+        seed: the run's, which every checkpoint holds.
     """
 
-    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric: Any, extra: dict[str, Any]):
+    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric: Any, seed: SupportsInt):
         self.checkpointer = checkpointer
         self.period = period
         self.metric = metric
-        self.extra = extra
+        self.seed = seed
         self.best_metric = -1.0
 
     def after_epoch(self) -> None:
@@ -165,7 +165,6 @@ class EpochCheckpoints(HookBase):
         if (epoch + 1) % self.period == 0 and epoch < last:
             names.append(f"model_{epoch:04d}")
         names.append("model_final" if epoch == last else LATEST)  # last: it is what last_checkpoint names
+        metrics = {"metric": -1.0 if metric is None else metric, "best_metric": self.best_metric}
         for name in names:
-            self.checkpointer.save(
-                name, epoch=epoch, metric=-1.0 if metric is None else metric, best_metric=self.best_metric, **self.extra
-            )
+            self.checkpointer.save(name, epoch=epoch, **metrics, seed=int(self.seed))

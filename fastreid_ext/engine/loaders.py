@@ -2,9 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -23,7 +21,7 @@ from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_trai
 from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import check_training_set
+from fastreid_ext.engine.checks.batches import check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
@@ -33,8 +31,6 @@ from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_imag
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 TEST_PARTS = ("query", "gallery")
-TestLoaders = dict[str, tuple[CfgNode, DeviceLoader, int]]  # test set -> config, loader, number of queries
-_kept: ContextVar[TestLoaders | None] = ContextVar("test loaders that are kept", default=None)
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:
@@ -77,25 +73,10 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
-@contextmanager
-def keeping_test_loaders(kept: TestLoaders) -> Iterator[None]:
-    """Let :func:`eval_loader` keep what it builds, workers too, and give it again for the same config.
-
-    Args:
-        kept: what is kept; the workers end with it.
-    """
-    token = _kept.set(kept)
-    try:
-        yield
-    finally:
-        _kept.reset(token)
-
-
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     """Return the loader of a test set's queries and gallery, and the number of queries.
 
-    Its ``dataset.parted`` tells which is which: where the gallery is the queries again, they are loaded once. A new
-    loader but within :func:`keeping_test_loaders`.
+    Its ``dataset.parted`` tells which is which: where the gallery is the queries again, they are loaded once.
 
     Args:
         cfg: the run's config.
@@ -106,16 +87,6 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
-    kept = _kept.get()
-    if kept is not None and dataset_name in kept and kept[dataset_name][0] is cfg:
-        return kept[dataset_name][1:]
-    loader, num_query = _new_eval_loader(cfg, dataset_name, persistent=kept is not None)
-    if kept is not None:
-        kept[dataset_name] = cfg, loader, num_query
-    return loader, num_query
-
-
-def _new_eval_loader(cfg: CfgNode, dataset_name: str, persistent: bool) -> tuple[DeviceLoader, int]:
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
         images, num_query = _held_out_images(cfg, transform)
@@ -135,23 +106,7 @@ def _new_eval_loader(cfg: CfgNode, dataset_name: str, persistent: bool) -> tuple
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     sampler = samplers.InferenceSampler(len(images))
-    workers, device = cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
-    return build_test_loader(images, sampler, batch_size, workers, device, persistent), num_query
-
-
-def check_test_set(cfg: CfgNode, dataset_name: str) -> None:
-    """Check that a test set is there, with the joints that INPUT.JOINTS.TEST asks for.
-
-    Parts of the training sets are: :func:`train_loader` has made them.
-
-    Raises:
-        DataSetError, ConfigError, PoseError: something is missing.
-    """
-    if dataset_name in (HELD_OUT, VALIDATION):
-        return
-    dataset = load_dataset(dataset_name, TEST_PARTS)
-    if _wants_test_joints(cfg):
-        joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*dataset.query, *dataset.gallery])
+    return build_test_loader(images, sampler, batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)), num_query
 
 
 def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:

@@ -14,7 +14,9 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_config, check_same_run, check_writable
+from fastreid_ext.engine.checks.config import check_config
+from fastreid_ext.engine.checks.machine import check_writable
+from fastreid_ext.engine.checks.resume import check_same_run
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything

@@ -11,8 +11,8 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
-from fastreid_ext.engine.checks import check_all_read, check_device
-from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.checks.machine import check_device
+from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.engine.training_parts import training_parts, training_sets
 from fastreid_ext.errors import ConfigError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import check_evaluation
+from fastreid_ext.engine.checks.evaluation import check_evaluation
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.trained import warnings_of
 from fastreid_ext.errors import ConfigError

@@ -16,7 +16,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.engine import evaluation, loaders, training_parts
-from fastreid_ext.engine.checks import check_config
+from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
@@ -211,30 +211,6 @@ def test_a_single_test_set(trained, evaluate):
 def test_edges_from_the_config(evaluate):
     output = evaluate("edges", TEST__REPORT__OCCLUSION_EDGES="[0.3]", DATASETS__HOLD_OUT=0)
     assert list(groups(output, "SynthReIDOccludedTiny")) == ["occlusion up to 0.3", "occlusion above 0.3", "all"]
-
-
-def test_a_run_builds_each_test_loader_once(run_main, monkeypatch):
-    """Two evaluations of two sets: the second one's images come from the first one's workers."""
-    built = []
-
-    def build(*args, new=loaders._new_eval_loader, **settings):
-        built.append((args[1], settings))
-        return new(*args, **settings)
-
-    monkeypatch.setattr(loaders, "_new_eval_loader", build)
-    run_main(DATASETS__TESTS=BOTH, SOLVER__MAX_EPOCH=2, SOLVER__STEPS="[]", TEST__EVAL_PERIOD=1)
-    assert built == [(name, {"persistent": True}) for name in SETS[:2]]
-
-
-def test_test_loaders_are_kept_for_their_config(cfg):
-    kept = {}
-    with loaders.keeping_test_loaders(kept):
-        first, again = (loaders.eval_loader(cfg, SETS[0]) for _ in range(2))
-        assert first[0] is again[0] and first[1] == again[1] > 0
-        assert loaders.eval_loader(cfg.clone(), SETS[0])[0] is not first[0]
-    assert set(kept) == {SETS[0]}
-    alone = loaders.eval_loader(cfg, SETS[0])[0]
-    assert alone is not kept[SETS[0]][1] and not alone.loader.persistent_workers
 
 
 def test_fastreids_baseline(run_main, tmp_path):

@@ -12,7 +12,7 @@ from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets.files import training_item
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine import loaders, training_parts
-from fastreid_ext.engine.checks import check_config
+from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 

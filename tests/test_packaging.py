@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fastreid_ext
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo import get_config_file, list_config_files
 
 REPOSITORY = Path(fastreid_ext.__file__).parents[1]
@@ -28,7 +29,7 @@ def test_one_version():
 
 
 def test_unknown_config():
-    with pytest.raises(FileNotFoundError, match="no config 'DeepMiner/R50.yml' is shipped; there are .*Market1501_R50"):
+    with pytest.raises(ConfigError, match=r"no config 'DeepMiner/R50.yml' is shipped: did you mean DeepMiner/\w+_R50"):
         get_config_file("DeepMiner/R50.yml")
 
 

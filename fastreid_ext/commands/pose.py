@@ -77,10 +77,11 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
     runner.add_argument("--model", type=Path, required=True, metavar="FILE.onnx", help="pose model")
     runner.add_argument("--images", type=Path, required=True, metavar="ROOT", help="folder of the data set")
     runner.add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="pose file to write")
-    runner.add_argument(
+    view = runner.add_argument_group("what the model takes")
+    view.add_argument(
         "--size", type=_count, nargs=2, metavar=("H", "W"), help="of the model's input, where the file leaves it open"
     )
-    runner.add_argument(
+    view.add_argument(
         "--padding",
         type=_padding,
         default=PADDING,
@@ -88,7 +89,7 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
         help="how many times as large as the image the model's view is (default: %(default)s)",
     )
     for name, default in (("mean", MEAN), ("std", STD)):
-        runner.add_argument(
+        view.add_argument(
             f"--{name}",
             type=float,
             nargs=3,
@@ -96,16 +97,17 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
             metavar=("R", "G", "B"),
             help=f"{name} of the pixels, 0 to 255, as MMPose writes it (default: ImageNet's, %(default)s)",
         )
-    runner.add_argument("--color", choices=COLORS, default="rgb", help="order of its channels (default: %(default)s)")
-    runner.add_argument(
+    view.add_argument("--color", choices=COLORS, default="rgb", help="order of its channels (default: %(default)s)")
+    view.add_argument(
         "--udp", action="store_true", help="its heat maps are of unbiased data processing, as ViTPose's in MMPose"
     )
-    runner.add_argument(
+    work = runner.add_argument_group("how it runs")
+    work.add_argument(
         "--batch-size", type=_count, metavar="N", help=f"images at once (default: the model's own, else {BATCH_SIZE})"
     )
-    runner.add_argument("--device", choices=tuple(PROVIDERS), default="cpu", help="default: %(default)s")
-    runner.add_argument("--threads", type=_count, default=0, metavar="N", help="of the CPU (default: onnxruntime's)")
-    runner.add_argument(
+    work.add_argument("--device", choices=tuple(PROVIDERS), default="cpu", help="default: %(default)s")
+    work.add_argument("--threads", type=_count, default=0, metavar="N", help="of the CPU (default: onnxruntime's)")
+    work.add_argument(
         "--save-every",
         type=_count,
         default=SAVE_EVERY,

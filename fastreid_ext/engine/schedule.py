@@ -9,6 +9,7 @@ from fastreid.solver import build_lr_scheduler as host_build_lr_scheduler
 from fastreid_ext.errors import ConfigError
 
 SCHEDULES = ("MultiStepLR", "CosineAnnealingLR")
+WARMUP_METHODS = ("constant", "linear", "exp")
 
 
 def warmup_iters(cfg: CfgNode, iters_per_epoch: int) -> int:
@@ -26,10 +27,12 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
     means that epochs 0 to 39 are trained with the higher rate.
 
     Raises:
-        ValueError: an unknown schedule, a warm-up that is as long as the run, or a step inside the warm-up.
+        ConfigError: an unknown schedule or warm-up, a warm-up that is as long as the run, or a step inside the warm-up.
     """
     if cfg.SOLVER.SCHED not in SCHEDULES:
         raise ConfigError(f"SOLVER.SCHED must be one of {SCHEDULES}, got {cfg.SOLVER.SCHED!r}")
+    if cfg.SOLVER.WARMUP_METHOD not in WARMUP_METHODS:
+        raise ConfigError(f"SOLVER.WARMUP_METHOD must be one of {WARMUP_METHODS}, got {cfg.SOLVER.WARMUP_METHOD!r}")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SOLVER.WARMUP_ITERS = warmup_iters(cfg, iters_per_epoch)

@@ -55,7 +55,7 @@ IMPOSSIBLE = {
     "no test set": ({"DATASETS__TESTS": "()"}, ["DATASETS.TESTS"]),
     "classes": ({"MODEL__HEADS__NUM_CLASSES": 99}, ["NUM_CLASSES is 99", "12 identities", "leave it at 0"]),
     "data set": ({"DATASETS__NAMES": "('Nowhere',)"}, ["'Nowhere'", "SynthReIDTiny", "Market1501"]),
-    "config file": ({"config": "nowhere.yml"}, ["nowhere.yml", "DeepMiner/Market1501_R50.yml"]),
+    "config file": ({"config": "nowhere.yml"}, ["nowhere.yml", "did you mean", "fastreid-ext configs"]),
     "cosine": (
         {"SOLVER__SCHED": "CosineAnnealingLR", "SOLVER__WARMUP_EPOCHS": 3},
         ["MAX_EPOCH (3) leaves no epoch", "warm-up of 3 epochs"],

@@ -208,7 +208,7 @@ def test_best_metric_survives(run_main, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_metric", lambda self: 99.0)
         stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(**SHORT)
     output = run_main("--resume", **SHORT)
     assert torch.load(output / "model_best.pth", weights_only=True)["epoch"] == 0
@@ -218,7 +218,7 @@ def test_best_metric_survives(run_main, monkeypatch):
 def test_drawn_seed_is_kept(run_main, monkeypatch, differences, tmp_path):
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(SEED=-1, **SHORT)
     output = run_main("--resume", SEED=-1, **SHORT)
     seed = torch.load(output / "model_final.pth", weights_only=True)["seed"]
@@ -230,7 +230,7 @@ def test_drawn_seed_is_kept(run_main, monkeypatch, differences, tmp_path):
 def test_another_seed_is_refused_with_a_warning(run_main, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(SEED=4, **SHORT)
     output = run_main("--resume", SEED=5, **SHORT)
     assert "SEED is 5 but the run was started with 4, which is kept" in (output / "log.txt").read_text()
@@ -242,7 +242,7 @@ def test_precise_bn_is_resumed(run_main, monkeypatch, differences, tmp_path):
     precise |= {"TEST__PRECISE_BN__NUM_ITER": 3, **SHORT}
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(SEED=-1, **precise)
     output = run_main("--resume", SEED=-1, **precise)
     seed = results_of(output)["seed"]
@@ -255,7 +255,7 @@ def test_pairs_are_resumed(run_main, monkeypatch, differences, tmp_path):
     pairs = {"config": PAIRS}
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(**pairs)
     output = run_main("--resume", **pairs)
     straight = run_main(OUTPUT_DIR=tmp_path / "straight", **pairs)
@@ -330,7 +330,7 @@ def test_a_new_run_in_an_old_folder_is_never_taken_for_the_old_one(run_main, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingStep, "run_step", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SEED=5)
     output = run_main("--resume", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SEED=5)
     assert torch.load(output / "model_final.pth", weights_only=True)["seed"] == 5

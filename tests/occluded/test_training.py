@@ -115,7 +115,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(two_epochs, run_main,
 
     with monkeypatch.context() as patch:
         patch.setattr(hooks.WriteEvents, "after_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run_main(overrides=TWO_EPOCHS)
     latest = torch.load(tmp_path / "out" / "model_latest.pth", weights_only=True)
     assert latest["epoch"] == 0 and latest["model"][MU].any()

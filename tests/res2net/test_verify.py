@@ -121,7 +121,7 @@ def test_a_pair_on_the_threshold_is_of_one_person(call, files, tmp_path, capsys)
 
 @pytest.mark.parametrize("at_once", [64, 2])
 def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_once):
-    """Within 2e-6: a batch of another size may round otherwise, and six digits are printed."""
+    """Within 1e-5: a batch of another size rounds differently (2.3e-6 on some processors), and six digits are printed."""
     monkeypatch.setattr(verification, "IMAGES_AT_ONCE", at_once)
     monkeypatch.setattr(verification, "PAIRS_AT_ONCE", at_once)
     pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
@@ -133,7 +133,7 @@ def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_o
     assert [(row["first"], row["second"]) for row in rows] == pairs
     for row in rows:
         p = expected(model, row["first"], row["second"])
-        assert float(row["probability"]) == pytest.approx(p, abs=2e-6) and row["same"] == str(int(p >= 0.5))
+        assert float(row["probability"]) == pytest.approx(p, abs=1e-5) and row["same"] == str(int(p >= 0.5))
     assert len({row["probability"] for row in rows}) == 3
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shlex
 from collections import OrderedDict
 
@@ -145,9 +146,9 @@ class Runs:
 def test_code_is_not_run(fails, tmp_path, legacy):
     data = {"classifier.weight": torch.zeros(3), "other": Runs(tmp_path / "hacked")}
     torch.save(data, tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
-    assert "it can't be read safely as weights" in fails(tmp_path / "evil.pth")
+    assert "can't be read safely as weights" in fails(tmp_path / "evil.pth")
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(data))
-    assert "it can't be read safely as weights" in fails(tmp_path / "evil.pkl")
+    assert "can't be read safely as weights" in fails(tmp_path / "evil.pkl")
     assert not (tmp_path / "hacked").exists()
 
 
@@ -157,13 +158,13 @@ def test_code_is_not_run(fails, tmp_path, legacy):
 def test_damaged_files(fails, tmp_path, data):
     (tmp_path / "damaged.pth").write_bytes(data)
     sentence = fails(tmp_path / "damaged.pth")
-    assert "can't be read safely as weights" in sentence or "it holds no state dict of tensors" in sentence
+    assert "can't be read safely as weights" in sentence or "holds no state dict of tensors" in sentence
 
 
 @pytest.mark.parametrize("data", [torch.zeros(3), [1, 2], {}, {"a": 1}, {"state_dict": {}}, {1: torch.zeros(1)}])
 def test_files_without_weights(fails, tmp_path, data):
     torch.save(data, tmp_path / "other.pth")
-    assert "it holds no state dict of tensors" in fails(tmp_path / "other.pth")
+    assert "holds no state dict of tensors" in fails(tmp_path / "other.pth")
 
 
 def test_no_file(fails, tmp_path):
@@ -191,7 +192,7 @@ def test_weights_that_do_not_fit(fails, their_state, tmp_path, change, message):
 def test_a_target_that_cant_be_written(fails, their_file, tmp_path):
     (tmp_path / "file").write_text("")
     for target in (tmp_path / "file" / "ours.pth", tmp_path):
-        assert "can't be written" in fails(their_file, target)
+        assert re.search("can't be (written|made)", fails(their_file, target))
 
 
 def test_the_authors_file_stays(their_file, capsys):

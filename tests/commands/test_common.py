@@ -1,0 +1,119 @@
+"""What holds for every command: its help, its one error line, and choices that are those of the code behind it."""
+
+import argparse
+
+import pytest
+
+from fastreid_ext import cli
+from fastreid_ext.commands import common, convert, derive_occluded_duke, synth
+from fastreid_ext.data.datasets.occluded_duke import OccludedDuke
+from fastreid_ext.data.synthetic.sizes import SIZES
+from fastreid_ext.errors import UserError
+from fastreid_ext.modeling.weights import CONVERTERS
+from fastreid_ext.pose import options
+from fastreid_ext.pose.readers import READERS
+from fastreid_ext.search import kinds
+
+
+def subparsers(parser):
+    return next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})
+
+
+PARSERS = {
+    " ".join(filter(None, (name, action))): each
+    for name, parser in subparsers(cli.argument_parser()).items()
+    for action, each in (subparsers(parser) or {"": parser}).items()
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*name.split(), "--help"])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert f"example:\n  fastreid-ext {name} " in printed and "--debug" in printed
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_value_has_a_metavar_and_every_option_a_sentence(name):
+    for action in PARSERS[name]._actions:
+        takes_value = action.nargs != 0
+        assert not takes_value or action.metavar or action.choices, action.option_strings
+        assert action.help, action.option_strings
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_more_than_ten_options_are_in_groups(name):
+    parser = PARSERS[name]
+    options_of = [action for action in parser._actions if action.option_strings]
+    groups = [group for group in parser._action_groups if group._group_actions]
+    assert len(options_of) <= 10 or len(groups) > 2, len(options_of)
+
+
+def test_no_command_and_unknown_ones(capsys):
+    for arguments in ([], ["nothing"], ["synth", "more"], ["train", "KEY", "1", "--nothing"]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        assert stopped.value.code == 2
+    assert "unrecognized arguments: more" in capsys.readouterr().err
+
+
+def test_options_may_stand_between_keys_and_values(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli, "run_command", seen.append)
+    cli.main(["train", "SEED", "-1", "--resume", "SOLVER.BASE_LR", "0.1", "--num-gpus", "2"])
+    (args,) = seen
+    assert args.opts == ["SEED", "-1", "SOLVER.BASE_LR", "0.1"] and args.resume and args.num_gpus == 2
+
+
+# ---- the one error line ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synth_raises(monkeypatch):
+    """``synth_raises(error, ...)``: the exit status of ``synth`` with these options, whose work raises the error."""
+
+    def call(error, *arguments):
+        def run(args):
+            raise error
+
+        monkeypatch.setattr(synth, "run", run)
+        return cli.main(["synth", *arguments])
+
+    return call
+
+
+def test_a_mistake_is_one_line(synth_raises, capsys):
+    assert synth_raises(UserError("raise N")) == common.FAILED == 1
+    assert capsys.readouterr() == ("", "fastreid-ext synth: raise N\n")
+
+
+def test_debug_shows_its_traceback(synth_raises, capsys):
+    assert synth_raises(UserError("raise N"), "--debug") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback") and printed.endswith("fastreid-ext synth: raise N\n")
+
+
+@pytest.mark.parametrize("bug", [ValueError("'x' is not in list"), KeyError("x"), OSError("x"), RuntimeError("x")])
+def test_a_bug_keeps_its_traceback(bug, synth_raises, capsys):
+    with pytest.raises(type(bug)) as raised:
+        synth_raises(bug)
+    assert raised.value is bug and capsys.readouterr() == ("", "")
+
+
+def test_ctrl_c(synth_raises, capsys):
+    assert synth_raises(KeyboardInterrupt()) == common.INTERRUPTED == 130
+    assert capsys.readouterr() == ("", "fastreid-ext synth: interrupted\n")
+
+
+# ---- choices --------------------------------------------------------------------------------------------------------
+
+
+def test_choices_are_those_of_the_code():
+    """A command names them itself, because its code would load torch or NumPy for a --help."""
+    assert set(convert.PROJECTS) == set(CONVERTERS)
+    assert set(synth.SIZES) == set(SIZES)
+    assert tuple(options.FORMATS) == tuple(READERS)
+    assert derive_occluded_duke.TARGET_FOLDER == OccludedDuke.folders[0]
+    assert kinds.NAMES.keys() == kinds.BUILD.keys() == kinds.SEARCH.keys()

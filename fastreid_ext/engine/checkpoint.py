@@ -13,6 +13,7 @@ from torch import nn
 
 from fastreid_ext.errors import UserError
 from fastreid_ext.files import write_atomically, write_text
+from fastreid_ext.modeling.capabilities import HasTrainingOnly
 
 LATEST = "model_latest"
 
@@ -130,9 +131,11 @@ def _is_state_dict(data: Any) -> bool:
 def training_only_keys(model: nn.Module) -> set[str]:
     """Keys of weights that no test feature reads: classifiers, whose size follows the training set, centers, and what
     a meta-architecture lists in ``training_only``."""
-    classifiers = {f"{name}.weight" for name, module in model.named_modules() if hasattr(module, "cls_layer")}
-    parts = tuple(f"{name}." for name in getattr(model, "training_only", ()))
-    return classifiers | {key for key in model.state_dict() if key.startswith(parts)}
+    names = [name.rpartition(".") for name, _ in model.named_modules()]
+    classifiers = {f"{head}{dot}weight" for head, dot, layer in names if layer == "cls_layer"}  # as FastReID names it
+    modules = model.training_only if isinstance(model, HasTrainingOnly) else ()
+    unread = tuple(f"{name}." for name in modules)
+    return classifiers | {key for key in model.state_dict() if key.startswith(unread)}
 
 
 class EpochCheckpoints(HookBase):

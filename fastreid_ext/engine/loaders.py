@@ -13,6 +13,7 @@ from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
 from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
+from fastreid_ext.data.capabilities import KnowsOcclusion
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
@@ -172,7 +173,7 @@ def _training_joints(cfg: CfgNode, datasets: Sequence[ImageDataset], items: Item
 
 def _occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Sequence[ImageDataset]) -> list[Group]:
     """Group queries by what the first data set that knows an image says of it."""
-    know = [dataset.occlusion_of for dataset in datasets if hasattr(dataset, "occlusion_of")]
+    know = [dataset.occlusion_of for dataset in datasets if isinstance(dataset, KnowsOcclusion)]
     if not cfg.TEST.REPORT.ENABLED or not know:
         return []
     shares = [next((s for ask in know if (s := ask(path)) is not None), None) for path in paths]

@@ -84,7 +84,7 @@ def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: b
     for name in ("fastreid", "fastreid_ext"):
         handlers = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name).handlers
         for handler in handlers:
-            if getattr(handler, "stream", None) is sys.stdout:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
     logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
     logger.info("process %d of %d", rank, comm.get_world_size())

@@ -29,7 +29,7 @@ from fastreid_ext.evaluation.pair_report import (
     record_text,
 )
 from fastreid_ext.files import read_text, write_text
-from fastreid_ext.modeling.located import architectures_with
+from fastreid_ext.modeling.capabilities import VerifiesPairs, architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
 
@@ -54,13 +54,13 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def check_verifies(model: nn.Module) -> None:
-    """Check that a model compares two test features: that it has ``pair_verification()``.
+    """Check that a model compares two test features.
 
     Raises:
         ConfigError: it has none; a model that was trained without the task says so itself, as a ValueError.
     """
-    if not hasattr(model, "pair_verification"):
-        others = ", ".join(architectures_with("pair_verification"))
+    if not isinstance(model, VerifiesPairs):
+        others = ", ".join(architectures_with(VerifiesPairs))
         raise ConfigError(f"{type(model).__name__} was not taught to compare two images; those that are: {others}")
     model.pair_verification()
 

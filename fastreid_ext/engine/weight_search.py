@@ -21,6 +21,7 @@ from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.part_weights import Search, WeightedParts, coordinate_search
 from fastreid_ext.evaluation.weight_report import curve_table, draw_weight_curves, search_record, weight_table
 from fastreid_ext.files import write_text
+from fastreid_ext.modeling.capabilities import HasTestParts, architectures_with
 
 ONLY_RATIOS = "Only the ratios of the weights count: twice all of them is the same feature."
 
@@ -70,14 +71,15 @@ def check_search(cfg: CfgNode, test_set: str, rounds: int) -> None:
 
 
 def check_parts(model: nn.Module) -> None:
-    """Check that a model has parts to be weighed: test_parts, test_weights and test_weights_option.
+    """Check that the test feature of a model has parts to be weighed.
 
     Raises:
         ConfigError: it has none, or a single one.
     """
     name = type(model).__name__
-    if not hasattr(model, "test_parts"):
-        raise ConfigError(f"the test feature of {name} has no weighted parts, so that there is nothing to search")
+    if not isinstance(model, HasTestParts):
+        others = ", ".join(architectures_with(HasTestParts))
+        raise ConfigError(f"the test feature of {name} has no weighted parts to search; those that have: {others}")
     if len(model.test_weights) < 2:
         (part,) = model.test_weights
         raise ConfigError(f"the test feature of this {name} is {part} alone, whose weight changes no ranking")

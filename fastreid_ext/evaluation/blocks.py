@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.errors import EvaluationError
-from fastreid_ext.evaluation.distances import Rows
+from fastreid_ext.evaluation.distances import Rows, width_and_fixed_mb
 
 MEMORY_MB = 512  # default of what an evaluation takes beyond the features
 MOST_ROWS = 1024  # products of fewer rows are up to a fifth slower; more are hardly faster and shared less evenly
@@ -28,9 +28,9 @@ def rows_per_block(distances: Rows, memory_mb: float = MEMORY_MB) -> int:
     Raises:
         EvaluationError: not even one row fits.
     """
-    gallery, width = distances.shape[1], getattr(distances, "width", 0)
+    gallery, (width, fixed_mb) = distances.shape[1], width_and_fixed_mb(distances)
     each = 4 * gallery + 8 * width  # distances, and the query's feature twice
-    fixed = getattr(distances, "fixed_mb", 0) * 2**20
+    fixed = fixed_mb * 2**20
     if distances.device.type == "cpu":
         # Copies that are sorted: a row of each thread, or one in PARTS of all.
         fixed += 4 * gallery * torch.get_num_threads()

@@ -16,7 +16,7 @@ from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
 from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.engine.devices import device_of
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.fingerprints import feature_identity, versions
@@ -128,16 +128,6 @@ def extract(
             _fill(cfg, model, images, writer, skip_unreadable, save_every)
             writer.finish()
     return open_store(folder), earlier
-
-
-def check_images_suffice(model: nn.Module) -> None:
-    """Check that a model's test reads images alone.
-
-    Raises:
-        ConfigError: it reads labels that a list of images does not have.
-    """
-    if labels := getattr(model, "test_labels", ()):
-        raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")
 
 
 def _fill(

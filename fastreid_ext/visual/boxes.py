@@ -14,7 +14,8 @@ from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
 from fastreid_ext.files import write_picture, write_text
-from fastreid_ext.modeling.located import RegionBoxes, architectures_with
+from fastreid_ext.modeling.capabilities import LocatesRegions, architectures_with
+from fastreid_ext.modeling.located import RegionBoxes
 from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
 from fastreid_ext.visual.image_sources import JointImages, batches, spread
 from fastreid_ext.visual.pictures import pixels_of
@@ -29,10 +30,10 @@ def check_locates(model: nn.Module) -> None:
     Raises:
         ConfigError: it does not.
     """
-    if not hasattr(model, "located"):
+    if not isinstance(model, LocatesRegions):
         raise ConfigError(
             f"{type(model).__name__} locates no regions, so it has no boxes; those that do:"
-            f" {', '.join(architectures_with('located'))}"
+            f" {', '.join(architectures_with(LocatesRegions))}"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from fastreid.config import CfgNode
 
+from fastreid_ext.data.capabilities import HasPoses
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.joints import files_of, poses_of
@@ -128,5 +129,5 @@ def _of_data_set(cfg: CfgNode, name: str, pose_file: Path | None) -> tuple[list[
     dataset = load_dataset(name, PARTS[part])
     paths = [item[0] for part_name in PARTS[part] for item in sorted(getattr(dataset, part_name))]
     file = str(pose_file) if pose_file else files_of(cfg, [name])[0]
-    known = file or hasattr(dataset, "poses")
+    known = file or isinstance(dataset, HasPoses)
     return paths, [poses_of(name, dataset, file)] if known else []

@@ -29,7 +29,7 @@ class AtomicCheckpointer(Checkpointer):
         """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it."""
         if not self.save_dir or not self.save_to_disk:
             return
-        states = {name: part.state_dict() for name, part in self.checkpointables.items()}
+        states = {name: state.state_dict() for name, state in self.checkpointables.items()}
         data = {"model": self.model.state_dict(), **states, **extra}
         folder = Path(self.save_dir)
         write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))

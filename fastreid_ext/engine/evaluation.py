@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fastreid_ext.data.erased_images import ImageEraser, WithErased
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
-from fastreid_ext.engine.training_parts import evaluated_sets
+from fastreid_ext.engine.training_subsets import evaluated_sets
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
@@ -115,5 +115,5 @@ def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:
 
 
 def _erased_picture(images: ReIDImages, eraser: ImageEraser, path: str) -> Image.Image:
-    (erased,) = eraser(images[eraser.places[path]]["images"][None], [path])  # (3, H, W), from 0 to 255
+    (erased,) = eraser(images[eraser.indices[path]]["images"][None], [path])  # (3, H, W), from 0 to 255
     return Image.fromarray(erased.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())

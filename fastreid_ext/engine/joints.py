@@ -39,13 +39,13 @@ def files_of(cfg: CfgNode, names: Sequence[str]) -> list[str]:
     return [known.get(name, "") for name in names]
 
 
-def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequence[str], items: Items) -> np.ndarray:
+def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], splits: Sequence[str], items: Items) -> np.ndarray:
     """Return joints (N, J, 3) of the items, as shares of their images, and confidence.
 
     Args:
         cfg: the run's config.
         datasets: by name.
-        parts: of the data sets, that the items are from; out of "train", "query", "gallery".
+        splits: of the data sets, that the items are from; out of "train", "query", "gallery".
         items: (path, identity, camera) of every image.
 
     Raises:
@@ -58,7 +58,7 @@ def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequenc
     for (name, dataset), file in zip(datasets.items(), files_of(cfg, tuple(datasets)), strict=True):
         poses, source = poses_of(name, dataset, file)
         sources.append(f"{source} ({poses.joints.shape[1]} joints)")
-        own = {item[0] for part in parts for item in getattr(dataset, part)}
+        own = {item[0] for split in splits for item in getattr(dataset, split)}
         found = poses.shares_of(path for path in paths if path in own) | found
     missing = list(dict.fromkeys(path for path in paths if path not in found))
     if missing:

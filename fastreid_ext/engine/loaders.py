@@ -26,12 +26,12 @@ from fastreid_ext.engine.checks.batches import check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
-from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.engine.training_subsets import training_sets, training_subsets
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
-TEST_PARTS = ("query", "gallery")
+TEST_SPLITS = ("query", "gallery")
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:
@@ -45,8 +45,8 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     if comm.is_main_process():
         for dataset in datasets:
             dataset.show_train()
-    parts = training_parts(cfg, datasets)
-    items = parts.train
+    subsets = training_subsets(cfg, datasets)
+    items = subsets.train
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
     sampled = sampled_per_batch(cfg)
@@ -68,7 +68,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     )
     transform, joints = build_transforms(cfg, is_train=True), None
     if cfg.INPUT.JOINTS.ENABLED:
-        joints = _training_joints(cfg, datasets, [*items, *parts.kept_out])[: len(items)]
+        joints = _training_joints(cfg, datasets, [*items, *subsets.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
     images = ReIDImages(items, transform, relabel=True, joints=joints, kept=_resized_images(cfg, transform))
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
@@ -77,7 +77,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     """Return the loader of a test set's queries and gallery, and the number of queries.
 
-    Its ``dataset.parted`` tells which is which: where the gallery is the queries again, they are loaded once.
+    Its ``dataset.split`` tells which is which: where the gallery is the queries again, they are loaded once.
 
     Args:
         cfg: the run's config.
@@ -94,14 +94,14 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     elif dataset_name == VALIDATION and cfg.DATASETS.VALIDATION:
         images, num_query = _validation_images(cfg, transform)
     else:
-        dataset = load_dataset(dataset_name, TEST_PARTS)
+        dataset = load_dataset(dataset_name, TEST_SPLITS)
         if comm.is_main_process():
             dataset.show_test()
         query, gallery = sorted(dataset.query), sorted(dataset.gallery)
         groups = _occlusion_groups(cfg, [item[0] for item in query], [dataset])
         joints = None
         if _wants_test_joints(cfg):
-            joints = joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*query, *gallery])
+            joints = joints_of(cfg, {dataset_name: dataset}, TEST_SPLITS, [*query, *gallery])
             transform = follow_joints(cfg, transform, joints)
         kept = _resized_images(cfg, transform)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
@@ -117,12 +117,12 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     FastReID's evaluator, which knows the gallery by its place behind the queries.
     """
     datasets = training_sets(cfg)
-    parts = training_parts(cfg, datasets)
-    items = as_test_items(parts.held)
+    subsets = training_subsets(cfg, datasets)
+    items = as_test_items(subsets.held)
     gallery = items if cfg.TEST.EVALUATOR == "host" else None
     groups: list[Group] = []
     if cfg.TEST.REPORT.ENABLED:
-        groups = by_training_images([item[1] for item in parts.held], Counter(item[1] for item in parts.train))
+        groups = by_training_images([item[1] for item in subsets.held], Counter(item[1] for item in subsets.train))
     groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
     joints = None
     if _wants_test_joints(cfg):
@@ -133,9 +133,9 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
 
 def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
     datasets = training_sets(cfg)
-    parts = training_parts(cfg, datasets)
-    count = len(parts.query)
-    items = as_test_items([*parts.query, *parts.gallery])
+    subsets = training_subsets(cfg, datasets)
+    count = len(subsets.query)
+    items = as_test_items([*subsets.query, *subsets.gallery])
     groups = _occlusion_groups(cfg, [item[0] for item in items[:count]], datasets)
     joints = None
     if _wants_test_joints(cfg):

@@ -31,7 +31,7 @@ from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
 from fastreid_ext.engine.step import TrainingStep, step_settings
-from fastreid_ext.engine.training_parts import evaluated_sets
+from fastreid_ext.engine.training_subsets import evaluated_sets
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 

@@ -55,14 +55,14 @@ def check_search(cfg: CfgNode, test_set: str, rounds: int) -> None:
     """Check what can be checked without data and model.
 
     Raises:
-        ConfigError: no such part, no round, or a ranking that is not by a distance of the features.
+        ConfigError: no such subset, no round, or a ranking that is not by a distance of the features.
     """
     check_evaluation(cfg)
     if rounds < 1:
         raise ConfigError(f"--rounds is {rounds} and must be 1 or more")
     for name, key, example in ((VALIDATION, "VALIDATION", 100), (HELD_OUT, "HOLD_OUT", 2)):
         if test_set == name and not cfg.DATASETS[key]:
-            raise ConfigError(f"{name} is a part of the training set: add DATASETS.{key}, such as {example}")
+            raise ConfigError(f"{name} is a subset of the training set: add DATASETS.{key}, such as {example}")
     if cfg.TEST.METRIC not in DISTANCE_METRICS:
         raise ConfigError(f"TEST.METRIC is {cfg.TEST.METRIC!r}; the weights can be searched for {DISTANCE_METRICS}")
     for key in ("AQE", "RERANK"):
@@ -117,9 +117,9 @@ def extract_parts(
     only, gathered = PartsOnly(model), GatheredFeatures()
     inference_on_dataset(only, loader, gathered, flip_test=cfg.TEST.FLIP.ENABLED)
     features = torch.cat(gathered.features).split(list(only.widths.values()), dim=1)
-    parted = loader.dataset.parted
-    query, gallery = (dict(zip(only.widths, side, strict=True)) for side in zip(*map(parted, features), strict=True))
-    pids, camids = (parted(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
+    split = loader.dataset.split
+    query, gallery = (dict(zip(only.widths, side, strict=True)) for side in zip(*map(split, features), strict=True))
+    pids, camids = (split(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
     return WeightedParts(query, gallery, cfg.TEST.METRIC), pids, camids
 
 

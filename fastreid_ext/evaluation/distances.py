@@ -105,8 +105,8 @@ class DistanceRows:
             if self.gallery.dtype == torch.float32:
                 torch.mm(query, self.gallery.T, out=out)
                 return
-            for part in chunks(self.gallery):
-                torch.mm(query, self.gallery[part].float().T, out=out[:, part])
+            for chunk in chunks(self.gallery):
+                torch.mm(query, self.gallery[chunk].float().T, out=out[:, chunk])
 
 
 class MatrixRows:
@@ -148,8 +148,8 @@ def finite_lengths(features: Tensor, name: str) -> Tensor:
 def lengths_of(features: Tensor) -> Tensor:
     """Return the Euclidean length (N,) of every row in float32; half types are made float32 in chunks."""
     lengths = features.new_empty(len(features), dtype=torch.float32)
-    for part in chunks(features):
-        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
+    for chunk in chunks(features):
+        lengths[chunk] = torch.linalg.vector_norm(features[chunk].float(), dim=1)
     return lengths
 
 

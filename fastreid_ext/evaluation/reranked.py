@@ -11,7 +11,7 @@ from fastreid_ext.evaluation.k_reciprocal import Search, encode
 from fastreid_ext.evaluation.neighbours import nearest
 
 PAIRS = 2**20  # smaller weights that are summed at once
-PAIR_BYTES = 80  # of each: its weight, its two places in numbers of 8 bytes, and copies of them in order
+PAIR_BYTES = 80  # of each: its weight, its two indices in numbers of 8 bytes, and copies of them in order
 
 
 class ReRankedRows:
@@ -89,9 +89,9 @@ class ReRankedRows:
         images = weights.indices[entries]
         counts = self.lengths[images]
         rows = np.repeat(np.arange(stop - start), np.diff(weights.indptr[start : stop + 1]))
-        # Places in ``holders`` of all gallery images that hold each entry's image, one entry after the other.
-        places = np.arange(counts.sum()) + np.repeat(holders.indptr[images] - (np.cumsum(counts) - counts), counts)
-        smaller = np.minimum(np.repeat(weights.data[entries], counts), holders.data[places])
-        where = np.repeat(rows, counts), holders.indices[places]
+        # Indices in ``holders`` of all gallery images that hold each entry's image, one entry after the other.
+        entry = np.arange(counts.sum()) + np.repeat(holders.indptr[images] - (np.cumsum(counts) - counts), counts)
+        smaller = np.minimum(np.repeat(weights.data[entries], counts), holders.data[entry])
+        where = np.repeat(rows, counts), holders.indices[entry]
         sums = coo_array((smaller.astype(np.float64), where), shape=(stop - start, self.shape[1]))
-        return sums.tocsr().tocoo()  # adds up what has the same place
+        return sums.tocsr().tocoo()  # adds up what has the same index

@@ -25,7 +25,7 @@ from fastreid_ext.search.writer import FeatureWriter
 
 
 class ListedImages(Dataset):
-    """The images of a list as the test sees them, each with its place.
+    """The images of a list as the test sees them, each with its index in the list.
 
     Args:
         cfg: the model's config.
@@ -34,7 +34,7 @@ class ListedImages(Dataset):
     """
 
     def __init__(self, cfg: CfgNode, images: ImageList, skip: bool):
-        items = [(images.file(place), 0, 0) for place in range(len(images.rows))]
+        items = [(images.file(index), 0, 0) for index in range(len(images.rows))]
         self.images = ReIDImages(items, build_transforms(cfg, is_train=False), relabel=False)
         self.skip = skip
         self._black: Tensor | None = None
@@ -42,25 +42,25 @@ class ListedImages(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            (item,) = self.images.fetch([place])
+            (item,) = self.images.fetch([index])
         except ImageError as error:
             if not self.skip:
                 raise
-            return {"images": self._black_image(), "places": place, "unreadable": str(error)}
-        return _listed(item, place)
+            return {"images": self._black_image(), "indices": index, "unreadable": str(error)}
+        return _listed(item, index)
 
-    def fetch(self, places: Sequence[int]) -> list[dict[str, Any]]:
+    def fetch(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return the items of a batch, for a loader that asks for all of them at once."""
         try:
-            items = self.images.fetch(places)
+            items = self.images.fetch(indices)
         except ImageError:
-            items = BatchItems(len(places))
-            for place in places:
-                items.add(self[place])
+            items = BatchItems(len(indices))
+            for index in indices:
+                items.add(self[index])
             return items
-        items[:] = [_listed(item, place) for item, place in zip(items, places, strict=True)]
+        items[:] = [_listed(item, index) for item, index in zip(items, indices, strict=True)]
         return items
 
     def _black_image(self) -> Tensor:
@@ -71,8 +71,8 @@ class ListedImages(Dataset):
         return self._black
 
 
-def _listed(item: dict[str, Any], place: int) -> dict[str, Any]:
-    return {"images": item["images"], "places": place, "unreadable": ""}
+def _listed(item: dict[str, Any], index: int) -> dict[str, Any]:
+    return {"images": item["images"], "indices": index, "unreadable": ""}
 
 
 @torch.no_grad()
@@ -147,7 +147,7 @@ def _fill(
             for batch in loader:
                 reasons = batch["unreadable"]
                 features = batch_features(model, batch["images"], cfg.TEST.FLIP.ENABLED).float().cpu().numpy()
-                skipped = [(int(p), r) for p, r in zip(batch["places"], reasons, strict=True) if r]
+                skipped = [(int(p), r) for p, r in zip(batch["indices"], reasons, strict=True) if r]
                 writer.add(features[np.array([not r for r in reasons])], len(reasons), skipped)
                 bar.advance(len(reasons))
                 if writer.done - saved >= save_every:

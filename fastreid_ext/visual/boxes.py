@@ -48,7 +48,7 @@ def measure_boxes(
     """
     shown = set(spread(len(images.paths), max(1, on_sheet)))
     pictures, pieces, start = [], [], 0
-    for pixels, regions in located(model, cfg, images):
+    for pixels, regions in boxes_of_images(model, cfg, images):
         pieces.append(regions)
         for n in range(len(pixels)):
             if start + n in shown:
@@ -72,7 +72,9 @@ def measure_boxes(
 
 
 @torch.no_grad()
-def located(model: nn.Module, cfg: CfgNode, images: JointImages) -> Iterator[tuple[Tensor, dict[str, RegionBoxes]]]:
+def boxes_of_images(
+    model: nn.Module, cfg: CfgNode, images: JointImages
+) -> Iterator[tuple[Tensor, dict[str, RegionBoxes]]]:
     """Yield batches of images (B, 3, H, W) on the 0-255 scale, as the test transforms make them, and the boxes in them.
 
     Joints follow the transforms; everything is on the CPU.
@@ -92,8 +94,8 @@ def located(model: nn.Module, cfg: CfgNode, images: JointImages) -> Iterator[tup
 
 
 def _on_cpu(boxes: RegionBoxes) -> RegionBoxes:
-    parts = (boxes.predicted, boxes.prior, boxes.pseudo, boxes.known)
-    return RegionBoxes(*(None if part is None else part.cpu() for part in parts))
+    tensors = (boxes.predicted, boxes.prior, boxes.pseudo, boxes.known)
+    return RegionBoxes(*(None if tensor is None else tensor.cpu() for tensor in tensors))
 
 
 def _joined(pieces: list[RegionBoxes]) -> RegionBoxes:

@@ -15,7 +15,7 @@ from PIL import Image
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
-from fastreid_ext.engine import evaluation, loaders, training_parts
+from fastreid_ext.engine import evaluation, loaders, training_subsets
 from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, EvaluationError
@@ -251,7 +251,7 @@ def test_no_image_is_both_trained_on_and_held_out(cfg):
     held = {item[0] for item in items}
     assert isinstance(loader.dataset, QueryGalleryImages) and num_query == len(held) == 18
     assert len(items) == num_query and loader.dataset.gallery_again  # each is loaded once
-    assert loader.dataset.parted(items) == (items, items)
+    assert loader.dataset.split(items) == (items, items)
     whole = {item[0] for item in load_dataset("SynthReIDTiny", ("train",)).train}
     assert train | held == whole and not train & held
 
@@ -330,7 +330,7 @@ def test_batches_are_drawn_from_what_is_left(cfg, fails):
 
 def test_only_the_main_process_says_what_is_held_out(cfg, monkeypatch):
     said = []
-    monkeypatch.setattr(training_parts, "log_once", lambda level, message: said.append(message))
+    monkeypatch.setattr(training_subsets, "log_once", lambda level, message: said.append(message))
     with monkeypatch.context() as patched:
         patched.setattr(comm, "is_main_process", lambda: False)
         items = loaders.train_loader(cfg).dataset.img_items

@@ -47,7 +47,7 @@ def check_evaluation(cfg: CfgNode) -> None:
         raise ConfigError(f"DATASETS.VALIDATION is {cfg.DATASETS.VALIDATION} and must be 0 or a number of identities")
     for name, key in ((HELD_OUT, "HOLD_OUT"), (VALIDATION, "VALIDATION")):
         if name in cfg.DATASETS.TESTS and not cfg.DATASETS[key]:
-            raise ConfigError(f"DATASETS.TESTS names {name}, which is a part of the training set: set DATASETS.{key}")
+            raise ConfigError(f"DATASETS.TESTS names {name}, which is a subset of the training set: set DATASETS.{key}")
 
 
 def _numbers(values: list[Any]) -> bool:

@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.deepminer.meta_arch import attend
+from fastreid_ext.deepminer.attention import attend
 from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.engine.step import TrainingStep
@@ -70,7 +70,8 @@ def trunk_maps(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     y, outputs = run_stem(model.backbone, images), {}
     for stage in STAGES:
         y = outputs[stage] = attend(model.attention, stage, run_stage(model.backbone, stage, y))
-    return [y, *(branch(outputs[branch.after]) for branch in model.side_branches.values())]
+    later = {name: getattr(branch, "blocks", branch) for name, branch in model.side_branches.items()}
+    return [y, *(blocks(outputs[model.starts[name]]) for name, blocks in later.items())]
 
 
 def timed(step: Callable[[], None], device: torch.device) -> float:

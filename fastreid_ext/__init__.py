@@ -1,16 +1,48 @@
 """fastreid-ext: five re-identification papers as plug-ins for FastReID, on today's Python and PyTorch.
 
-Importing it heals the installed FastReID (see :mod:`fastreid_ext.compat`) and registers every backbone,
-meta-architecture and data set, so a config can name them.
+Importing it makes sure that FastReID is healed when it is imported, or at once if it has been (see
+:mod:`fastreid_ext.compat`), and that every backbone, head, meta-architecture and data set of ours is then registered,
+so a config can name them. The import itself is light (see :mod:`fastreid_ext.compat.hook`): the names below are
+imported when they are used.
 """
 
-from fastreid_ext.compat import heal
+import importlib
+from typing import Any
 
-heal()
-
-from fastreid_ext import deepminer, mgre, model_zoo, msreid, occluded, res2net  # noqa: E402
-from fastreid_ext.config import get_cfg  # noqa: E402
-from fastreid_ext.data import datasets  # noqa: E402
+from fastreid_ext import compat
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo", "msreid", "occluded", "res2net"]
+
+# They register themselves in FastReID's registries when they are imported.
+_REGISTERING = ("deepminer", "mgre", "msreid", "occluded", "res2net", "data.datasets")
+
+# Name -> module, and the name in it where it is not the module itself.
+_LAZY = {
+    **{name: (name, None) for name in ("deepminer", "layers", "losses", "mgre", "model_zoo", "msreid", "occluded")},
+    "datasets": ("data.datasets", None),
+    "get_cfg": ("config", "get_cfg"),
+    "res2net": ("res2net", None),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module_name, attribute = _LAZY[name]
+    module = importlib.import_module(f"{__name__}.{module_name}")
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+def _register() -> None:
+    for name in _REGISTERING:
+        importlib.import_module(f"{__name__}.{name}")
+
+
+compat.install(_register)

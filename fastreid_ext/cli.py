@@ -11,6 +11,7 @@ from fastreid_ext.commands import (
     configs,
     convert,
     derive_occluded_duke,
+    doctor,
     extract,
     masks,
     pose,
@@ -40,6 +41,7 @@ COMMANDS = (
     synth,
     pose,
     derive_occluded_duke,
+    doctor,
 )
 
 

@@ -8,8 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from filelock import FileLock, Timeout
-
 from fastreid_ext.errors import FileError
 
 if TYPE_CHECKING:
@@ -136,6 +134,8 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     Raises:
         FileError: another process holds it and ``busy`` is given, or the file can't be made.
     """
+    from filelock import FileLock, Timeout  # not above: rendering loads no more than OpenCV and NumPy
+
     lock = FileLock(path)
     try:
         try:

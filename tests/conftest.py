@@ -71,11 +71,11 @@ def forget_logs():
 
 
 @pytest.fixture
-def sentence_of(capfd):
+def sentence_of(capsys):
     """``sentence_of(status)``: the one sentence that a command, which ended with this status, stopped with."""
 
     def sentence(status):
-        printed = capfd.readouterr()
+        printed = capsys.readouterr()
         assert status == 1, printed.err
         assert "Traceback" not in printed.out + printed.err
         *_, start = re.finditer(r"^fastreid-ext [a-z -]+: ", printed.err, flags=re.MULTILINE)

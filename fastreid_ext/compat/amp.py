@@ -3,15 +3,21 @@
 import functools
 import logging
 import time
+import types
+import warnings
 from pathlib import Path
 
 import torch
-from fastreid.engine import train_loop
-from fastreid.engine.defaults import DefaultTrainer
-from fastreid.utils.params import ContiguousParams
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from fastreid_ext.compat.host import HostModule
 from fastreid_ext.compat.patch import patch, replace
+from fastreid_ext.compat.probing import swapped
+from fastreid_ext.compat.trial import trial_trainer
+
+defaults = HostModule("fastreid.engine.defaults")
+params_module = HostModule("fastreid.utils.params")
+train_loop = HostModule("fastreid.engine.train_loop")
 
 TRAINER = "fastreid.engine.train_loop:AMPTrainer"
 DEFAULT_TRAINER = "fastreid.engine.defaults:DefaultTrainer"
@@ -73,8 +79,25 @@ def _amp_run_step(self) -> None:
     self._write_metrics(loss_dict, data_time)
     self.grad_scaler.step(self.optimizer)
     self.grad_scaler.update()
-    if isinstance(self.param_wrapper, ContiguousParams):
+    if isinstance(self.param_wrapper, params_module.ContiguousParams):
         self.param_wrapper.assert_buffer_is_valid()
+
+
+def _amp_asks_for_cuda() -> bool:
+    """Whether a step in mixed precision raises or warns on a machine without CUDA."""
+
+    class Trainer(train_loop.AMPTrainer):
+        def _write_metrics(self, *args, **kwargs):
+            pass  # needs a writer
+
+    model = torch.nn.Conv2d(1, 1, 1, device="meta").to_empty(device="cpu")  # no random numbers
+    torch.nn.init.ones_(model.weight)
+    model.forward = lambda data: {"loss": (model.weight * data).sum()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with swapped(torch.cuda, is_available=lambda: False), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Trainer(model, [1.0], optimizer, None).run_step()
+    return model.weight.item() == 1
 
 
 @patch(
@@ -82,6 +105,13 @@ def _amp_run_step(self) -> None:
     heals="engine/train_loop.py:325,335",
     needed_by="any version without CUDA; torch >= 2.4 warns of torch.cuda.amp",
     targets={f"{TRAINER}.__init__": ("3b742782d9ea",), f"{TRAINER}.run_step": ("db03e34b1f33",)},
+    uses=(
+        "fastreid.engine.train_loop:SimpleTrainer.__init__",
+        "fastreid.engine.train_loop:SimpleTrainer._write_metrics",
+        "fastreid.utils.params:ContiguousParams",
+    ),
+    needed=_amp_asks_for_cuda,
+    if_skipped="SOLVER.AMP.ENABLED, which FastReID's base configs turn on, raises without CUDA",
 )
 def amp() -> None:
     """AMPTrainer asserts CUDA, and every base config of the host turns it on."""
@@ -89,15 +119,24 @@ def amp() -> None:
     replace(f"{TRAINER}.run_step", _amp_run_step)
 
 
+def _scaler_is_forgotten() -> bool:
+    """Whether the checkpoints of FastReID's trainer leave the scaler of fp16 gradients out."""
+    scaler = types.SimpleNamespace(is_enabled=lambda: True)
+    trainer = trial_trainer(world_size=1, grad_scaler=scaler)
+    return scaler not in trainer.checkpointer.checkpointables.values()
+
+
 @patch(
     "scaler-saved",
     heals="engine/defaults.py:223",
     needed_by="any version, with CUDA",
     targets={f"{DEFAULT_TRAINER}.__init__": ("3b8388094998",)},
+    needed=_scaler_is_forgotten,
+    if_skipped="a resumed fp16 run skips steps until it has found its scale again",
 )
 def scaler_saved() -> None:
     """The scale of fp16 gradients was not saved: a resumed run skipped steps until it had found it again."""
-    original = DefaultTrainer.__init__
+    original = defaults.DefaultTrainer.__init__
 
     @functools.wraps(original)
     def __init__(self, cfg):

@@ -1,15 +1,21 @@
 """Data loading: no CUDA needed, errors reach the reader, batches go where the model is."""
 
 import functools
+import queue
+import threading
+import types
 from typing import Any
 
 import torch
-from fastreid.config import CfgNode
-from fastreid.data import build as host_build
-from fastreid.data import data_utils
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
+from fastreid_ext.compat.host import HostModule
 from fastreid_ext.compat.patch import patch, replace
+from fastreid_ext.compat.probing import refuse, swapped
+
+config = HostModule("fastreid.config")
+data_utils = HostModule("fastreid.data.data_utils")
+host_build = HostModule("fastreid.data.build")
 
 BUILD = "fastreid.data.build"
 LOADER = "fastreid.data.data_utils:DataLoaderX"
@@ -69,11 +75,23 @@ def _loader_shutdown(self) -> None:
         self._shutdown_background_thread()
 
 
+def _loader_asks_for_cuda() -> bool:
+    """Whether a loader can't be built, or doesn't iterate over plain batches, on a machine without CUDA."""
+    generator = torch.Generator()  # or iterating would draw from the global one
+    with swapped(torch.cuda, is_available=lambda: False, Stream=refuse, set_device=refuse):
+        loader = data_utils.DataLoaderX(0, dataset=[7], batch_size=1, generator=generator)
+        return [batch.tolist() for batch in loader] != [[7]]
+
+
 @patch(
     "loader-without-cuda",
     heals="data/data_utils.py:148",
     needed_by="any version, on a machine without CUDA",
     targets={LOADER: ("5da052714644",)},
+    uses=(READER,),
+    needed=_loader_asks_for_cuda,
+    if_skipped="no loader can be built on a machine without CUDA",
+    critical=True,
 )
 def loader_without_cuda() -> None:
     """DataLoaderX asked for a CUDA stream; without CUDA it is now the plain DataLoader that it extends."""
@@ -110,11 +128,31 @@ def _reader_next(self):
     raise StopIteration
 
 
+def _reader_dies_in_silence() -> bool:
+    """Whether the reading thread ends on an error without a word to the thread that waits for its batches."""
+
+    def broken():
+        raise OSError
+        yield
+
+    reader = types.SimpleNamespace(
+        queue=queue.Queue(), generator=broken(), local_rank=0, exit_event=threading.Event(), error=None
+    )
+    with swapped(torch.cuda, is_available=lambda: False, set_device=lambda device: None):
+        try:
+            data_utils.BackgroundGenerator.run(reader)
+        except OSError:
+            return reader.queue.empty()
+    return False
+
+
 @patch(
     "loader-error",
     heals="data/data_utils.py:126",
     needed_by="any version, with CUDA",
     targets={f"{READER}.run": ("1de54769bdfa",), f"{READER}.next": ("117b6b2b41ef",)},
+    needed=_reader_dies_in_silence,
+    if_skipped="an unreadable image stops training for ever on a machine with CUDA",
 )
 def loader_error() -> None:
     """An unreadable image killed the reading thread and training waited for ever; now the error is raised."""
@@ -122,9 +160,24 @@ def loader_error() -> None:
     replace(f"{READER}.next", _reader_next)
 
 
-def _cfg_of(args: tuple, kwargs: dict) -> CfgNode | None:
+def _cfg_of(args: tuple, kwargs: dict) -> Any | None:
     first = args[0] if args else kwargs.get("cfg")
-    return first if isinstance(first, CfgNode) else None
+    return first if isinstance(first, config.CfgNode) else None
+
+
+def _on_the_cpu() -> Any:
+    """Return the host's default config for a CPU, without worker processes."""
+    cfg = config.get_cfg()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.DATALOADER.NUM_WORKERS = 0
+    return cfg
+
+
+def _test_loader_has_workers() -> bool:
+    """Whether the test loader of a config without workers has some."""
+    with swapped(torch.cuda, is_available=lambda: False, Stream=lambda *args: None):
+        loader, _ = host_build.build_reid_test_loader(_on_the_cpu(), test_set=[0], num_query=0, transforms=())
+    return loader.num_workers > 0
 
 
 @patch(
@@ -135,6 +188,8 @@ def _cfg_of(args: tuple, kwargs: dict) -> CfgNode | None:
         f"{BUILD}:build_reid_test_loader": ("424dcd1d0a47",),
         f"{BUILD}:_test_loader_from_config": ("ec716f3bd253",),
     },
+    needed=_test_loader_has_workers,
+    if_skipped="the test loader starts four processes whatever DATALOADER.NUM_WORKERS says",
 )
 def test_workers() -> None:
     """The test loader always starts 4 workers; DATALOADER.NUM_WORKERS now sets fewer, down to none."""
@@ -156,7 +211,7 @@ def test_workers() -> None:
 test_workers.__test__ = False  # a patch, whatever its name suggests to pytest
 
 
-def _follow_cfg(loader: DataLoader, cfg: CfgNode) -> None:
+def _follow_cfg(loader: DataLoader, cfg: Any) -> None:
     device = torch.device(cfg.MODEL.DEVICE)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", loader.local_rank)
@@ -165,11 +220,23 @@ def _follow_cfg(loader: DataLoader, cfg: CfgNode) -> None:
         loader.pin_memory = False
 
 
+def _loader_ignores_device() -> bool:
+    """Whether the loader of a config for the CPU doesn't know, on a machine with CUDA, where its batches go."""
+    with swapped(torch.cuda, is_available=lambda: True, Stream=lambda *args: None):
+        loader = host_build.build_reid_train_loader(
+            _on_the_cpu(), train_set=[0], transforms=(), sampler=SequentialSampler([0])
+        )
+    return str(getattr(loader, "device", "")) != "cpu"
+
+
 @patch(
     "loader-device",
     heals="data/data_utils.py:185",
     needed_by="any version, on a CUDA machine with MODEL.DEVICE cpu or cuda:1",
     targets={f"{BUILD}:build_reid_train_loader": ("07a75372f79a",)},
+    uses=(f"{BUILD}:build_reid_test_loader",),
+    needed=_loader_ignores_device,
+    if_skipped="batches go to the GPU of the process whatever MODEL.DEVICE says",
 )
 def loader_device() -> None:
     """Batches went to the GPU of the process whatever MODEL.DEVICE says; now they follow the cfg.
@@ -177,6 +244,8 @@ def loader_device() -> None:
     A loader that is built without a cfg keeps the host's rule, the GPU where there is one; its ``device`` can
     be set.
     """
+    if data_utils.DataLoaderX.__init__ is not _loader_init:
+        loader_without_cuda()  # only ours follows its ``device``
     build_train = host_build.build_reid_train_loader
     build_test = host_build.build_reid_test_loader
 

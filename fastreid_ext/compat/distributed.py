@@ -1,24 +1,35 @@
 """Several processes: gloo on the CPU, torchrun, and children that are healed before they meet the host."""
 
+import contextlib
 import functools
 import gc
+import importlib
 import inspect
 import logging
 import os
 import pickle
 import sys
+import types
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
-from fastreid.engine import defaults
-from fastreid.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
+from fastreid_ext.compat.host import HostModule
 from fastreid_ext.compat.patch import patch, replace, resolve
+from fastreid_ext.compat.probing import Asked, refuse, swapped
+from fastreid_ext.compat.trial import trial_trainer
+
+comm = HostModule("fastreid.utils.comm")
+launch_module = HostModule("fastreid.engine.launch")
 
 LAUNCH = "fastreid.engine.launch"
 SERIALIZE = "fastreid.utils.comm:_serialize_to_tensor"
 TRAINER_INIT = "fastreid.engine.defaults:DefaultTrainer.__init__"
+GROUP_NAMES = tuple(
+    f"fastreid.utils.comm:{name}" for name in ("_LOCAL_PROCESS_GROUP", "_get_global_gloo_group", "synchronize")
+)
 
 WARN_ABOVE_BYTES = 1024**3
 
@@ -33,11 +44,23 @@ def _serialize_to_tensor(data, group) -> torch.Tensor:
     return tensor.to("cuda") if dist.get_backend(group) == "nccl" else tensor
 
 
+def _gathering_uses_storage() -> bool:
+    """Whether what ranks send goes through torch's old storage."""
+    with (
+        swapped(dist, get_backend=lambda group: "gloo"),
+        swapped(torch, ByteStorage=types.SimpleNamespace(from_buffer=refuse)),
+    ):
+        tensor = comm._serialize_to_tensor([7], None)
+    return pickle.loads(bytes(tensor.tolist())) != [7]
+
+
 @patch(
     "gather-bytes",
     heals="utils/comm.py:106",
     needed_by="torch >= 2.0",
     targets={SERIALIZE: ("bc9e3bafe646",)},
+    needed=_gathering_uses_storage,
+    if_skipped="ranks warn of torch.ByteStorage when they gather, and raise once torch drops it",
 )
 def gather_bytes() -> None:
     """What ranks send each other went through torch.ByteStorage, which is deprecated."""
@@ -58,15 +81,34 @@ class HostDistributedDataParallel(DistributedDataParallel):
         super().__init__(module, device_ids=device_ids, **kwargs)
 
 
+def _ddp_arguments_are_refused() -> bool:
+    """Whether DefaultTrainer wraps a model on the CPU with arguments that torch refuses or warns of."""
+    given: list[dict] = []
+
+    def wrap(self, module, **arguments):
+        given.append(arguments)
+        raise Asked
+
+    wrap.__signature__ = inspect.signature(DistributedDataParallel.__init__)
+    with swapped(DistributedDataParallel, __init__=wrap), contextlib.suppress(Asked):
+        trial_trainer(world_size=2)
+    old_name = "forward_sync_buffers" in wrap.__signature__.parameters and "broadcast_buffers" in given[0]
+    return bool(given[0].get("device_ids")) or old_name
+
+
 @patch(
     "ddp-on-cpu",
     heals="engine/defaults.py:210",
     needed_by="any version, without CUDA",
     targets={TRAINER_INIT: ("3b8388094998",)},
+    uses=("fastreid.engine.defaults:DistributedDataParallel",),
+    needed=_ddp_arguments_are_refused,
+    if_skipped="FastReID's trainer can't train in several processes without CUDA",
 )
 def ddp_on_cpu() -> None:
     """DefaultTrainer gives device_ids also for a model on the CPU, where torch refuses them."""
-    defaults.DistributedDataParallel = HostDistributedDataParallel
+    # Only there: the host's other modules compare with torch's own class.
+    replace("fastreid.engine.defaults:DistributedDataParallel", HostDistributedDataParallel, everywhere=False)
 
 
 def setup_process_group(local_rank: int, local_size: int, machine_rank: int, **init) -> None:
@@ -86,7 +128,7 @@ def setup_process_group(local_rank: int, local_size: int, machine_rank: int, **i
     for machine in range(dist.get_world_size() // local_size):
         group = dist.new_group(list(range(machine * local_size, (machine + 1) * local_size)))
         if machine == machine_rank:
-            comm._LOCAL_PROCESS_GROUP = group
+            importlib.import_module("fastreid.utils.comm")._LOCAL_PROCESS_GROUP = group
 
 
 def leave_process_group() -> None:
@@ -94,14 +136,14 @@ def leave_process_group() -> None:
 
     Nothing may hold the group afterwards: gloo's threads end with it, and abort a process whose interpreter ends first.
     """
-    comm._LOCAL_PROCESS_GROUP = None
+    importlib.import_module("fastreid.utils.comm")._LOCAL_PROCESS_GROUP = None
     comm._get_global_gloo_group.cache_clear()
     gc.collect()  # a trainer is a cycle, and its DistributedDataParallel holds the group
     dist.destroy_process_group()
 
 
 def _distributed_worker(local_rank, main_func, world_size, num_per_machine, machine_rank, dist_url, args):
-    """What a spawned rank runs. Unpickling it imports this package first, which heals the child."""
+    """What a spawned rank runs, with or without CUDA."""
     try:
         setup_process_group(
             local_rank,
@@ -125,15 +167,66 @@ def _distributed_worker(local_rank, main_func, world_size, num_per_machine, mach
     leave_process_group()
 
 
+def _ranks_ask_for_cuda() -> bool:
+    """Whether a rank raises on a machine without CUDA before it joins a group of gloo."""
+    backends = []
+
+    def join(backend, **init):
+        backends.append(backend.lower())
+        raise Asked
+
+    no_cuda = swapped(torch.cuda, is_available=lambda: False)
+    with no_cuda, swapped(dist, init_process_group=join), contextlib.suppress(Asked):
+        launch_module._distributed_worker(0, None, 1, 1, 0, "file://", ())
+    return backends != ["gloo"]
+
+
 @patch(
     "launch-on-cpu",
     heals="engine/launch.py:77",
-    needed_by="any version, without CUDA; with spawn, so that the children are healed",
+    needed_by="any version, without CUDA",
     targets={f"{LAUNCH}:_distributed_worker": ("7728415514ce",)},
+    uses=GROUP_NAMES,
+    needed=_ranks_ask_for_cuda,
+    if_skipped="--num-gpus 2 raises on a machine without CUDA",
 )
 def launch_on_cpu() -> None:
     """``--num-gpus 2`` asserted CUDA; without it, or with fewer GPUs than ranks, the ranks now use gloo."""
     replace(f"{LAUNCH}:_distributed_worker", _distributed_worker)
+
+
+_rank_body: Callable | None = None
+
+
+def _spawned_rank(*args) -> None:
+    """What a spawned process unpickles first: it imports this package, which heals the host before its worker runs."""
+    importlib.import_module("fastreid")
+    _rank_body(*args)
+
+
+@patch(
+    "spawned-ranks",
+    heals="engine/launch.py:69",
+    needed_by="any version that any other patch is needed by",
+    targets={f"{LAUNCH}:launch": ("b5248ff286b5",)},
+    uses=(f"{LAUNCH}:_distributed_worker",),
+    # What a spawned process imports is no fault of the host's, so only who defines the worker can be asked.
+    needed=lambda: launch_module._distributed_worker.__module__ != __name__,
+    if_skipped="the ranks that FastReID's launch spawns are not healed unless their script imports fastreid_ext first",
+)
+def spawned_ranks() -> None:
+    """A spawned rank imported the host without this package, so without its patches."""
+    global _rank_body
+    _rank_body = launch_module._distributed_worker
+    replace(f"{LAUNCH}:_distributed_worker", _spawned_rank)
+
+
+def _torchrun_is_unknown() -> bool:
+    """Whether the module of ``launch`` never reads torchrun's environment.
+
+    Reads the source: a trial would have to change this process's environment and join a group.
+    """
+    return "LOCAL_RANK" not in inspect.getsource(sys.modules[LAUNCH])
 
 
 @patch(
@@ -141,6 +234,9 @@ def launch_on_cpu() -> None:
     heals="engine/launch.py:34",
     needed_by="any version, under torchrun",
     targets={f"{LAUNCH}:launch": ("b5248ff286b5",)},
+    uses=GROUP_NAMES,
+    needed=_torchrun_is_unknown,
+    if_skipped="torchrun does not work: each of its processes starts ranks of its own",
 )
 def torchrun() -> None:
     """Under torchrun every process started ranks of its own; its environment now says which rank it is."""

@@ -9,7 +9,7 @@ import types
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["INSTALL_COMMAND", "import_aliases", "import_host"]
+__all__ = ["INSTALL_COMMAND", "import_aliases", "import_host", "what_is_missing"]
 
 INSTALL_COMMAND = "pip install --no-deps fastreid==1.4.0"
 
@@ -36,6 +36,8 @@ HOST_MODULES = (
     "fastreid.engine.defaults",
     "fastreid.engine.launch",
 )
+
+NEVER_MISSING = "fastreid.config"  # a folder that is called fastreid by chance has none
 
 # Where the name to install is not the name to import.
 _DISTRIBUTIONS = {
@@ -71,7 +73,7 @@ def import_aliases() -> Iterator[None]:
 
 
 def import_host() -> None:
-    """Import the host's modules.
+    """Import the host's modules; one that a fork lacks is passed over, and the patches that need it are skipped.
 
     Raises:
         ImportError: FastReID, or a package that it imports, is missing; says the command that installs it.
@@ -83,10 +85,13 @@ def import_host() -> None:
             try:
                 importlib.import_module(name)
             except ModuleNotFoundError as error:
-                raise ImportError(_what_is_missing(error.name or str(error))) from error
+                if (error.name or "").startswith("fastreid.") and name != NEVER_MISSING:
+                    continue
+                raise ImportError(what_is_missing(error.name or str(error))) from error
 
 
-def _what_is_missing(module: str) -> str:
+def what_is_missing(module: str) -> str:
+    """Say in one sentence that FastReID, or a module that it needs, is missing and which command installs it."""
     package = module.partition(".")[0]
     if package != "fastreid":
         distribution = _DISTRIBUTIONS.get(package, package)

@@ -1,14 +1,20 @@
 """The host's trainer: resuming, and runs that evaluate only at the end."""
 
 import functools
+import importlib
+import inspect
 import logging
 import os
+import types
 
-from fastreid.engine import hooks
-from fastreid.engine.defaults import DefaultTrainer
-from fastreid.utils import comm
-
+from fastreid_ext.compat.host import HostModule
 from fastreid_ext.compat.patch import patch, replace
+from fastreid_ext.compat.probing import swapped
+from fastreid_ext.compat.trial import trial_trainer
+
+comm = HostModule("fastreid.utils.comm")
+defaults = HostModule("fastreid.engine.defaults")
+hooks = HostModule("fastreid.engine.hooks")
 
 TRAINER = "fastreid.engine.defaults:DefaultTrainer"
 EVAL_HOOK = "fastreid.engine.hooks:EvalHook"
@@ -26,15 +32,37 @@ def _eval_after_train(self) -> None:
     del self._func
 
 
+def _period_zero_fails() -> bool:
+    """Whether an evaluation period of 0 raises after the last epoch, or means no evaluation."""
+    evaluated = []
+    hook = hooks.EvalHook(0, None)
+    hook.trainer = types.SimpleNamespace(epoch=0, max_epoch=1)
+    hook._do_eval = lambda: evaluated.append(1)
+    hook.after_train()
+    return evaluated != [1]
+
+
 @patch(
     "eval-period-zero",
     heals="engine/hooks.py:382",
     needed_by="any version",
     targets={f"{EVAL_HOOK}.after_train": ("fded141d4d37",)},
+    uses=(f"{EVAL_HOOK}._do_eval",),
+    needed=_period_zero_fails,
+    if_skipped="TEST.EVAL_PERIOD 0 divides by zero at the end of a run",
 )
 def eval_period_zero() -> None:
     """TEST.EVAL_PERIOD 0 divided by zero; it now means one evaluation, after the last epoch."""
     replace(f"{EVAL_HOOK}.after_train", _eval_after_train)
+
+
+def _finished_run_fails() -> bool:
+    """Whether a run that starts after its last epoch raises, or evaluates nothing."""
+    trainer = trial_trainer(world_size=1)
+    trainer.start_epoch = trainer.max_epoch = 1
+    trainer.register_hooks([hooks.EvalHook(1, lambda: trainer.test(trainer.cfg, trainer.model))])
+    with swapped(importlib.import_module("fastreid.utils.comm"), is_main_process=lambda: True, synchronize=int):
+        return not trainer.train()
 
 
 @patch(
@@ -45,10 +73,12 @@ def eval_period_zero() -> None:
         f"{TRAINER}.train": ("7fe910631cd6",),
         "fastreid.engine.train_loop:TrainerBase.train": ("8a849a73d3cd",),
     },
+    needed=_finished_run_fails,
+    if_skipped="resuming a run that has ended raises AttributeError",
 )
 def finished_run() -> None:
     """Resuming a run that has ended raised AttributeError in a hook; it now evaluates the final weights."""
-    original = DefaultTrainer.train
+    original = defaults.DefaultTrainer.train
 
     @functools.wraps(original)
     def train(self):
@@ -66,6 +96,16 @@ def _best_metric_on_disk(checkpointer) -> float | None:
     return checkpointer._load_file(path).get("metric") if os.path.isfile(path) else None
 
 
+def _best_metric_is_forgotten() -> bool:
+    """Whether resuming never mentions the best metric, nor does its hook.
+
+    Reads the source: where a fork keeps the number (a file of its own, a state of the hook, another name in the
+    checkpoint) can't be foreseen, and a trial would need files.
+    """
+    source = inspect.getsource(defaults.DefaultTrainer) + inspect.getsource(hooks.PeriodicCheckpointer)
+    return "best_metric" not in source
+
+
 @patch(
     "best-metric",
     heals="utils/checkpoint.py:317",
@@ -74,10 +114,13 @@ def _best_metric_on_disk(checkpointer) -> float | None:
         f"{TRAINER}.resume_or_load": ("96b89c507f61",),
         "fastreid.utils.checkpoint:PeriodicCheckpointer": ("7f7fab3ae467",),
     },
+    uses=("fastreid.engine.hooks:PeriodicCheckpointer", "fastreid.utils.checkpoint:Checkpointer._load_file"),
+    needed=_best_metric_is_forgotten,
+    if_skipped="the first evaluation after a resume replaces model_best.pth, however bad it is",
 )
 def best_metric() -> None:
     """After a resume the first evaluation replaced model_best.pth, however bad; it is now read first."""
-    original = DefaultTrainer.resume_or_load
+    original = defaults.DefaultTrainer.resume_or_load
 
     @functools.wraps(original)
     def resume_or_load(self, resume=True):

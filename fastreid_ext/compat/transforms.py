@@ -1,13 +1,18 @@
 """Image transforms: arguments and conversions that torchvision, torch and NumPy have dropped."""
 
+import importlib
 import types
 
 import numpy as np
 import torch
-import torchvision.transforms
-from fastreid.data.transforms import build as host_build
 
+from fastreid_ext.compat.host import HostModule
 from fastreid_ext.compat.patch import patch, replace
+from fastreid_ext.compat.probing import refuse, swapped
+
+config = HostModule("fastreid.config")
+functional = HostModule("fastreid.data.transforms.functional")
+host_build = HostModule("fastreid.data.transforms.build")
 
 TO_TENSOR = "fastreid.data.transforms.functional:to_tensor"
 BUILD_TRANSFORMS = "fastreid.data.transforms.build:build_transforms"
@@ -15,13 +20,20 @@ BUILD_TRANSFORMS = "fastreid.data.transforms.build:build_transforms"
 
 def _random_affine(*args, resample=0, fillcolor=0, **kwargs):
     """torchvision's RandomAffine under the argument names that it had until 0.11; 0 is nearest neighbour."""
-    interpolation = torchvision.transforms.InterpolationMode.NEAREST
+    from torchvision.transforms import InterpolationMode, RandomAffine
+
+    interpolation = InterpolationMode.NEAREST
     if resample:  # PIL's number: 2 bilinear, 3 bicubic
-        interpolation = {
-            2: torchvision.transforms.InterpolationMode.BILINEAR,
-            3: torchvision.transforms.InterpolationMode.BICUBIC,
-        }[int(resample)]
-    return torchvision.transforms.RandomAffine(*args, interpolation=interpolation, fill=fillcolor, **kwargs)
+        interpolation = {2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}[int(resample)]
+    return RandomAffine(*args, interpolation=interpolation, fill=fillcolor, **kwargs)
+
+
+def _affine_fails() -> bool:
+    """Whether transforms can't be built with INPUT.AFFINE.ENABLED."""
+    cfg = config.get_cfg()
+    cfg.INPUT.AFFINE.ENABLED = True
+    host_build.build_transforms(cfg, is_train=True)
+    return False
 
 
 @patch(
@@ -29,10 +41,15 @@ def _random_affine(*args, resample=0, fillcolor=0, **kwargs):
     heals="data/transforms/build.py:81",
     needed_by="torchvision >= 0.13",
     targets={BUILD_TRANSFORMS: ("c000b159e80f",)},
+    uses=("fastreid.data.transforms.build:T",),
+    needed=_affine_fails,
+    if_skipped="INPUT.AFFINE.ENABLED raises TypeError",
 )
 def random_affine() -> None:
     """RandomAffine lost ``resample`` and ``fillcolor``; INPUT.AFFINE.ENABLED now finds the present names."""
-    host_build.T = types.SimpleNamespace(**{**vars(torchvision.transforms), "RandomAffine": _random_affine})
+    present = importlib.import_module("torchvision.transforms")
+    lent = types.SimpleNamespace(**{**vars(present), "RandomAffine": _random_affine})
+    replace("fastreid.data.transforms.build:T", lent, everywhere=False)
 
 
 def to_tensor(pic) -> torch.Tensor:
@@ -55,11 +72,22 @@ def to_tensor(pic) -> torch.Tensor:
     return tensor.float() if tensor.dtype == torch.uint8 else tensor
 
 
+def _conversion_fails() -> bool:
+    """Whether an image of 32-bit integers does not convert, or one of bytes goes through torch's old storage."""
+    from PIL import Image
+
+    with swapped(torch, ByteStorage=types.SimpleNamespace(from_buffer=refuse)):
+        values = [functional.to_tensor(Image.new(mode, (1, 1), 7)).tolist() for mode in ("I", "L")]
+    return values != [[[[7]]], [[[7.0]]]]
+
+
 @patch(
     "to-tensor",
     heals="data/transforms/functional.py:38",
     needed_by="NumPy >= 2.0; torch >= 2.0 warns of TypedStorage for every image",
     targets={TO_TENSOR: ("ecebec169d64",)},
+    needed=_conversion_fails,
+    if_skipped="images of other modes than 8-bit colour and grey raise, and others convert with a warning",
 )
 def to_tensor_without_storage() -> None:
     """``np.array(copy=False)`` raises in NumPy 2, and torch deprecates the storage the tensor came from."""

@@ -38,7 +38,7 @@ def erase_rectangles(
         (B, C, H, W).
 
     Raises:
-        ValueError: a setting outside its range, or an unknown fill.
+        ConfigError: a setting outside its range, or an unknown fill.
     """
     if fill not in FILLS:
         raise ConfigError(f"random erasing fills its rectangles with one of {FILLS}, got {fill!r}")
@@ -72,7 +72,7 @@ def rectangle_masks(
         (batch, height, width) bool, True where a pixel is erased; all False for an image that is left whole.
 
     Raises:
-        ValueError: a setting outside its range.
+        ConfigError: a setting outside its range.
     """
     if len(area) != 2:
         raise ConfigError(f"random erasing needs the smallest and the largest area, got {tuple(area)}")

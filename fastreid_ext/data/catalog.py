@@ -8,6 +8,7 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.names import PREFIX, plain_names
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.datasets.msmt17 import msmt17_version
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
@@ -41,7 +42,7 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
     try:
         kind = DATASET_REGISTRY.get(name)
     except KeyError as error:
-        known = ", ".join(sorted(DATASET_REGISTRY._obj_map))
+        known = ", ".join(sorted(plain_names(DATASET_REGISTRY)))
         raise DataSetError(f"no data set is registered as {name!r}; there are {known}") from error
     if "train" in splits and not combineall and getattr(kind, "test_only", False):
         raise DataSetError(
@@ -51,7 +52,8 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
     try:
         if name == "MSMT17":
             log_once(logging.INFO, f"MSMT17 is {msmt17_version(root)}; results on V1 and V2 differ by points")
-        dataset = kind(root=str(root), combineall=combineall)
+        # Some data sets, such as those of FastReID's projects/PartialReID, take nothing but the root.
+        dataset = kind(root=str(root), **({"combineall": True} if combineall else {}))
         items = {split: getattr(dataset, split) for split in splits}
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
         if is_ours(error) and not isinstance(error, UserError):
@@ -70,7 +72,7 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
 
 def _compare_counts(name: str, split: str, items: Sequence[tuple], junk: Sequence[int]) -> None:
     """Warn if there are not as many identities and images as were published."""
-    published = PUBLISHED_COUNTS.get(name, {}).get(split)
+    published = PUBLISHED_COUNTS.get(name.removeprefix(PREFIX), {}).get(split)
     found = len({person for _, person, _ in items if person not in junk}), len(items)
     if published and found != published:
         log_once(
@@ -103,8 +105,9 @@ def _check_answers(name: str, query: Sequence[tuple], gallery: Sequence[tuple]) 
 
 
 def _explain(name: str, root: Path, reason: str) -> str:
-    expected = "".join(f"\n  {root}/{path}" for path in EXPECTED_TREES.get(name, ()))
-    described = f"It is described at {DESCRIBED_AT[name]}. " if name in DESCRIBED_AT else ""
+    published_as = name.removeprefix(PREFIX)
+    expected = "".join(f"\n  {root}/{path}" for path in EXPECTED_TREES.get(published_as, ()))
+    described = f"It is described at {DESCRIBED_AT[published_as]}. " if published_as in DESCRIBED_AT else ""
     entries = (
         sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.is_dir() else ["no such folder"]
     )

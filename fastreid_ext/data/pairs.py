@@ -33,7 +33,7 @@ class PairSampler:
         rank, world_size: this process, and how many there are.
 
     Raises:
-        ValueError: an odd batch, a share outside [0, 1], or what :func:`check_pairable` finds.
+        ConfigError: an odd batch, a share outside [0, 1], or what :func:`check_pairable` finds.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ def check_pairable(items: Sequence[tuple[str, Any, Any]]) -> None:
     """Check that a training set has both kinds of pairs.
 
     Raises:
-        ValueError: one identity only, or none with two images.
+        ConfigError: one identity only, or none with two images.
     """
     pids = {item[1] for item in items}
     if len(pids) < 2:
@@ -127,7 +127,7 @@ def positive_share_of(epoch: int, first: float = 0.5, negative_growth: float = 1
         negative_growth: 1 or more; 1 keeps the share.
 
     Raises:
-        ValueError: a setting outside its range.
+        ConfigError: a setting outside its range.
     """
     if not 0 < first < 1:
         raise ConfigError(f"DATALOADER.PAIRS.POSITIVE_SHARE must be above 0 and below 1, got {first}")

@@ -41,7 +41,7 @@ def validation_split(items: Sequence[Item], count: int) -> Validation:
         count: 1 or more.
 
     Raises:
-        ValueError: too few identities were seen by two cameras, or none would be left to train on.
+        ConfigError: too few identities were seen by two cameras, or none would be left to train on.
     """
     images: dict[Any, dict[Any, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in sorted(set(items), key=lambda item: item[0]):

@@ -1,8 +1,12 @@
 """The attention modules of Deep Miner (section 3.4, figures 5 and 6): ATT(Y) = CHAM(SAM(Y))."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 CHANNEL_ACTIVATIONS = ("softmax", "sigmoid", "softmax_spatial")
@@ -56,13 +60,13 @@ class ChannelAttention(nn.Module):
         rescale: multiply a softmax by the number of its entries; has no meaning for "sigmoid".
 
     Raises:
-        ValueError: an unknown activation.
+        ConfigError: an unknown activation.
     """
 
     def __init__(self, channels: int, reduction: int = 16, activation: str = "softmax", rescale: bool = True):
         super().__init__()
         if activation not in CHANNEL_ACTIVATIONS:
-            raise ValueError(f"CHAM's activation must be one of {CHANNEL_ACTIVATIONS}, got {activation!r}")
+            raise ConfigError(f"CHAM's activation must be one of {CHANNEL_ACTIVATIONS}, got {activation!r}")
         inner = max(channels // reduction, 1)
         self.squeeze = nn.Conv2d(channels, inner, kernel_size=1)
         self.relu = nn.ReLU(inplace=True)
@@ -88,3 +92,38 @@ class ChannelAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"activation={self.activation}, rescale={self.rescale}"
+
+
+def build_attention(channels: int, sam: dict[str, Any] | None, cham: dict[str, Any] | None) -> nn.Sequential:
+    """ATT(Y) = CHAM(SAM(Y)) with the parts that are given."""
+    parts: list[tuple[Callable[..., nn.Module], dict[str, Any] | None]] = [
+        (SpatialAttention, sam),
+        (ChannelAttention, cham),
+    ]
+    return nn.Sequential(*(part(channels, **settings) for part, settings in parts if settings is not None))
+
+
+def attention_behind(
+    blocks: Sequence[int], channels: Mapping[int, int], sam: dict[str, Any] | None, cham: dict[str, Any] | None
+) -> nn.ModuleDict:
+    """Return ATT for each of some blocks, by its number as text.
+
+    Args:
+        blocks: numbers of blocks; none = no attention.
+        channels: block -> channels of its output.
+        sam, cham: settings of the two modules, or None to leave one out.
+
+    Raises:
+        ConfigError: blocks, but neither module.
+    """
+    if blocks and sam is None and cham is None:
+        raise ConfigError(
+            "MODEL.DEEPMINER.ATTENTION_BLOCKS names blocks but SAM and CHAM are both off: empty it, or enable one"
+        )
+    return nn.ModuleDict({str(i): build_attention(channels[i], sam, cham) for i in sorted(blocks)})
+
+
+def attend(attention: nn.ModuleDict, stage: int, y: torch.Tensor) -> torch.Tensor:
+    """Pass y through the attention behind a stage, if there is one."""
+    key = str(stage)
+    return attention[key](y) if key in attention else y

@@ -2,6 +2,8 @@
 
 import torch
 
+from fastreid_ext.errors import ConfigError
+
 
 @torch.no_grad()
 def keep_mask(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
@@ -18,10 +20,9 @@ def keep_mask(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
         (B, 1, h, w) of zeros and ones, in the dtype of the features.
 
     Raises:
-        ValueError: a threshold outside [0, 1], or a tensor that is not (B, C, h, w).
+        ConfigError: a threshold outside [0, 1], or a tensor that is not (B, C, h, w).
     """
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"the erasing threshold tau must lie in [0, 1], got {threshold}")
+    check_threshold(threshold)
     if features.dim() != 4:
         raise ValueError(f"expected feature maps (B, C, h, w), got {tuple(features.shape)}")
     wide = torch.promote_types(features.dtype, torch.float32)
@@ -36,3 +37,9 @@ def keep_mask(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
 def erase(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
     """Y^e = M * Y: the feature maps (B, C, h, w) with their most salient places set to zero."""
     return features * keep_mask(features, threshold)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise a ValueError unless tau lies in [0, 1]."""
+    if not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"the erasing threshold tau must lie in [0, 1], got {threshold}")

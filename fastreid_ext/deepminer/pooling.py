@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
+
 
 class StripePool(nn.Module):
     """Average each of n horizontal stripes and concatenate them: (B, C, h, w) -> (B, n * C), top stripe first.
@@ -11,7 +13,7 @@ class StripePool(nn.Module):
     Where n does not divide the height, some neighbouring stripes share a row (torch's adaptive pooling).
 
     Raises:
-        ValueError: fewer rows than stripes.
+        ConfigError: fewer rows than stripes.
     """
 
     def __init__(self, stripes: int = 4):
@@ -20,7 +22,7 @@ class StripePool(nn.Module):
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         if y.shape[2] < self.stripes:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.stripes} stripes need a map of at least {self.stripes} rows, got {y.shape[2]}: raise"
                 " INPUT.SIZE_TRAIN / SIZE_TEST or lower MODEL.DEEPMINER.LOCAL_STRIPES"
             )

@@ -11,9 +11,10 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, is_ours
 from fastreid_ext.files import write_atomically, write_text
 from fastreid_ext.modeling.capabilities import HasTrainingOnly
+from fastreid_ext.modeling.renamed import renamed_state
 
 LATEST = "model_latest"
 
@@ -71,6 +72,8 @@ class AtomicCheckpointer(Checkpointer):
         except CheckpointError:
             raise
         except (KeyError, RuntimeError, ValueError) as error:  # an optimiser or scaler of other settings
+            if is_ours(error):
+                raise
             raise CheckpointError(f"{last} can't be resumed by this config: {error}") from error
         if "epoch" not in checkpoint:
             raise CheckpointError(f"{last} can't be resumed: it holds weights only; load it with MODEL.WEIGHTS")
@@ -87,6 +90,16 @@ class AtomicCheckpointer(Checkpointer):
         if not isinstance(checkpoint, dict) or not _is_state_dict(checkpoint.get("model")):
             raise CheckpointError(f"{f} holds no weights: expected a state dict, or a dict with one at the key 'model'")
         return checkpoint
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        checkpoint["model"], count = renamed_state(checkpoint["model"], self.model)
+        if count:
+            logging.getLogger(__name__).info(
+                "%d of the checkpoint's %d weights and buffers had an earlier name and were renamed",
+                count,
+                len(checkpoint["model"]),
+            )
+        return super()._load_model(checkpoint)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         # The batch norms' counters are not missed by torch, which starts them at 0.
@@ -130,11 +143,16 @@ def _is_state_dict(data: Any) -> bool:
 
 def training_only_keys(model: nn.Module) -> set[str]:
     """Keys of weights that no test feature reads: classifiers, whose size follows the training set, centers, and what
-    a meta-architecture lists in ``training_only``."""
-    names = [name.rpartition(".") for name, _ in model.named_modules()]
+    the model or one of its modules, such as its head, lists in ``training_only``."""
+    modules = dict(model.named_modules())
+    names = [name.rpartition(".") for name in modules]
     classifiers = {f"{head}{dot}weight" for head, dot, layer in names if layer == "cls_layer"}  # as FastReID names it
-    modules = model.training_only if isinstance(model, HasTrainingOnly) else ()
-    unread = tuple(f"{name}." for name in modules)
+    unread = tuple(
+        f"{name}.{below}.".removeprefix(".")
+        for name, module in modules.items()
+        if isinstance(module, HasTrainingOnly)
+        for below in module.training_only
+    )
     return classifiers | {key for key in model.state_dict() if key.startswith(unread)}
 
 

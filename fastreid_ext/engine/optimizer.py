@@ -8,6 +8,7 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.head_plugins import is_users_own
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     that share a rate and a decay share a group, and the fused step is used where this torch has one.
 
     Raises:
-        ValueError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that no parameter meets.
+        ConfigError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that no parameter meets.
     """
+    factors = dict(cfg.SOLVER.LR_FACTORS)
+    # A project's yaml may name parts of the project's head, which a head of the user's own has not.
+    own_head = is_users_own(getattr(model, "heads", None))
     groups = parameter_groups(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
@@ -36,8 +40,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        lr_factors={"heads": cfg.SOLVER.HEADS_LR_FACTOR, **dict(cfg.SOLVER.LR_FACTORS)},
-        must_match=dict(cfg.SOLVER.LR_FACTORS),
+        lr_factors={"heads": cfg.SOLVER.HEADS_LR_FACTOR, **factors},
+        must_match={name: factor for name, factor in factors.items() if not (own_head and name.startswith("heads."))},
     )
     kind = getattr(torch.optim, cfg.SOLVER.OPT, None)
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
@@ -76,7 +80,7 @@ def parameter_groups(
         must_match: names out of lr_factors that have to meet a parameter.
 
     Raises:
-        ValueError: a name of must_match meets no parameter.
+        ConfigError: a name of must_match meets no parameter.
     """
     lr_factors = lr_factors or {}
     unmet = set(must_match or {})

@@ -19,7 +19,7 @@ def autocast_dtype(device: torch.device, enabled: bool, name: str = "auto") -> t
     "auto" is bfloat16 where the hardware computes in it, else float16 on CUDA and float32 on a CPU.
 
     Raises:
-        ValueError: an unknown name.
+        ConfigError: an unknown name.
     """
     if name not in DTYPES:
         raise ConfigError(f"SOLVER.AMP.DTYPE must be one of {DTYPES}, got {name!r}")

@@ -131,7 +131,7 @@ def gradient_clipper(kind: str, value: float, norm_type: float) -> Callable[[lis
     """Clip each parameter's gradient by norm or by value, as FastReID does (SOLVER.CLIP_GRADIENTS).
 
     Raises:
-        ValueError: a kind other than "norm" and "value".
+        ConfigError: a kind other than "norm" and "value".
     """
     if kind not in ("norm", "value"):
         raise ConfigError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be 'norm' or 'value', got {kind!r}")

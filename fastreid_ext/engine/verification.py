@@ -57,7 +57,7 @@ def check_verifies(model: nn.Module) -> None:
     """Check that a model compares two test features.
 
     Raises:
-        ConfigError: it has none; a model that was trained without the task says so itself, as a ValueError.
+        ConfigError: it has none; a model that was trained without the task says so itself.
     """
     if not isinstance(model, VerifiesPairs):
         others = ", ".join(architectures_with(VerifiesPairs))

@@ -90,7 +90,7 @@ class RankListEvaluator(ReidEvaluator):
 
         Raises:
             EvaluationError: a feature that is no number, on every process; or too little memory for one row.
-            ValueError: no query has a match.
+            EvaluationError: no query has a match.
         """
         comm.synchronize()
         own_paths = [path for prediction in self._predictions for path in prediction["paths"]]

@@ -53,7 +53,7 @@ def encode(
 
     Raises:
         EvaluationError: a feature that is not finite.
-        ValueError: k1 or k2 below 1, or another metric.
+        ConfigError: k1 or k2 below 1, or another metric.
     """
     if k1 < 1 or k2 < 1:
         raise ConfigError(f"k1 and k2 must be at least 1, not {k1} and {k2}")

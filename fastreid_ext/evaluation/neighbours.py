@@ -27,7 +27,7 @@ def nearest(
 
     Raises:
         EvaluationError: a feature that is not finite.
-        ValueError: shapes that do not fit, another metric, or k out of range.
+        EvaluationError: shapes that do not fit, another metric, or k out of range.
     """
     return nearest_of(DistanceRows(query, gallery, metric), k, memory_mb)
 

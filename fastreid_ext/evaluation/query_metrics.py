@@ -72,7 +72,7 @@ def summarise(metrics: QueryMetrics, ranks: tuple[int, ...] = (1, 5, 10)) -> dic
         "Rank-1", ..., "mAP", "mINP", "metric" = (Rank-1 + mAP) / 2, which chooses the best checkpoint.
 
     Raises:
-        ValueError: no query has a match.
+        EvaluationError: no query has a match.
     """
     scored = metrics.scored
     if not scored.any():

@@ -42,7 +42,7 @@ def true_positive_rates(
         "TPR@FPR=1e-04", ... -> rate from 0 to 1.
 
     Raises:
-        ValueError: no match, or no other pair.
+        EvaluationError: no match, or no other pair.
     """
     if not len(matches) or not others:
         raise EvaluationError("TEST.ROC needs pairs of one identity under two cameras, and pairs of two identities")

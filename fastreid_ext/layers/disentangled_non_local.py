@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -27,13 +28,13 @@ class DisentangledNonLocal2d(nn.Module):
             C channels; 1 is the paper's eq. 1, where q, k and v are C x C and nothing follows.
 
     Raises:
-        ValueError: a reduction that does not divide the channels.
+        ConfigError: a reduction that does not divide the channels.
     """
 
     def __init__(self, channels: int, reduction: int = 2):
         super().__init__()
         if reduction < 1 or channels % reduction:
-            raise ValueError(
+            raise ConfigError(
                 f"a non-local block needs a reduction that divides its {channels} channels, got {reduction}"
             )
         inner = channels // reduction
@@ -55,7 +56,7 @@ class DisentangledNonLocal2d(nn.Module):
         """(B, C, h, w) -> (B, C, h, w).
 
         Raises:
-            ValueError: an input that is not (B, C, h, w).
+            ConfigError: an input that is not (B, C, h, w).
         """
         channels = self.query.in_channels
         if f.dim() != 4 or f.shape[1] != channels:

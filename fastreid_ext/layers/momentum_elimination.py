@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers.unit_length import unit_length
 
 
@@ -27,7 +28,7 @@ class MomentumElimination(nn.Module):
         beta: share of the old mean, in [0, 1).
 
     Raises:
-        ValueError: a beta outside [0, 1), or a length below one.
+        ConfigError: a beta outside [0, 1), or a length below one.
     """
 
     mu: torch.Tensor
@@ -35,7 +36,7 @@ class MomentumElimination(nn.Module):
     def __init__(self, dim: int, beta: float = 0.9):
         super().__init__()
         if dim < 1 or not 0.0 <= beta < 1.0:
-            raise ValueError(f"momentum elimination needs beta in [0, 1) and a dim of 1 or more, got {beta} and {dim}")
+            raise ConfigError(f"momentum elimination needs beta in [0, 1) and a dim of 1 or more, got {beta} and {dim}")
         self.beta = beta
         self.register_buffer("mu", torch.zeros(dim))
         self._seen: torch.Tensor | None = None  # (D + 1,): the sum of the features since the last step, their number
@@ -45,7 +46,7 @@ class MomentumElimination(nn.Module):
         """Note the features (B, D) of a training forward; several forwards of one step add up.
 
         Raises:
-            ValueError: features that are not (B, D) with B > 0.
+            ConfigError: features that are not (B, D) with B > 0.
         """
         self._check(features)
         unit = unit_length(features).to(self.mu.dtype)
@@ -66,7 +67,7 @@ class MomentumElimination(nn.Module):
         """Return the L2-normalised features minus mu, (B, D) in float32.
 
         Raises:
-            ValueError: features that are not (B, D) with B > 0.
+            ConfigError: features that are not (B, D) with B > 0.
         """
         self._check(features)
         return unit_length(features) - self.mu

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import without_autocast
 
 
@@ -27,13 +28,13 @@ class SoftAttention(nn.Module):
         norm: channels -> normalisation layer.
 
     Raises:
-        ValueError: a reduction that does not divide the channels.
+        ConfigError: a reduction that does not divide the channels.
     """
 
     def __init__(self, channels: int, reduction: int = 16, norm: Callable[[int], nn.Module] = nn.BatchNorm2d):
         super().__init__()
         if reduction < 1 or channels % reduction:
-            raise ValueError(f"soft attention needs a reduction that divides its {channels} channels, got {reduction}")
+            raise ConfigError(f"soft attention needs a reduction that divides its {channels} channels, got {reduction}")
         inner = channels // reduction
         self.weigh = nn.Conv2d(channels, 1, 1, bias=False)
         self.shrink = _layer(1, 1, norm, kernel_size=3, stride=2, padding=1)
@@ -61,10 +62,10 @@ class SoftAttention(nn.Module):
         """(B, C, h, w) -> (B, C, h, w).
 
         Raises:
-            ValueError: one image in a training batch: the channel part's batch norms see one value a channel.
+            ConfigError: one image in a training batch: the channel part's batch norms see one value a channel.
         """
         if self.training and len(x) < 2:
-            raise ValueError("soft attention needs at least two images in a training batch, got one")
+            raise ConfigError("soft attention needs at least two images in a training batch, got one")
         return x * self.combine(self.spatial(x) * self.channel(x)).sigmoid()
 
 

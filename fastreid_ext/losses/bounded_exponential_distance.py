@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers.unit_length import unit_length
 from fastreid_ext.precision import at_least_float32, without_autocast
 
@@ -38,13 +39,13 @@ def bounded_exponential_distance_loss(
         A scalar: in [0, 2], for ``mean`` in [0, 1].
 
     Raises:
-        ValueError: a setting outside its range, shapes that do not fit, or a batch without a positive or without a
+        ConfigError: a setting outside its range, shapes that do not fit, or a batch without a positive or without a
             negative pair.
     """
     if not (alpha > 0 and math.isfinite(alpha)):
-        raise ValueError(f"the sensitivity alpha of the BED loss must be positive and finite, got {alpha}")
+        raise ConfigError(f"the sensitivity alpha of the BED loss must be positive and finite, got {alpha}")
     if reduction not in REDUCTIONS:
-        raise ValueError(f"the reduction of the BED loss must be one of {REDUCTIONS}, got {reduction!r}")
+        raise ConfigError(f"the reduction of the BED loss must be one of {REDUCTIONS}, got {reduction!r}")
     if features.dim() != 2 or targets.shape != features.shape[:1]:
         raise ValueError(
             f"expected features (B, D) and targets (B,), got {tuple(features.shape)} and {tuple(targets.shape)}"
@@ -54,7 +55,7 @@ def bounded_exponential_distance_loss(
     found = torch.stack([positive.any(), (~same).any()]).tolist()  # one transfer for both
     for there, what in zip(found, ("two images of one identity", "images of two identities"), strict=True):
         if not there:
-            raise ValueError(
+            raise ConfigError(
                 f"the BED loss compares pairs, but there are no {what} in this batch of {len(targets)}: check the"
                 " sampler and DATALOADER.NUM_INSTANCE"
             )

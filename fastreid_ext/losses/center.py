@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -25,7 +26,7 @@ class CenterLoss(nn.Module):
         rate: step of the centers, in [0, 1].
 
     Raises:
-        ValueError: a rate outside [0, 1], or sizes below one.
+        ConfigError: a rate outside [0, 1], or sizes below one.
     """
 
     centers: torch.Tensor
@@ -33,9 +34,9 @@ class CenterLoss(nn.Module):
     def __init__(self, num_classes: int, dim: int, rate: float = 0.5):
         super().__init__()
         if num_classes < 1 or dim < 1:
-            raise ValueError(f"a center loss needs num_classes and dim >= 1, got {num_classes} and {dim}")
+            raise ConfigError(f"a center loss needs num_classes and dim >= 1, got {num_classes} and {dim}")
         if not 0.0 <= rate <= 1.0:
-            raise ValueError(f"the rate of the centers must lie in [0, 1], got {rate}")
+            raise ConfigError(f"the rate of the centers must lie in [0, 1], got {rate}")
         self.rate = rate
         self.register_buffer("centers", torch.randn(num_classes, dim))
 
@@ -45,7 +46,7 @@ class CenterLoss(nn.Module):
         The centers move only in training mode with gradients enabled.
 
         Raises:
-            ValueError: an empty batch, or shapes that do not fit.
+            ConfigError: an empty batch, or shapes that do not fit.
         """
         if features.dim() != 2 or features.shape[1] != self.centers.shape[1]:
             raise ValueError(f"expected features (B, {self.centers.shape[1]}), got {tuple(features.shape)}")

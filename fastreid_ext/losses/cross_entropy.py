@@ -6,6 +6,7 @@ Szegedy et al., Rethinking the Inception Architecture, 2016; Deep Miner (Benzine
 import torch
 import torch.nn.functional as F
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -25,10 +26,10 @@ def smoothed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, epsilon:
         A scalar.
 
     Raises:
-        ValueError: epsilon outside [0, 1), an empty batch, or shapes that do not fit.
+        ConfigError: epsilon outside [0, 1), an empty batch, or shapes that do not fit.
     """
     if not 0.0 <= epsilon < 1.0:
-        raise ValueError(f"epsilon must lie in [0, 1), got {epsilon}")
+        raise ConfigError(f"epsilon must lie in [0, 1), got {epsilon}")
     if logits.dim() not in (2, 3) or targets.shape != logits.shape[:1] or not len(logits):
         raise ValueError(
             f"expected logits (B, K) or (B, H, K) and targets (B,) with B > 0, got {tuple(logits.shape)} and"

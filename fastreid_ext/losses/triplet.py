@@ -6,6 +6,7 @@ Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 201
 import torch
 import torch.nn.functional as F
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -23,7 +24,7 @@ def hardest_distances(features: torch.Tensor, targets: torch.Tensor) -> tuple[to
         Two tensors (B,): hardest positive and hardest negative distance.
 
     Raises:
-        ValueError: the batch holds one identity only (there is no negative), or shapes that do not fit.
+        ConfigError: the batch holds one identity only (there is no negative), or shapes that do not fit.
     """
     if features.dim() != 2 or targets.shape != features.shape[:1]:
         raise ValueError(
@@ -31,7 +32,7 @@ def hardest_distances(features: torch.Tensor, targets: torch.Tensor) -> tuple[to
         )
     same = targets[:, None] == targets[None, :]
     if bool(same.all()):
-        raise ValueError(
+        raise ConfigError(
             f"a triplet needs images of at least two identities, but all {len(targets)} images of this batch"
             " show the same one: check the sampler and DATALOADER.NUM_INSTANCE"
         )
@@ -63,9 +64,9 @@ def batch_hard_triplet_loss(features: torch.Tensor, targets: torch.Tensor, margi
         margin: wished gap between the two distances, > 0.
 
     Raises:
-        ValueError: the margin is not positive.
+        ConfigError: the margin is not positive.
     """
     if not margin > 0:
-        raise ValueError(f"the triplet margin must be positive, got {margin}")
+        raise ConfigError(f"the triplet margin must be positive, got {margin}")
     positive, negative = hardest_distances(features, targets)
     return F.relu(margin + positive - negative).mean()

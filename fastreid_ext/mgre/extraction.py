@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from fastreid.layers import IBN
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
+
 
 class SemanticGuidance(nn.Module):
     """Add stage 4's map to a fine one: a 1x1 convolution to its channels, enlarged bilinearly to its size.
@@ -36,10 +38,10 @@ def feature_extraction(stage: nn.Sequential, blocks: int, norm: str = "BN") -> n
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ValueError: a number below -1.
+        ConfigError: a number below -1.
     """
     if blocks < -1:
-        raise ValueError(f"MODEL.MGRE.FE.BLOCKS must be -1 (as the stage), 0 (none) or more, got {blocks}")
+        raise ConfigError(f"MODEL.MGRE.FE.BLOCKS must be -1 (as the stage), 0 (none) or more, got {blocks}")
     blocks = len(stage) if blocks == -1 else blocks
     last = stage[-1]
     kind, with_ibn = type(last), isinstance(last.bn1, IBN)

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.mgre.location import pseudo_boxes
 from fastreid_ext.mgre.regions import Region
+from fastreid_ext.modeling.branch_modules import module_name
 from fastreid_ext.modeling.located import Granularity, RegionBoxes
 
 
@@ -24,10 +26,10 @@ def region_boxes(
         location: settings of :func:`pseudo_boxes`: margin, threshold, min_joints.
 
     Raises:
-        ValueError: no region at all.
+        ConfigError: no region at all.
     """
     if not any(regions.values()):
-        raise ValueError("this model locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty")
+        raise ConfigError("this model locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty")
     found = {}
     for stage, members in regions.items():
         pseudo = known = None
@@ -53,6 +55,6 @@ def granularities(sampled: Mapping[int, Sequence[Region]], test_weights: Mapping
     found = {}
     for branch, weight in test_weights.items():
         stage = int(branch.removeprefix("stage"))
-        maps = {f"extract.{region.name}": region.name for region in sampled.get(stage, ())}
-        found[f"stage {stage}"] = Granularity(branch, weight, maps or {f"extract.image{stage}": None})
+        maps = {f"heads.extract.{module_name(region.name)}": region.name for region in sampled.get(stage, ())}
+        found[f"stage {stage}"] = Granularity(branch, weight, maps or {f"heads.extract.image{stage}": None})
     return found

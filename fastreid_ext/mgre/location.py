@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.mgre.regions import Region
 from fastreid_ext.precision import at_least_float32, without_autocast
 
@@ -29,7 +30,7 @@ class LocationModule(nn.Module):
         norm: channels -> normalisation layer.
 
     Raises:
-        ValueError: no region.
+        ConfigError: no region.
     """
 
     def __init__(
@@ -86,13 +87,13 @@ def pseudo_boxes(
         Boxes (B, R, 4) x_min, y_min, x_max, y_max, zeros where unknown, and known (B, R) bool.
 
     Raises:
-        ValueError: joints that are not (B, J, 3), or a region of joints that they have not.
+        ConfigError: joints that are not (B, J, 3), or a region of joints that they have not.
     """
     if joints.dim() != 3 or joints.shape[2] != 3:
         raise ValueError(f"expected joints (B, J, 3) of x, y and confidence, got {tuple(joints.shape)}")
     last = max((joint for joint_set in joint_sets for joint in joint_set), default=-1)
     if last >= joints.shape[1]:
-        raise ValueError(
+        raise ConfigError(
             f"the regions are made of joints up to number {last}, but the labels have joints 0 to"
             f" {joints.shape[1] - 1}: they are those of another body model than MODEL.MGRE.REGIONS"
         )
@@ -143,7 +144,7 @@ def location_loss(
         A scalar in float32 or better.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ConfigError: shapes that do not fit.
     """
     if boxes.shape != (len(joints), len(joint_sets), 4):
         raise ValueError(f"expected boxes ({len(joints)}, {len(joint_sets)}, 4), got {tuple(boxes.shape)}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastreid_ext.data.body import COCO_JOINTS, REGION_JOINTS
+from fastreid_ext.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ def regions_from_rows(rows: Sequence[Sequence], num_joints: int = len(COCO_JOINT
         num_joints: joints of the body model.
 
     Raises:
-        ValueError: a row of another form, a name twice, or a value outside its range.
+        ConfigError: a row of another form, a name twice, or a value outside its range.
     """
     regions = []
     for row in rows:
         if len(row) != 9:
-            raise ValueError(
+            raise ConfigError(
                 "a region is (name, stage, C_x, C_y, N, M, prior height, prior width, joints), nine entries; got"
                 f" {len(row)}: {row!r}"
             )
@@ -72,7 +73,7 @@ def regions_from_rows(rows: Sequence[Sequence], num_joints: int = len(COCO_JOINT
         regions.append(region)
     names = [region.name for region in regions]
     if len(set(names)) != len(names):
-        raise ValueError(f"region names must differ, got {names}")
+        raise ConfigError(f"region names must differ, got {names}")
     return regions
 
 
@@ -89,4 +90,4 @@ def _check(region: Region, num_joints: int) -> None:
     if len(set(region.joints)) < 2 or not all(0 <= j < num_joints for j in region.joints):
         problems.append(f"joints {region.joints} must be two or more of 0 to {num_joints - 1}")
     if problems:
-        raise ValueError(f"region {region.name!r}: {'; '.join(problems)}")
+        raise ConfigError(f"region {region.name!r}: {'; '.join(problems)}")

@@ -10,6 +10,7 @@ from fastreid.config import CfgNode
 from torch import Tensor
 
 from fastreid_ext.data.batch_erasing import FILLS, erase_rectangles
+from fastreid_ext.errors import ConfigError
 
 
 class BatchAugmentation(Protocol):
@@ -40,7 +41,7 @@ class AugmentationEntry:
 
 def _random_erasing(node: CfgNode, size: tuple[int, int]) -> BatchAugmentation:
     if node.FILL not in FILLS:  # now, and not in the first step
-        raise ValueError(f"INPUT.BATCH_AUGMENT.REA.FILL must be one of {FILLS}, got {node.FILL!r}")
+        raise ConfigError(f"INPUT.BATCH_AUGMENT.REA.FILL must be one of {FILLS}, got {node.FILL!r}")
     erase = partial(erase_rectangles, probability=node.PROB, area=tuple(node.AREA), ratio=node.RATIO, fill=node.FILL)
     return lambda images, *labels: (erase(images), *labels)
 
@@ -64,17 +65,17 @@ def augmentations_from_config(cfg: CfgNode) -> list[BatchAugmentation]:
     """Read INPUT.BATCH_AUGMENT.
 
     Raises:
-        ValueError: an unknown name, settings that an augmentation refuses, or two that erase the same images.
+        ConfigError: an unknown name, settings that an augmentation refuses, or two that erase the same images.
     """
     names = _names(cfg)
     erasing = [name for name in names if AUGMENTATIONS[name].erases]
     if cfg.INPUT.REA.ENABLED and erasing:
-        raise ValueError(
+        raise ConfigError(
             f"INPUT.REA.ENABLED erases every image before {erasing[0]} (INPUT.BATCH_AUGMENT.NAME) erases it again: set"
             " INPUT.REA.ENABLED False"
         )
     if len(erasing) > 1:
-        raise ValueError(f"INPUT.BATCH_AUGMENT.NAME has {erasing}, which all erase the same images: keep one")
+        raise ConfigError(f"INPUT.BATCH_AUGMENT.NAME has {erasing}, which all erase the same images: keep one")
     height, width = cfg.INPUT.SIZE_TRAIN
     entries = [AUGMENTATIONS[name] for name in names]
     return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node], (height, width)) for entry in entries]
@@ -84,14 +85,14 @@ def sampled_per_batch(cfg: CfgNode) -> int:
     """Return how many images are sampled for a batch of SOLVER.IMS_PER_BATCH, all processes together.
 
     Raises:
-        ValueError: an unknown name, or a batch that the augmentation's copies do not divide.
+        ConfigError: an unknown name, or a batch that the augmentation's copies do not divide.
     """
     names, batch = _names(cfg), cfg.SOLVER.IMS_PER_BATCH
     copies = math.prod(
         AUGMENTATIONS[name].counted_copies(cfg.INPUT.BATCH_AUGMENT[AUGMENTATIONS[name].node]) for name in names
     )
     if batch % copies:
-        raise ValueError(f"SOLVER.IMS_PER_BATCH ({batch}) is no multiple of the {copies} copies that {names} make")
+        raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) is no multiple of the {copies} copies that {names} make")
     return batch // copies
 
 
@@ -99,5 +100,5 @@ def _names(cfg: CfgNode) -> list[str]:
     names = list(cfg.INPUT.BATCH_AUGMENT.NAME)
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
-        raise ValueError(f"INPUT.BATCH_AUGMENT.NAME has {unknown}; pick from {sorted(AUGMENTATIONS)}")
+        raise ConfigError(f"INPUT.BATCH_AUGMENT.NAME has {unknown}; pick from {sorted(AUGMENTATIONS)}")
     return names

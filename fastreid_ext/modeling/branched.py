@@ -1,14 +1,18 @@
 """The base class of our meta-architectures: images -> branch -> {feature, neck, logits} -> losses or one vector."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from fastreid.config import CfgNode
 from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from fastreid_ext.modeling.augmentation_table import BatchAugmentation
-from fastreid_ext.modeling.loss_table import Criterion
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
+from fastreid_ext.modeling.head_plugins import BranchHead, build_head
+from fastreid_ext.modeling.loss_table import Criterion, Term, terms_from_config
 
 # Label of a batch -> the config keys that load it for training and for the test.
 LABEL_KEYS = {"joints": "INPUT.JOINTS.ENABLED"}
@@ -16,52 +20,83 @@ TEST_LABEL_KEYS = {"joints": "INPUT.JOINTS.TEST"}
 
 
 class BranchedReID(nn.Module):
-    """A model with several branches and the same losses on each.
+    """A model with several branches and the same losses on each, which end in one head.
 
-    A subclass gives :meth:`branches`, and :meth:`embed` where the test feature is not the concatenation of all
-    branches after BNNeck. One that trains with more than images and identities names it in ``labels``. One whose test
-    feature is weighted parts side by side has their weights in ``test_weights`` (part -> weight), the parts without
-    them in ``test_parts(branches)`` (part -> (B, D)), and the config key of weights and its value in
+    A subclass says what its head ``takes``, registers its trunk and then the head as ``heads``, and gives
+    :meth:`branches`, and :meth:`embed` where the test feature is not the concatenation of all branches after BNNeck.
+    One whose test feature is weighted parts side by side has their weights in ``test_weights`` (part -> weight), the
+    parts without them in ``test_parts(branches)`` (part -> (B, D)), and the config key of weights and its value in
     ``test_weights_option(weights)``: ``fastreid-ext test-weights`` searches them. The batch of the caller is never
     written to.
 
     Args:
-        criterion: the losses, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
+        head: what the branches end in; its ``labels`` are the model's too.
+        num_classes: K, identities of the training set.
+        loss_terms: the losses of every branch, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
         pixel_mean, pixel_std: three numbers each, on the 0-255 scale.
         test_branch_norm: divide each branch's test feature by its length before they are concatenated.
+        shared_losses: kinds of loss whose state is one for all branches.
         augmentations: applied in turn to every normalised training batch.
 
     Raises:
-        ValueError: losses of which none trains the classifiers; DDP would stop at the second step.
+        ConfigError: losses of which none trains the classifiers; DDP would stop at the second step.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
-    # Modules that no test feature reads: an evaluation does without their weights.
-    training_only: tuple[str, ...] = ("criterion",)
+    heads: BranchHead
+    # A key of head_plugins.TAKES: the maps that the head is given.
+    takes: ClassVar[str]
+    # Nodes below MODEL with the keys of the project.
+    nodes: ClassVar[tuple[str, ...]] = ()
     # What branches() takes by name, out of the batch: "joints" (B, J, 3), shares of the image and confidence. A test
-    # batch may be without, but for those of test_labels.
+    # batch may be without, but for those of test_labels. Those of the head are added.
     labels: tuple[str, ...] = ()
     test_labels: tuple[str, ...] = ()
+    # Modules that no test feature reads: an evaluation does without their weights.
+    training_only: tuple[str, ...] = ("criterion",)
+    # Names of weights written before they were given others: (pattern of the name's beginning, what it is now).
+    renamed: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(
         self,
-        criterion: Criterion,
-        pixel_mean: list[float],
-        pixel_std: list[float],
+        head: BranchHead,
+        *,
+        num_classes: int,
+        loss_terms: list[Term],
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
         test_branch_norm: bool = False,
+        shared_losses: Collection[str] = (),
         augmentations: Sequence[BatchAugmentation] = (),
     ):
         super().__init__()
-        sources = [source for _, source in criterion.sources.values()]
-        if sources and "logits" not in sources:
-            raise ValueError("no loss of MODEL.LOSSES.NAME trains the classifier: add SmoothedCrossEntropyLoss")
-        self.criterion = criterion
+        if loss_terms and all(term.source != "logits" for term in loss_terms):
+            raise ConfigError("no loss of MODEL.LOSSES.NAME trains the classifier: add SmoothedCrossEntropyLoss")
+        self.criterion = Criterion(loss_terms, head.dims, num_classes, head.without_logits, shared_losses)
+        self.labels = tuple(dict.fromkeys((*self.labels, *head.labels)))
+        self.test_labels = tuple(dict.fromkeys((*self.test_labels, *head.test_labels)))
         self.test_branch_norm = test_branch_norm
         self.augmentations = tuple(augmentations)
         # Not persistent, as in FastReID: they are settings, not weights.
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(1, -1, 1, 1), persistent=False)
+
+    @classmethod
+    def shared_settings(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read what every paper's constructor takes: classes, losses, pixel statistics and batch augmentations."""
+        return {
+            "num_classes": cfg.MODEL.HEADS.NUM_CLASSES,
+            "loss_terms": terms_from_config(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "augmentations": augmentations_from_config(cfg),
+        }
+
+    @classmethod
+    def build_head(cls, cfg: CfgNode, feat_dim: int) -> BranchHead:
+        """Build MODEL.HEADS.NAME; see :func:`fastreid_ext.modeling.head_plugins.build_head`."""
+        return build_head(cfg, cls.takes, feat_dim, cls.nodes)
 
     @property
     def device(self) -> torch.device:
@@ -79,8 +114,8 @@ class BranchedReID(nn.Module):
         return torch.cat(features, dim=1)
 
     def losses(self, branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> dict[str, Tensor]:
-        """Return the weighted losses of all branches: MODEL.LOSSES, unless a subclass has more."""
-        return self.criterion(branches, targets)
+        """Return the weighted losses: those of MODEL.LOSSES on all branches, and those of the head's own."""
+        return self.criterion(branches, targets) | self.heads.extra_losses(branches, targets)
 
     def forward(self, batched_inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
         """Return the dict of losses in training mode, the test feature (B, D) in eval mode."""
@@ -114,7 +149,7 @@ class BranchedReID(nn.Module):
         needed, keys = (self.labels, LABEL_KEYS) if self.training else (self.test_labels, TEST_LABEL_KEYS)
         missing = [name for name in needed if name not in batch]
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f"{type(self).__name__} {'trains' if self.training else 'tests'} with {', '.join(missing)}, which the"
                 f" batch has not: set {', '.join(keys[name] for name in missing)} True"
             )

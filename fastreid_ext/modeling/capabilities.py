@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor
 
+from fastreid_ext.compat.names import plain_names
 from fastreid_ext.modeling.located import Granularity, RegionBoxes
 
 Batch = Mapping[str, Any] | Tensor
@@ -108,7 +109,7 @@ class VerifiesPairs(Protocol):
         """Return what compares two test features.
 
         Raises:
-            ValueError: this model was built without it.
+            ConfigError: this model was built without it.
         """
         ...
 
@@ -128,10 +129,12 @@ class ReadsLabels(Protocol):
 
 @runtime_checkable
 class HasTrainingOnly(Protocol):
-    """Has modules that no test feature reads: every command that loads weights for a test does without theirs.
+    """A model, or a module such as its head, with modules that no test feature reads.
+
+    Every command that loads weights for a test does without theirs.
 
     Attributes:
-        training_only: dotted names of these modules.
+        training_only: dotted names of these modules, below this one.
     """
 
     training_only: tuple[str, ...]
@@ -153,5 +156,5 @@ def architectures_with(ability: type) -> list[str]:
         ability: one of the Protocols above. Its methods decide: attributes are set only as a model is built.
     """
     methods = [name for name, _ in inspect.getmembers(ability, inspect.isfunction) if not name.startswith("_")]
-    kinds = META_ARCH_REGISTRY._obj_map.items()
-    return sorted(name for name, kind in kinds if all(hasattr(kind, method) for method in methods))
+    kinds = {name: META_ARCH_REGISTRY.get(name) for name in plain_names(META_ARCH_REGISTRY)}
+    return sorted(name for name, kind in kinds.items() if all(hasattr(kind, method) for method in methods))

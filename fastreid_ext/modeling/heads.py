@@ -1,11 +1,15 @@
-"""The head that every branch of every paper ends in."""
+"""BNNeck and classifier, which most branches end in."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from fastreid.config import CfgNode
 from fastreid.layers import any_softmax, get_norm
 from fastreid.layers.weight_init import weights_init_kaiming
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -23,7 +27,7 @@ class BNNeckHead(nn.Module):
         cls_layer, scale, margin: FastReID's softmax layer ("Linear", "CosSoftmax", ...) and its settings.
 
     Raises:
-        ValueError: an unknown cls_layer.
+        ConfigError: an unknown cls_layer.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class BNNeckHead(nn.Module):
     ):
         super().__init__()
         if cls_layer not in any_softmax.__all__:
-            raise ValueError(f"MODEL.HEADS.CLS_LAYER must be one of {any_softmax.__all__}, got {cls_layer!r}")
+            raise ConfigError(f"MODEL.HEADS.CLS_LAYER must be one of {any_softmax.__all__}, got {cls_layer!r}")
         self.in_dim = in_dim
         self.dim = embedding_dim or in_dim
         self.reduce = nn.Conv2d(in_dim, embedding_dim, 1, bias=False) if embedding_dim else nn.Identity()
@@ -49,14 +53,27 @@ class BNNeckHead(nn.Module):
         self.bnneck.apply(weights_init_kaiming)
         nn.init.normal_(self.weight, std=0.01)
 
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read every setting but in_dim from MODEL.HEADS."""
+        node = cfg.MODEL.HEADS
+        return {
+            "num_classes": node.NUM_CLASSES,
+            "embedding_dim": node.EMBEDDING_DIM,
+            "norm": node.NORM,
+            "cls_layer": node.CLS_LAYER,
+            "scale": node.SCALE,
+            "margin": node.MARGIN,
+        }
+
     def forward(self, pooled: torch.Tensor, targets: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """(B, C) -> {"feature": before BNNeck, "neck": after it, both (B, D); with targets (B,) "logits" (B, K)}.
 
         Raises:
-            ValueError: one image in a training batch, which has no batch statistics.
+            ConfigError: one image in a training batch, which has no batch statistics.
         """
         if self.training and len(pooled) < 2:
-            raise ValueError("BNNeck needs at least two images in a training batch, got one")
+            raise ConfigError("BNNeck needs at least two images in a training batch, got one")
         feature = self.reduce(pooled[:, :, None, None])
         neck = self.bnneck(feature)[:, :, 0, 0]
         output = {"feature": feature[:, :, 0, 0], "neck": neck}

@@ -9,6 +9,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling.losses import pairwise_circleloss, pairwise_cosface
 from torch import Tensor, nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.losses import (
     CenterLoss,
     batch_hard_triplet_loss,
@@ -125,21 +126,21 @@ def terms_from_config(cfg: CfgNode) -> list[Term]:
     """Read MODEL.LOSSES.
 
     Raises:
-        ValueError: no name, an unknown name, a name given twice, or two losses with the same key.
+        ConfigError: no name, an unknown name, a name given twice, or two losses with the same key.
     """
     names = list(cfg.MODEL.LOSSES.NAME)
     if not names:
-        raise ValueError(f"MODEL.LOSSES.NAME is empty; pick from {sorted(LOSSES)}")
+        raise ConfigError(f"MODEL.LOSSES.NAME is empty; pick from {sorted(LOSSES)}")
     terms: dict[str, Term] = {}
     for name in names:
         if name not in LOSSES:
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.LOSSES.NAME has {name!r}, which {cfg.MODEL.META_ARCHITECTURE} does not know;"
                 f" pick from {sorted(LOSSES)}"
             )
         entry, node = LOSSES[name], cfg.MODEL.LOSSES[LOSSES[name].node]
         if entry.what in terms:
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.LOSSES.NAME has {terms[entry.what].name!r} and {name!r}, which both are the"
                 f" {entry.what} loss of a branch: keep one"
             )

@@ -4,7 +4,11 @@ import copy
 from collections.abc import Iterable
 
 import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import build_backbone
 from torch import nn
+
+from fastreid_ext.errors import ConfigError
 
 STAGES = (1, 2, 3, 4)
 
@@ -14,7 +18,7 @@ def check_trunk(backbone: nn.Module) -> None:
     needed = ("conv1", "bn1", "relu", _pool_name(backbone), *(f"layer{i}" for i in STAGES))
     missing = [name for name in needed if not hasattr(backbone, name)]
     if missing:
-        raise ValueError(
+        raise ConfigError(
             f"the branches start from the stages of a ResNet, but {type(backbone).__name__} has no"
             f" {', '.join(missing)}: set MODEL.BACKBONE.NAME to build_resnet_backbone or another ResNet"
             " (ResNeXt, ResNeSt, Res2Net)"
@@ -90,3 +94,22 @@ def last_map_rows(backbone: nn.Module, height: int) -> int:
         y = run_stage(backbone, stage, y)
     backbone.train(training)
     return y.shape[2]
+
+
+def trunk_of(cfg: CfgNode) -> nn.Module:
+    """Build the backbone of a config to look at: without ImageNet weights, memory and random numbers where possible.
+
+    Raises:
+        ConfigError: a backbone without a ResNet's stem and stages.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                backbone = build_backbone(cfg)
+        except RuntimeError:  # it reads numbers off its tensors, as stochastic depth does: those of "meta" have none
+            backbone = build_backbone(cfg)
+    check_trunk(backbone)
+    return backbone

@@ -15,7 +15,7 @@ CONVERTERS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], 
 STATES = ("state_dict", "model", "net")
 
 
-class WeightsError(UserError):
+class WeightsError(UserError, ValueError):
     """A file of weights that can't be read, or that is of another network."""
 
 

@@ -10,7 +10,7 @@ import torch
 from fastreid.modeling.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor
 
-from fastreid_ext.modeling.weights import CONVERTERS
+from fastreid_ext.modeling.weights import CONVERTERS, WeightsError
 from fastreid_ext.msreid.heads import MaskSeparatedHead
 from fastreid_ext.msreid.meta_arch import MSReID
 
@@ -29,13 +29,13 @@ RULES = (
     (r"soft_attn\.(\d)\.conv\.(.+)", r"attention.{stage}.combine.\2"),
     (r"mask\.bottleneck\.(.+)", r"heads.mask.body.\1"),
     (r"mask\.branch\.(.+)", r"heads.mask.shortcut.\1"),
-    (r"reduction\.bottleneck\.(.+)", r"heads.reduce.global.body.\1"),
-    (r"reduction\.branch\.(.+)", r"heads.reduce.global.shortcut.\1"),
+    (r"reduction\.bottleneck\.(.+)", r"heads.reduce.global_.body.\1"),
+    (r"reduction\.branch\.(.+)", r"heads.reduce.global_.shortcut.\1"),
     (r"local_reduction\.bottleneck\.(.+)", r"heads.reduce.local.body.\1"),
     (r"local_reduction\.branch\.(.+)", r"heads.reduce.local.shortcut.\1"),
-    (r"bottleneck\.(.+)", r"heads.necks.global.bnneck.\1"),
+    (r"bottleneck\.(.+)", r"heads.necks.global_.bnneck.\1"),
     (r"local_bottleneck\.(.+)", r"heads.necks.local.bnneck.\1"),
-    (r"classifier\.(.+)", r"heads.necks.global.\1"),
+    (r"classifier\.(.+)", r"heads.necks.global_.\1"),
     (r"local_classifier\.(.+)", r"heads.necks.local.\1"),
 )
 
@@ -66,26 +66,26 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         Our state dict, and the KEY VALUE pairs that its model needs on top of a shipped MSReID config.
 
     Raises:
-        ValueError: a key that is not theirs, one that is missing or there twice, or one of another shape.
+        WeightsError: a key that is not theirs, one that is missing or there twice, or one of another shape.
     """
     bare = {key.removeprefix("module."): value for key, value in theirs.items()}
     if len(bare) < len(theirs):
-        raise ValueError(f"{len(theirs) - len(bare)} keys are there twice, with and without 'module.' before them")
+        raise WeightsError(f"{len(theirs) - len(bare)} keys are there twice, with and without 'module.' before them")
     names = {key: our_name(key) for key in bare}
     unknown = [key for key, name in names.items() if name is None]
     if unknown:
-        raise ValueError(f"{len(unknown)} keys are not of the authors' MSReID, such as {unknown[:3]}")
+        raise WeightsError(f"{len(unknown)} keys are not of the authors' MSReID, such as {unknown[:3]}")
     ours = {names[key]: value for key, value in bare.items()}
-    if "heads.necks.global.weight" not in ours:
-        raise ValueError("the weights have no classifier.weight, so they are not of the authors' MSReID")
+    if "heads.necks.global_.weight" not in ours:
+        raise WeightsError("the weights have no classifier.weight, so they are not of the authors' MSReID")
     parts = switches(ours)
-    num_classes = next(iter(ours["heads.necks.global.weight"].shape), 1)
+    num_classes = next(iter(ours["heads.necks.global_.weight"].shape), 1)
     expected = _shapes(num_classes, parts)
     missing = sorted(expected.keys() - ours.keys())
     extra = sorted(ours.keys() - expected.keys())
     wrong = sorted(key for key in expected.keys() & ours.keys() if expected[key] != ours[key].shape)
     if missing or extra or wrong:
-        raise ValueError(
+        raise WeightsError(
             f"the weights do not fit MSReID: {len(missing)} keys missing {missing[:3]}, {len(extra)} left over"
             f" {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}"
         )

@@ -1,5 +1,6 @@
 """The mask-separated head (sections 3.3 and 3.4, figure 2)."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,16 +11,23 @@ from fastreid.layers import get_norm
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.branch_modules import BranchModules
+from fastreid_ext.modeling.head_plugins import BranchHead, Outputs, check_meta_architecture
 from fastreid_ext.modeling.heads import BNNeckHead
+from fastreid_ext.modeling.trunk import stage_channels, trunk_of
 from fastreid_ext.msreid.bottleneck import ProjectedBottleneck
 from fastreid_ext.precision import at_least_float32
 
 POOLS = ("sum", "concat")
 
 
-@REID_HEADS_REGISTRY.register()
-class MaskSeparatedHead(nn.Module):
+@register(REID_HEADS_REGISTRY)
+class MaskSeparatedHead(BranchHead):
     """A global feature from layer4 under a mask m and a local one from layer3 under 1 - m (section 3.3).
+
+    Takes one map per stage: a dict of stage -> (B, C, h, w), of which it reads those of 3 and 4.
 
     Args:
         local_channels, global_channels: C of layer3's and layer4's maps.
@@ -32,8 +40,10 @@ class MaskSeparatedHead(nn.Module):
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ValueError: an unknown pool, or a dim below one.
+        ConfigError: an unknown pool, or a dim below one.
     """
+
+    takes = "stage_maps"
 
     @configurable
     def __init__(
@@ -51,25 +61,26 @@ class MaskSeparatedHead(nn.Module):
     ):
         super().__init__()
         if pool not in POOLS:
-            raise ValueError(f"MODEL.MSREID.POOL must be one of {POOLS}, got {pool!r}")
+            raise ConfigError(f"MODEL.MSREID.POOL must be one of {POOLS}, got {pool!r}")
         if dim < 1:
-            raise ValueError(f"MODEL.MSREID.DIM must be 1 or more, got {dim}")
+            raise ConfigError(f"MODEL.MSREID.DIM must be 1 or more, got {dim}")
         channels = {"global": global_channels} | ({"local": local_channels} if local else {})
         block = partial(ProjectedBottleneck, norm=partial(get_norm, norm))
         self.mask = block(global_channels, 1, activation=nn.Sigmoid()) if mask else None
-        self.reduce = nn.ModuleDict({name: block(count, dim) for name, count in channels.items()})
-        self.necks = nn.ModuleDict(
+        self.reduce = BranchModules({name: block(count, dim) for name, count in channels.items()})
+        self.necks = BranchModules(
             {name: BNNeckHead(dim * (2 if pool == "concat" else 1), num_classes, norm=norm) for name in channels}
         )
         self.mask_before_reduce = mask_before_reduce
         self.pool = pool
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, *, local_channels: int, global_channels: int) -> dict[str, Any]:
-        node = cfg.MODEL.MSREID
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        check_meta_architecture(cfg, cls)
+        node, channels = cfg.MODEL.MSREID, stage_channels(trunk_of(cfg))
         settings = {
-            "local_channels": local_channels,
-            "global_channels": global_channels,
+            "local_channels": channels[3],
+            "global_channels": channels[4],
             "num_classes": cfg.MODEL.HEADS.NUM_CLASSES,
             "dim": node.DIM,
             "local": node.LOCAL,
@@ -77,7 +88,6 @@ class MaskSeparatedHead(nn.Module):
             "pool": node.POOL,
             "norm": cfg.MODEL.HEADS.NORM,
         }
-        # Read only where it is used, so that a key without effect is found at start-up.
         return settings | ({"mask_before_reduce": node.MASK_BEFORE_REDUCE} if node.MASK else {})
 
     @property
@@ -95,13 +105,12 @@ class MaskSeparatedHead(nn.Module):
         wide = m if m.shape[2:] == layer3.shape[2:] else F.interpolate(m, size=layer3.shape[2:], mode="nearest-exact")
         return {"global": m, "local": 1 - wide}
 
-    def forward(self, layer3: Tensor, layer4: Tensor, targets: Tensor | None = None) -> dict[str, dict[str, Tensor]]:
-        """(B, C3, h, w), (B, C4, h, w) -> branch -> outputs of :class:`BNNeckHead`."""
-        maps = {"global": layer4, "local": layer3}
-        masks = self.masks(layer3, layer4) if self.mask is not None else {}
+    def branches(self, maps: Mapping[int, Tensor], targets: Tensor | None = None) -> Outputs:
+        """Stage -> its map (B, C, h, w); returns branch -> outputs of :class:`BNNeckHead`."""
+        masks = self.masks(maps[3], maps[4]) if self.mask is not None else {}
         outputs = {}
         for name, neck in self.necks.items():
-            y = maps[name]
+            y = maps[4 if name == "global" else 3]
             if masks and self.mask_before_reduce:
                 y = self.reduce[name](y * masks[name])
             else:

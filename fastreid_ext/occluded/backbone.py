@@ -7,21 +7,23 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.backbones.resnet import build_resnet_backbone
 from torch import nn
 
+from fastreid_ext.compat.names import register
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.modeling.trunk import STAGES, stage_channels
 
 
-@BACKBONE_REGISTRY.register()
+@register(BACKBONE_REGISTRY)
 def build_dnl_resnet_backbone(cfg: CfgNode) -> nn.Module:
     """Build FastReID's ResNet with DNL blocks behind the last residual blocks of its stages (MODEL.BACKBONE.DNL).
 
     The blocks start as the identity, so ImageNet weights keep their meaning.
 
     Raises:
-        ValueError: MODEL.BACKBONE.WITH_NL at the same time, or more blocks than a stage has.
+        ConfigError: MODEL.BACKBONE.WITH_NL at the same time, or more blocks than a stage has.
     """
     if cfg.MODEL.BACKBONE.WITH_NL:
-        raise ValueError(
+        raise ConfigError(
             "build_dnl_resnet_backbone puts disentangled non-local blocks where MODEL.BACKBONE.WITH_NL puts FastReID's"
             " non-local ones: set WITH_NL False"
         )
@@ -36,11 +38,11 @@ def add_non_local(backbone: nn.Module, blocks: Sequence[int], reduction: int) ->
     their place there, so its forward is the host's.
 
     Raises:
-        ValueError: not four numbers, or more blocks than a stage has.
+        ConfigError: not four numbers, or more blocks than a stage has.
     """
     depths = [len(getattr(backbone, f"layer{stage}")) for stage in STAGES]
     if len(blocks) != len(STAGES) or not all(0 <= n <= depth for n, depth in zip(blocks, depths, strict=False)):
-        raise ValueError(
+        raise ConfigError(
             "MODEL.BACKBONE.DNL.BLOCKS must say for layer1 ... layer4 how many of its last residual blocks a non-local"
             f" block follows, at most {depths} for this depth; got {list(blocks)}"
         )

@@ -6,6 +6,7 @@ import torch
 from fastreid.config import CfgNode
 
 from fastreid_ext.data.batch_erasing import erase_rectangles
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS, AugmentationEntry
 
 
@@ -23,7 +24,7 @@ class CompoundBatchErasing:
         generator: of the images' device; None is torch's own, which our trainer seeds from (SEED, epoch, rank).
 
     Raises:
-        ValueError: no stripe numbers, or one that is no whole number of 1 or more.
+        ConfigError: no stripe numbers, or one that is no whole number of 1 or more.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class CompoundBatchErasing:
         generator: torch.Generator | None = None,
     ):
         if not stripes or not all(isinstance(s, int) and s >= 1 for s in stripes):
-            raise ValueError(f"CBE needs whole numbers of stripes of 1 or more, got {list(stripes)}")
+            raise ConfigError(f"CBE needs whole numbers of stripes of 1 or more, got {list(stripes)}")
         self.stripes = tuple(stripes)
         self.rectangles = {"probability": probability, "area": area, "ratio": ratio}
         self.generator = generator
@@ -44,7 +45,7 @@ class CompoundBatchErasing:
         """Return images (2B, C, H, W) and every label (targets, cameras, poses; (B, ...)) twice: (2B, ...).
 
         Raises:
-            ValueError: images of fewer rows than stripes, labels of another length, or settings of the rectangles
+            ConfigError: images of fewer rows than stripes, labels of another length, or settings of the rectangles
                 outside their range.
         """
         if images.dim() != 4 or any(len(label) != len(images) for label in labels):
@@ -70,11 +71,11 @@ def erase_stripe(
         generator: of the images' device; None is torch's own.
 
     Raises:
-        ValueError: fewer rows than stripes.
+        ConfigError: fewer rows than stripes.
     """
     height = images.shape[2]
     if height < max(stripes):
-        raise ValueError(
+        raise ConfigError(
             f"images of {height} rows can't be cut into {max(stripes)} stripes: raise INPUT.SIZE_TRAIN or lower"
             " INPUT.BATCH_AUGMENT.CBE.STRIPES"
         )

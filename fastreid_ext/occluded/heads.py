@@ -1,86 +1,144 @@
-"""The multi-head classifier (section 3.2, L_c of eq. 5), after Tang et al., NeurIPS 2020, section 4.1."""
+"""The head of the occluded model: pooling, reconstructive pooling, classifier, momentum elimination (figure 2)."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from fastreid.config import CfgNode, configurable
+from fastreid.layers import pooling
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from torch import Tensor
 
-from fastreid_ext.layers import unit_length
+from fastreid_ext.compat.names import register
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.layers import MomentumElimination, ReconstructivePooling
+from fastreid_ext.modeling.head_plugins import MapHead, Outputs, has_extra_losses
 from fastreid_ext.modeling.heads import BNNeckHead
+from fastreid_ext.occluded.multi_head import MODES, MultiHeadBNNeckHead
 from fastreid_ext.precision import at_least_float32, without_autocast
 
-MODES = ("per_head", "summed")
+logger = logging.getLogger(__name__)
+
+TEST_FEATURES = ("neck", "pooled")
+NECK_FEATURES = ("before", "after")
+CIRCLE = "circle"
 
 
-def multi_head_logits(
-    features: torch.Tensor, weight: torch.Tensor, heads: int = 2, scale: float = 16.0, gamma: float = 1 / 32
-) -> torch.Tensor:
-    """Return (scale / H) x_h^T w_h / ((|w_h| + gamma) |x_h|) for every head h of H, in float32.
+@register(REID_HEADS_REGISTRY)
+class OccludedHead(MapHead):
+    """A global feature, in training a reconstructed one beside it (section 3), and the test feature without mu (3.2).
 
-    Args:
-        features: (B, D); x_h is the h-th of H equal parts.
-        weight: (K, D), in the same parts.
-        heads: H, a divisor of D.
-        scale: of the cosines of all heads together.
-        gamma: added to the norm of a weight, so that a small one answers less.
-
-    Returns:
-        (B, H, K).
-
-    Raises:
-        ValueError: H does not divide D.
-    """
-    dim = features.shape[1]
-    if heads < 1 or dim % heads:
-        raise ValueError(f"a classifier of {heads} heads needs a feature length that they divide, got {dim}")
-    with without_autocast(features):
-        x = unit_length(features.unflatten(1, (heads, -1)))  # (B, H, D / H)
-        w = at_least_float32(weight).unflatten(1, (heads, -1))  # (K, H, D / H)
-        w = w / (torch.linalg.vector_norm(w, dim=-1, keepdim=True) + gamma)
-        return torch.einsum("bhd,khd->bhk", x, w.to(x.dtype)) * (scale / heads)
-
-
-class MultiHeadBNNeckHead(BNNeckHead):
-    """BNNeck with a classifier of H heads behind it.
+    Takes one map (B, C, h, w). In FastReID's ``Baseline`` it trains and tests too, without reconstructive pooling,
+    whose feature ``Baseline`` has no loss for, and on the sum of the classifier's heads; for momentum elimination a
+    trainer other than ours needs :class:`MomentumEliminationHook`.
 
     Args:
-        in_dim: length of the pooled vector.
-        num_classes: K.
-        mode: per_head gives "logits" (B, H, K), whose cross entropies are summed, as L_c is printed; summed gives
-            their sum (B, K), as Tang et al. train it.
-        heads, scale, gamma: see :func:`multi_head_logits`.
-        embedding_dim, norm: see :class:`BNNeckHead`.
+        neck: BNNeck and classifier behind the pooling; its ``in_dim`` is C.
+        pool_layer: name of the host's global pooling; the paper's is GeM.
+        neck_feat: what the metric losses read of the global branch, "before" or "after" BNNeck.
+        reconstructive_pooling: eq. 2 in training, as the branch "rp".
+        momentum_elimination: beta of eq. 6; None leaves it out.
+        test_feature: "neck" (after BNNeck) or "pooled" (before it), where there is no momentum elimination; with it
+            the test feature is the pooled one, L2-normalised, minus mu.
 
     Raises:
-        ValueError: an unknown mode, or a feature length that the heads do not divide.
+        ConfigError: an unknown pooling, neck_feat or test_feature.
     """
 
+    training_only = ("reconstructive_pooling",)
+
+    @configurable
     def __init__(
         self,
-        in_dim: int,
-        num_classes: int,
-        mode: str = "per_head",
-        heads: int = 2,
-        scale: float = 16.0,
-        gamma: float = 1 / 32,
-        embedding_dim: int = 0,
-        norm: str = "BN",
+        *,
+        neck: BNNeckHead,
+        pool_layer: str = "GeneralizedMeanPoolingP",
+        neck_feat: str = "before",
+        reconstructive_pooling: bool = True,
+        momentum_elimination: float | None = 0.9,
+        test_feature: str = "neck",
     ):
-        if mode not in MODES:
-            raise ValueError(f"the mode of a multi-head classifier must be one of {MODES}, got {mode!r}")
-        if heads < 1 or (embedding_dim or in_dim) % heads:
-            raise ValueError(
-                f"a classifier of {heads} heads (MODEL.OCCLUDED.CLASSIFIER.HEADS) needs a feature length that they"
-                f" divide, got {embedding_dim or in_dim}"
+        super().__init__()
+        choices = {
+            "MODEL.HEADS.POOL_LAYER": (pool_layer, pooling.__all__),
+            "MODEL.HEADS.NECK_FEAT": (neck_feat, NECK_FEATURES),
+            "MODEL.OCCLUDED.TEST_FEATURE": (test_feature, TEST_FEATURES),
+        }
+        for key, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise ConfigError(f"{key} must be one of {tuple(allowed)}, got {value!r}")
+        self.pool = getattr(pooling, pool_layer)()
+        self.neck = neck
+        self.reconstructive_pooling = ReconstructivePooling(neck.in_dim) if reconstructive_pooling else None
+        self.momentum_elimination = (
+            None if momentum_elimination is None else MomentumElimination(neck.dim, momentum_elimination)
+        )
+        self.neck_feat = neck_feat
+        self.test_feature = test_feature
+        self.dims = {"global": neck.dim} | ({"rp": neck.in_dim} if reconstructive_pooling else {})
+        self.without_logits = ("rp",) if reconstructive_pooling else ()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        node = cfg.MODEL.OCCLUDED
+        settings = {
+            "neck": build_neck(cfg, cfg.MODEL.BACKBONE.FEAT_DIM),
+            "pool_layer": cfg.MODEL.HEADS.POOL_LAYER,
+            "neck_feat": cfg.MODEL.HEADS.NECK_FEAT,
+            "reconstructive_pooling": node.RP.ENABLED and has_extra_losses(cfg),
+            "momentum_elimination": None,
+        }
+        if node.RP.ENABLED and not settings["reconstructive_pooling"]:
+            logger.warning(
+                "%s has no loss for reconstructive pooling (MODEL.OCCLUDED.RP): %s leaves it out",
+                cfg.MODEL.META_ARCHITECTURE,
+                cls.__name__,
             )
-        if not (scale > 0 and gamma > 0):
-            raise ValueError(f"a multi-head classifier needs scale > 0 and gamma > 0, got {scale} and {gamma}")
-        super().__init__(in_dim, num_classes, embedding_dim, norm)
-        self.mode = mode
-        self.settings = {"heads": heads, "scale": scale, "gamma": gamma}
-        self.cls_layer = nn.Identity()  # the host's softmax layers belong to one head
+        if not node.ME.ENABLED:
+            return settings | {"test_feature": node.TEST_FEATURE}
+        if cfg.TEST.METRIC != "cosine":
+            logger.warning(
+                "MODEL.OCCLUDED.ME subtracts one vector from every test feature, which leaves %s distances as they"
+                " are: set TEST.METRIC cosine",
+                cfg.TEST.METRIC,
+            )
+        return settings | {"momentum_elimination": node.ME.BETA}
 
-    def _classify(self, neck: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = multi_head_logits(neck, self.weight, **self.settings)
-        return logits if self.mode == "per_head" else logits.sum(dim=1)
+    def branches(self, maps: Tensor, targets: Tensor | None = None) -> Outputs:
+        """Pool the map (B, C, h, w) globally and, with targets, by reconstruction too (figure 2).
 
-    def extra_repr(self) -> str:
-        return f"mode={self.mode}, " + ", ".join(f"{key}={value:g}" for key, value in self.settings.items())
+        A training step's features are shown to momentum elimination; a forward without gradients is no step.
+        """
+        with without_autocast(maps):  # GeM takes powers, which leave a half type's range
+            pooled = self.pool(at_least_float32(maps)).flatten(1)
+        outputs = {"global": self.neck(pooled.to(self.neck.weight.dtype), targets)}
+        if targets is None:
+            return outputs
+        if self.reconstructive_pooling is not None:
+            outputs["rp"] = {"feature": self.reconstructive_pooling(maps)}
+        if self.momentum_elimination is not None and torch.is_grad_enabled():
+            self.momentum_elimination.observe(outputs["global"]["feature"])
+        if self.neck_feat == "after":
+            outputs["global"]["feature"] = outputs["global"]["neck"]
+        return outputs
+
+    def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """Return the test feature (B, D) in float32: the global one, minus mu with momentum elimination (3.2)."""
+        outputs = branches["global"]
+        if self.momentum_elimination is not None:
+            return self.momentum_elimination(outputs["feature"])
+        return outputs["neck" if self.test_feature == "neck" else "feature"].float()
+
+
+def build_neck(cfg: CfgNode, in_dim: int) -> BNNeckHead:
+    """Build BNNeck and the classifier of MODEL.OCCLUDED.CLASSIFIER.MODE for pooled vectors of length in_dim.
+
+    Raises:
+        ConfigError: an unknown mode, or settings that the classifier refuses.
+    """
+    mode = cfg.MODEL.OCCLUDED.CLASSIFIER.MODE
+    if mode not in (*MODES, CIRCLE):
+        raise ConfigError(f"MODEL.OCCLUDED.CLASSIFIER.MODE must be one of {(*MODES, CIRCLE)}, got {mode!r}")
+    kind = BNNeckHead if mode == CIRCLE else MultiHeadBNNeckHead
+    return kind(in_dim, **kind.settings_of(cfg))

@@ -3,13 +3,13 @@
 from fastreid_ext.res2net.backbone import Res2Net, build_res2net_backbone
 from fastreid_ext.res2net.bottleneck import Res2NetBottleneck
 from fastreid_ext.res2net.config import add_multitask_config, add_res2net_config
-from fastreid_ext.res2net.heads import DescriptorHead
+from fastreid_ext.res2net.heads import PairVerificationHead
 from fastreid_ext.res2net.meta_arch import Res2NetMultiTask
 from fastreid_ext.res2net.verification import PairVerification, verification_loss
 
 __all__ = [
-    "DescriptorHead",
     "PairVerification",
+    "PairVerificationHead",
     "Res2Net",
     "Res2NetBottleneck",
     "Res2NetMultiTask",

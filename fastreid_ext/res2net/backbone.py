@@ -7,6 +7,8 @@ from fastreid.layers import get_norm
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import register
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.res2net.bottleneck import Res2NetBottleneck
 from fastreid_ext.res2net.weights import load_pretrained, pretrained_file
 
@@ -85,33 +87,33 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, v1b: bool, norm:
     )
 
 
-@BACKBONE_REGISTRY.register()
+@register(BACKBONE_REGISTRY)
 def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     """Build the Res2Net of MODEL.BACKBONE and MODEL.BACKBONE.RES2NET.
 
     Raises:
-        ValueError: a depth that no Res2Net has, a part of FastReID's ResNet that this one lacks, an unknown
+        ConfigError: a depth that no Res2Net has, a part of FastReID's ResNet that this one lacks, an unknown
             norm, a width, scale or stride out of range, or pretrained weights that are not there or not this network's.
     """
     node = cfg.MODEL.BACKBONE
     if node.DEPTH not in BLOCKS:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.BACKBONE.DEPTH is {node.DEPTH!r}, and build_res2net_backbone has {', '.join(BLOCKS)}: its blocks"
             " count as three layers, stem and classifier as two more, so there are no 18, 34 or 121;"
             " 26x has as many blocks as an 18x"
         )
     lacking = [f"MODEL.BACKBONE.{key}" for key in ("WITH_IBN", "WITH_SE", "WITH_NL") if node[key]]
     if lacking:
-        raise ValueError(
+        raise ConfigError(
             f"build_res2net_backbone has no instance norm, squeeze-and-excitation or non-local blocks: set"
             f" {' and '.join(lacking)} False"
         )
     if node.NORM not in NORMS:
-        raise ValueError(f"MODEL.BACKBONE.NORM is {node.NORM!r}, and FastReID has {', '.join(NORMS)}")
+        raise ConfigError(f"MODEL.BACKBONE.NORM is {node.NORM!r}, and FastReID has {', '.join(NORMS)}")
     if node.LAST_STRIDE not in (1, 2):
-        raise ValueError(f"MODEL.BACKBONE.LAST_STRIDE must be 1 or 2 for a Res2Net, got {node.LAST_STRIDE}")
+        raise ConfigError(f"MODEL.BACKBONE.LAST_STRIDE must be 1 or 2 for a Res2Net, got {node.LAST_STRIDE}")
     if node.NORM == "GN" and node.RES2NET.WIDTH % 32:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.BACKBONE.NORM GN has 32 groups, which splits of {node.RES2NET.WIDTH} channels do not make: set"
             " MODEL.BACKBONE.RES2NET.WIDTH to a multiple of 32, or another NORM"
         )
@@ -120,3 +122,9 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     if node.PRETRAIN:
         load_pretrained(backbone, pretrained_file(node.PRETRAIN_PATH, node.DEPTH, **kind))
     return backbone
+
+
+# Where the weights of a node MODEL.BACKBONE are expected, for `fastreid-ext doctor`.
+build_res2net_backbone.pretrained_file = lambda node: pretrained_file(
+    node.PRETRAIN_PATH, node.DEPTH, width=node.RES2NET.WIDTH, scale=node.RES2NET.SCALE, v1b=node.RES2NET.V1B
+)

@@ -4,6 +4,8 @@ import torch
 from fastreid.layers import get_norm
 from torch import Tensor, nn
 
+from fastreid_ext.errors import ConfigError
+
 
 class Res2NetBottleneck(nn.Module):
     """A bottleneck whose 3x3 convolution is a hierarchy of small ones, each with its own split of the channels.
@@ -25,7 +27,7 @@ class Res2NetBottleneck(nn.Module):
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ValueError: a scale below 1, splits without channels, or a stride in a block that is not a stage's first.
+        ConfigError: a scale below 1, splits without channels, or a stride in a block that is not a stage's first.
     """
 
     expansion = 4
@@ -45,7 +47,7 @@ class Res2NetBottleneck(nn.Module):
         super().__init__()
         channels = planes * width // 64
         if scale < 1 or channels < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"a Res2Net needs a scale of 1 or more and splits of 1 channel or more; got scale {scale}, and width"
                 f" {width} gives {channels} of {planes}"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastreid_ext.modeling.weights import read_state
+from fastreid_ext.modeling.weights import WeightsError, read_state
 
 logger = logging.getLogger(__name__)
 
@@ -30,22 +30,22 @@ def pretrained_file(path: str, depth: str, width: int, scale: int, v1b: bool) ->
     """Return MODEL.BACKBONE.PRETRAIN_PATH, else the authors' file in torch's folder of downloads.
 
     Raises:
-        ValueError: it is not there; the message names the file and where it belongs.
+        WeightsError: it is not there; the message names the file and where it belongs.
     """
     if path:
         if not Path(path).is_file():
-            raise ValueError(f"there is no file {path}: check MODEL.BACKBONE.PRETRAIN_PATH")
+            raise WeightsError(f"there is no file {path}: check MODEL.BACKBONE.PRETRAIN_PATH")
         return Path(path)
     name = PUBLISHED.get((depth, width, scale, v1b))
     if name is None:
-        raise ValueError(
+        raise WeightsError(
             f"MODEL.BACKBONE.PRETRAIN is True, but no ImageNet weights are published for a Res2Net of DEPTH {depth},"
             f" WIDTH {width}, SCALE {scale}, V1B {v1b}: name a file of your own in MODEL.BACKBONE.PRETRAIN_PATH, or set"
             " PRETRAIN False"
         )
     file = Path(torch.hub.get_dir()) / "checkpoints" / name  # where the authors' own code keeps it
     if not file.is_file():
-        raise ValueError(
+        raise WeightsError(
             f"MODEL.BACKBONE.PRETRAIN is True and {file} is not there: download {name} (links and terms at"
             f" {PUBLISHED_AT}) to that place, or name it in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
         )
@@ -56,13 +56,13 @@ def load_pretrained(backbone: nn.Module, path: Path) -> None:
     """Load ImageNet weights, all of the backbone's or none; only a classifier (fc) is left out.
 
     Raises:
-        ValueError: a file that can't be read safely, or weights of another network.
+        WeightsError: a file that can't be read safely, or weights of another network.
     """
     try:
         state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
-    except (OSError, ValueError) as error:
+    except WeightsError as error:
         hint = "; write the tensors of safetensors into a .pth by torch.save" if path.suffix == ".safetensors" else ""
-        raise ValueError(f"MODEL.BACKBONE.PRETRAIN_PATH {path}: {error}{hint}") from error
+        raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}{hint}") from error
     # The batch norms' counters are of no use here, and files written before torch had them lack them.
     own = {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
     theirs = {key: v for key, v in state.items() if not key.endswith("num_batches_tracked")}
@@ -74,7 +74,7 @@ def load_pretrained(backbone: nn.Module, path: Path) -> None:
     }
     if any(problems.values()):
         found = ", ".join(f"{len(keys)} {what} (such as {keys[0]})" for what, keys in problems.items() if keys)
-        raise ValueError(
+        raise WeightsError(
             f"{path} does not fit the Res2Net of MODEL.BACKBONE: {found}; it holds {_describe(theirs)}, and this one is"
             f" {_describe(own)}"
         )

@@ -48,7 +48,7 @@ def plan_index(kind: str, count: int, dim: int, wanted: Mapping[str, int] | None
         fetched: how many images a search takes out of the index; HNSW has to look at so many at least.
 
     Raises:
-        ValueError: a parameter that the index does not have or can't have here, or too few images for it.
+        ConfigError: a parameter that the index does not have or can't have here, or too few images for it.
     """
     wanted = dict(wanted or {})
     known = (*BUILD[kind], *SEARCH[kind])

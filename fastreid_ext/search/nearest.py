@@ -103,7 +103,7 @@ def same_camera_rows(queries: Labels, gallery: Labels) -> list[np.ndarray]:
     """Return for each query the gallery images of its person under its camera, which the Market protocol leaves out.
 
     Raises:
-        ValueError: a query whose person or camera is not known.
+        ConfigError, EvaluationError: a query whose person or camera is not known.
     """
     unknown = next((path for path, person, camera in queries if UNKNOWN in (person, camera)), None)
     if unknown is not None:
@@ -145,7 +145,7 @@ def recall(found: Neighbours, exact: Neighbours) -> float:
     """Return the share of the truly nearest images that were found, averaged over the queries that have any.
 
     Raises:
-        ValueError: no query has any.
+        ConfigError, EvaluationError: no query has any.
     """
     shares = [
         np.isin(row[row >= 0], other).mean()

@@ -32,7 +32,7 @@ def write_shards(store: FeatureStore, folder: Path, kind: str = "parquet", rows:
         rows: features in a shard; one shard at a time is in memory.
 
     Raises:
-        ValueError: the folder holds something else, or no rows.
+        ConfigError, StoreError: the folder holds something else, or no rows.
         MissingExtraError: Parquet without pyarrow.
     """
     if rows < 1:

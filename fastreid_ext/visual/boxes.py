@@ -44,7 +44,7 @@ def measure_boxes(
 
     Raises:
         ImageError: an image that can't be read.
-        ValueError: a model without regions, or joints that are not those of its regions.
+        ConfigError: a model without regions, or joints that are not those of its regions.
     """
     shown = set(spread(len(images.paths), max(1, on_sheet)))
     pictures, pieces, start = [], [], 0

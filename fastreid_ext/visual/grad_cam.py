@@ -30,7 +30,7 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tens
         (B, H, W) in float32.
 
     Raises:
-        ValueError: no such layer, one that the score does not pass, or one whose output is no map.
+        ConfigError: no such layer, one that the score does not pass, or one whose output is no map.
     """
     maps, gradients = watch(model, [layer], images, score)
     weights = gradients[layer].float().mean(dim=(2, 3), keepdim=True)
@@ -50,7 +50,7 @@ def watch(
         layers: dotted names.
 
     Raises:
-        ValueError: see :func:`grad_cam`.
+        ConfigError: see :func:`grad_cam`.
     """
     outputs: dict[str, Tensor] = {}
     handles = []
@@ -93,7 +93,7 @@ def feature_length(model: nn.Module, images: Tensor) -> Tensor:
     """Score: the L2 norm of the test feature, that is, what makes the feature what it is; needs no identity.
 
     Raises:
-        ValueError: a feature of a fixed length, whose gradient is nothing but rounding.
+        ConfigError: a feature of a fixed length, whose gradient is nothing but rounding.
     """
     with torch.no_grad():  # before the forward that is watched
         others = torch.linalg.vector_norm(model(255 - images).float(), dim=1)

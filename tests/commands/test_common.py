@@ -32,7 +32,7 @@ def test_help(name, capsys):
         cli.main([*name.split(), "--help"])
     printed = capsys.readouterr().out
     assert stopped.value.code == 0
-    assert f"example:\n  fastreid-ext {name} " in printed and "--debug" in printed
+    assert f"example:\n  fastreid-ext {name}" in printed and "--debug" in printed
 
 
 @pytest.mark.parametrize("name", PARSERS)

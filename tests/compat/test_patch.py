@@ -22,6 +22,7 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 import fastreid_ext
+{touch}
 """
 
 
@@ -29,7 +30,7 @@ def test_every_patch_says_what_it_heals():
     assert len({each.name for each in patch.PATCHES}) == len(patch.PATCHES) > 15
     for each in patch.PATCHES:
         assert each.heals.partition(":")[0].endswith(".py") and each.needed_by and each.targets, each.name
-        assert each.apply.__doc__, each.name
+        assert each.apply.__doc__ and each.if_skipped and not each.if_skipped.endswith("."), each.name
 
 
 def test_healing_twice_changes_nothing():
@@ -57,24 +58,89 @@ def test_functions_imported_by_name_are_replaced_too():
     assert fastreid.engine.launch.__module__ == "fastreid.engine.launch"  # functools.wraps
 
 
-def make_patch(fingerprints, applied):
-    target = "fastreid.engine.train_loop:TrainerBase.run_step"
-    return patch.Patch("sample", "engine/train_loop.py:0", "any", {target: fingerprints}, lambda: applied.append(1))
+TARGET = "fastreid.engine.train_loop:TrainerBase.run_step"
+
+
+def make_patch(fingerprints, apply, needed=lambda: True, target=TARGET, uses=()):
+    return patch.Patch(
+        "sample",
+        "engine/train_loop.py:0",
+        "any",
+        {target: fingerprints},
+        apply,
+        needed=needed,
+        if_skipped="nothing moves",
+        uses=uses,
+    )
+
+
+def outcome(*args, **kwargs):
+    (one,) = patch.apply_all([make_patch(*args, **kwargs)])
+    return one.status, one.reason
 
 
 def test_a_changed_host_function_is_warned_of_once_and_patched():
     applied = []
     with pytest.warns(RuntimeWarning, match=r"'sample' .*TrainerBase\.run_step") as caught:
-        patch.apply_all([make_patch(("000000000000",), applied)])
+        found = outcome(("000000000000",), lambda: applied.append(1))
     assert len(caught) == 1 and applied == [1]
+    assert found == ("applied", f"{TARGET} reads differently")
+    assert caught[0].filename == __file__  # not a line of ours
+
+
+@pytest.mark.parametrize("target", ["engine.train_loop:TrainerBase.walk", "engine.train_lap:TrainerBase.run_step"])
+@pytest.mark.parametrize("place", ["target", "uses"])
+def test_a_missing_name_skips_the_patch_with_one_warning(target, place):
+    name = f"fastreid.{target}"
+    names = {"target": name} if place == "target" else {"uses": (name,)}
+    with pytest.warns(RuntimeWarning) as caught:
+        found = outcome(("",), lambda: pytest.fail("applied"), needed=lambda: pytest.fail("probed"), **names)
+    assert found == ("skipped", f"this FastReID has no {name}")
+    assert [str(warning.message) for warning in caught] == [
+        "fastreid_ext.compat: the patch 'sample' (engine/train_loop.py:0) is skipped: this FastReID has no "
+        f"{name}. Without it nothing moves."
+    ]
+
+
+def test_a_patch_that_fails_leaves_nothing_behind():
+    from fastreid.engine import train_loop
+
+    before = train_loop.TrainerBase.run_step, train_loop.comm
+
+    def apply():
+        patch.replace(TARGET, None)
+        patch.replace("fastreid.engine.train_loop:comm", None)
+        patch.replace("fastreid.engine.train_loop:SimpleTrainer.train", None)  # inherited
+        patch.replace("fastreid.engine.train_loop:added", None)
+        train_loop.removed_by_a_fork  # noqa: B018
+
+    with pytest.warns(RuntimeWarning, match="Without it nothing moves") as caught:
+        status, reason = outcome(("000000000000",), apply)
+    assert len(caught) == 1 and status == "skipped" and "removed_by_a_fork" in reason
+    assert (train_loop.TrainerBase.run_step, train_loop.comm) == before
+    assert "train" not in vars(train_loop.SimpleTrainer) and not hasattr(train_loop, "added")
+
+
+def test_a_host_without_the_fault_keeps_its_code():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = outcome(("000000000000",), lambda: pytest.fail("applied"), needed=lambda: False)
+    assert found == ("not needed", "")
+
+
+def test_a_probe_that_fails_means_that_the_fault_may_be_there():
+    applied = []
+    known = patch.fingerprint(TARGET)
+    assert outcome((known,), lambda: applied.append(1), needed=lambda: 1 / 0) == ("applied", "")
+    assert applied == [1]
 
 
 def test_a_known_host_function_is_not_warned_of():
     applied = []
-    known = patch.fingerprint("fastreid.engine.train_loop:TrainerBase.run_step")
+    known = patch.fingerprint(TARGET)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        patch.apply_all([make_patch(("000000000000", known), applied)])
+        outcome(("000000000000", known), lambda: applied.append(1))
     assert applied == [1]
 
 
@@ -99,10 +165,11 @@ def test_white_space_does_not_count(tmp_path, monkeypatch):
         ("sklearn", "FastReID needs the package 'sklearn', which is missing: run `pip install scikit-learn`"),
     ],
 )
+@pytest.mark.parametrize("touch", ["fastreid_ext.get_cfg", "import fastreid_ext.deepminer"])
 @pytest.mark.slow
-def test_what_is_missing_is_named(package, message, subprocess_env):
+def test_what_is_missing_is_named(package, message, touch, subprocess_env):
     result = subprocess.run(
-        [sys.executable, "-c", BLOCK.format(package=package)],
+        [sys.executable, "-c", BLOCK.format(package=package, touch=touch)],
         env=subprocess_env,
         cwd=os.sep,
         capture_output=True,

@@ -2,6 +2,7 @@
 
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets.files import LayoutError
@@ -30,6 +31,17 @@ def test_the_tables_name_registered_sets():
 def test_an_unknown_name(root):
     with pytest.raises(DataSetError, match="no data set is registered as 'Market'; there are .*OccludedDuke"):
         load_dataset("Market", ("train",))
+
+
+def test_a_set_that_takes_nothing_but_the_root(root, monkeypatch):
+    """As the data sets of FastReID's projects/PartialReID."""
+
+    class RootOnly(ImageDataset):
+        def __init__(self, root="datasets"):
+            super().__init__([], [(f"{root}/q.jpg", 1, 0)], [(f"{root}/g.jpg", 1, 1)])
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "RootOnly", RootOnly)
+    assert load_dataset("RootOnly", TEST).query == [(f"{root}/q.jpg", 1, 0)]
 
 
 # ---- MSMT17 ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 def small():
     return {
         "MODEL.META_ARCHITECTURE": "DeepMiner",
+        "MODEL.HEADS.NAME": "DeepMinerHead",
         "MODEL.HEADS.POOL_LAYER": "GlobalMaxPool",
         "MODEL.LOSSES.NAME": ("SmoothedCrossEntropyLoss", "SoftMarginTripletLoss", "CenterLoss"),
     }

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from fastreid_ext.deepminer.attention import ChannelAttention, SpatialAttention
-from fastreid_ext.deepminer.meta_arch import build_attention
+from fastreid_ext.deepminer.attention import ChannelAttention, SpatialAttention, build_attention
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 

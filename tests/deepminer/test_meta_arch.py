@@ -19,6 +19,11 @@ def images_of(model, batch):
     return model.preprocess_image(batch)
 
 
+def copies(model):
+    """Side branch -> its copies of the later stages, behind the erasing or not."""
+    return {name: getattr(branch, "blocks", branch) for name, branch in model.side_branches.items()}
+
+
 def wake_attention(model):
     """SAM starts as the identity: give it something to say."""
     for module in model.modules():
@@ -56,23 +61,25 @@ def test_branches_of_the_papers_tables(name):
     cfg.merge_from_list(["MODEL.BACKBONE.PRETRAIN", False, "MODEL.DEVICE", "meta", "MODEL.HEADS.NUM_CLASSES", 751])
     with torch.device("meta"):
         model = build_model(cfg)
-    assert set(model.heads) == set(model.pools) == branches
+    assert list(model.heads.necks) == list(model.heads.pools) == list(model.heads.dims)
+    assert set(model.heads.dims) == branches
     assert set(model.side_branches) == branches - {"global"}
     for branch in branches:
-        assert model.heads[branch].dim == (4 * 2048 if branch == "local" else 2048)
-    for branch, side in model.side_branches.items():
+        assert model.heads.dims[branch] == (4 * 2048 if branch == "local" else 2048)
+    for branch, side in copies(model).items():
         assert {child for child, _ in side.trunk.named_children()} == COPIED[branch]
     expected = {"2": attention, "3": attention} if attention else {}
     assert {key: [type(m) for m in module] for key, module in model.attention.items()} == expected
-    for branch, side in model.side_branches.items():  # a copy of every ATT behind a block of its own
+    for branch, side in copies(model).items():  # a copy of every ATT behind a block of its own
         own = {key: kinds for key, kinds in expected.items() if f"layer{key}" in COPIED[branch]}
         assert {key: [type(m) for m in module] for key, module in side.attention.items()} == own
-    assert model.erase_threshold == (0.3 if name == "fig7_tau03" else 0.8)
+    thresholds = {side.threshold for name, side in model.side_branches.items() if name != "local"}
+    assert thresholds <= {0.3 if name == "fig7_tau03" else 0.8}
 
 
 def test_copies_start_equal_and_share_nothing(make_model):
     model = make_model({"MODEL.DEEPMINER.IE_BLOCKS": [1, 2, 3], "MODEL.DEEPMINER.ATTENTION_BLOCKS": [1, 2, 3]})
-    for side in model.side_branches.values():
+    for side in copies(model).values():
         for copied, original in [(side.trunk, model.backbone), (side.attention, model.attention)]:
             state = original.state_dict()
             assert copied.state_dict().keys() <= state.keys()
@@ -84,10 +91,10 @@ def test_copies_start_equal_and_share_nothing(make_model):
 
 def test_ie1_has_copies_of_all_blocks_and_attention_behind_it(make_shape):
     model = make_shape({"MODEL.DEEPMINER.IE_BLOCKS": [1], "MODEL.DEEPMINER.ATTENTION_BLOCKS": [1, 2, 3, 4]})
-    branch = model.side_branches["ie1"]
+    branch = copies(model)["ie1"]
     assert branch.trunk.stages == (2, 3, 4)
     assert list(branch.attention) == ["2", "3", "4"]  # ATT behind B1 is passed before the erasing: it is not copied
-    assert list(model.side_branches["local"].attention) == ["4"]
+    assert list(copies(model)["local"].attention) == ["4"]
 
 
 def test_every_setting_of_the_config_arrives(make_shape):
@@ -107,15 +114,16 @@ def test_every_setting_of_the_config_arrives(make_shape):
             "MODEL.HEADS.POOL_LAYER": "GlobalAvgPool",
         }
     )
-    assert model.erase_threshold == 0.6 and model.test_branch_norm is True
-    for attention in (model.attention, model.side_branches["ie2"].attention):
+    assert model.side_branches["ie2"].threshold == 0.6 and model.test_branch_norm is True
+    for attention in (model.attention, copies(model)["ie2"].attention):
         sam, cham = attention["3"]
         assert sam.query.out_channels == sam.key.out_channels == 256 // 4
         assert cham.squeeze.out_channels == 256 // 2
         assert cham.activation == "softmax_spatial" and cham.rescale is False
-    for head in model.heads.values():
+    for head in model.heads.necks.values():
         assert type(head.cls_layer).__name__ == "CosSoftmax" and (head.cls_layer.s, head.cls_layer.m) == (30, 0.35)
-    assert type(model.pools["global"][0]).__name__ == type(model.pools["ie3"][0]).__name__ == "GlobalAvgPool"
+    pools = model.heads.pools
+    assert type(pools["global"][0]).__name__ == type(pools["ie3"][0]).__name__ == "GlobalAvgPool"
 
 
 def test_every_key_of_deepminer_is_read(make_cfg):
@@ -138,7 +146,7 @@ def test_every_branch_takes_the_papers_path(make_model, batch):
     y1 = g.layer1(run_stem(g, images))
     y2 = att["2"](g.layer2(y1))
     y3 = att["3"](g.layer3(y2))
-    side = model.side_branches
+    side = copies(model)
     ie1, ie2 = side["ie1"], side["ie2"]
     expected = {
         "global": g.layer4(y3),
@@ -161,7 +169,7 @@ def test_ie_reads_the_erased_map_and_local_the_whole_one(make_model, batch, trai
     model = wake_attention(make_model()).train(training)
     seen = {}
     for name, after in [("ie2", 3), ("ie3", 4), ("local", 4)]:
-        block = getattr(model.side_branches[name].trunk, f"layer{after}")[0]
+        block = getattr(copies(model)[name].trunk, f"layer{after}")[0]
         block.register_forward_pre_hook(lambda module, inputs, name=name: seen.update({name: inputs[0]}))
     for key, module in model.attention.items():
         module.register_forward_hook(lambda module, inputs, output, key=key: seen.update({key: output}))
@@ -192,9 +200,9 @@ def test_the_threshold_of_the_config_is_used(make_model, batch):
 def test_pooling(make_model):
     model, y = make_model(), torch.randn(2, 512, 4, 2)
     for name in ("global", "ie2", "ie3"):
-        torch.testing.assert_close(model.pools[name](y), y.amax(dim=(2, 3)), **EXACT)
+        torch.testing.assert_close(model.heads.pools[name](y), y.amax(dim=(2, 3)), **EXACT)
     stripes = torch.cat([y[:, :, row].mean(dim=2) for row in range(4)], dim=1)
-    torch.testing.assert_close(model.pools["local"](y), stripes, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(model.heads.pools["local"](y), stripes, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,7 @@ def test_pooling(make_model):
 )
 def test_the_test_feature_is_every_branch_after_bnneck(make_model, batch, overrides, dim):
     model = make_model(overrides)
-    for head in model.heads.values():
+    for head in model.heads.necks.values():
         head.bnneck.running_mean.normal_()
         head.bnneck.running_var.uniform_(0.5, 2)
     model.eval()
@@ -220,7 +228,7 @@ def test_the_test_feature_is_every_branch_after_bnneck(make_model, batch, overri
     torch.testing.assert_close(feature, torch.cat([o["neck"] for o in outputs.values()], dim=1), **EXACT)
     assert list(outputs)[0] == "global" and all("logits" not in o for o in outputs.values())
     for name, o in outputs.items():
-        bn = model.heads[name].bnneck
+        bn = model.heads.necks[name].bnneck
         by_hand = (o["feature"] - bn.running_mean) / (bn.running_var + bn.eps).sqrt()  # weight 1, bias 0 at the start
         torch.testing.assert_close(o["neck"], by_hand, rtol=1e-4, atol=1e-5)
 
@@ -240,11 +248,11 @@ def test_branch_norm_gives_every_branch_length_one(make_model, batch):
 def test_metric_losses_read_the_feature_before_bnneck(make_model, batch, storage):
     model = make_model()
     outputs = {}
-    for name, head in model.heads.items():
+    for name, head in model.heads.necks.items():
         head.register_forward_hook(lambda module, inputs, output, name=name: outputs.update({name: output}))
     losses = model(batch)
     for name, o in outputs.items():
-        logits = o["neck"] @ model.heads[name].weight.T
+        logits = o["neck"] @ model.heads.necks[name].weight.T
         expected = soft_margin_triplet_loss(o["feature"], batch["targets"])
         torch.testing.assert_close(losses[f"loss_triplet_{name}"], expected, rtol=1e-5, atol=1e-6)
         expected = smoothed_cross_entropy(logits, batch["targets"], 0.1)

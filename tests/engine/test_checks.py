@@ -102,7 +102,11 @@ IMPOSSIBLE = {
         ["nothing in this run reads MODEL.DEEPMINER.SAM.REDUCTION"],
     ),
     "loss that FastReID drops": (
-        {"MODEL__META_ARCHITECTURE": "Baseline", "MODEL__LOSSES__NAME": "('TripletLoss', 'CenterLoss')"},
+        {
+            "MODEL__META_ARCHITECTURE": "Baseline",
+            "MODEL__HEADS__NAME": "EmbeddingHead",
+            "MODEL__LOSSES__NAME": "('TripletLoss', 'CenterLoss')",
+        },
         ["CenterLoss", "CrossEntropyLoss", "without a word"],
     ),
     "batch augmentation": ({"INPUT__BATCH_AUGMENT__NAME": "['Mixup']"}, ["'Mixup'", "RandomErasing"]),

@@ -13,7 +13,7 @@ from fastreid.utils import comm
 from PIL import Image
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.engine import evaluation, loaders, training_subsets
 from fastreid_ext.engine.checks.config import check_config
@@ -346,7 +346,7 @@ def test_nothing_to_hold_out(fails):
 
 def test_held_out_needs_the_key(cfg):
     cfg.DATASETS.HOLD_OUT = 0
-    with pytest.raises(RuntimeError, match="no data set is registered as 'HeldOut'"):
+    with pytest.raises(DataSetError, match="no data set is registered as 'HeldOut'"):
         loaders.eval_loader(cfg, loaders.HELD_OUT)
 
 

@@ -222,7 +222,8 @@ def test_a_model_without_its_joints(fails):
 
 
 def test_a_test_without_its_joints(fails):
-    without_jo = {"MODEL__META_ARCHITECTURE": "MGRe", "MODEL__MGRE__BOXES": "labelled", "INPUT__JOINTS__ENABLED": True}
+    without_jo = {"MODEL__META_ARCHITECTURE": "MGRe", "MODEL__HEADS__NAME": "MGReLocationHead"}
+    without_jo |= {"MODEL__MGRE__BOXES": "labelled", "INPUT__JOINTS__ENABLED": True}
     assert "MGRe reads joints at the test: set INPUT.JOINTS.TEST True" in fails(**without_jo)
     sentence = fails(**without_jo, INPUT__JOINTS__TEST=True, TEST__FLIP__ENABLED=True)
     assert "which TEST.FLIP does not flip: set TEST.FLIP.ENABLED False" in sentence

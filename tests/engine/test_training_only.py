@@ -10,8 +10,8 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo import get_config
 
 CLASSIFIERS = {
-    "msreid": ["heads.necks.global.weight", "heads.necks.local.weight"],
-    "deepminer": ["heads.global.weight", "heads.ie3.weight"],
+    "msreid": ["heads.necks.global_.weight", "heads.necks.local.weight"],
+    "deepminer": ["heads.necks.global_.weight", "heads.necks.ie3.weight"],
     "baseline": ["heads.weight"],
 }
 MODELS = ["msreid", "deepminer", "baseline", "occluded"]
@@ -57,11 +57,11 @@ def test_a_classifier_of_another_size_does_not_stop_it(states, tmp_path, name, c
 @pytest.mark.parametrize("name", MODELS)
 def test_what_only_training_reads_may_be_missing(states, tmp_path, name):
     model, state = states(name)
-    unneeded = ("criterion.", "reconstructive_pooling.", *CLASSIFIERS.get(name, ()))
+    unneeded = ("criterion.", "heads.reconstructive_pooling.", *CLASSIFIERS.get(name, ()))
     kept = {key: value for key, value in state.items() if not key.startswith(unneeded)}
     assert len(kept) < len(state)
     if name == "occluded":
-        assert any(key.startswith("reconstructive_pooling.") for key in state)
+        assert any(key.startswith("heads.reconstructive_pooling.") for key in state)
     torch.save({"model": kept}, tmp_path / "model.pth")
     loaded = load_trained(config(name, tmp_path / "model.pth"))
     torch.testing.assert_close(features(loaded), features(model), rtol=0, atol=0)
@@ -69,9 +69,9 @@ def test_what_only_training_reads_may_be_missing(states, tmp_path, name):
 
 NEEDED = {
     "msreid": ["heads.mask.body.6.bias", "heads.reduce.local.shortcut.1.running_var"],
-    "deepminer": ["heads.local.bnneck.running_mean"],
+    "deepminer": ["heads.necks.local.bnneck.running_mean"],
     "baseline": ["backbone.layer1.0.conv1.weight"],
-    "occluded": ["momentum_elimination.mu"],
+    "occluded": ["heads.momentum_elimination.mu"],
 }
 
 
@@ -98,7 +98,7 @@ def test_training_goes_on_without(states, tmp_path, caplog):
     _, state = states("msreid")
     torch.save({"model": {k: v for k, v in state.items() if k.startswith("backbone.")}}, tmp_path / "model.pth")
     AtomicCheckpointer(build_model(config("msreid", classes=5))).load(str(tmp_path / "model.pth"), checkpointables=[])
-    assert "missing     heads.necks.global.weight" in caplog.text
+    assert "missing     heads.necks.global_.weight" in caplog.text
 
 
 def test_load_trained_needs_weights(tmp_path):

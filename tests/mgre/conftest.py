@@ -8,6 +8,7 @@ import torch
 def small():
     return {
         "MODEL.META_ARCHITECTURE": "MGRe",
+        "MODEL.HEADS.NAME": "MGReLocationHead",
         "MODEL.HEADS.EMBEDDING_DIM": 32,
         "MODEL.MGRE.FE.BLOCKS": 1,
         "MODEL.LOSSES.NAME": ("SmoothedCrossEntropyLoss", "SoftMarginTripletLoss"),

@@ -160,7 +160,7 @@ def test_odd_sizes_train_and_locate(make_model, batch, storage, size):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
     model = make_model().eval()
     with torch.no_grad():
-        for module in model.locate.values():
+        for module in model.heads.locate.values():
             module.predict.weight.zero_()
         found = model.located(model.preprocess_image(images), batch["joints"])
         assert model(images).shape == (4, 4 * 32)
@@ -179,7 +179,7 @@ def test_what_located_says_is_what_the_loss_compares(make_model, batch):
     images = model.preprocess_image(batch)
     with torch.no_grad():
         found = model.located(images, batch["joints"])
-        branches = model.branches(images, batch["targets"], batch["joints"])
+        branches = model.branches(images, batch["targets"], joints=batch["joints"])
         alone = model.located(images)
     assert found["head"].known.tolist() == [False, False, True, True]
     assert all(boxes.pseudo is None and boxes.known is None for boxes in alone.values())
@@ -215,5 +215,5 @@ def test_autocast_gives_the_same_boxes_features_and_losses(make_model, batch, st
 
 
 def location_of(model, batch, images):
-    branches = model.branches(images, batch["targets"], batch["joints"])
+    branches = model.branches(images, batch["targets"], joints=batch["joints"])
     return torch.stack([branches[f"stage{i}"]["location"] for i in (1, 2, 3)])

@@ -21,8 +21,9 @@ def keys(*stages):
 def test_only_what_a_row_of_table_4_needs_is_built_and_all_of_it_learns(make_model, batch, storage, stages):
     model = make_model({"MODEL.MGRE.STAGES": list(stages)})
     regions = {1: ["head", "left_torso", "right_torso", "legs"], 2: ["upper_body", "lower_body"], 3: ["whole_body"]}
-    assert set(model.extract) == {name for i in stages for name in regions[i]} | {"image4"}
-    assert set(model.guidance) == {str(i) for i in stages if i < 3} and set(model.locate) == set(map(str, stages))
+    assert set(model.heads.extract) == {name for i in stages for name in regions[i]} | {"image4"}
+    assert set(model.heads.guidance) == {str(i) for i in stages if i < 3}
+    assert set(model.heads.locate) == set(map(str, stages))
     if not stages:
         batch.pop("joints")
     losses = model(batch)
@@ -67,24 +68,24 @@ def test_rows_of_tables_5_and_7(make_model, batch, storage, row):
 def test_single_grained_features_read_the_last_map(make_model, batch):
     model = make_model({"MODEL.MGRE.MAPS": "last"}).eval()
     with torch.no_grad():
-        raw, described = model.maps(model.preprocess_image(batch))
+        raw, described = model.heads.guide(model.maps(model.preprocess_image(batch)))
     assert all(torch.equal(raw[i], raw[4]) and torch.equal(described[i], raw[4]) for i in (1, 2, 3))
-    kinds = {name: type(part[0]) for name, part in model.extract.items()}
-    assert set(kinds.values()) == {type(model.backbone.layer4[0])} and not model.guidance
-    assert {part[0].conv1.in_channels for part in model.extract.values()} == {512}
+    kinds = {name: type(part[0]) for name, part in model.heads.extract.items()}
+    assert set(kinds.values()) == {type(model.backbone.layer4[0])} and not model.heads.guidance
+    assert {part[0].conv1.in_channels for part in model.heads.extract.values()} == {512}
 
 
 def test_single_grained_regions_pool_the_guided_maps(make_model, batch):
     model = make_model({"MODEL.MGRE.STAGES": [], "MODEL.MGRE.WHOLE_IMAGE": [1, 2, 3, 4]}).eval()
     with torch.no_grad():
         images = model.preprocess_image(batch)
-        _, described = model.maps(images)
+        _, described = model.heads.guide(model.maps(images))
         branches = model.branches(images, None)
         for i in (1, 2, 3, 4):
-            y = model.extract[f"image{i}"](described[i])
-            expected = model.heads[f"stage{i}"](y.mean((2, 3)) + y.amax((2, 3)))
+            y = model.heads.extract[f"image{i}"](described[i])
+            expected = model.heads.necks[f"stage{i}"](y.mean((2, 3)) + y.amax((2, 3)))
             torch.testing.assert_close(branches[f"stage{i}"]["neck"], expected["neck"], **CLOSE)
-    assert set(model.guidance) == {"1", "2"}
+    assert set(model.heads.guidance) == {"1", "2"}
 
 
 def described_by(model, batch):
@@ -94,7 +95,7 @@ def described_by(model, batch):
     def note(name):
         return lambda _, args: given.__setitem__(name, args[0].detach())
 
-    hooks = [module.register_forward_pre_hook(note(name)) for name, module in model.extract.items()]
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in model.heads.extract.items()]
     with torch.no_grad():
         model(batch)
     for hook in hooks:
@@ -105,13 +106,13 @@ def described_by(model, batch):
 def test_without_jo_reads_boxes_off_the_joints(make_model, batch, storage):
     """A region with fewer visible joints than it needs has its prior box."""
     model = make_model({"MODEL.MGRE.BOXES": "labelled"})
-    assert not model.locate and model.test_labels == ("joints",)
+    assert not model.heads.locate and model.test_labels == ("joints",)
     batch["joints"][..., 2] = 0.9
     batch["joints"][1, [0, 1, 2, 3], 2] = 0.1  # one joint of the head is left
     given = described_by(model.eval(), batch)
     with torch.no_grad():
-        _, maps = model.maps(model.preprocess_image(batch))
-    for region in [region for regions in model.regions.values() for region in regions]:
+        _, maps = model.heads.guide(model.maps(model.preprocess_image(batch)))
+    for region in [region for regions in model.heads.layout.located.values() for region in regions]:
         for image in range(4):
             x, y, _ = batch["joints"][image, [j for j in region.joints if batch["joints"][image, j, 2] > 0.2]].T
             box = [x.min() - 0.05, y.min() - 0.05, x.max() + 0.05, y.max() + 0.05]
@@ -149,9 +150,9 @@ def test_boxes_of_joints_are_the_boxes_that_are_shown(make_model, batch):
 def test_granularities_name_the_maps_that_are_pooled(make_shape):
     whole = make_shape({"MODEL.MGRE.STAGES": [2], "MODEL.MGRE.WHOLE_IMAGE": [1, 4], "MODEL.MGRE.FE.BLOCKS": 0})
     assert {name: (one.branch, dict(one.layers)) for name, one in whole.granularities().items()} == {
-        "stage 1": ("stage1", {"extract.image1": None}),
-        "stage 2": ("stage2", {"extract.upper_body": "upper_body", "extract.lower_body": "lower_body"}),
-        "stage 4": ("stage4", {"extract.image4": None}),
+        "stage 1": ("stage1", {"heads.extract.image1": None}),
+        "stage 2": ("stage2", {"heads.extract.upper_body": "upper_body", "heads.extract.lower_body": "lower_body"}),
+        "stage 4": ("stage4", {"heads.extract.image4": None}),
     }
     assert set(make_shape({"MODEL.MGRE.SAMPLE": False}).granularities()) == {"stage 4"}
 
@@ -160,8 +161,8 @@ def test_baseline_with_jo_is_the_baseline_at_the_test(make_model, batch, storage
     """Its location modules move the backbone in training, nothing else, and the test does without them."""
     model = make_model({"MODEL.MGRE.SAMPLE": False, "MODEL.MGRE.FE.BLOCKS": 0})
     baseline = make_model({"MODEL.MGRE.STAGES": [], "MODEL.MGRE.FE.BLOCKS": 0}).eval()
-    assert "locate" in model.training_only and "locate" not in make_model().training_only
-    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("locate.")}
+    assert "locate" in model.heads.training_only and "locate" not in make_model().heads.training_only
+    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("heads.locate.")}
     baseline.load_state_dict(weights, strict=True)
     with torch.no_grad():
         for one, other in zip(baseline(batch["images"]), model.eval()(batch["images"]), strict=True):
@@ -171,7 +172,7 @@ def test_baseline_with_jo_is_the_baseline_at_the_test(make_model, batch, storage
 def test_precise_bn_reaches_location_modules_that_only_train(make_model, batch, storage):
     model = make_model({"MODEL.MGRE.SAMPLE": False})
     batch["targets"] = torch.full((4,), -1)
-    norm = model.locate["1"].features[2]
+    norm = model.heads.locate["1"].features[2]
     before = norm.running_mean.clone()
     assert model(batch) == {} and not torch.equal(norm.running_mean, before)
 
@@ -201,9 +202,9 @@ def test_loss_is_equation_9(make_model, batch, storage):
         factor = 1.0 if key.endswith("stage4") else 0.25 * (40.0 if "location" in key else 1.0)
         torch.testing.assert_close(loss, factor * expected[key], **CLOSE)
     plain.eval()  # no batch statistics, so that a second forward has the same maps
-    boxes = plain.boxes(*plain.maps(plain.preprocess_image(batch)))
-    branches = plain.branches(plain.preprocess_image(batch), batch["targets"], batch["joints"])
-    for i, regions in plain.regions.items():
+    boxes = plain.heads.boxes(*plain.heads.guide(plain.maps(plain.preprocess_image(batch))))
+    branches = plain.branches(plain.preprocess_image(batch), batch["targets"], joints=batch["joints"])
+    for i, regions in plain.heads.layout.located.items():
         by_hand = location_loss(boxes[i], batch["joints"], [region.joints for region in regions])
         torch.testing.assert_close(branches[f"stage{i}"]["location"], by_hand, **CLOSE)
 
@@ -212,16 +213,16 @@ def test_location_learns_through_the_backbone(make_model, batch, storage):
     """Baseline + JO of table 7 relies on it."""
     model = make_model()
     model(batch)["loss_location_stage3"].backward()
-    assert model.backbone.conv1.weight.grad.any() and model.locate["3"].predict.weight.grad.any()
-    assert model.heads["stage4"].weight.grad is None
+    assert model.backbone.conv1.weight.grad.any() and model.heads.locate["3"].predict.weight.grad.any()
+    assert model.heads.necks["stage4"].weight.grad is None
 
 
 def test_location_input(make_model, batch):
     for choice, index in (("raw", 0), ("fused", 1)):
         model = make_model({"MODEL.MGRE.LOCATION_INPUT": choice}).eval()
         with torch.no_grad():
-            maps = model.maps(model.preprocess_image(batch))
-            assert torch.equal(model.boxes(*maps)[1], model.locate["1"](maps[index][1]))
+            maps = model.heads.guide(model.maps(model.preprocess_image(batch)))
+            assert torch.equal(model.heads.boxes(*maps)[1], model.heads.locate["1"](maps[index][1]))
 
 
 def test_guidance_convolved_first_is_guidance_enlarged_first():
@@ -272,7 +273,7 @@ def test_multiply_adds_of_table_8():
         feature = model(torch.zeros(1, 3, 256, 128))
     assert feature.shape == (1, 2048)
     assert counter.get_total_flops() / 2e9 == pytest.approx(7.89, rel=0.02)
-    assert {name: len(part) for name, part in model.extract.items()} == {
+    assert {name: len(part) for name, part in model.heads.extract.items()} == {
         "head": 3,
         "left_torso": 3,
         "right_torso": 3,
@@ -326,13 +327,15 @@ def test_combinations_that_cannot_work(make_shape, overrides, message):
 
 
 def test_another_region_table(make_model, batch, storage):
-    """Other regions and joints are config data."""
+    """Other regions and joints are config data, also a region whose name is a Python keyword."""
     rows = [
         ["trunk", 2, 0.5, 0.4, 6, 4, 0.5, 0.6, [5, 6, 11, 12]],
-        ["all", 3, 0.5, 0.5, 4, 2, 1.0, 1.0, list(range(17))],
+        ["class", 3, 0.5, 0.5, 4, 2, 1.0, 1.0, list(range(17))],
     ]
     model = make_model({"MODEL.MGRE.REGIONS": rows, "MODEL.MGRE.STAGES": [2, 3]})
-    assert set(model(batch)) == keys(2, 3) and set(model.extract) == {"trunk", "all", "image4"}
+    assert set(model(batch)) == keys(2, 3) and set(model.heads.extract) == {"trunk", "class", "image4"}
+    (layer,) = model.granularities()["stage 3"].layers
+    assert model.get_submodule(layer) is model.heads.extract["class"] and layer == "heads.extract.class_"
 
 
 def test_the_region_table_survives_a_config_file(tmp_path):

@@ -5,31 +5,52 @@ import torch
 from torch import nn
 
 from fastreid_ext.modeling.branched import BranchedReID
-from fastreid_ext.modeling.loss_table import Criterion, Term
+from fastreid_ext.modeling.head_plugins import BranchHead
+from fastreid_ext.modeling.loss_table import Term
 from fastreid_ext.occluded.erasing import CompoundBatchErasing
 
 
-class Toy(BranchedReID):
+class Colours(BranchHead):
     """A linear classifier of the mean colour; remembers what it was given."""
 
-    def __init__(self, augmentations=()):
-        term = Term("CE", "ce", "logits", 1.0, lambda classes, dim: nn.CrossEntropyLoss())
-        super().__init__(Criterion([term], {"global": 3}, 2), [0.0] * 3, [1.0] * 3, augmentations=augmentations)
+    takes = "map"
+    dims = {"global": 3}
+
+    def __init__(self, labels):
+        super().__init__()
+        self.labels = labels
         self.classifier = nn.Linear(3, 2)
         self.given = []
 
-    def branches(self, images, targets, **labels):
+    def branches(self, images, targets=None, **labels):
         self.given.append((images, targets, labels))
         feature = images.mean(dim=(2, 3))
         return {"global": {"neck": feature, "logits": self.classifier(feature)}}
 
 
+class Toy(BranchedReID):
+    """A model whose trunk is nothing and whose head has labels."""
+
+    needs = ()
+
+    def __init__(self, augmentations=()):
+        term = Term("CE", "ce", "logits", 1.0, lambda classes, dim: nn.CrossEntropyLoss())
+        shared = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3, "augmentations": augmentations}
+        head = Colours(self.needs)
+        super().__init__(head, num_classes=2, loss_terms=[term], **shared)
+        self.heads = head
+        self.given = head.given
+
+    def branches(self, images, targets, **labels):
+        return self.heads(images, targets, **labels)
+
+
 class WithJoints(Toy):
-    labels = ("joints",)
+    needs = ("joints",)
 
 
 class WithTwo(Toy):
-    labels = ("joints", "height")
+    needs = ("joints", "height")
 
 
 @pytest.fixture

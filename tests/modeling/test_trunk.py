@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
-from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
+from fastreid.modeling.backbones.resnet import build_resnet_backbone
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.modeling.trunk import STAGES, StageCopies, check_trunk, run_stage, run_stem, stage_channels
+from fastreid_ext.modeling.trunk import STAGES, StageCopies, check_trunk, run_stage, run_stem, stage_channels, trunk_of
 
 BASIC, BOTTLENECK = {1: 64, 2: 128, 3: 256, 4: 512}, {1: 256, 2: 512, 3: 1024, 4: 2048}
 # name -> (builder, DEPTH, switched on, channels)
@@ -111,6 +112,32 @@ def test_copies_are_unshared_and_of_this_moment():
             parameter.zero_()
         assert torch.equal(run_stage(copies, 4, y), before)
         assert not run_stage(backbone, 4, y).any()
+
+
+@BACKBONE_REGISTRY.register()
+def build_backbone_with_stochastic_depth(cfg):
+    """Reads numbers off a tensor, as many trunks do."""
+    shares = [share.item() for share in torch.linspace(0, 0.1, 4)]
+    return build_resnet_backbone(cfg) if len(shares) == 4 else None
+
+
+@pytest.mark.parametrize("name", ["build_resnet_backbone", "build_backbone_with_stochastic_depth"])
+def test_a_trunk_to_look_at_draws_no_random_numbers(name):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.PRETRAIN", True])
+    before = torch.get_rng_state()
+    trunk = trunk_of(cfg)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert stage_channels(trunk) == BASIC
+    assert next(trunk.parameters()).is_meta is (name == "build_resnet_backbone")
+    assert cfg.MODEL.BACKBONE.PRETRAIN is True  # the config of the caller is left alone
+
+
+def test_a_trunk_to_look_at_has_stages():
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25"])
+    with pytest.raises(ValueError, match="the branches start from the stages of a ResNet, but OSNet has no"):
+        trunk_of(cfg)
 
 
 def test_what_is_no_resnet():

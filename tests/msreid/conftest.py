@@ -7,6 +7,7 @@ import pytest
 def small():
     return {
         "MODEL.META_ARCHITECTURE": "MSReID",
+        "MODEL.HEADS.NAME": "MaskSeparatedHead",
         "MODEL.MSREID.DIM": 24,
         "MODEL.LOSSES.NAME": ("SmoothedCrossEntropyLoss", "BatchHardTripletLoss", "CenterLoss"),
     }

@@ -26,6 +26,10 @@ def maps(local=(4, 2), overall=(4, 2)):
     return torch.randn(3, 8, *local, dtype=torch.float64), torch.randn(3, 16, *overall, dtype=torch.float64)
 
 
+def by_stage(layer3, layer4):
+    return {3: layer3, 4: layer4}
+
+
 def pooled(y, pool):
     """GAP and GMP, image by image and channel by channel."""
     average = np.array([[channel.sum() / channel.size for channel in image] for image in y.numpy()])
@@ -44,7 +48,7 @@ def test_against_section_3_3(mask, local, before, pool):
         # without the mask both branches see everything
         m, rest = (head.mask(layer4), 1 - head.mask(layer4)) if mask else (torch.ones(1), torch.ones(1))
         branches = {"global": (layer4, m)} | ({"local": (layer3, rest)} if local else {})
-        outputs = head(layer3, layer4, torch.tensor([0, 1, 1]))
+        outputs = head({3: layer3, 4: layer4}, torch.tensor([0, 1, 1]))
         assert list(outputs) == list(branches)
         for name, (y, seen) in branches.items():
             y = head.reduce[name](y * seen) if before else head.reduce[name](y) * seen
@@ -61,7 +65,7 @@ def test_the_order_matters():
     one, other = random_head(), random_head(mask_before_reduce=True)
     other.load_state_dict(one.state_dict())
     layers = maps()
-    assert not torch.equal(one(*layers)["local"]["feature"], other(*layers)["local"]["feature"])
+    assert not torch.equal(one(by_stage(*layers))["local"]["feature"], other(by_stage(*layers))["local"]["feature"])
 
 
 def test_the_mask_is_one_sigmoid_channel_of_layer4():
@@ -98,7 +102,7 @@ def test_a_coarser_mask_of_odd_maps(local, overall):
         for j in range(local[1]):
             row, column = int((i + 0.5) * overall[0] / local[0]), int((j + 0.5) * overall[1] / local[1])
             assert torch.equal(masks["local"][:, :, i, j], 1 - masks["global"][:, :, row, column])
-    outputs = head(*layers)
+    outputs = head(by_stage(*layers))
     assert outputs["local"]["feature"].shape == outputs["global"]["feature"].shape == (3, 6)
 
 
@@ -107,7 +111,7 @@ def test_gradients_reach_the_mask_from_both_branches(before):
     head = random_head(mask_before_reduce=before)
     for name in ("global", "local"):
         head.zero_grad()
-        head(*maps())[name]["feature"].square().sum().backward()
+        head(by_stage(*maps()))[name]["feature"].square().sum().backward()
         # one place of the sigmoid's block suffices; the ReLUs may silence others
         assert head.mask.shortcut[0].weight.grad.any(), name
 
@@ -116,7 +120,7 @@ def test_gradcheck():
     head = random_head(dim=2)
     layers = [y.requires_grad_() for y in maps((2, 2), (2, 2))]
     assert torch.autograd.gradcheck(
-        lambda *y: torch.cat([o["feature"] for o in head(*y).values()], dim=1), layers, atol=1e-6
+        lambda *y: torch.cat([o["feature"] for o in head(by_stage(*y)).values()], dim=1), layers, atol=1e-6
     )
 
 
@@ -144,8 +148,8 @@ def test_half_types(dtype):
     """Ten roundings behind each other, and a mean over eight places: a few resolutions of the type."""
     head = random_head().float()
     layers = [y.float() for y in maps()]
-    expected = head(*layers)
-    outputs = head.to(dtype)(*(y.to(dtype) for y in layers))
+    expected = head(by_stage(*layers))
+    outputs = head.to(dtype)(by_stage(*(y.to(dtype) for y in layers)))
     tolerance = 16 * torch.finfo(dtype).eps
     for name, output in outputs.items():
         assert output["feature"].dtype == dtype

@@ -12,6 +12,7 @@ from fastreid_ext.engine.key_tracking import leaves, track
 from fastreid_ext.layers import SoftAttention
 from fastreid_ext.losses import batch_hard_triplet_loss, smoothed_cross_entropy
 from fastreid_ext.model_zoo import get_config
+from fastreid_ext.modeling.branch_modules import module_name
 from fastreid_ext.modeling.trunk import run_stem
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -31,6 +32,12 @@ def full_size(file, *overrides):
     cfg.merge_from_list(list(overrides))
     with torch.device("meta"):
         return build_model(cfg)
+
+
+def watch(model, seen):
+    """Note branch -> outputs of its neck in every forward."""
+    for name, neck in model.heads.necks.items():
+        neck.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
 
 
 def count(module):
@@ -158,7 +165,7 @@ def test_attention_stands_behind_every_stage(make_model, batch, attention):
     for stage in maps:
         torch.testing.assert_close(maps[stage], seen[stage], **EXACT)
     assert all(type(block) is SoftAttention for block in model.attention.values())
-    outputs = model.heads(seen[3], seen[4])  # the local feature comes from layer3 behind its attention
+    outputs = model.heads(seen)  # the local feature comes from layer3 behind its attention
     for name, output in model.branches(images, None).items():
         torch.testing.assert_close(output["feature"], outputs[name]["feature"], **EXACT)
 
@@ -207,11 +214,11 @@ def test_every_branch_trains_what_it_is_made_of(make_model, batch):
     """Without the mask the local feature comes from layer3 alone, and the global one from all."""
     model = make_model({"MODEL.MSREID.MASK": False})
     images = model.preprocess_image(batch)
-    for branch, untouched in (("local", {"backbone.layer4", "attention.4", "heads.reduce.global"}), ("global", set())):
+    for branch, untouched in (("local", {"backbone.layer4", "attention.4", "heads.reduce.global_"}), ("global", set())):
         model.zero_grad()
         model.branches(images, None)[branch]["feature"].square().sum().backward()
         stages = {f"{part}{i}" for part in ("backbone.layer", "attention.") for i in (1, 2, 3, 4)}
-        for name in sorted(stages | {f"heads.reduce.{branch}"} | untouched):
+        for name in sorted(stages | {f"heads.reduce.{module_name(branch)}"} | untouched):
             reached = any(p.grad is not None and p.grad.any() for p in model.get_submodule(name).parameters())
             assert reached == (name not in untouched), (branch, name)
 
@@ -248,7 +255,7 @@ def test_losses_are_those_of_equation_4(make_model, batch, storage):
     model = make_model({"MODEL.LOSSES.CENTER.SCALE": 0.001, "MODEL.LOSSES.HARD_TRIPLET.MARGIN": 1.2})
     centers = {k.split("_")[-1].split(".")[0]: v.clone() for k, v in model.state_dict().items() if "centers" in k}
     seen = {}
-    model.heads.register_forward_hook(lambda module, inputs, outputs: seen.update(outputs))
+    watch(model, seen)
     losses = model(batch)
     assert set(losses) == {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "local")}
     close, targets = {"rtol": 1e-5, "atol": 1e-6}, batch["targets"]
@@ -320,7 +327,7 @@ def test_shared_centers_are_moved_by_both_branches(make_model, batch, storage):
     model = make_model({SHARED: True})
     center = model.get_buffer(center_keys(model)[0])
     expected, seen = center.clone(), {}
-    model.heads.register_forward_hook(lambda module, inputs, outputs: seen.update(outputs))
+    watch(model, seen)
     model(batch)
     for name in ("global", "local"):
         x = seen[name]["feature"].detach()

@@ -130,7 +130,7 @@ def test_deepminer_copies_the_blocks(storage):
     cfg.merge_from_list([x for key, value in settings.items() for x in (f"MODEL.BACKBONE.{key}", value)])
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", 10, "MODEL.DEEPMINER.IE_BLOCKS", [2]])
     model = build_model(cfg)
-    branch = model.side_branches["ie2"].trunk
+    branch = model.side_branches["ie2"].blocks.trunk
     assert isinstance(branch.NL_3[0], DisentangledNonLocal2d) and branch.NL_3[0] is not model.backbone.NL_3[0]
     calls = []
     for module in model.modules():

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fastreid_ext.losses import smoothed_cross_entropy
-from fastreid_ext.occluded.heads import MultiHeadBNNeckHead, multi_head_logits
+from fastreid_ext.occluded.multi_head import MultiHeadBNNeckHead, multi_head_logits
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 B, D, K = 5, 12, 4

@@ -28,19 +28,19 @@ PLAIN = {NAMES: []}  # batches as they come
 def maps_and_pooled(model, images):
     """The last map and its generalised mean ((1/n) sum f^p)^(1/p), in float64."""
     maps = model.backbone(images)
-    p = model.pool.p.item()
+    p = model.heads.pool.p.item()
     return maps, maps.double().clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
 
 
 def observed(model):
     """Record what momentum elimination is shown."""
-    seen, observe = [], model.momentum_elimination.observe
+    seen, observe = [], model.heads.momentum_elimination.observe
 
     def recording(features):
         seen.append(features.detach().clone())
         observe(features)
 
-    model.momentum_elimination.observe = recording
+    model.heads.momentum_elimination.observe = recording
     return seen
 
 
@@ -70,14 +70,14 @@ def test_rows_of_table_5(row):
     assert set(model.criterion.sources) == losses
     kinds = [type(m).__name__ for m in model.modules() if "NonLocal" in type(m).__name__ or "Non_l" in type(m).__name__]
     assert kinds == [blocks] * 5
-    assert (model.reconstructive_pooling is not None, model.momentum_elimination is not None) == (rp, me)
-    assert ("reconstructive_pooling.value.weight" in model.state_dict()) is rp
-    assert ("momentum_elimination.mu" in model.state_dict()) is me
-    assert getattr(model.heads, "settings", {"heads": 1})["heads"] == heads
-    assert type(model.heads.cls_layer).__name__ == ("CircleSoftmax" if heads == 1 else "Identity")
+    assert (model.heads.reconstructive_pooling is not None, model.heads.momentum_elimination is not None) == (rp, me)
+    assert ("heads.reconstructive_pooling.value.weight" in model.state_dict()) is rp
+    assert ("heads.momentum_elimination.mu" in model.state_dict()) is me
+    assert getattr(model.heads.neck, "settings", {"heads": 1})["heads"] == heads
+    assert type(model.heads.neck.cls_layer).__name__ == ("CircleSoftmax" if heads == 1 else "Identity")
     assert [type(a).__name__ for a in model.augmentations] == ["CompoundBatchErasing"] * cbe
     assert cfg.INPUT.REA.ENABLED is not cbe
-    assert type(model.pool).__name__ == "GeneralizedMeanPoolingP" and model.heads.dim == 2048
+    assert type(model.heads.pool).__name__ == "GeneralizedMeanPoolingP" and model.heads.neck.dim == 2048
     assert cfg.TEST.METRIC == "cosine" and cfg.SOLVER.IMS_PER_BATCH == 64
 
 
@@ -129,9 +129,9 @@ def losses_by_hand(model, images, targets):
     with torch.no_grad():
         maps, pooled = maps_and_pooled(model, images)
         pooled = pooled.float()
-        bn, rp = model.heads.bnneck, model.reconstructive_pooling
+        bn, rp = model.heads.neck.bnneck, model.heads.reconstructive_pooling
         neck = (pooled - pooled.mean(dim=0)) / (pooled.var(dim=0, unbiased=False) + bn.eps).sqrt() * bn.weight
-        logits = multi_head(neck, model.heads.weight, 2, 16.0, 1 / 32)
+        logits = multi_head(neck, model.heads.neck.weight, 2, 16.0, 1 / 32)
         weights = torch.einsum("c,bcn->bn", rp.mask.weight[0, :, 0, 0], maps.flatten(2)).softmax(dim=1)
         reconstructed = torch.einsum("dc,bcn,bn->bd", rp.value.weight, maps.flatten(2), weights)
         return {
@@ -149,7 +149,7 @@ def check_losses(losses, expected):
 
 def test_losses_are_those_of_eq_5(make_model, batch, storage):
     model = make_model(PLAIN)
-    torch.nn.init.normal_(model.reconstructive_pooling.mask.weight, std=0.5)
+    torch.nn.init.normal_(model.heads.reconstructive_pooling.mask.weight, std=0.5)
     check_losses(model(batch), losses_by_hand(model, model.preprocess_image(batch), batch["targets"]))
 
 
@@ -177,9 +177,9 @@ def test_modes_of_the_classifier(make_model, batch, storage):
     summed.load_state_dict(per_head.state_dict())
     targets = batch["targets"]
     necks = []
-    per_head.heads.bnneck.register_forward_hook(lambda module, inputs, output: necks.append(output[:, :, 0, 0]))
+    per_head.heads.neck.bnneck.register_forward_hook(lambda module, inputs, output: necks.append(output[:, :, 0, 0]))
     losses = [model(batch)["loss_cls_global"] for model in (per_head, summed)]
-    logits = multi_head(necks[0], per_head.heads.weight, 4, 8.0, 0.5)
+    logits = multi_head(necks[0], per_head.heads.neck.weight, 4, 8.0, 0.5)
     torch.testing.assert_close(losses[0], sum(entropy(logits[:, h], targets) for h in range(4)), **CLOSE)
     torch.testing.assert_close(losses[1], entropy(logits.sum(dim=1), targets), **CLOSE)
     bed = [model(batch)["loss_bed_global"] for model in (per_head, summed)]
@@ -192,7 +192,7 @@ def test_the_logged_accuracy_is_that_of_the_heads_together(make_model, batch, st
     logits = torch.zeros(6, 2, 10)
     logits[range(6), 0, batch["targets"]] = 1.0
     logits[:2, 1, 0] = 3.0
-    model.heads._classify = lambda neck, targets: logits
+    model.heads.neck._classify = lambda neck, targets: logits
     model(batch)
     assert storage.latest()["accuracy/global"][0] == pytest.approx(4 / 6)
 
@@ -201,7 +201,7 @@ def test_the_logged_accuracy_is_that_of_the_heads_together(make_model, batch, st
 def test_metric_losses_read_before_or_after_bnneck(neck_feat, make_model, batch, storage):
     model = make_model({**PLAIN, "MODEL.HEADS.NECK_FEAT": neck_feat})
     seen, outputs = observed(model), []
-    model.heads.register_forward_hook(lambda module, inputs, output: outputs.append(dict(output)))
+    model.heads.neck.register_forward_hook(lambda module, inputs, output: outputs.append(dict(output)))
     losses = model(batch)
     read = outputs[0]["feature" if neck_feat == "before" else "neck"]
     expected = bounded_exponential_distance_loss(read, batch["targets"], 0.3)
@@ -276,7 +276,8 @@ def test_with_all_parts_off_it_is_fastreids_strong_baseline(make_model, batch, s
     cfg.merge_from_list([item for pair in HOST.items() for item in pair])
     host, model = build_model(cfg), make_model(OFF)
     host.heads.weight.data.normal_(std=0.3)
-    names = {"heads.bottleneck.0.": "heads.bnneck.", "heads.pool_layer.": "pool."}
+    names = {"heads.bottleneck.0.": "heads.neck.bnneck.", "heads.pool_layer.": "heads.pool."}
+    names["heads.weight"] = "heads.neck.weight"
     state = {}
     for name, value in host.state_dict().items():
         for old, new in names.items():
@@ -294,7 +295,7 @@ def test_with_all_parts_off_it_is_fastreids_strong_baseline(make_model, batch, s
     for here, there in [("conv1.weight", "conv1.weight"), ("layer4.0.conv2.weight", "layer4.0.conv2.weight")]:
         a, b = model.backbone.get_parameter(here).grad, host.backbone.get_parameter(there).grad
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * b.abs().max().item())
-    torch.testing.assert_close(model.heads.weight.grad, host.heads.weight.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.heads.neck.weight.grad, host.heads.weight.grad, rtol=1e-4, atol=1e-5)
     with torch.no_grad():  # after the step both have moved their running statistics alike
         torch.testing.assert_close(model.eval()(copies[2]), host.eval()(copies[3]), **CLOSE)
 
@@ -304,20 +305,21 @@ def test_with_all_parts_off_it_is_fastreids_strong_baseline(make_model, batch, s
 
 def test_the_test_feature_is_the_normalised_pooled_one_minus_mu(make_model, batch):
     model = make_model().eval()
-    model.momentum_elimination.mu.normal_(std=0.1)
-    model.heads.bnneck.running_mean.normal_()  # the feature is the one before it
+    model.heads.momentum_elimination.mu.normal_(std=0.1)
+    model.heads.neck.bnneck.running_mean.normal_()  # the feature is the one before it
     with torch.no_grad():
         feature = model(batch)
         _, pooled = maps_and_pooled(model, model.preprocess_image(batch))
     lengths = pooled.square().sum(dim=1, keepdim=True).sqrt()
     assert feature.shape == (6, 64) and feature.dtype == torch.float32
-    torch.testing.assert_close(feature.double(), pooled / lengths - model.momentum_elimination.mu.double(), **CLOSE)
+    mu = model.heads.momentum_elimination.mu.double()
+    torch.testing.assert_close(feature.double(), pooled / lengths - mu, **CLOSE)
 
 
 @pytest.mark.parametrize("which", ["neck", "pooled"])
 def test_the_test_feature_without_mu(which, make_model, batch):
     model = make_model({ME: False, "MODEL.OCCLUDED.TEST_FEATURE": which}).eval()
-    bn = model.heads.bnneck
+    bn = model.heads.neck.bnneck
     bn.running_mean.normal_()
     bn.running_var.uniform_(0.5, 2)
     with torch.no_grad():
@@ -331,8 +333,8 @@ def test_with_an_embedding_the_feature_is_that(make_model, batch, storage):
     model = make_model({"MODEL.HEADS.EMBEDDING_DIM": 16})
     seen = observed(model)
     assert set(model(batch)) == BED | {"loss_bed_rp"}  # RP keeps the last map's channels
-    assert seen[0].shape == (12, 16) and model.momentum_elimination.mu.shape == (16,)
-    assert model.reconstructive_pooling.value.weight.shape == (64, 64)
+    assert seen[0].shape == (12, 16) and model.heads.momentum_elimination.mu.shape == (16,)
+    assert model.heads.reconstructive_pooling.value.weight.shape == (64, 64)
     with torch.no_grad():
         assert model.eval()(batch).shape == (6, 16)
 
@@ -342,10 +344,10 @@ def test_a_test_needs_neither_rp_nor_classifier(make_model, batch):
     model = make_model().eval()
     with torch.no_grad():
         before = model(batch)
-        for parameter in [model.heads.weight, *model.reconstructive_pooling.parameters()]:
+        for parameter in [model.heads.neck.weight, *model.heads.reconstructive_pooling.parameters()]:
             parameter.fill_(math.nan)
         calls = []
-        model.reconstructive_pooling.register_forward_hook(lambda *_: calls.append(1))
+        model.heads.reconstructive_pooling.register_forward_hook(lambda *_: calls.append(1))
         assert torch.equal(model(batch), before) and not calls
 
 
@@ -366,7 +368,7 @@ def test_a_test_costs_what_the_plain_backbone_costs(make_model, batch):
 def test_the_exported_model_is_the_model_without_rp(make_model, batch):
     """No node of the exported graph reads RP or the classifier. Tolerance: float32, operations fused or not."""
     model = make_model().eval()
-    model.momentum_elimination.mu.normal_(std=0.1)
+    model.heads.momentum_elimination.mu.normal_(std=0.1)
     images = batch["images"]
     with torch.no_grad():
         expected = model(images)
@@ -375,8 +377,8 @@ def test_the_exported_model_is_the_model_without_rp(make_model, batch):
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     used = {names[n.name] for n in program.graph.nodes if n.op == "placeholder" and n.users and n.name in names}
-    assert {"backbone.conv1.weight", "pool.p", "momentum_elimination.mu"} <= used
-    assert not {name for name in used if name.startswith("reconstructive_pooling") or name == "heads.weight"}
+    assert {"backbone.conv1.weight", "heads.pool.p", "heads.momentum_elimination.mu"} <= used
+    assert not {name for name in used if name.startswith("heads.reconstructive_pooling") or name == "heads.neck.weight"}
 
 
 # ---- mu -----------------------------------------------------------------------------------------------------------
@@ -387,15 +389,15 @@ def test_mu_is_shown_the_features_of_training_steps_alone(make_model, batch, sto
     seen = observed(model)
     model(batch)
     assert [x.shape for x in seen] == [(12, 64)]  # both halves of CBE
-    assert not model.momentum_elimination.mu.any()  # the step has not come yet
-    model.momentum_elimination.after_step()
-    mu = model.momentum_elimination.mu.clone()
+    assert not model.heads.momentum_elimination.mu.any()  # the step has not come yet
+    model.heads.momentum_elimination.after_step()
+    mu = model.heads.momentum_elimination.mu.clone()
     torch.testing.assert_close(mu, 0.1 * F.normalize(seen[0]).mean(dim=0), **CLOSE)
     with torch.no_grad():
         model.eval()(batch)
         model.train()({**batch, "targets": torch.full((6,), -1)})  # PreciseBN
-    model.momentum_elimination.after_step()
-    assert len(seen) == 1 and torch.equal(model.momentum_elimination.mu, mu)
+    model.heads.momentum_elimination.after_step()
+    assert len(seen) == 1 and torch.equal(model.heads.momentum_elimination.mu, mu)
 
 
 def test_precise_bn_batches_only_feed_the_batch_norms(make_model, batch, storage):
@@ -411,8 +413,8 @@ def test_precise_bn_batches_only_feed_the_batch_norms(make_model, batch, storage
 
 
 def test_beta_of_the_config(make_model):
-    assert make_model({"MODEL.OCCLUDED.ME.BETA": 0.5}).momentum_elimination.beta == 0.5
-    assert make_model().momentum_elimination.beta == 0.9
+    assert make_model({"MODEL.OCCLUDED.ME.BETA": 0.5}).heads.momentum_elimination.beta == 0.5
+    assert make_model().heads.momentum_elimination.beta == 0.9
 
 
 def test_mu_under_euclidean_distance_is_a_warning(make_cfg, caplog):
@@ -443,8 +445,8 @@ def test_losses_and_features_are_float32_under_autocast(dtype, make_model, batch
     assert all(loss.isfinite() for loss in losses.values()) and seen[0].isfinite().all()
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
-    model.momentum_elimination.after_step()
-    assert model.momentum_elimination.mu.dtype == torch.float32
+    model.heads.momentum_elimination.after_step()
+    assert model.heads.momentum_elimination.mu.dtype == torch.float32
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
         feature = model.eval()(batch)
     assert feature.dtype == torch.float32 and feature.isfinite().all()
@@ -554,4 +556,4 @@ def test_other_backbones_and_their_channels(make_model, batch, storage):
     model = make_model({"MODEL.BACKBONE.NAME": "build_osnet_backbone", "MODEL.BACKBONE.DEPTH": "x0_25"})
     assert not any(isinstance(module, DisentangledNonLocal2d) for module in model.modules())
     assert all(loss.isfinite() for loss in model(batch).values())
-    assert model.heads.dim == model.reconstructive_pooling.value.in_features == 128
+    assert model.heads.neck.dim == model.heads.reconstructive_pooling.value.in_features == 128

@@ -13,7 +13,7 @@ import torch
 from fastreid_ext.engine import hooks
 from fastreid_ext.layers import MomentumElimination
 
-MU = "momentum_elimination.mu"
+MU = "heads.momentum_elimination.mu"
 ME = "MODEL.OCCLUDED.ME.ENABLED"
 ONE_EPOCH = {"SOLVER.MAX_EPOCH": 1, "SOLVER.SCHED": "MultiStepLR"}
 TWO_EPOCHS = {"SOLVER.MAX_EPOCH": 2, "SOLVER.SCHED": "MultiStepLR"}
@@ -141,7 +141,7 @@ def test_eval_only_gives_the_same_results(two_epochs, run_main, tmp_path, fails)
 
 def test_weights_trained_without_rp_can_be_tested(two_epochs, run_main, tmp_path):
     """RP is no part of the test feature: a file without it gives the same results."""
-    state = {k: v for k, v in final(two_epochs).items() if not k.startswith("reconstructive_pooling")}
+    state = {k: v for k, v in final(two_epochs).items() if not k.startswith("heads.reconstructive_pooling")}
     torch.save({"model": state}, tmp_path / "no_rp.pth")
     output = run_main("--eval-only", overrides={"MODEL.WEIGHTS": tmp_path / "no_rp.pth"})
     assert results(output) == results(two_epochs)

@@ -1,6 +1,7 @@
 """One contract for every project: config -> model -> losses -> gradients -> training -> features -> saved state."""
 
 import json
+import keyword
 import math
 from dataclasses import dataclass, field
 
@@ -148,6 +149,24 @@ def test_losses_and_gradients(project, make_model, storage):
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
             assert parameter.grad.any(), name
+
+
+def test_no_module_is_named_by_a_python_keyword(make_model):
+    """torch.export writes the names into Python code."""
+    model = make_model()
+    names = [name for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers())]
+    assert [name for name in names if any(keyword.iskeyword(part) for part in name.split("."))] == []
+
+
+@pytest.mark.slow
+def test_an_exported_model_gives_the_same_features(project, make_model):
+    """Tolerance: float32, operations fused or not."""
+    model, images = make_model().eval(), batch()["images"]
+    if project.writes_into_the_batch:
+        pytest.skip("FastReID's own model normalises the images that it is exported with")
+    with torch.no_grad():
+        exported = torch.export.export(model, (images,)).module()
+        torch.testing.assert_close(exported(images), model(images), rtol=1e-5, atol=1e-6)
 
 
 def test_features(project, make_model):

@@ -8,6 +8,7 @@ import torch
 def small():
     return {
         "MODEL.META_ARCHITECTURE": "Res2NetMultiTask",
+        "MODEL.HEADS.NAME": "PairVerificationHead",
         "MODEL.LOSSES.NAME": ("SmoothedCrossEntropyLoss",),
         "MODEL.LOSSES.SMOOTHED_CE.EPSILON": 0.0,
         "DATALOADER.SAMPLER_TRAIN": "PairSampler",

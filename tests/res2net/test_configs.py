@@ -47,7 +47,7 @@ def test_the_recipe():
         "DATALOADER.SAMPLER_TRAIN": "PairSampler",
         "DATALOADER.PAIRS.POSITIVE_SHARE": 0.5,
         "DATALOADER.PAIRS.NEGATIVE_ANNEAL": 1.0,
-        "SOLVER.LR_FACTORS": [["backbone", 0.1], ["verification", 0.1]],
+        "SOLVER.LR_FACTORS": [["backbone", 0.1], ["heads.verification", 0.1]],
         "SOLVER.CLIP_GRADIENTS.ENABLED": True,
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "norm",
         "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 1.0,

@@ -18,8 +18,8 @@ def naive(model, batch):
     """Eq. 1 to 5 in float64 on the model's own last maps, pair by pair."""
     with torch.no_grad():
         maps = model.backbone(model.preprocess_image(batch)).double()
-        head, theta = model.heads.double(), model.verification.linear.double()
-        f = [head.embed(m.mean(dim=(1, 2))) for m in maps]
+        head, theta = model.heads.double(), model.heads.verification.linear.double()
+        f = [head.embedding(m.mean(dim=(1, 2))) for m in maps]
         identify = verify = 0.0
         targets = batch["targets"].tolist()
         count = len(f) // 2
@@ -38,7 +38,7 @@ def naive(model, batch):
 def test_losses(make_model, batch, storage, targets):
     """Relative 1e-4 (maps of float32 through eq. 1 to 5), with pairs of both kinds and of one."""
     model = make_model(WITHOUT_DROPOUT | {f"{NODE}.VERIFICATION_WEIGHT": 0.7}).train()
-    torch.nn.init.normal_(model.verification.linear.weight, std=0.5)
+    torch.nn.init.normal_(model.heads.verification.linear.weight, std=0.5)
     torch.nn.init.normal_(model.heads.classifier.weight, std=0.5)
     batch["targets"] = torch.tensor(targets)
     losses = model(batch)
@@ -60,8 +60,8 @@ def test_the_accuracy_of_verification(make_model, batch, storage):
     """Log odds of 3 minus the sum of squares: of the model's own features, counted by hand."""
     model = make_model(WITHOUT_DROPOUT | {f"{NODE}.DESCRIPTOR": "linear2"})
     features = torch.tensor([[0.0, 0], [1, 1], [0, 0], [1, 0], [0, 0], [2, 1]])  # distances 2, 1, 5: same, same, not
-    model.verification.linear.weight.data = torch.tensor([[-1.0, -1.0], [0.0, 0.0]])
-    model.verification.linear.bias.data = torch.tensor([3.0, 0.0])
+    model.heads.verification.linear.weight.data = torch.tensor([[-1.0, -1.0], [0.0, 0.0]])
+    model.heads.verification.linear.bias.data = torch.tensor([3.0, 0.0])
     for targets, share in (([3, 3, 9, 4, 7, 8], 2 / 3), ([3, 3, 9, 9, 7, 8], 1.0), ([3, 4, 9, 4, 7, 7], 0.0)):
         targets = torch.tensor(targets)
         model.losses({"global": {"feature": features, "logits": torch.zeros(6, 10)}}, targets)
@@ -84,7 +84,7 @@ def test_dropout_is_of_the_classifier_alone(make_model, batch, storage):
     """Eq. 3 reads f itself: equal images have a distance of 0 in training too."""
     model = make_model({f"{NODE}.DROPOUT": 0.9}).train()
     batch["images"][1::2] = batch["images"][0::2]
-    torch.nn.init.normal_(model.verification.linear.weight)
+    torch.nn.init.normal_(model.heads.verification.linear.weight)
     model(batch)
     assert model.losses(model.branches(model.preprocess_image(batch), batch["targets"]), batch["targets"])[
         "loss_verification_global"
@@ -104,21 +104,21 @@ def test_descriptors(make_model, batch, descriptor):
     average, largest = (pool(maps, 1).flatten(1) for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d))
     expected = {"none": average, "avgmax": torch.cat([average, largest], dim=1)}.get(descriptor)
     if expected is None:
-        expected = average @ model.heads.embed.weight.T + model.heads.embed.bias
+        expected = average @ model.heads.embedding.weight.T + model.heads.embedding.bias
     torch.testing.assert_close(feature, expected, rtol=1e-5, atol=1e-5)
-    assert model.verification.linear.in_features == model.heads.classifier.in_features == feature.shape[1]
+    assert model.heads.verification.linear.in_features == model.heads.classifier.in_features == feature.shape[1]
 
 
 def test_verify_is_the_softmax_of_the_head_and_symmetric(make_model, batch):
     model = make_model().eval()
-    torch.nn.init.normal_(model.verification.linear.weight, std=0.5)
+    torch.nn.init.normal_(model.heads.verification.linear.weight, std=0.5)
     a, b = batch["images"][0::2], batch["images"][1::2]
     before = batch["images"].clone()
     found = model.verify(a, b)
     assert torch.equal(found, model.verify(b, a)) and torch.equal(batch["images"], before)
     with torch.no_grad():
         f1, f2 = model(a), model(b)
-    theta = model.verification.linear
+    theta = model.heads.verification.linear
     expected = torch.softmax((f1 - f2) ** 2 @ theta.weight.T + theta.bias, dim=1)[:, 0]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert found.std() > 1e-3 and not found.requires_grad
@@ -131,7 +131,7 @@ def test_identification_alone(make_model, make_cfg, batch, storage):
     model = make_model(off)
     batch = {key: value[:5] for key, value in batch.items()}  # no pairs, no even number
     assert list(model(batch)) == ["loss_cls_global"]
-    assert not any(name.startswith("verification") for name in model.state_dict())
+    assert not any(name.startswith("heads.verification") for name in model.state_dict())
     with pytest.raises(ValueError, match="this Res2NetMultiTask has no verification task"):
         model.eval().verify(batch["images"], batch["images"])
     cfg, reads = track(make_cfg({"MODEL.DEVICE": "meta", **off}))
@@ -180,7 +180,8 @@ def test_the_recipe():
     optimizer = build_optimizer(cfg, model)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert {round(rates[id(p)], 6) for p in model.backbone.parameters()} == {0.005}
-    assert {round(rates[id(p)], 6) for p in model.verification.parameters()} == {0.005}  # ours
-    assert {rates[id(p)] for p in model.heads.parameters()} == {0.05}
+    assert {round(rates[id(p)], 6) for p in model.heads.verification.parameters()} == {0.005}  # ours
+    own = [p for part in (model.heads.embedding, model.heads.classifier) for p in part.parameters()]
+    assert {rates[id(p)] for p in own} == {0.05}
     assert {(g["momentum"], g["nesterov"], g["weight_decay"]) for g in optimizer.param_groups} == {(0.9, True, 5e-4)}
-    assert model.heads.embed.weight.shape == (4096, 2048) and model.heads.classifier.weight.shape == (751, 4096)
+    assert model.heads.embedding.weight.shape == (4096, 2048) and model.heads.classifier.weight.shape == (751, 4096)

@@ -140,7 +140,7 @@ def model(request):
     cfg.merge_from_list([*SMALL, *(STRIDE if request.param == "deepminer" else [])])
     model = build_model(cfg).eval()
     if request.param == "occluded":
-        nn.init.normal_(model.momentum_elimination.mu, std=0.02)  # of a trained model: features less the mean one
+        nn.init.normal_(model.heads.momentum_elimination.mu, std=0.02)  # of a trained model: features less the mean one
     return model
 
 

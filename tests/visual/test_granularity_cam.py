@@ -161,7 +161,7 @@ def test_mgre_s_four_granularities(mgre):
 
 def test_a_region_s_activation_stays_in_its_box(mgre):
     """The head alone: nothing outside its predicted box."""
-    parts = {"head": Granularity("stage1", 1.0, {"extract.head": "head"})}
+    parts = {"head": Granularity("stage1", 1.0, {"heads.extract.head": "head"})}
     images = torch.rand(2, 3, 64, 32) * 255
     heat = granularity_cams(mgre, images, branch_lengths(parts), parts)["head"]
     with torch.no_grad():
@@ -206,9 +206,12 @@ def test_only_stage_4():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("single_regions", {f"stage {i}": {f"extract.image{i}": None} for i in (1, 2, 3, 4)}),
-        ("single_features", {"stage 3": {"extract.whole_body": "whole_body"}, "stage 4": {"extract.image4": None}}),
-        ("baseline_jo", {"stage 4": {"extract.image4": None}}),
+        ("single_regions", {f"stage {i}": {f"heads.extract.image{i}": None} for i in (1, 2, 3, 4)}),
+        (
+            "single_features",
+            {"stage 3": {"heads.extract.whole_body": "whole_body"}, "stage 4": {"heads.extract.image4": None}},
+        ),
+        ("baseline_jo", {"stage 4": {"heads.extract.image4": None}}),
     ],
 )
 def test_ablations(name, expected):

@@ -7,6 +7,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import find_folder, list_images, refuse_names, training_item
 
 QUERY_CAMERA, GALLERY_CAMERA = 0, 1
@@ -60,7 +61,7 @@ class BodyImages(ImageDataset):
         return [(path, int(person)) for path, person in found]
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class OccludedREID(BodyImages):
     """Occluded-REID: five occluded and five whole images of each of 200 persons; to test on, train on Market1501.
 
@@ -74,7 +75,7 @@ class OccludedREID(BodyImages):
     dataset_name = "occludedreid"
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class PDukeMTMC(BodyImages):
     """P-DukeMTMC-reID: images of DukeMTMC-reID, of persons who are seen both occluded and whole.
 
@@ -92,7 +93,7 @@ class PDukeMTMC(BodyImages):
     test_only = False
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class PartialREID(BodyImages):
     """Partial-REID: five partial and five whole images of each of 60 persons; to test on, train on Market1501.
 

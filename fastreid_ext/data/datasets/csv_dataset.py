@@ -21,6 +21,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, training_item
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
 from fastreid_ext.errors import ConfigError
@@ -29,7 +30,7 @@ COLUMNS = ("path", "person", "camera")
 JUNK = "-1"
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class CSVDataset(ImageDataset):
     """Any folder of images with three CSV files of path, person and camera.
 
@@ -113,7 +114,7 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
         folder: below the root of all data sets, or absolute.
 
     Raises:
-        ValueError: the name is taken by something else.
+        ConfigError, LayoutError: the name is taken by something else.
     """
     folder = str(folder)
     if name in DATASET_REGISTRY._obj_map:

@@ -12,6 +12,8 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.cuhk03 import CUHK03
 from PIL import Image
 
+from fastreid_ext.compat.names import register
+
 
 class CUHK03NewSplit(CUHK03):
     """CUHK03 as Zhong et al. split it (Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017).
@@ -39,14 +41,14 @@ class CUHK03NewSplit(CUHK03):
             super().preprocess_split()
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class CUHK03Labeled(CUHK03NewSplit):
     """CUHK03 with hand-labelled boxes: train 767 identities / 7368 images, query 1400, gallery 5328."""
 
     labeled = True
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class CUHK03Detected(CUHK03NewSplit):
     """CUHK03 with detected boxes: train 767 identities / 7365 images, query 1400, gallery 5332."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, find_folder, list_images, refuse_names, training_item
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding
 FILE_NAME = re.compile(r"(-1|\d+)_c([1-8])(?!\d)")
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class OccludedDuke(ImageDataset):
     """Occluded-Duke: images of DukeMTMC-reID, split anew so that every query is occluded.
 
@@ -85,7 +86,7 @@ def derive_occluded_duke(
     Raises:
         FileNotFoundError: a list, or images that it names, are missing.
         FileExistsError: the target is there.
-        ValueError: a list is empty or names something else than a file.
+        LayoutError: a list is empty or names something else than a file.
     """
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import (
     LayoutError,
     find_folder,
@@ -36,7 +37,7 @@ class Row(NamedTuple):
     camera: int | None
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class OPReID(ImageDataset):
     """OPReID: occluded persons in supermarkets and malls, seen by some 6,000 cameras.
 

@@ -10,6 +10,7 @@ import numpy as np
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.names import register
 from fastreid_ext.data.poses import Poses
 from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN, find, generate
 from fastreid_ext.data.synthetic.writer import KEYPOINTS
@@ -126,4 +127,4 @@ def variant(name: str, size: str, query_name: str, suffix: str) -> type[SynthReI
 # They are also attributes of this module, so that they pickle.
 globals().update({name: variant(name, *choice) for name, choice in VARIANTS.items()})
 for name in VARIANTS:
-    DATASET_REGISTRY.register(globals()[name])
+    register(DATASET_REGISTRY)(globals()[name])

@@ -45,7 +45,7 @@ class ByteTransform:
         deferred: the erasing that is still to be done, if any.
 
     Raises:
-        ValueError: a list that is not known to give what FastReID's transforms of a config give.
+        ConfigError: a list that is not known to give what FastReID's transforms of a config give.
     """
 
     def __init__(self, transforms: Sequence[Callable]):

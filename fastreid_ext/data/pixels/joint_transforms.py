@@ -35,7 +35,7 @@ class JointTransform:
         joints: how many joints an image has.
 
     Raises:
-        ValueError: a transform that is not known to leave pixels in place or how it moves them, or pairs with a joint
+        ConfigError: a transform that is not known to leave pixels in place or how it moves them, or pairs with a joint
             twice or out of range.
     """
 
@@ -104,7 +104,7 @@ def mirrored_order(flip_pairs: Sequence[Sequence[int]], joints: int) -> np.ndarr
     """Return for each joint the number of the one that takes its place in a mirrored image.
 
     Raises:
-        ValueError: no pairs, a joint twice, or one that is no number from 0 to ``joints`` - 1.
+        ConfigError: no pairs, a joint twice, or one that is no number from 0 to ``joints`` - 1.
     """
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in flip_pairs):
         raise ConfigError(f"INPUT.JOINTS.FLIP_PAIRS must be pairs of joints, such as [[1, 2], [3, 4]]: {flip_pairs}")

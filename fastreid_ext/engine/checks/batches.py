@@ -18,10 +18,7 @@ def check_batches(cfg: CfgNode, world_size: int) -> None:
     sampler, pairs = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.PAIRS
     if sampler not in SAMPLERS:
         raise ConfigError(f"DATALOADER.SAMPLER_TRAIN is {sampler!r}; this trainer has {sorted(SAMPLERS)}")
-    try:
-        sampled = sampled_per_batch(cfg)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    sampled = sampled_per_batch(cfg)
     what = f"SOLVER.IMS_PER_BATCH {batch} on {world_size}"
     if sampled != batch:
         what = f"{sampled} sampled for {what}"

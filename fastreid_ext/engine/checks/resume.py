@@ -8,6 +8,7 @@ import yaml
 from fastreid.config import CfgNode
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.renamed import renamed_settings
 
 # What may differ between a run and its continuation: it changes neither weights nor batches.
 FREE_ON_RESUME = (
@@ -37,7 +38,7 @@ def check_same_run(cfg: CfgNode) -> None:
     if not path.is_file():
         return
     with open(path, encoding="utf-8") as file:
-        before = _flat(yaml.safe_load(file))
+        before = renamed_settings(_flat(yaml.safe_load(file)))
     now = _flat(yaml.safe_load(cfg.dump()))
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)

@@ -38,17 +38,14 @@ def config(**overrides):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of a run that left five identities out; its weights are random, and the head's are not small."""
-    folder = tmp_path_factory.mktemp("run")
-    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5)
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    torch.nn.init.normal_(model.verification.linear.weight, std=20.0)
-    model.verification.linear.bias.data = torch.tensor([0.5, 0.0])
-    torch.save({"model": model.state_dict()}, folder / "model.pth")
-    (folder / "config.yaml").write_text(cfg.dump())
-    return folder
+def trained(random_run):
+    """The folder of a run whose verification head has weights that are not small."""
+
+    def change(model):
+        torch.nn.init.normal_(model.heads.verification.linear.weight, std=20.0)
+        model.heads.verification.linear.bias.data = torch.tensor([0.5, 0.0])
+
+    return random_run("demo/res2net.yml", PAIRS, change)
 
 
 @pytest.fixture
@@ -66,20 +63,6 @@ def call(trained, synth_tiny):
         pairs = {"MODEL__WEIGHTS": trained / "model.pth"} | overrides
         flat = [str(x) for key, value in pairs.items() for x in (key.replace("__", "."), value)]
         return main(["verify", "--config-file", name, *map(str, arguments), *PAIRS, *flat])
-
-    return run
-
-
-@pytest.fixture
-def fails(call, capsys):
-    """The one sentence of a command that ends with status 1."""
-
-    def run(*args, **kwargs):
-        assert call(*args, **kwargs) == 1
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        assert printed.err.splitlines()[-1].startswith("fastreid-ext verify: ")
-        return printed.err.splitlines()[-1]
 
     return run
 
@@ -121,7 +104,7 @@ def test_a_pair_on_the_threshold_is_of_one_person(call, files, tmp_path, capsys)
 
 @pytest.mark.parametrize("at_once", [64, 2])
 def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_once):
-    """Within 1e-5: a batch of another size rounds differently (2.3e-6 on some processors), and six digits are printed."""
+    """Within 1e-5: a batch of another size rounds differently (by 2.3e-6 on some processors)."""
     monkeypatch.setattr(verification, "IMAGES_AT_ONCE", at_once)
     monkeypatch.setattr(verification, "PAIRS_AT_ONCE", at_once)
     pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
@@ -143,9 +126,9 @@ def test_probabilities_near_one(call, model, files, tmp_path, capsys):
     Log odds of 25 and 26 are 1 - 1.4e-11 and 1 - 5.1e-12.
     """
     state = model.state_dict()
-    state["verification.linear.weight"] = torch.zeros_like(state["verification.linear.weight"])
+    state["heads.verification.linear.weight"] = torch.zeros_like(state["heads.verification.linear.weight"])
     for log_odds, answer in ((25.0, "different people"), (26.0, "the same person")):
-        state["verification.linear.bias"] = torch.tensor([log_odds, 0.0])
+        state["heads.verification.linear.bias"] = torch.tensor([log_odds, 0.0])
         torch.save({"model": state}, tmp_path / "sure.pth")
         assert call("--threshold", repr(1 - 1e-11), *files[:2], MODEL__WEIGHTS=tmp_path / "sure.pth") == 0
         assert capsys.readouterr().out.startswith(answer)
@@ -159,7 +142,7 @@ def naive(model, name, **overrides):
     with torch.no_grad():
         features = torch.cat([model(batch) for batch in batches]).double()
     pids, camids = (torch.cat([batch[key] for batch in batches]).tolist() for key in ("targets", "camids"))
-    head, pairs = model.verification.double(), []
+    head, pairs = model.heads.verification.double(), []
     with torch.no_grad():
         for i in range(count):
             for j in range(count, len(pids)):
@@ -224,7 +207,7 @@ def test_pairs_of_held_out_images(model):
 def test_a_threshold_that_no_probability_expresses(call, model, tmp_path, capsys):
     """Log odds of some hundreds: all the same probability in float64."""
     state = model.state_dict()
-    state["verification.linear.bias"] = torch.tensor([500.0, 0.0])
+    state["heads.verification.linear.bias"] = torch.tensor([500.0, 0.0])
     torch.save({"model": state}, tmp_path / "sure.pth")
     assert call("--report", "--output", tmp_path / "out", MODEL__WEIGHTS=tmp_path / "sure.pth") == 0
     assert "is a probability of 1 to the last digit: --threshold does not tell it" in capsys.readouterr().err
@@ -285,14 +268,14 @@ def test_options_without_effect(fails, files, tmp_path):
 
 def test_weights_of_a_run_that_diverged(fails, files, model, tmp_path):
     state = model.state_dict()
-    state["heads.embed.bias"][0] = float("nan")
+    state["heads.embedding.bias"][0] = float("nan")
     torch.save({"model": state}, tmp_path / "nan.pth")
     assert "probability that is not a number" in fails(*files[:2], MODEL__WEIGHTS=tmp_path / "nan.pth")
 
 
 def test_models_that_do_not_verify(fails, files, tmp_path, trained):
     state = torch.load(trained / "model.pth")["model"]
-    without = {key: value for key, value in state.items() if not key.startswith("verification")}
+    without = {key: value for key, value in state.items() if not key.startswith("heads.verification")}
     torch.save({"model": without}, tmp_path / "without.pth")
     sentence = fails(*files[:2], MODEL__WEIGHTS=tmp_path / "without.pth", MODEL__MULTITASK__VERIFICATION=False)
     assert "this Res2NetMultiTask has no verification task (MODEL.MULTITASK.VERIFICATION False)" in sentence

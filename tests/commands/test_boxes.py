@@ -231,28 +231,19 @@ def test_files_below(folder):
     assert len(files_below(folder)) == 5 and len(files_below(folder, without=folder / "drawn")) == 4
 
 
-def test_mistakes(call, capsys, folder, weights, tmp_path):
+def test_mistakes(fails, folder, weights, tmp_path):
     """Each in one sentence, and no file is written."""
-
-    def says(*options, **overrides):
-        assert call(*options, **overrides) == 1
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err and not list((tmp_path / "out").glob("*"))
-        sentence = printed.err.splitlines()[-1]
-        assert sentence.startswith("fastreid-ext boxes: ")
-        return sentence
-
-    assert "Baseline locates no regions, so it has no boxes; those that do: MGRe" in says(name="baseline")
+    assert "Baseline locates no regions, so it has no boxes; those that do: MGRe" in fails(name="baseline")
     whole = {"MODEL__MGRE__STAGES": "[]", "MODEL__WEIGHTS": weights("mgre", "MODEL.MGRE.STAGES", [])}
-    assert "locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty" in says("--images", folder, **whole)
-    assert "no image" in says("--images", tmp_path / "nowhere")
-    assert "no data set is registered as 'Nowhere'" in says("--test-set", "Nowhere")
-    assert "NAME/train, NAME/query or NAME/gallery" in says("--test-set", "SynthReIDTiny/val")
-    assert "there is no pose file" in says("--images", folder, "--poses", tmp_path / "no.npz")
+    assert "locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty" in fails("--images", folder, **whole)
+    assert "no image" in fails("--images", tmp_path / "nowhere")
+    assert "no data set is registered as 'Nowhere'" in fails("--test-set", "Nowhere")
+    assert "NAME/train, NAME/query or NAME/gallery" in fails("--test-set", "SynthReIDTiny/val")
+    assert "there is no pose file" in fails("--images", folder, "--poses", tmp_path / "no.npz")
     file = tmp_path / "other.npz"
     Poses(["another.jpg"], np.ones((1, 17, 3)), np.ones((1, 2))).save(file)
-    assert "has a row for none of the 4 images" in says("--images", folder, "--poses", file)
+    assert "has a row for none of the 4 images" in fails("--images", folder, "--poses", file)
     Poses(["query/" + next((folder / "query").iterdir()).name], np.ones((1, 3, 3)), np.ones((1, 2))).save(file)
-    assert "joints up to number 16, but the labels have joints 0 to 2" in says("--images", folder, "--poses", file)
-    assert "weights are missing" in says(MODEL__WEIGHTS="")
-    assert "name images with --images or --test-set" in says(DATASETS__TESTS="()")
+    assert "joints up to number 16, but the labels have joints 0 to 2" in fails("--images", folder, "--poses", file)
+    assert "weights are missing" in fails(MODEL__WEIGHTS="")
+    assert "name images with --images or --test-set" in fails(DATASETS__TESTS="()")

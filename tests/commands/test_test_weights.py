@@ -41,15 +41,8 @@ def config(**overrides):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of a run that left five identities out; its weights are random, those of the batch norms too."""
-    folder = tmp_path_factory.mktemp("run")
-    cfg = config(MODEL__HEADS__NUM_CLASSES=7, DATASETS__VALIDATION=5)
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    torch.save({"model": model.state_dict()}, folder / "model.pth")
-    (folder / "config.yaml").write_text(cfg.dump())
-    return folder
+def trained(random_run):
+    return random_run("demo/mgre.yml", PAIRS)
 
 
 @pytest.fixture
@@ -60,21 +53,6 @@ def call(trained, synth_tiny, tmp_path):
         pairs = {"MODEL__WEIGHTS": trained / "model.pth", "DATASETS__VALIDATION": 5} | overrides
         flat = [str(x) for key, value in pairs.items() for x in (key.replace("__", "."), value)]
         return main(["test-weights", "--config-file", name, "--output", str(tmp_path / "out"), *options, *PAIRS, *flat])
-
-    return run
-
-
-@pytest.fixture
-def fails(call, capsys, tmp_path):
-    """The one sentence of a command that ends with status 1."""
-
-    def run(*args, **kwargs):
-        assert call(*args, **kwargs) == 1
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        assert not list((tmp_path / "out").glob("*"))
-        assert printed.err.splitlines()[-1].startswith("fastreid-ext test-weights: ")
-        return printed.err.splitlines()[-1]
 
     return run
 

@@ -1,0 +1,243 @@
+"""Light imports and the healing of FastReID, whatever is imported first; each case in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Before the code of a case: packages that are said not to be installed.
+BLOCK = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+HEALED = """
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.solver import build_optimizer
+import fastreid_ext.compat
+assert build_optimizer.__wrapped__.__module__ == "fastreid.solver.build"
+assert {o.status for o in fastreid_ext.compat.report()} <= {"applied", "not needed"} and fastreid_ext.compat.report()
+for registry, name in (
+    (DATASET_REGISTRY, "OccludedDuke"), (BACKBONE_REGISTRY, "build_res2net_backbone"),
+    (REID_HEADS_REGISTRY, "MaskSeparatedHead"), (META_ARCH_REGISTRY, "DeepMiner"), (META_ARCH_REGISTRY, "MGRe"),
+):
+    assert registry.get(name).__module__.startswith("fastreid_ext."), name
+"""
+
+
+@pytest.fixture
+def python(subprocess_env, tmp_path):
+    """Run code as a script in a fresh interpreter; returns the finished process."""
+
+    def run(code, blocked=(), name="script.py"):
+        script = tmp_path / name
+        script.write_text((BLOCK.format(blocked=set(blocked)) if blocked else "") + code, encoding="utf-8")
+        return subprocess.run(
+            [sys.executable, "-W", "error::RuntimeWarning", str(script)],
+            env=subprocess_env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def succeeds(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+HEAVY = ("fastreid", "torchvision", "faiss", "sklearn", "matplotlib", "tensorboard", "tqdm", "yacs", "h5py", "gdown")
+
+
+@pytest.mark.parametrize(
+    ("module", "with_it"),
+    [
+        ("fastreid_ext", ""),
+        ("fastreid_ext.losses", "torch"),
+        ("fastreid_ext.layers", "torch"),
+        ("fastreid_ext.data.synthetic", "cv2, numpy, numpy.random"),
+    ],
+)
+def test_light_imports_load_nothing_else(module, with_it, python):
+    """Also where FastReID and what it needs are not installed."""
+    code = f"""
+import importlib, sys
+{f"import {with_it}" if with_it else ""}
+before = set(sys.modules)
+importlib.import_module({module!r})
+loaded = {{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names)
+print(*sorted(loaded - {{"__mp_main__"}}))  # multiprocessing's name for the script
+"""
+    assert succeeds(python(code, blocked=HEAVY)) == ["fastreid_ext"]
+
+
+ORDERS = {
+    "ours first": "import fastreid_ext\nimport fastreid",
+    "FastReID first": "import fastreid\nimport fastreid_ext",
+    "part of FastReID first": "from fastreid.config import get_cfg\nimport fastreid_ext",
+    "only a paper": "import fastreid_ext.deepminer",
+    "only a shared base class": "from fastreid_ext.modeling.branched import BranchedReID",
+    "only a data set": "from fastreid_ext.data.datasets.synthreid import SynthReIDTiny",
+    "only an area of compat": "import fastreid_ext.compat.distributed",
+    "a lazy name": "from fastreid_ext import get_cfg\nassert get_cfg().MODEL.DEEPMINER",
+    "twice": "import fastreid_ext, importlib, fastreid\nimportlib.reload(fastreid_ext)\nimportlib.reload(fastreid)",
+    "healed by hand": "from fastreid_ext.compat import heal\nheal()\nheal()",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_healed_and_registered_in_any_order(order, forked):
+    forked(ORDERS[order] + HEALED)
+
+
+def test_a_module_that_was_loaded_shows_its_own_loader(forked):
+    """Tools that read sources ask the loader of a module."""
+    code = """
+import inspect, fastreid_ext, fastreid
+from fastreid_ext import deepminer
+for module in (fastreid, deepminer):
+    assert type(module.__loader__).__name__ == type(module.__spec__.loader).__name__ == "SourceFileLoader"
+    assert inspect.getsource(module)
+import importlib.util
+assert importlib.util.find_spec("fastreid_ext.losses").loader.get_source("fastreid_ext.losses")
+"""
+    forked(code)
+
+
+SPAWN = """
+import multiprocessing
+import fastreid_ext
+
+
+def child():
+    assert "fastreid" not in __import__("sys").modules
+    exec({healed!r})
+    print("healed")
+
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=child)
+    process.start()
+    process.join()
+    raise SystemExit(process.exitcode)
+"""
+
+
+@pytest.mark.slow
+def test_a_spawned_child_is_healed(python):
+    assert succeeds(python(SPAWN.format(healed=HEALED))) == ["healed"]
+
+
+def test_a_name_that_does_not_exist(python):
+    done = python("import fastreid_ext\nfastreid_ext.nothing", blocked=HEAVY)
+    assert done.stderr.strip().endswith("AttributeError: module 'fastreid_ext' has no attribute 'nothing'")
+
+
+def test_who_looks_whether_fastreid_is_there_is_told_in_the_usual_way(python):
+    code = """
+import fastreid_ext
+try:
+    import fastreid
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    assert succeeds(python(code, blocked=HEAVY)) == ["fastreid"]
+
+
+def test_a_folder_that_is_called_fastreid_by_chance(forked, tmp_path):
+    (tmp_path / "fastreid").mkdir()
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+sys.path[:] = [path for path in sys.path if "site-packages" not in path]
+import fastreid_ext
+try:
+    fastreid_ext.get_cfg
+except ImportError as error:
+    print(error)
+"""
+    said = " ".join(forked(code))
+    assert "which is not installed (the one found has no fastreid.config): run `pip install" in said
+
+
+# A package that FastReID needs appears after two tries; the third one heals all of it.
+RETRY = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "fastreid.layers":
+            raise ModuleNotFoundError("No module named 'ninja'", name="ninja")
+
+
+sys.meta_path.insert(0, Blocker())
+import fastreid_ext.losses
+
+losses = sys.modules["fastreid_ext.losses"]
+for name in ("import fastreid", "import fastreid_ext.mgre"):
+    try:
+        exec(name)
+    except ImportError as error:
+        print(str(error).split()[-1])
+    assert not [name for name in sys.modules if name.partition(".")[0] == "fastreid"]
+    assert "mgre" not in vars(fastreid_ext)
+    assert fastreid_ext.compat.report() == []
+assert sys.modules["fastreid_ext.losses"] is losses
+del sys.meta_path[next(i for i, finder in enumerate(sys.meta_path) if type(finder).__name__ == "Blocker")]
+"""
+
+
+def test_a_failed_healing_leaves_nothing_behind(forked):
+    assert forked(RETRY + HEALED) == ["ninja`.", "ninja`."]
+
+
+# A paper of ours that fails to import, once.
+BROKEN_PAPER = """
+import sys
+import fastreid_ext
+
+class Once:
+    def find_spec(self, name, path=None, target=None):
+        if name == "fastreid_ext.occluded.backbone":
+            sys.meta_path.remove(self)
+            raise RuntimeError("broken")
+
+
+sys.meta_path.insert(1, Once())
+try:
+    {first}
+except RuntimeError as error:
+    print(error)
+assert not [name for name in sys.modules if name.partition(".")[0] == "fastreid"]
+assert "fastreid_ext.deepminer.meta_arch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("first", ["import fastreid", "import fastreid_ext.modeling.heads"])
+def test_a_failed_registration_leaves_nothing_behind(first, forked):
+    assert forked(BROKEN_PAPER.format(first=first) + HEALED) == ["broken"]
+
+
+def test_the_import_is_quick(subprocess_env):
+    code = "import time; t = time.process_time(); import fastreid_ext; print(time.process_time() - t)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], env=subprocess_env, cwd=os.sep, capture_output=True).stdout)
+        for _ in range(2)
+    ]
+    assert min(times) < 0.5

@@ -1,0 +1,125 @@
+"""The examination of an installation: each fault is found, named and given its remedy, and none breaks it."""
+
+import importlib
+import importlib.metadata
+
+import pytest
+
+from fastreid_ext import compat
+from fastreid_ext.compat import patch
+from fastreid_ext.engine import doctor
+from fastreid_ext.engine.doctor import NOTE, OK, PROBLEM, Finding, examine
+
+
+@pytest.fixture
+def found():
+    """``found("installed", "torch ")``: the one finding of a section whose text begins so."""
+
+    def find(section, start):
+        (finding,) = (each for each in doctor.SECTIONS[section]() if each.text.startswith(start))
+        assert finding.section == section
+        return finding
+
+    return find
+
+
+def test_this_installation_works():
+    findings = examine()
+    assert [finding for finding in findings if finding.status == PROBLEM] == []
+    texts = {finding.text.split()[0] for finding in findings if finding.section == "installed"}
+    assert texts >= {"Python", "torch", "torchvision", "numpy", "cv2", "faiss", "PIL", "FastReID", "fastreid-ext"}
+    patches = [finding for finding in findings if finding.section == "patches"]
+    assert len(patches) == len(patch.PATCHES) and {finding.status for finding in patches} == {OK}
+    assert all(finding.advice for finding in findings if finding.status == NOTE and "CSVDataset" not in finding.text)
+
+
+def test_the_wheel_and_a_checkout_are_told_apart(found, monkeypatch):
+    assert found("installed", "FastReID").text.startswith("FastReID 1.4.0, the wheel (")
+
+    def not_installed(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", not_installed)
+    assert found("installed", "FastReID").text.startswith("FastReID, a checkout that calls itself 1.3 (")
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        ("2.13.0+cpu", "pip install -U 'torch!=2.13.0' torchvision"),
+        ("2.14.1", "so that they fit: pip install -U torch==2.14.1 torchvision"),
+    ],
+)
+def test_a_torchvision_that_does_not_import(version, advice, found, monkeypatch):
+    import_module = importlib.import_module
+
+    def broken(name):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms\ndoes not exist")
+        return import_module(name)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(doctor, "_version_of", {"torch": version, "torchvision": "0.1"}.get)
+    finding = found("installed", "torchvision")
+    assert finding.status == PROBLEM and finding.advice.endswith(advice)
+    assert finding.text == "torchvision can't be imported: RuntimeError: operator torchvision::nms does not exist"
+
+
+@pytest.mark.parametrize(("critical", "status"), [(True, PROBLEM), (False, NOTE)])
+def test_a_skipped_patch(critical, status, found, monkeypatch):
+    skipped = patch.Patch(
+        "sample", "a.py:1", "any", {}, int, needed=bool, if_skipped="nothing moves", critical=critical
+    )
+    monkeypatch.setattr(compat, "report", lambda: [patch.Outcome(skipped, "skipped", "this FastReID has no x:y")])
+    finding = found("patches", "sample")
+    assert finding.status == status
+    assert finding.text == "sample (a.py:1): skipped, this FastReID has no x:y"
+    assert finding.advice.startswith("without it nothing moves; ")
+
+
+def test_a_patch_that_is_not_needed(found, monkeypatch):
+    fine = patch.Patch("sample", "a.py:1", "any", {}, int, needed=bool, if_skipped="nothing moves")
+    monkeypatch.setattr(compat, "report", lambda: [patch.Outcome(fine, "not needed")])
+    assert found("patches", "sample") == Finding("patches", OK, "sample (a.py:1): not needed")
+
+
+def test_data_sets_are_found(found, monkeypatch, tmp_path):
+    for folder in ("Occluded-DukeMTMC-reID", "MSMT17_V2", "SynthReID-tiny"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    assert found("data sets", "FASTREID_DATASETS").text == f"FASTREID_DATASETS={tmp_path}"
+    assert found("data sets", "OccludedDuke").text == f"OccludedDuke: {tmp_path}/Occluded-DukeMTMC-reID"
+    assert found("data sets", "MSMT17").text == f"MSMT17: {tmp_path}/MSMT17_V2"
+    assert found("data sets", "SynthReID").text == "SynthReID: SynthReID-tiny"
+    missing = found("data sets", "Market1501")
+    assert missing.status == NOTE and missing.advice.startswith(f"put it at {tmp_path}/Market-1501-v15.09.15; see http")
+
+
+def test_no_folder_of_data_sets(found, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTREID_DATASETS", raising=False)
+    finding = found("data sets", "FASTREID_DATASETS")
+    assert finding.status == NOTE and str(tmp_path / "datasets") in finding.text and finding.advice
+
+
+def test_pretrained_weights_are_found(found, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "checkpoints"
+    resnet = found("pretrained weights", f"{folder}/resnet50-19c8e357.pth, not there (")
+    assert resnet.status == NOTE and "download.pytorch.org" in resnet.advice
+    res2net = found("pretrained weights", "the weights of build_res2net_backbone 50x, not there (")
+    assert "download res2net50_26w_4s-06e79181.pth" in res2net.advice
+    assert found("caches", str(folder)).text.endswith("not there yet; it is made by the first download")
+
+    folder.mkdir()
+    (folder / "resnet50-19c8e357.pth").write_bytes(b"0" * 2_000_000)
+    assert found("pretrained weights", f"{folder}/resnet50-19c8e357.pth (").status == OK
+    assert found("caches", str(folder)).text == f"{folder}: 2 MB of downloaded weights"
+
+
+def test_a_section_that_fails_does_not_hide_the_others(monkeypatch):
+    monkeypatch.setitem(doctor.SECTIONS, "data sets", lambda: 1 / 0)
+    monkeypatch.setitem(doctor.SECTIONS, "pretrained weights", list)
+    findings = examine()
+    assert Finding("data sets", NOTE, "not examined: ZeroDivisionError: division by zero") in findings
+    assert findings[-1].section == "caches"

@@ -57,7 +57,7 @@ class Trainer(DefaultTrainer):
         check_writable(cfg)
         cfg, reads = track(cfg)
         self.seed = RunSeed(cfg.SEED)
-        logger.info("seed %d", self.seed)
+        logger.info("seed %d", int(self.seed))
         seed_everything(int(self.seed))
 
         data_loader = self._seeded_train_loader(cfg)

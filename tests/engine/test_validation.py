@@ -146,7 +146,7 @@ def test_a_run_chooses_its_best_by_validation_and_goes_on_with_the_same_people(r
     assert list(found) == ["Validation", "SynthReIDTiny"]
     best = torch.load(output / "model_best.pth", weights_only=False)
     assert best["metric"] == pytest.approx(found["Validation"]["metric"])
-    assert best["model"]["heads.global.weight"].shape[0] == 7
+    assert best["model"]["heads.necks.global_.weight"].shape[0] == 7
     weights = {"MODEL__WEIGHTS": output / "model_final.pth"}
     alone = run_main("--eval-only", **SPLIT, **weights, DATASETS__TESTS="('Validation',)", OUTPUT_DIR=tmp_path / "one")
     assert results(alone) == {"Validation": found["Validation"]}

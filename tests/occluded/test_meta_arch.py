@@ -10,8 +10,7 @@ from fastreid.modeling import build_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_all_read
-from fastreid_ext.engine.key_tracking import leaves, track
+from fastreid_ext.engine.key_tracking import check_all_read, leaves, track
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.losses import bounded_exponential_distance_loss

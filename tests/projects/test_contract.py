@@ -12,8 +12,7 @@ from fastreid.utils.events import EventStorage
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_all_read
-from fastreid_ext.engine.key_tracking import leaves, track
+from fastreid_ext.engine.key_tracking import check_all_read, leaves, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.model_zoo import get_config, list_config_files

@@ -50,19 +50,14 @@ def run(args: argparse.Namespace) -> None:
     """Draw the maps and print where they are."""
     from fastreid.data.transforms import build_transforms
 
-    from fastreid_ext.visual.drawing import (
-        TestImages,
-        check_needs_images_only,
-        draw_cam,
-        draw_files,
-        draw_granularities,
-    )
+    from fastreid_ext.engine.joints import check_images_suffice
+    from fastreid_ext.visual.drawing import TestImages, draw_cam, draw_files, draw_granularities
     from fastreid_ext.visual.image_sources import files_below
 
     cfg = merged_config(args.config_file, args.opts)
     files = files_below(args.images, args.limit, without=args.output)
     model = trained_model(cfg)
-    check_needs_images_only(model)
+    check_images_suffice(model)
     images = TestImages(build_transforms(cfg, is_train=False), cfg.MODEL.DEVICE)
     query = None if args.query is None else images.read([args.query])
     models = {args.layer: model}

@@ -36,8 +36,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the data set and print how many images each part has."""
+    """Make the data set and print how many images each split has."""
     from fastreid_ext.data.datasets.occluded_duke import derive_occluded_duke
 
     counts = derive_occluded_duke(args.duke, args.lists, args.target, args.copy)
-    print(f"{args.target}: " + ", ".join(f"{count} {part} images" for part, count in counts.items()))
+    print(f"{args.target}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))

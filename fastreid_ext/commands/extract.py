@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
         "--list", type=Path, metavar="FILE", help="text file with a path a line, or CSV with path[,person,camera]"
     )
     images.add_argument("--dataset", metavar="NAME", help="a registered data set")
-    group.add_argument("--part", choices=("query", "gallery", "train"), help="of --dataset")
+    group.add_argument("--split", choices=("query", "gallery", "train"), help="split of --dataset")
     store = parser.add_argument_group("feature store")
     store.add_argument("--half", action="store_true", help="float16: half the disk space, three decimal digits")
     store.add_argument(
@@ -83,12 +83,12 @@ def images_of(args: argparse.Namespace) -> "ImageList":
     """List the images that the options name.
 
     Raises:
-        ConfigError, DataSetError: there are none, or --part is where it has no meaning, or missing.
+        ConfigError, DataSetError: there are none, or --split is where it has no meaning, or missing.
     """
     from fastreid_ext.search.image_list import images_of_dataset, images_of_folder, images_of_list
 
-    if (args.dataset is None) != (args.part is None):
-        raise ConfigError("--dataset and --part go together: --dataset Market1501 --part gallery")
+    if (args.dataset is None) != (args.split is None):
+        raise ConfigError("--dataset and --split go together: --dataset Market1501 --split gallery")
     if args.dataset is not None:
-        return images_of_dataset(args.dataset, args.part)
+        return images_of_dataset(args.dataset, args.split)
     return images_of_folder(args.images) if args.images is not None else images_of_list(args.list)

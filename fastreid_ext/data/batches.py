@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 from fastreid.data import samplers
@@ -44,7 +44,7 @@ class EpochBatches:
         batch_size: images per batch on this rank.
         num_instances: images per identity in a batch, for the identity samplers.
         iters_per_epoch: batches of an epoch.
-        seed: the run's seed.
+        seed: the run's; an object with ``int()`` is asked as each epoch is drawn.
         rank: this process; ranks draw different augmentation.
         positive_share: epoch -> share of positive pairs, for the pair sampler.
     """
@@ -56,7 +56,7 @@ class EpochBatches:
         batch_size: int,
         num_instances: int,
         iters_per_epoch: int,
-        seed: int,
+        seed: SupportsInt,
         rank: int = 0,
         positive_share: Callable[[int], float] = positive_share_of,
     ):
@@ -72,10 +72,8 @@ class EpochBatches:
 
     def epoch(self, epoch: int) -> list[list[tuple[int, int]]]:
         """Return the batches of an epoch, each a list of (image index, seed of its augmentation)."""
-        shared, own = (
-            np.random.SeedSequence([self.seed, epoch]),
-            np.random.SeedSequence([self.seed, epoch, 1 + self.rank]),
-        )
+        seed = int(self.seed)
+        shared, own = (np.random.SeedSequence(keys) for keys in ([seed, epoch], [seed, epoch, 1 + self.rank]))
         count = self.iters_per_epoch * self.batch_size
         state = np.random.get_state()  # the host's samplers seed and use NumPy's global generator
         try:

@@ -24,15 +24,15 @@ def dataset_root() -> Path:
     return Path(os.environ.get("FASTREID_DATASETS", "datasets"))
 
 
-def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> ImageDataset:
-    """Build a registered data set and make sure that the named parts hold images.
+def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> ImageDataset:
+    """Build a registered data set and make sure that the named splits hold images.
 
     Numbers of identities and images that differ from the published ones, and queries that nothing in the gallery
     can answer, are logged as warnings, once a process.
 
     Args:
         name: registered name.
-        parts: out of "train", "query", "gallery".
+        splits: out of "train", "query", "gallery".
         combineall: train on the test identities too, as DATASETS.COMBINEALL says.
 
     Raises:
@@ -44,7 +44,7 @@ def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> I
     except KeyError as error:
         known = ", ".join(sorted(plain_names(DATASET_REGISTRY)))
         raise DataSetError(f"no data set is registered as {name!r}; there are {known}") from error
-    if "train" in parts and not combineall and getattr(kind, "test_only", False):
+    if "train" in splits and not combineall and getattr(kind, "test_only", False):
         raise DataSetError(
             f"{name} has no training images, it is for testing only: train on another set, as papers do on Market1501 "
             f"(DATASETS.NAMES), and name {name} in DATASETS.TESTS"
@@ -54,30 +54,30 @@ def load_dataset(name: str, parts: Sequence[str], combineall: bool = False) -> I
             log_once(logging.INFO, f"MSMT17 is {msmt17_version(root)}; results on V1 and V2 differ by points")
         # Some data sets, such as those of FastReID's projects/PartialReID, take nothing but the root.
         dataset = kind(root=str(root), **({"combineall": True} if combineall else {}))
-        items = {part: getattr(dataset, part) for part in parts}
+        items = {split: getattr(dataset, split) for split in splits}
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
         if is_ours(error) and not isinstance(error, UserError):
             raise
         raise DataSetError(_explain(name, root, f"it said: {error}")) from error
-    empty = [part for part in parts if not items[part]]
+    empty = [split for split in splits if not items[split]]
     if empty:
         raise DataSetError(_explain(name, root, f"it is there but has no images for {', '.join(empty)}"))
-    for part in parts:
-        if not (combineall and part == "train"):
-            _compare_counts(name, part, items[part], dataset._junk_pids)
-    if "query" in parts and "gallery" in parts:
+    for split in splits:
+        if not (combineall and split == "train"):
+            _compare_counts(name, split, items[split], dataset._junk_pids)
+    if "query" in splits and "gallery" in splits:
         _check_answers(name, items["query"], items["gallery"])
     return dataset
 
 
-def _compare_counts(name: str, part: str, items: Sequence[tuple], junk: Sequence[int]) -> None:
+def _compare_counts(name: str, split: str, items: Sequence[tuple], junk: Sequence[int]) -> None:
     """Warn if there are not as many identities and images as were published."""
-    published = PUBLISHED_COUNTS.get(name.removeprefix(PREFIX), {}).get(part)
+    published = PUBLISHED_COUNTS.get(name.removeprefix(PREFIX), {}).get(split)
     found = len({person for _, person, _ in items if person not in junk}), len(items)
     if published and found != published:
         log_once(
             logging.WARNING,
-            f"{name} has {found[0]} identities and {found[1]} images in its {part} part, published are "
+            f"{name} has {found[0]} identities and {found[1]} images in its {split} split, published are "
             f"{published[0]} and {published[1]}: results can't be compared with those of papers",
         )
 
@@ -106,7 +106,7 @@ def _check_answers(name: str, query: Sequence[tuple], gallery: Sequence[tuple]) 
 
 def _explain(name: str, root: Path, reason: str) -> str:
     published_as = name.removeprefix(PREFIX)
-    expected = "".join(f"\n  {root}/{part}" for part in EXPECTED_TREES.get(published_as, ()))
+    expected = "".join(f"\n  {root}/{path}" for path in EXPECTED_TREES.get(published_as, ()))
     described = f"It is described at {DESCRIBED_AT[published_as]}. " if published_as in DESCRIBED_AT else ""
     entries = (
         sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.is_dir() else ["no such folder"]

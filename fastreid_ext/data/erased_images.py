@@ -16,8 +16,8 @@ from fastreid_ext.data.loader import DeviceLoader
 class ImageEraser:
     """Fills a rectangle of some images of a test set.
 
-    What an image loses follows from (seed, its place in the list) alone, whatever batch, worker or rank it is in. An
-    image that is listed twice, as query and in the gallery, is erased the same way both times, by its first place.
+    What an image loses follows from (seed, its index in the list) alone, whatever batch, worker or rank it is in. An
+    image that is listed twice, as query and in the gallery, is erased the same way both times, by its first index.
 
     Args:
         paths: every image of the test set, in the set's order.
@@ -35,9 +35,9 @@ class ImageEraser:
         ratio: float = 0.3,
         seed: int = 0,
     ):
-        self.places: dict[str, int] = {}
-        for place, path in enumerate(paths):
-            self.places.setdefault(path, place)
+        self.indices: dict[str, int] = {}
+        for index, path in enumerate(paths):
+            self.indices.setdefault(path, index)
         self.fill = tuple(fill)
         self.probability, self.area, self.ratio, self.seed = probability, area, ratio, seed
 
@@ -48,13 +48,13 @@ class ImageEraser:
             KeyError: a path that is not in the test set.
         """
         size = (images.shape[2], images.shape[3])
-        inside = torch.cat([self._mask(self.places[path], size) for path in paths])  # (B, H, W)
+        inside = torch.cat([self._mask(self.indices[path], size) for path in paths])  # (B, H, W)
         fill = torch.tensor(self.fill, dtype=images.dtype, device=images.device)[:, None, None]
         return torch.where(inside.to(images.device)[:, None], fill, images)
 
-    def _mask(self, place: int, size: tuple[int, int]) -> torch.Tensor:
+    def _mask(self, index: int, size: tuple[int, int]) -> torch.Tensor:
         # Drawn on the CPU, so that every device erases the same pixels.
-        seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
         return rectangle_masks(1, size, self.probability, self.area, self.ratio, generator)
 

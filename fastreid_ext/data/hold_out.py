@@ -15,7 +15,7 @@ LEAST_LEFT = 2
 
 @dataclass(frozen=True)
 class HoldOut:
-    """A training set in two parts.
+    """A training set in two subsets.
 
     Attributes:
         train: the items that are left for training, in their order.

@@ -157,8 +157,8 @@ class QueryGalleryImages(ReIDImages):
         self.gallery_again = gallery is None
         self._queries = len(query)
 
-    def parted(self, values: Any) -> tuple[Any, Any]:
-        """Part what the loaded images have (features, labels, in their order) into the queries' and the gallery's."""
+    def split(self, values: Any) -> tuple[Any, Any]:
+        """Split what the loaded images have (features, labels, in their order) into the queries' and the gallery's."""
         return (values, values) if self.gallery_again else (values[: self._queries], values[self._queries :])
 
 

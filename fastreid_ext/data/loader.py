@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 import torch
@@ -56,9 +56,18 @@ class DeviceLoader:
         # wait ten seconds for them.
         raise ImageError(sentence)
 
+    def keep_workers(self) -> None:
+        """Let the workers of an iteration wait for the next one, until :meth:`end_workers`."""
+        batches, workers = self.loader.batch_sampler, self.loader.num_workers
+        self.loader = _loader(self.dataset, batches, workers, self.device, persistent=True)
+
     def end_workers(self) -> None:
-        """End the persistent workers that wait for the next iteration."""
+        """End the workers that wait for the next iteration."""
         self.loader._iterator = None  # where torch holds them
+
+    def draw_from(self, seed: SupportsInt) -> None:
+        """Let each epoch be drawn from what ``int(seed)`` is by then (training loaders)."""
+        self.loader.batch_sampler.seed = seed
 
     def start_at(self, epoch: int) -> None:
         """Let the next iteration begin with the first batch of an epoch (training loaders)."""
@@ -99,11 +108,10 @@ def build_test_loader(
     batch_size: int,
     num_workers: int,
     device: torch.device,
-    persistent: bool = False,
 ) -> DeviceLoader:
-    """Return the loader of this rank's test images, in order; persistent workers wait for the next evaluation."""
+    """Return the loader of this rank's test images, in order."""
     batches = BatchSampler(indices, batch_size, False)
-    return DeviceLoader(_loader(dataset, batches, num_workers, device, persistent), dataset, device)
+    return DeviceLoader(_loader(dataset, batches, num_workers, device), dataset, device)
 
 
 def _loader(

@@ -7,8 +7,8 @@ BODY_TREE = ("occluded_body_images", "whole_body_images")
 
 # Registered name -> what has to lie below the root, as it is shown to someone who lacks it.
 EXPECTED_TREES: dict[str, Sequence[str]] = {
-    "Market1501": [f"Market-1501-v15.09.15/{part}" for part in MARKET_TREE],
-    "DukeMTMC": [f"DukeMTMC-reID/{part}" for part in MARKET_TREE],
+    "Market1501": [f"Market-1501-v15.09.15/{folder}" for folder in MARKET_TREE],
+    "DukeMTMC": [f"DukeMTMC-reID/{folder}" for folder in MARKET_TREE],
     "MSMT17": [
         "MSMT17_V1/train (of V2: MSMT17_V2/mask_train_v2)",
         "MSMT17_V1/test (of V2: MSMT17_V2/mask_test_v2)",
@@ -16,8 +16,8 @@ EXPECTED_TREES: dict[str, Sequence[str]] = {
     ],
     **{
         name: [
-            f"cuhk03/{part}"
-            for part in (
+            f"cuhk03/{path}"
+            for path in (
                 "cuhk03_release/cuhk-03.mat",
                 "cuhk03_new_protocol_config_labeled.mat",
                 "cuhk03_new_protocol_config_detected.mat",
@@ -25,23 +25,23 @@ EXPECTED_TREES: dict[str, Sequence[str]] = {
         ]
         for name in ("CUHK03", "CUHK03Labeled", "CUHK03Detected")
     },
-    "OccludedDuke": [f"Occluded_Duke/{part}/0001_c2_f0046182.jpg" for part in MARKET_TREE],
-    "OccludedREID": [f"Occluded_REID/{part}/001/001_01.tif" for part in BODY_TREE],
+    "OccludedDuke": [f"Occluded_Duke/{folder}/0001_c2_f0046182.jpg" for folder in MARKET_TREE],
+    "OccludedREID": [f"Occluded_REID/{folder}/001/001_01.tif" for folder in BODY_TREE],
     "PDukeMTMC": [
-        f"P-DukeMTMC-reid/{split}/{part}/<person>/*.jpg" for split in ("train", "test") for part in BODY_TREE
+        f"P-DukeMTMC-reid/{split}/{folder}/<person>/*.jpg" for split in ("train", "test") for folder in BODY_TREE
     ],
-    "PartialREID": [f"Partial_REID/{part}/001_001.jpg" for part in ("partial_body_images", "whole_body_images")],
+    "PartialREID": [f"Partial_REID/{folder}/001_001.jpg" for folder in ("partial_body_images", "whole_body_images")],
     "OPReID": [
-        *(f"OPReID/{part}/<person>_c<camera>_*.jpg" for part in MARKET_TREE),
+        *(f"OPReID/{folder}/<person>_c<camera>_*.jpg" for folder in MARKET_TREE),
         "OPReID/{train,query,gallery}.txt (instead: lines of path, person, camera)",
     ],
-    "CSVDataset": [f"CSVDataset/{part}.csv (path,person,camera)" for part in ("train", "query", "gallery")],
+    "CSVDataset": [f"CSVDataset/{split}.csv (path,person,camera)" for split in ("train", "query", "gallery")],
 }
 
 _CUHK03_LABELED = {"train": (767, 7368), "query": (700, 1400), "gallery": (700, 5328)}
 _CUHK03_DETECTED = {"train": (767, 7365), "query": (700, 1400), "gallery": (700, 5332)}
 
-# Registered name -> part -> (identities, images). Junk (-1) and background (0) are no identities.
+# Registered name -> split -> (identities, images). Junk (-1) and background (0) are no identities.
 PUBLISHED_COUNTS: dict[str, dict[str, tuple[int, int]]] = {
     "Market1501": {"train": (751, 12936), "query": (750, 3368), "gallery": (750, 15913)},
     "DukeMTMC": {"train": (702, 16522), "query": (702, 2228), "gallery": (1110, 17661)},
@@ -50,7 +50,7 @@ PUBLISHED_COUNTS: dict[str, dict[str, tuple[int, int]]] = {
     "CUHK03Detected": _CUHK03_DETECTED,
     "OccludedDuke": {"train": (702, 15618), "query": (519, 2210), "gallery": (1110, 17661)},
     "OccludedREID": {"query": (200, 1000), "gallery": (200, 1000)},
-    # Its makers publish the sums, 1299 and 24143; the parts are those that other loaders of it report.
+    # Its makers publish the sums, 1299 and 24143; the splits are those that other loaders of it report.
     "PDukeMTMC": {"train": (665, 12927), "query": (634, 2163), "gallery": (634, 9053)},
     "PartialREID": {"query": (60, 300), "gallery": (60, 300)},
     "OPReID": {"train": (1744, 27228), "query": (3515, 4200), "gallery": (6174, 41014)},

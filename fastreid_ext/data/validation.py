@@ -14,7 +14,7 @@ VALIDATION = "Validation"  # the test set of the identities that DATASETS.VALIDA
 
 @dataclass(frozen=True)
 class Validation:
-    """A training set in three parts.
+    """A training set in three subsets.
 
     Attributes:
         train: the items of all other identities, in their order.
@@ -27,7 +27,7 @@ class Validation:
 
 
 def validation_split(items: Sequence[Item], count: int) -> Validation:
-    """Leave ``count`` identities out of training and part their images in queries and gallery.
+    """Leave ``count`` identities out of training and split their images into queries and gallery.
 
     Of the identities that two cameras or more have seen, those are taken whose names have the smallest SHA-256: every
     run, process and machine agrees, a smaller number is part of a larger one, and the order in which people were

@@ -3,7 +3,7 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from fastreid_ext.errors import UserError, is_ours
 from fastreid_ext.files import write_atomically, write_text
+from fastreid_ext.modeling.capabilities import HasTrainingOnly
 from fastreid_ext.modeling.renamed import renamed_state
 
 LATEST = "model_latest"
@@ -29,7 +30,7 @@ class AtomicCheckpointer(Checkpointer):
         """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it."""
         if not self.save_dir or not self.save_to_disk:
             return
-        states = {name: part.state_dict() for name, part in self.checkpointables.items()}
+        states = {name: state.state_dict() for name, state in self.checkpointables.items()}
         data = {"model": self.model.state_dict(), **states, **extra}
         folder = Path(self.save_dir)
         write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
@@ -143,13 +144,16 @@ def _is_state_dict(data: Any) -> bool:
 def training_only_keys(model: nn.Module) -> set[str]:
     """Keys of weights that no test feature reads: classifiers, whose size follows the training set, centers, and what
     the model or one of its modules, such as its head, lists in ``training_only``."""
-    classifiers = {f"{name}.weight" for name, module in model.named_modules() if hasattr(module, "cls_layer")}
-    parts = tuple(
-        f"{name}.{part}.".removeprefix(".")
-        for name, module in model.named_modules()
-        for part in getattr(module, "training_only", ())
+    modules = dict(model.named_modules())
+    names = [name.rpartition(".") for name in modules]
+    classifiers = {f"{head}{dot}weight" for head, dot, layer in names if layer == "cls_layer"}  # as FastReID names it
+    unread = tuple(
+        f"{name}.{below}.".removeprefix(".")
+        for name, module in modules.items()
+        if isinstance(module, HasTrainingOnly)
+        for below in module.training_only
     )
-    return classifiers | {key for key in model.state_dict() if key.startswith(parts)}
+    return classifiers | {key for key in model.state_dict() if key.startswith(unread)}
 
 
 class EpochCheckpoints(HookBase):
@@ -162,14 +166,14 @@ class EpochCheckpoints(HookBase):
         checkpointer: where and what to save.
         period: SOLVER.CHECKPOINT_PERIOD, in epochs.
         metric: returns this epoch's metric, or None where the epoch was not evaluated.
-        extra: further plain values of every checkpoint.
+        seed: the run's, which every checkpoint holds.
     """
 
-    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric: Any, extra: dict[str, Any]):
+    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric: Any, seed: SupportsInt):
         self.checkpointer = checkpointer
         self.period = period
         self.metric = metric
-        self.extra = extra
+        self.seed = seed
         self.best_metric = -1.0
 
     def after_epoch(self) -> None:
@@ -182,7 +186,6 @@ class EpochCheckpoints(HookBase):
         if (epoch + 1) % self.period == 0 and epoch < last:
             names.append(f"model_{epoch:04d}")
         names.append("model_final" if epoch == last else LATEST)  # last: it is what last_checkpoint names
+        metrics = {"metric": -1.0 if metric is None else metric, "best_metric": self.best_metric}
         for name in names:
-            self.checkpointer.save(
-                name, epoch=epoch, metric=-1.0 if metric is None else metric, best_metric=self.best_metric, **self.extra
-            )
+            self.checkpointer.save(name, epoch=epoch, **metrics, seed=int(self.seed))

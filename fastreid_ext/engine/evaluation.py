@@ -8,23 +8,43 @@ from functools import partial
 from typing import Any
 
 from fastreid.config import CfgNode
-from fastreid.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from fastreid.evaluation import DatasetEvaluator, ReidEvaluator, inference_on_dataset, print_csv_format
 from fastreid.utils import comm
 from PIL import Image
 from torch import Tensor, nn
 
 from fastreid_ext.data.erased_images import ImageEraser, WithErased
-from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
-from fastreid_ext.engine.training_parts import evaluated_sets
+from fastreid_ext.engine.training_subsets import evaluated_sets
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
 logger = logging.getLogger(__name__)
 
 
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, dataset: ReIDImages, num_query: int, output_dir: str
+) -> ReidEvaluator:
+    """Return what TEST.EVALUATOR says.
+
+    Args:
+        cfg: the run's config.
+        dataset_name: for file names and titles.
+        dataset: the images that are evaluated.
+        num_query: how many of them are queries; they come first.
+        output_dir: where the evaluator writes.
+    """
+    if cfg.TEST.EVALUATOR == "host":
+        return ReidEvaluator(cfg, num_query, output_dir)
+    settings: dict[str, Any] = {}
+    if isinstance(dataset, QueryGalleryImages):
+        settings = {"groups": dataset.groups, "gallery_again": dataset.gallery_again}
+    return RankListEvaluator(cfg, num_query, dataset_name, output_dir, **settings)
+
+
 def evaluate_test_sets(
-    cfg: CfgNode, model: nn.Module, build_evaluator: Callable[[CfgNode, str], tuple[DeviceLoader, RankListEvaluator]]
+    cfg: CfgNode, model: nn.Module, evaluator_of: Callable[[str], tuple[DeviceLoader, ReidEvaluator]]
 ) -> OrderedDict[str, Any]:
     """Evaluate DATASETS.TESTS and what DATASETS.HOLD_OUT and DATASETS.VALIDATION keep out of training.
 
@@ -34,7 +54,7 @@ def evaluate_test_sets(
     Args:
         cfg: the run's config.
         model: what gives features; left in the mode that it was in.
-        build_evaluator: (cfg, name of a test set) -> loader and evaluator.
+        evaluator_of: name of a test set -> loader and evaluator.
 
     Returns:
         Test set -> metrics; of a single test set, its metrics, as in FastReID. Processes beside the main one get no
@@ -42,7 +62,7 @@ def evaluate_test_sets(
     """
     results: OrderedDict[str, Any] = OrderedDict()
     for name in evaluated_sets(cfg):
-        loader, evaluator = build_evaluator(cfg, name)
+        loader, evaluator = evaluator_of(name)
         flip, erased = cfg.TEST.FLIP.ENABLED, None
         if cfg.TEST.OCCLUSION.ENABLED:
             eraser = _eraser(cfg, loader)
@@ -72,7 +92,7 @@ class AsIsAndErased(DatasetEvaluator):
         picture: path -> picture of the erased image.
     """
 
-    def __init__(self, evaluator: RankListEvaluator, picture: Callable[[str], Image.Image]):
+    def __init__(self, evaluator: ReidEvaluator, picture: Callable[[str], Image.Image]):
         self.evaluators = {False: evaluator, True: copy.copy(evaluator)}
         self.evaluators[True].erased = picture
 
@@ -95,5 +115,5 @@ def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:
 
 
 def _erased_picture(images: ReIDImages, eraser: ImageEraser, path: str) -> Image.Image:
-    (erased,) = eraser(images[eraser.places[path]]["images"][None], [path])  # (3, H, W), from 0 to 255
+    (erased,) = eraser(images[eraser.indices[path]]["images"][None], [path])  # (3, H, W), from 0 to 255
     return Image.fromarray(erased.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())

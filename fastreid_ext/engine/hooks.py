@@ -11,6 +11,7 @@ from fastreid.utils import comm
 from torch import nn
 
 from fastreid_ext.errors import DivergedError
+from fastreid_ext.modeling.capabilities import MovesAfterStep
 
 
 class EvaluateEpochs(hooks.EvalHook):
@@ -42,7 +43,7 @@ class AfterStep(HookBase):
     """
 
     def __init__(self, model: nn.Module):
-        self.modules = [module for module in model.modules() if callable(getattr(module, "after_step", None))]
+        self.modules = [module for module in model.modules() if isinstance(module, MovesAfterStep)]
 
     def after_step(self) -> None:
         for module in self.modules:

@@ -10,11 +10,13 @@ from torch import nn
 from torchvision import transforms as T
 
 from fastreid_ext.data.batches import Items
+from fastreid_ext.data.capabilities import HasPoses
 from fastreid_ext.data.catalog import dataset_root
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.branched import LABEL_KEYS, TEST_LABEL_KEYS, BranchedReID
+from fastreid_ext.modeling.branched import LABEL_KEYS, TEST_LABEL_KEYS
+from fastreid_ext.modeling.capabilities import ReadsLabels
 
 MAKE_FILE = "make a pose file with fastreid-ext pose run or pose import and name it in INPUT.JOINTS.FILES"
 
@@ -37,13 +39,13 @@ def files_of(cfg: CfgNode, names: Sequence[str]) -> list[str]:
     return [known.get(name, "") for name in names]
 
 
-def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequence[str], items: Items) -> np.ndarray:
+def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], splits: Sequence[str], items: Items) -> np.ndarray:
     """Return joints (N, J, 3) of the items, as shares of their images, and confidence.
 
     Args:
         cfg: the run's config.
         datasets: by name.
-        parts: of the data sets, that the items are from; out of "train", "query", "gallery".
+        splits: of the data sets, that the items are from; out of "train", "query", "gallery".
         items: (path, identity, camera) of every image.
 
     Raises:
@@ -56,7 +58,7 @@ def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], parts: Sequenc
     for (name, dataset), file in zip(datasets.items(), files_of(cfg, tuple(datasets)), strict=True):
         poses, source = poses_of(name, dataset, file)
         sources.append(f"{source} ({poses.joints.shape[1]} joints)")
-        own = {item[0] for part in parts for item in getattr(dataset, part)}
+        own = {item[0] for split in splits for item in getattr(dataset, split)}
         found = poses.shares_of(path for path in paths if path in own) | found
     missing = list(dict.fromkeys(path for path in paths if path not in found))
     if missing:
@@ -92,19 +94,28 @@ def check_labels(cfg: CfgNode, model: nn.Module) -> None:
     Raises:
         ConfigError: a key to switch on or off.
     """
-    labels = model.labels if isinstance(model, BranchedReID) else ()
+    labels, test_labels = (model.labels, model.test_labels) if isinstance(model, ReadsLabels) else ((), ())
     name = cfg.MODEL.META_ARCHITECTURE
     if "joints" in labels and not cfg.INPUT.JOINTS.ENABLED:
         raise ConfigError(f"{name} trains with joints: set {LABEL_KEYS['joints']} True")
     if "joints" not in labels and cfg.INPUT.JOINTS.ENABLED:
         raise ConfigError(f"{name} reads no joints: set {LABEL_KEYS['joints']} False")
-    test_labels = model.test_labels if isinstance(model, BranchedReID) else ()
     if "joints" in test_labels and cfg.TEST.FLIP.ENABLED:
         raise ConfigError(
             f"{name} reads joints at the test, which TEST.FLIP does not flip: set TEST.FLIP.ENABLED False"
         )
     if "joints" in test_labels and not cfg.INPUT.JOINTS.TEST:
         raise ConfigError(f"{name} reads joints at the test: set {TEST_LABEL_KEYS['joints']} True")
+
+
+def check_images_suffice(model: nn.Module) -> None:
+    """Check that a model's test reads images alone.
+
+    Raises:
+        ConfigError: it reads labels that a list or a folder of images does not have.
+    """
+    if isinstance(model, ReadsLabels) and model.test_labels:
+        raise ConfigError(f"the images come without the {', '.join(model.test_labels)} that this model's test reads")
 
 
 def poses_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
@@ -117,7 +128,6 @@ def poses_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
         # As it is called here, else in the folder of all data sets.
         path = Path(file) if Path(file).is_file() else dataset_root() / file
         return Poses.load(path), str(path)
-    own = getattr(dataset, "poses", None)
-    if own is None:
+    if not isinstance(dataset, HasPoses):
         raise PoseError(f"the data set {name} has no joints of its own: {MAKE_FILE}")
-    return own(), f"the labels of {name}"
+    return dataset.poses(), f"the labels of {name}"

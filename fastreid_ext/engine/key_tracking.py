@@ -5,6 +5,8 @@ from typing import Any
 
 from fastreid.config import CfgNode
 
+from fastreid_ext.errors import ConfigError
+
 # Read when an evaluation runs, or outside the trainer: not being read at start-up means nothing for these.
 READ_LATER = (
     "TEST",
@@ -79,6 +81,20 @@ def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str
         and not _below(key, READ_LATER)
         and (nodes is None or _below(key, nodes))
     ]
+
+
+def check_all_read(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str, ...] | None = None) -> None:
+    """Check that every key that was set has been read by now.
+
+    Raises:
+        ConfigError: keys that nothing in this run reads.
+    """
+    unread = unread_keys(cfg, defaults, log, nodes)
+    if unread:
+        raise ConfigError(
+            f"nothing in this run reads {', '.join(unread)} (MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE},"
+            f" MODEL.LOSSES.NAME {tuple(cfg.MODEL.LOSSES.NAME)}): remove the key, or switch on what it belongs to"
+        )
 
 
 def _below(key: str, nodes: tuple[str, ...]) -> bool:

@@ -2,9 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +13,7 @@ from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
 from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
+from fastreid_ext.data.capabilities import KnowsOcclusion
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
@@ -23,18 +22,16 @@ from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_trai
 from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import check_training_set
+from fastreid_ext.engine.checks.batches import check_training_set
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.seeding import resolve_seed
-from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.engine.training_subsets import training_sets, training_subsets
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
-TEST_PARTS = ("query", "gallery")
-TestLoaders = dict[str, tuple[CfgNode, DeviceLoader, int]]  # test set -> config, loader, number of queries
-_kept: ContextVar[TestLoaders | None] = ContextVar("test loaders that are kept", default=None)
+TEST_SPLITS = ("query", "gallery")
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:
@@ -48,8 +45,8 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     if comm.is_main_process():
         for dataset in datasets:
             dataset.show_train()
-    parts = training_parts(cfg, datasets)
-    items = parts.train
+    subsets = training_subsets(cfg, datasets)
+    items = subsets.train
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
     sampled = sampled_per_batch(cfg)
@@ -71,31 +68,16 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     )
     transform, joints = build_transforms(cfg, is_train=True), None
     if cfg.INPUT.JOINTS.ENABLED:
-        joints = _training_joints(cfg, datasets, [*items, *parts.kept_out])[: len(items)]
+        joints = _training_joints(cfg, datasets, [*items, *subsets.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
     images = ReIDImages(items, transform, relabel=True, joints=joints, kept=_resized_images(cfg, transform))
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
-@contextmanager
-def keeping_test_loaders(kept: TestLoaders) -> Iterator[None]:
-    """Let :func:`eval_loader` keep what it builds, workers too, and give it again for the same config.
-
-    Args:
-        kept: what is kept; the workers end with it.
-    """
-    token = _kept.set(kept)
-    try:
-        yield
-    finally:
-        _kept.reset(token)
-
-
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
     """Return the loader of a test set's queries and gallery, and the number of queries.
 
-    Its ``dataset.parted`` tells which is which: where the gallery is the queries again, they are loaded once. A new
-    loader but within :func:`keeping_test_loaders`.
+    Its ``dataset.split`` tells which is which: where the gallery is the queries again, they are loaded once.
 
     Args:
         cfg: the run's config.
@@ -106,52 +88,26 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
-    kept = _kept.get()
-    if kept is not None and dataset_name in kept and kept[dataset_name][0] is cfg:
-        return kept[dataset_name][1:]
-    loader, num_query = _new_eval_loader(cfg, dataset_name, persistent=kept is not None)
-    if kept is not None:
-        kept[dataset_name] = cfg, loader, num_query
-    return loader, num_query
-
-
-def _new_eval_loader(cfg: CfgNode, dataset_name: str, persistent: bool) -> tuple[DeviceLoader, int]:
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
         images, num_query = _held_out_images(cfg, transform)
     elif dataset_name == VALIDATION and cfg.DATASETS.VALIDATION:
         images, num_query = _validation_images(cfg, transform)
     else:
-        dataset = load_dataset(dataset_name, TEST_PARTS)
+        dataset = load_dataset(dataset_name, TEST_SPLITS)
         if comm.is_main_process():
             dataset.show_test()
         query, gallery = sorted(dataset.query), sorted(dataset.gallery)
         groups = _occlusion_groups(cfg, [item[0] for item in query], [dataset])
         joints = None
         if _wants_test_joints(cfg):
-            joints = joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*query, *gallery])
+            joints = joints_of(cfg, {dataset_name: dataset}, TEST_SPLITS, [*query, *gallery])
             transform = follow_joints(cfg, transform, joints)
         kept = _resized_images(cfg, transform)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     sampler = samplers.InferenceSampler(len(images))
-    workers, device = cfg.DATALOADER.NUM_WORKERS, device_of(cfg)
-    return build_test_loader(images, sampler, batch_size, workers, device, persistent), num_query
-
-
-def check_test_set(cfg: CfgNode, dataset_name: str) -> None:
-    """Check that a test set is there, with the joints that INPUT.JOINTS.TEST asks for.
-
-    Parts of the training sets are: :func:`train_loader` has made them.
-
-    Raises:
-        DataSetError, ConfigError, PoseError: something is missing.
-    """
-    if dataset_name in (HELD_OUT, VALIDATION):
-        return
-    dataset = load_dataset(dataset_name, TEST_PARTS)
-    if _wants_test_joints(cfg):
-        joints_of(cfg, {dataset_name: dataset}, TEST_PARTS, [*dataset.query, *dataset.gallery])
+    return build_test_loader(images, sampler, batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)), num_query
 
 
 def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
@@ -161,12 +117,12 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     FastReID's evaluator, which knows the gallery by its place behind the queries.
     """
     datasets = training_sets(cfg)
-    parts = training_parts(cfg, datasets)
-    items = as_test_items(parts.held)
+    subsets = training_subsets(cfg, datasets)
+    items = as_test_items(subsets.held)
     gallery = items if cfg.TEST.EVALUATOR == "host" else None
     groups: list[Group] = []
     if cfg.TEST.REPORT.ENABLED:
-        groups = by_training_images([item[1] for item in parts.held], Counter(item[1] for item in parts.train))
+        groups = by_training_images([item[1] for item in subsets.held], Counter(item[1] for item in subsets.train))
     groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
     joints = None
     if _wants_test_joints(cfg):
@@ -177,9 +133,9 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
 
 def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
     datasets = training_sets(cfg)
-    parts = training_parts(cfg, datasets)
-    count = len(parts.query)
-    items = as_test_items([*parts.query, *parts.gallery])
+    subsets = training_subsets(cfg, datasets)
+    count = len(subsets.query)
+    items = as_test_items([*subsets.query, *subsets.gallery])
     groups = _occlusion_groups(cfg, [item[0] for item in items[:count]], datasets)
     joints = None
     if _wants_test_joints(cfg):
@@ -217,7 +173,7 @@ def _training_joints(cfg: CfgNode, datasets: Sequence[ImageDataset], items: Item
 
 def _occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Sequence[ImageDataset]) -> list[Group]:
     """Group queries by what the first data set that knows an image says of it."""
-    know = [dataset.occlusion_of for dataset in datasets if hasattr(dataset, "occlusion_of")]
+    know = [dataset.occlusion_of for dataset in datasets if isinstance(dataset, KnowsOcclusion)]
     if not cfg.TEST.REPORT.ENABLED or not know:
         return []
     shares = [next((s for ask in know if (s := ask(path)) is not None), None) for path in paths]

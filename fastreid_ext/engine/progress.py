@@ -20,6 +20,7 @@ class Progress(HookBase):
     def __init__(self, images_per_batch: int, seconds: float = 30.0):
         self.images_per_batch = images_per_batch
         self.seconds = seconds
+        self.bar: ProgressBar | None = None
 
     def before_train(self) -> None:
         trainer = self.trainer
@@ -38,5 +39,5 @@ class Progress(HookBase):
         self.bar.advance(self.images_per_batch)
 
     def after_train(self) -> None:
-        if hasattr(self, "bar"):
+        if self.bar is not None:
             self.bar.close()

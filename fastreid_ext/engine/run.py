@@ -14,7 +14,9 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_config, check_same_run, check_writable
+from fastreid_ext.engine.checks.config import check_config
+from fastreid_ext.engine.checks.machine import check_writable
+from fastreid_ext.engine.checks.resume import check_same_run
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
@@ -82,7 +84,7 @@ def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: b
     for name in ("fastreid", "fastreid_ext"):
         handlers = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name).handlers
         for handler in handlers:
-            if getattr(handler, "stream", None) is sys.stdout:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
     logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
     logger.info("process %d of %d", rank, comm.get_world_size())

@@ -4,14 +4,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from fastreid.config import CfgNode
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
 from torch import nn
 
+from fastreid_ext.engine.devices import device_of
+from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.errors import ConfigError, DivergedError
 
 
@@ -102,6 +106,25 @@ class TrainingStep(SimpleTrainer):
         storage = get_event_storage()
         total = sum(metrics[name] for name in names)
         storage.put_scalars(total_loss=total, **metrics)
+
+
+def step_settings(cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+    """Read the settings of :class:`TrainingStep` beyond model, data and optimiser.
+
+    Raises:
+        ConfigError: SOLVER.AMP.DTYPE or SOLVER.CLIP_GRADIENTS.CLIP_TYPE is none that we know.
+    """
+    settings: dict[str, Any] = {
+        "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
+    }
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+        clip = cfg.SOLVER.CLIP_GRADIENTS
+        settings["clip"] = gradient_clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE)
+    if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
+        layers = tuple(f"{layer}." for layer in cfg.MODEL.FREEZE_LAYERS)
+        settings["frozen"] = [p for name, p in model.named_parameters() if f"{name}.".startswith(layers)]
+        settings["freeze_iters"] = cfg.SOLVER.FREEZE_ITERS
+    return settings
 
 
 def gradient_clipper(kind: str, value: float, norm_type: float) -> Callable[[list[nn.Parameter]], None]:

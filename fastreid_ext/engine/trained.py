@@ -11,10 +11,10 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
-from fastreid_ext.engine.checks import check_all_read, check_device
-from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.checks.machine import check_device
+from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.engine.training_parts import training_parts, training_sets
+from fastreid_ext.engine.training_subsets import training_sets, training_subsets
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo import get_config_file
 
@@ -67,11 +67,11 @@ def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[st
     if test_set != VALIDATION:
         return [f"{chosen} that are chosen on {test_set} make results on {test_set} look better than they are"]
     path = Path(cfg.MODEL.WEIGHTS).parent / "config.yaml"
-    parts = training_parts(cfg, training_sets(cfg))
-    people = {item[1] for item in [*parts.query, *parts.gallery]}
+    subsets = training_subsets(cfg, training_sets(cfg))
+    people = {item[1] for item in [*subsets.query, *subsets.gallery]}
     try:
         trained = _trained_with(cfg, path)
-        seen = people & {item[1] for item in training_parts(trained, training_sets(trained)).train}
+        seen = people & {item[1] for item in training_subsets(trained, training_sets(trained)).train}
     except (AttributeError, ConfigError, DataSetError, KeyError, OSError, TypeError, yaml.YAMLError) as error:
         why = "there is none" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         return [f"whether {VALIDATION} was seen in training can't be checked by {path}: {why}"]

@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import ReidEvaluator
-from fastreid.modeling import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import JSONWriter, TensorboardXWriter
 from fastreid.utils.logger import setup_logger
@@ -20,21 +20,20 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints, loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
-from fastreid_ext.engine.checks import check_all_read, check_host_model, check_writable
-from fastreid_ext.engine.devices import device_of, distributed
-from fastreid_ext.engine.evaluation import evaluate_test_sets
+from fastreid_ext.engine.checks.machine import check_writable
+from fastreid_ext.engine.devices import distributed
+from fastreid_ext.engine.evaluation import build_evaluator, evaluate_test_sets
+from fastreid_ext.engine.evaluation_sets import EvaluationSets
 from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
-from fastreid_ext.engine.key_tracking import track
-from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
+from fastreid_ext.engine.key_tracking import check_all_read, track
+from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
-from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
-from fastreid_ext.engine.step import TrainingStep, gradient_clipper
-from fastreid_ext.errors import ConfigError, UserError, is_ours
-from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
+from fastreid_ext.engine.step import TrainingStep, step_settings
+from fastreid_ext.engine.training_subsets import evaluated_sets
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
-from fastreid_ext.modeling.branched import BranchedReID
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +56,13 @@ class Trainer(DefaultTrainer):
                 setup_logger(name=name)
         check_writable(cfg)
         cfg, reads = track(cfg)
-        self.seed = resolve_seed(cfg.SEED)
-        logger.info("seed %d", self.seed)
-        seed_everything(self.seed)
+        self.seed = RunSeed(cfg.SEED)
+        logger.info("seed %d", int(self.seed))
+        seed_everything(int(self.seed))
 
-        data_loader = self.build_train_loader(_with_seed(cfg, self.seed))
-        self.seeded_loaders = [data_loader]
-        self.test_loaders: loaders.TestLoaders = {}  # their workers wait from one evaluation to the next
-        for name in cfg.DATASETS.TESTS:
-            loaders.check_test_set(cfg, name)  # missing data is found now, not after the last epoch
+        data_loader = self._seeded_train_loader(cfg)
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
+        self.evaluation_sets = EvaluationSets(evaluated_sets(cfg), partial(self.build_evaluator, cfg))
         model = self.build_model(cfg)
         joints.check_labels(cfg, model)
         opt = self.build_optimizer(cfg, model)
@@ -74,7 +70,7 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, opt, self.iters_per_epoch)
         self.warmup_iters = schedule.warmup_iters(cfg, self.iters_per_epoch)
 
-        self._trainer = TrainingStep(distributed(model), data_loader, opt, **self.step_settings(cfg, model))
+        self._trainer = TrainingStep(distributed(model), data_loader, opt, **step_settings(cfg, model))
         self.start_epoch = 0
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
@@ -106,37 +102,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Return the model on its device.
-
-        Raises:
-            ConfigError: a model that does not exist, settings that it refuses, or ImageNet weights that can't be had.
-        """
-        try:
-            model = build_model(cfg)
-        except UserError as error:
-            raise ConfigError(f"the model can't be built: {error}") from error
-        except (KeyError, ValueError) as error:  # KeyError: the registries and tables of the host
-            if is_ours(error):
-                raise
-            raise ConfigError(f"the model can't be built: {error.args[0] if error.args else error}") from error
-        except OSError as error:
-            if not cfg.MODEL.BACKBONE.PRETRAIN:
-                raise
-            raise ConfigError(
-                f"the ImageNet weights can't be had ({error}): set MODEL.BACKBONE.PRETRAIN_PATH to a file, or"
-                " MODEL.BACKBONE.PRETRAIN False to train from scratch"
-            ) from error
-        if not isinstance(model, BranchedReID):
-            check_host_model(cfg)
-            losses_in_float32(model)
-        logger.debug("model:\n%s", model)
-        logger.info(
-            "%s with %.2f M parameters on %s",
-            cfg.MODEL.META_ARCHITECTURE,
-            sum(p.numel() for p in model.parameters()) / 1e6,
-            cfg.MODEL.DEVICE,
-        )
-        return model
+        """Return the model on its device; see :func:`fastreid_ext.engine.model.build_model`."""
+        return build_model(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -154,32 +121,18 @@ class Trainer(DefaultTrainer):
     ) -> tuple[DeviceLoader, ReidEvaluator]:
         """Return a test set's loader and the evaluator of its features, by TEST.EVALUATOR."""
         loader, num_query = cls.build_test_loader(cfg, dataset_name)
-        if cfg.TEST.EVALUATOR == "host":
-            return loader, ReidEvaluator(cfg, num_query, output_dir or cfg.OUTPUT_DIR)
-        of_set = {
-            key: getattr(loader.dataset, key) for key in ("groups", "gallery_again") if hasattr(loader.dataset, key)
-        }
-        return loader, RankListEvaluator(cfg, num_query, dataset_name, output_dir or cfg.OUTPUT_DIR, **of_set)
+        return loader, build_evaluator(cfg, dataset_name, loader.dataset, num_query, output_dir or cfg.OUTPUT_DIR)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict[str, Any]:
-        """Evaluate a model; see :func:`fastreid_ext.engine.evaluation.evaluate_test_sets`."""
-        return evaluate_test_sets(cfg, model, cls.build_evaluator)
+    def test(cls, cfg: CfgNode, model: nn.Module, sets: EvaluationSets | None = None) -> OrderedDict[str, Any]:
+        """Evaluate a model; see :func:`fastreid_ext.engine.evaluation.evaluate_test_sets`.
 
-    @classmethod
-    def step_settings(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
-        """Read the settings of :class:`TrainingStep` beyond model, data and optimiser."""
-        settings: dict[str, Any] = {
-            "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
-        }
-        if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
-            clip = cfg.SOLVER.CLIP_GRADIENTS
-            settings["clip"] = gradient_clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE)
-        if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
-            layers = tuple(f"{layer}." for layer in cfg.MODEL.FREEZE_LAYERS)
-            settings["frozen"] = [p for name, p in model.named_parameters() if f"{name}.".startswith(layers)]
-            settings["freeze_iters"] = cfg.SOLVER.FREEZE_ITERS
-        return settings
+        Args:
+            cfg: the run's config.
+            model: what gives features.
+            sets: loaders and evaluators that a run keeps; None builds new ones.
+        """
+        return evaluate_test_sets(cfg, model, partial(cls.build_evaluator, cfg) if sets is None else sets.__getitem__)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """The host's hooks in the host's order, with our seeding, evaluation, checkpoints and progress."""
@@ -202,7 +155,7 @@ class Trainer(DefaultTrainer):
                 self.checkpointer,
                 period,
                 metric=lambda: self._metric() if evaluate.evaluated_epoch == self.epoch else None,
-                extra={"seed": self.seed},
+                seed=self.seed,
             )
             ret += [
                 self.epoch_checkpoints,
@@ -235,40 +188,37 @@ class Trainer(DefaultTrainer):
         if not (resume and self.checkpointer.has_checkpoint()):
             return
         self.start_epoch = checkpoint["epoch"] + 1
-        saved_seed = checkpoint.get("seed", self.seed)
-        if saved_seed != self.seed:
-            if self.cfg.SEED >= 0:
-                logger.warning("SEED is %d but the run was started with %d, which is kept", self.cfg.SEED, saved_seed)
-            self.seed = saved_seed
-            for loader in self.seeded_loaders:
-                loader.loader.batch_sampler.seed = saved_seed
-            for hook in self._hooks:
-                if isinstance(hook, SeedEpochs):
-                    hook.seed = saved_seed
+        self.seed.resume(checkpoint.get("seed", int(self.seed)))
         if comm.is_main_process():
-            self.epoch_checkpoints.extra["seed"] = self.seed
             self.epoch_checkpoints.best_metric = checkpoint.get("best_metric", -1.0)
 
     def train(self) -> OrderedDict[str, Any]:
         """Train from start_epoch to MAX_EPOCH and return the last evaluation's results (main process)."""
         self.data_loader.start_at(self.start_epoch)
-        if self.start_epoch >= self.max_epoch:
-            logger.info("the run in %s is finished (%d epochs): evaluating it", self.cfg.OUTPUT_DIR, self.max_epoch)
-            self._last_eval_results = self.test(self.cfg, self.model)
-        else:
-            try:
+        try:
+            if self.start_epoch >= self.max_epoch:
+                logger.info("the run in %s is finished (%d epochs): evaluating it", self.cfg.OUTPUT_DIR, self.max_epoch)
+                self._evaluate()
+            else:
                 with self._trainer.loading():
                     TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
-            finally:
-                for _, loader, _ in self.test_loaders.values():
-                    loader.end_workers()
+        finally:
+            self.evaluation_sets.end_workers()
         if comm.is_main_process():
-            write_results(self.cfg, self._last_eval_results, self.seed)
+            write_results(self.cfg, self._last_eval_results, int(self.seed))
         return self._last_eval_results
 
+    def _seeded_train_loader(self, cfg: CfgNode) -> DeviceLoader:
+        """Return the train loader of a config, drawn from the run's seed."""
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.SEED = int(self.seed)  # a negative one was drawn
+        loader = self.build_train_loader(cfg)
+        loader.draw_from(self.seed)
+        return loader
+
     def _evaluate(self) -> OrderedDict[str, Any]:
-        with loaders.keeping_test_loaders(self.test_loaders):
-            self._last_eval_results = self.test(self.cfg, self.model)
+        self._last_eval_results = self.test(self.cfg, self.model, self.evaluation_sets)
         return self._last_eval_results
 
     def _metric(self) -> float:
@@ -287,8 +237,7 @@ class Trainer(DefaultTrainer):
             cfg.INPUT.JOINTS.FILES = joints.files_of(cfg, names)
         cfg.DATASETS.NAMES = names
         cfg.MODEL.HEADS.NUM_CLASSES = 0
-        loader = self.build_train_loader(_with_seed(cfg, self.seed))
-        self.seeded_loaders.append(loader)
+        loader = self._seeded_train_loader(cfg)
         return hooks.PreciseBN(self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
 
     def _layer_freeze(self) -> hooks.HookBase | None:
@@ -296,10 +245,3 @@ class Trainer(DefaultTrainer):
         if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
             return None
         return hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
-
-
-def _with_seed(cfg: CfgNode, seed: int) -> CfgNode:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.SEED = seed
-    return cfg

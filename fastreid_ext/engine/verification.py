@@ -29,7 +29,7 @@ from fastreid_ext.evaluation.pair_report import (
     record_text,
 )
 from fastreid_ext.files import read_text, write_text
-from fastreid_ext.modeling.located import architectures_with
+from fastreid_ext.modeling.capabilities import VerifiesPairs, architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
 
@@ -47,20 +47,20 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
     rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if row]
     for number, row in rows:
         if len(row) != 2 or not all(row):
-            raise ConfigError(f"line {number} of {file} is no pair: expected two image files, parted by a comma")
+            raise ConfigError(f"line {number} of {file} is no pair: expected two image files, separated by a comma")
     if not rows:
         raise ConfigError(f"{file} holds no pair")
     return [(first, second) for _, (first, second) in rows]
 
 
 def check_verifies(model: nn.Module) -> None:
-    """Check that a model compares two test features: that it has ``pair_verification()``.
+    """Check that a model compares two test features.
 
     Raises:
         ConfigError: it has none; a model that was trained without the task says so itself.
     """
-    if not hasattr(model, "pair_verification"):
-        others = ", ".join(architectures_with("pair_verification"))
+    if not isinstance(model, VerifiesPairs):
+        others = ", ".join(architectures_with(VerifiesPairs))
         raise ConfigError(f"{type(model).__name__} was not taught to compare two images; those that are: {others}")
     model.pair_verification()
 
@@ -94,14 +94,14 @@ def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str
         ImageError: a file that can't be read.
         ConfigError: a probability that is not a number.
     """
-    places = {path: place for place, path in enumerate(dict.fromkeys(path for pair in pairs for path in pair))}
-    data = ReIDImages([(path, 0, 0) for path in places], build_transforms(cfg, is_train=False), relabel=False)
+    indices = {path: index for index, path in enumerate(dict.fromkeys(path for pair in pairs for path in pair))}
+    data = ReIDImages([(path, 0, 0) for path in indices], build_transforms(cfg, is_train=False), relabel=False)
     features = []
     for start in range(0, len(data), IMAGES_AT_ONCE):
         images = [data[i]["images"] for i in range(start, min(start + IMAGES_AT_ONCE, len(data)))]
         features.append(model(torch.stack([torch.as_tensor(image).float() for image in images])))
     features = torch.cat(features).double()
-    first, second = (torch.tensor([places[pair[side]] for pair in pairs]) for side in (0, 1))
+    first, second = (torch.tensor([indices[pair[side]] for pair in pairs]) for side in (0, 1))
     head, found = model.pair_verification(), []
     for a, b in zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True):
         found += head.probability(features[a], features[b]).tolist()
@@ -166,9 +166,9 @@ def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float
     loader, _ = eval_loader(cfg, test_set)
     gathered = GatheredFeatures()
     inference_on_dataset(model, loader, gathered)
-    parted = loader.dataset.parted
-    queries, gallery = parted(torch.cat(gathered.features))
-    pids, camids = (parted(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
+    split = loader.dataset.split
+    queries, gallery = split(torch.cat(gathered.features))
+    pids, camids = (split(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
     head = model.pair_verification()
 
     def score(some: slice, others: slice) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.validation import VALIDATION
-from fastreid_ext.engine.checks import check_evaluation
+from fastreid_ext.engine.checks.evaluation import check_evaluation
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.trained import warnings_of
 from fastreid_ext.errors import ConfigError
@@ -21,6 +21,7 @@ from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.part_weights import Search, WeightedParts, coordinate_search
 from fastreid_ext.evaluation.weight_report import curve_table, draw_weight_curves, search_record, weight_table
 from fastreid_ext.files import write_text
+from fastreid_ext.modeling.capabilities import HasTestParts, architectures_with
 
 ONLY_RATIOS = "Only the ratios of the weights count: twice all of them is the same feature."
 
@@ -54,14 +55,14 @@ def check_search(cfg: CfgNode, test_set: str, rounds: int) -> None:
     """Check what can be checked without data and model.
 
     Raises:
-        ConfigError: no such part, no round, or a ranking that is not by a distance of the features.
+        ConfigError: no such subset, no round, or a ranking that is not by a distance of the features.
     """
     check_evaluation(cfg)
     if rounds < 1:
         raise ConfigError(f"--rounds is {rounds} and must be 1 or more")
     for name, key, example in ((VALIDATION, "VALIDATION", 100), (HELD_OUT, "HOLD_OUT", 2)):
         if test_set == name and not cfg.DATASETS[key]:
-            raise ConfigError(f"{name} is a part of the training set: add DATASETS.{key}, such as {example}")
+            raise ConfigError(f"{name} is a subset of the training set: add DATASETS.{key}, such as {example}")
     if cfg.TEST.METRIC not in DISTANCE_METRICS:
         raise ConfigError(f"TEST.METRIC is {cfg.TEST.METRIC!r}; the weights can be searched for {DISTANCE_METRICS}")
     for key in ("AQE", "RERANK"):
@@ -70,14 +71,15 @@ def check_search(cfg: CfgNode, test_set: str, rounds: int) -> None:
 
 
 def check_parts(model: nn.Module) -> None:
-    """Check that a model has parts to be weighed: test_parts, test_weights and test_weights_option.
+    """Check that the test feature of a model has parts to be weighed.
 
     Raises:
         ConfigError: it has none, or a single one.
     """
     name = type(model).__name__
-    if not hasattr(model, "test_parts"):
-        raise ConfigError(f"the test feature of {name} has no weighted parts, so that there is nothing to search")
+    if not isinstance(model, HasTestParts):
+        others = ", ".join(architectures_with(HasTestParts))
+        raise ConfigError(f"the test feature of {name} has no weighted parts to search; those that have: {others}")
     if len(model.test_weights) < 2:
         (part,) = model.test_weights
         raise ConfigError(f"the test feature of this {name} is {part} alone, whose weight changes no ranking")
@@ -115,9 +117,9 @@ def extract_parts(
     only, gathered = PartsOnly(model), GatheredFeatures()
     inference_on_dataset(only, loader, gathered, flip_test=cfg.TEST.FLIP.ENABLED)
     features = torch.cat(gathered.features).split(list(only.widths.values()), dim=1)
-    parted = loader.dataset.parted
-    query, gallery = (dict(zip(only.widths, side, strict=True)) for side in zip(*map(parted, features), strict=True))
-    pids, camids = (parted(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
+    split = loader.dataset.split
+    query, gallery = (dict(zip(only.widths, side, strict=True)) for side in zip(*map(split, features), strict=True))
+    pids, camids = (split(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
     return WeightedParts(query, gallery, cfg.TEST.METRIC), pids, camids
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.errors import EvaluationError
-from fastreid_ext.evaluation.distances import Rows
+from fastreid_ext.evaluation.distances import Rows, width_and_fixed_mb
 
 MEMORY_MB = 512  # default of what an evaluation takes beyond the features
 MOST_ROWS = 1024  # products of fewer rows are up to a fifth slower; more are hardly faster and shared less evenly
 SORTED_AT_ONCE = 1 << 19  # distances that a CPU thread sorts between two looks at Python's lock; they fit in its cache
-PARTS = 4  # of each thread's share of a block, at least: what is sorted at once is no more than that
+CHUNKS = 4  # of each thread's share of a block, at least: what is sorted at once is no more than that
 SORT_MB = 16  # of distances that a GPU sorts at once
 SORT_COPIES = 10  # what that takes, in its own size: a copy, the indices that come with it, and workspace
 
@@ -28,13 +28,13 @@ def rows_per_block(distances: Rows, memory_mb: float = MEMORY_MB) -> int:
     Raises:
         EvaluationError: not even one row fits.
     """
-    gallery, width = distances.shape[1], getattr(distances, "width", 0)
+    gallery, (width, fixed_mb) = distances.shape[1], width_and_fixed_mb(distances)
     each = 4 * gallery + 8 * width  # distances, and the query's feature twice
-    fixed = getattr(distances, "fixed_mb", 0) * 2**20
+    fixed = fixed_mb * 2**20
     if distances.device.type == "cpu":
-        # Copies that are sorted: a row of each thread, or one in PARTS of all.
+        # Copies that are sorted: a row of each thread, or one in CHUNKS of all.
         fixed += 4 * gallery * torch.get_num_threads()
-        each += 4 * gallery // PARTS
+        each += 4 * gallery // CHUNKS
     else:
         fixed += SORT_COPIES * max(SORT_MB * 2**20, 4 * gallery)
     fitting = int((memory_mb * 2**20 - fixed) // max(each, 1))
@@ -87,18 +87,18 @@ def look_at_sorted_rows(
             next larger number, and equal numbers are quickly sorted.
     """
     array, threads = rows.numpy(), torch.get_num_threads()
-    step = max(1, min(SORTED_AT_ONCE // max(1, array.shape[1]), len(array) // (PARTS * threads)))
+    step = max(1, min(SORTED_AT_ONCE // max(1, array.shape[1]), len(array) // (CHUNKS * threads)))
     bounds = None if farthest is None else np.nextafter(farthest, np.float32(np.inf))[:, None]
 
     def work(thread: int) -> None:
         memory = np.empty((step, array.shape[1]), dtype=array.dtype)
         for first in range(thread * step, len(array), threads * step):
-            part = slice(first, min(first + step, len(array)))
-            ordered = memory[: part.stop - first]
+            chunk = slice(first, min(first + step, len(array)))
+            ordered = memory[: chunk.stop - first]
             if bounds is None:
-                np.copyto(ordered, array[part])
+                np.copyto(ordered, array[chunk])
             else:
-                np.minimum(array[part], bounds[part], out=ordered)
+                np.minimum(array[chunk], bounds[chunk], out=ordered)
             ordered.sort(axis=1)
             look(first, ordered)
 
@@ -106,7 +106,7 @@ def look_at_sorted_rows(
         list(pool.map(work, range(threads)))
 
 
-def sorted_parts(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+def sorted_chunks(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Yield the number of the first of some rows and those rows (b, G), each sorted, until all have come.
 
     Args:

@@ -21,11 +21,11 @@ def _wire() -> torch.device:
     return torch.device("cpu")
 
 
-def gather_rows(parts: list[Tensor]) -> Tensor:
+def gather_rows(chunks: list[Tensor]) -> Tensor:
     """Return the rows of all processes, in the order of their ranks, to every process.
 
     Args:
-        parts: this process's rows (n_i, ...) on the CPU, of one type and width everywhere; the list is emptied, so
+        chunks: this process's rows (n_i, ...) on the CPU, of one type and width everywhere; the list is emptied, so
             that the rows are not held twice.
 
     Returns:
@@ -34,17 +34,17 @@ def gather_rows(parts: list[Tensor]) -> Tensor:
     Raises:
         ValueError: processes whose rows have different types or widths.
     """
-    sizes, dtype, shape = _described(parts)
+    sizes, dtype, shape = _described(chunks)
     world, rank = len(sizes), comm.get_rank()
     rows = torch.empty(sum(sizes), *shape, dtype=dtype)
-    starts = [sum(sizes[:place]) for place in range(world)]
+    starts = [sum(sizes[:process]) for process in range(world)]
     filled, freed = starts[rank], 0
-    while parts:
-        part = parts.pop(0)
-        rows[filled : filled + len(part)] = part
-        filled, freed = filled + len(part), freed + part.nbytes
-        del part
-        if freed > GATHER_MB * 2**20 or not parts:
+    while chunks:
+        chunk = chunks.pop(0)
+        rows[filled : filled + len(chunk)] = chunk
+        filled, freed = filled + len(chunk), freed + chunk.nbytes
+        del chunk
+        if freed > GATHER_MB * 2**20 or not chunks:
             _give_back()
             freed = 0
     if world > 1:
@@ -59,10 +59,10 @@ def _give_back() -> None:
         trim(0)
 
 
-def _described(parts: list[Tensor]) -> tuple[list[int], torch.dtype, tuple[int, ...]]:
+def _described(chunks: list[Tensor]) -> tuple[list[int], torch.dtype, tuple[int, ...]]:
     """How many rows each process has, and of which type and width they are."""
-    kind = (parts[0].dtype, tuple(parts[0].shape[1:])) if parts else None
-    found = comm.all_gather((sum(len(part) for part in parts), kind))
+    kind = (chunks[0].dtype, tuple(chunks[0].shape[1:])) if chunks else None
+    found = comm.all_gather((sum(len(chunk) for chunk in chunks), kind))
     kinds = {kind for _, kind in found if kind}
     if len(kinds) != 1:
         raise ValueError(f"there are no rows to gather, or processes have different ones: {sorted(map(str, kinds))}")
@@ -80,10 +80,10 @@ def _exchange(rows: Tensor, starts: list[int], sizes: list[int], rank: int) -> N
         sent[: len(own)] = own
         received = [torch.empty_like(sent) for _ in sizes]
         dist.all_gather(received, sent)
-        for place, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        for process, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             count = min(step, size - first)
-            if place != rank and count > 0:
-                rows[start + first : start + first + count] = received[place][:count]
+            if process != rank and count > 0:
+                rows[start + first : start + first + count] = received[process][:count]
 
 
 def sum_over_processes(counts: Tensor) -> Tensor:
@@ -99,10 +99,10 @@ def nearest_by_all(query: Tensor, gallery: Tensor, k: int, metric: str, memory_m
     """Do what :func:`neighbours.nearest` does, each process for its share of the queries; all processes call it.
 
     Returns:
-        (Q, k) distances and places on the CPU, in every process.
+        (Q, k) distances and indices on the CPU, in every process.
     """
     distances = DistanceRows(query, gallery, metric)
     # Whole blocks, so that each is multiplied as one process would.
     share = share_of(len(query), searched_at_once(distances, memory_mb), comm.get_rank(), comm.get_world_size())
-    values, places = nearest_of(distances, k, memory_mb, share)
-    return gather_rows([values.cpu()]), gather_rows([places.cpu()])
+    values, indices = nearest_of(distances, k, memory_mb, share)
+    return gather_rows([values.cpu()]), gather_rows([indices.cpu()])

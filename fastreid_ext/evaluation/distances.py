@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,24 @@ class Rows(Protocol):
             out: (stop - start, G) float32 on the device; is written to and returned, so that blocks share memory.
         """
         ...
+
+
+@runtime_checkable
+class CountedRows(Rows, Protocol):
+    """Rows that say what making them takes beyond the distances themselves; others are taken to need nothing.
+
+    Attributes:
+        width: D of the features; a row takes two copies of the query's in float32.
+        fixed_mb: megabytes, however many rows are made at once.
+    """
+
+    width: int
+    fixed_mb: float
+
+
+def width_and_fixed_mb(distances: Rows) -> tuple[int, float]:
+    """Return what :class:`CountedRows` say, and zeros for others."""
+    return (distances.width, distances.fixed_mb) if isinstance(distances, CountedRows) else (0, 0.0)
 
 
 class DistanceRows:
@@ -87,8 +105,8 @@ class DistanceRows:
             if self.gallery.dtype == torch.float32:
                 torch.mm(query, self.gallery.T, out=out)
                 return
-            for part in chunks(self.gallery):
-                torch.mm(query, self.gallery[part].float().T, out=out[:, part])
+            for chunk in chunks(self.gallery):
+                torch.mm(query, self.gallery[chunk].float().T, out=out[:, chunk])
 
 
 class MatrixRows:
@@ -130,8 +148,8 @@ def finite_lengths(features: Tensor, name: str) -> Tensor:
 def lengths_of(features: Tensor) -> Tensor:
     """Return the Euclidean length (N,) of every row in float32; half types are made float32 in chunks."""
     lengths = features.new_empty(len(features), dtype=torch.float32)
-    for part in chunks(features):
-        lengths[part] = torch.linalg.vector_norm(features[part].float(), dim=1)
+    for chunk in chunks(features):
+        lengths[chunk] = torch.linalg.vector_norm(features[chunk].float(), dim=1)
     return lengths
 
 

@@ -94,9 +94,9 @@ class RankListEvaluator(ReidEvaluator):
         """
         comm.synchronize()
         own_paths = [path for prediction in self._predictions for path in prediction["paths"]]
-        pids, camids = (self._parted(self._gathered(key).numpy()) for key in ("pids", "camids"))
+        pids, camids = (self._split(self._gathered(key).numpy()) for key in ("pids", "camids"))
         features = self._gathered("feats")
-        paths = self._parted(self.times * list(chain(*comm.gather(own_paths))))
+        paths = self._split(self.times * list(chain(*comm.gather(own_paths))))
         self._predictions = []
         try:
             return self._evaluated(features, pids, camids, paths)
@@ -107,7 +107,7 @@ class RankListEvaluator(ReidEvaluator):
         features = _on_device(features, self.cfg)
         drawn = self.cfg.TEST.RANK_LIST.ENABLED and comm.is_main_process()
         if drawn:
-            self._draw_rank_lists(self._parted(features), pids, camids, paths)
+            self._draw_rank_lists(self._split(features), pids, camids, paths)
         distances = ranking_distances(self.cfg, features, self._num_query)
         del features
         people = SamePerson(pids, camids)
@@ -143,10 +143,10 @@ class RankListEvaluator(ReidEvaluator):
     def _with_paths(self, error: EvaluationError, features: Tensor, paths: Sequence[str]) -> EvaluationError:
         wrong = (~lengths_of(features).isfinite()).nonzero()[:, 0].tolist()
         # Once, where it is query and gallery.
-        return EvaluationError(unusable(list(dict.fromkeys(paths[place] for place in wrong)))) if wrong else error
+        return EvaluationError(unusable(list(dict.fromkeys(paths[row] for row in wrong)))) if wrong else error
 
-    def _parted(self, both: Any) -> tuple[Any, Any]:
-        """Part what belongs to the queries from what belongs to the gallery."""
+    def _split(self, both: Any) -> tuple[Any, Any]:
+        """Split what all images have into that of the queries and that of the gallery."""
         return both[: self._num_query], both[self._num_query :]
 
     def _file(self, kind: str, suffix: str) -> Path:
@@ -214,6 +214,6 @@ def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:
 def _of_all_processes(matches: Matches) -> Matches:
     """The matches of all queries, in order: each process has those of its share."""
     counts, ranks, distances = (
-        gather_rows([torch.from_numpy(part)]).numpy() for part in (matches.counts, matches.ranks, matches.distances)
+        gather_rows([torch.from_numpy(array)]).numpy() for array in (matches.counts, matches.ranks, matches.distances)
     )
     return Matches(counts, ranks, distances)

@@ -34,7 +34,7 @@ def by_occlusion(shares: Sequence[float | None], edges: Sequence[float]) -> list
 
     Args:
         shares: of each query, from 0 to 1; None where it is not known.
-        edges: rising upper edges, each part of the group below it. An edge of 0 sets apart what is not occluded.
+        edges: rising upper edges, each of them in the group below it. An edge of 0 sets apart what is not occluded.
 
     Returns:
         A group more than there are edges, and one of the unknown if there are any; [] if all are unknown.
@@ -44,14 +44,14 @@ def by_occlusion(shares: Sequence[float | None], edges: Sequence[float]) -> list
         return []
     values = np.array([np.nan if share is None else share for share in shares], dtype=float)
     number = np.searchsorted(np.asarray(edges, dtype=float), values, side="left")
-    groups = [Group(_label(place, edges), known & (number == place)) for place in range(len(edges) + 1)]
+    groups = [Group(_label(index, edges), known & (number == index)) for index in range(len(edges) + 1)]
     return groups if known.all() else [*groups, Group("occlusion unknown", ~known)]
 
 
-def _label(place: int, edges: Sequence[float]) -> str:
-    if place == len(edges):
+def _label(index: int, edges: Sequence[float]) -> str:
+    if index == len(edges):
         return f"occlusion above {edges[-1]:g}" if edges else "occlusion known"
-    low, high = edges[place - 1] if place else 0.0, edges[place]
+    low, high = edges[index - 1] if index else 0.0, edges[index]
     if not high:
         return "not occluded"
     return f"occlusion {low:g} to {high:g}" if low else f"occlusion up to {high:g}"
@@ -61,7 +61,7 @@ def by_training_images(pids: Sequence[Hashable], counts: Mapping[Hashable, int])
     """Group queries by how many training images their identity has: head, middle and tail.
 
     The identities of the queries are ordered by their count, the largest first and ties by name, and cut in three
-    parts of equal size; where they do not divide by three, the head and then the middle get one more.
+    groups of equal size; where they do not divide by three, the head and then the middle get one more.
 
     Args:
         pids: identity of each query.
@@ -69,8 +69,8 @@ def by_training_images(pids: Sequence[Hashable], counts: Mapping[Hashable, int])
     """
     ordered = sorted(set(pids), key=lambda pid: (-counts[pid], str(pid)))
     groups = []
-    for name, part in zip(THIRDS, np.array_split(np.arange(len(ordered)), len(THIRDS)), strict=True):
-        chosen = [ordered[place] for place in part]
+    for name, members in zip(THIRDS, np.array_split(np.arange(len(ordered)), len(THIRDS)), strict=True):
+        chosen = [ordered[index] for index in members]
         members = set(chosen)
         span = dict.fromkeys(counts[pid] for pid in chosen[:1] + chosen[-1:])  # one number if both ends are the same
         label = f"{name} ({' to '.join(map(str, span))} training images)" if chosen else name
@@ -94,10 +94,10 @@ def group_rows(metrics: QueryMetrics, pids: Sequence[Hashable], groups: Sequence
         identities = len({pid for pid, is_in in zip(pids, chosen, strict=True) if is_in})
         rank1 = mean_ap = None
         if identities:
-            part = QueryMetrics(
+            of_group = QueryMetrics(
                 metrics.first_rank[chosen], metrics.average_precision[chosen], metrics.inverse_penalty[chosen]
             )
-            average = summarise(part)
+            average = summarise(of_group)
             rank1, mean_ap = average["Rank-1"], average["mAP"]
         rows.append(GroupRow(group.label, identities, int(chosen.sum()), rank1, mean_ap))
     return rows

@@ -85,15 +85,15 @@ def _reciprocal(order: np.ndarray, k: int) -> csr_array:
 
 def _expanded(sets: csr_array, halves: csr_array) -> csr_array:
     """Return R*(i): R(i, k1), and R(c, k1 / 2) of all of its members c that share more than 2/3 of theirs, eq. (4)."""
-    sizes, parts = np.diff(halves.indptr), []
+    sizes, chunks = np.diff(halves.indptr), []
     for start in range(0, sets.shape[0], ROWS):
         mine = sets[start : start + ROWS]
         shared = (mine @ halves.T).multiply(mine).tocsr()  # |R(i, k1) and R(c, k1 / 2)| for c in R(i, k1)
         shared.data = (shared.data > 2 / 3 * sizes[shared.indices]).astype(np.int32)
         shared.eliminate_zeros()
-        parts.append((mine + shared @ halves).tocsr())
-    ends = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.indptr) for part in parts]))])
-    columns = np.concatenate([part.indices for part in parts])
+        chunks.append((mine + shared @ halves).tocsr())
+    ends = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(chunk.indptr) for chunk in chunks]))])
+    columns = np.concatenate([chunk.indices for chunk in chunks])
     grown = csr_array((np.ones(len(columns), dtype=np.int32), columns, ends), shape=sets.shape)
     grown.sort_indices()
     return grown

@@ -22,7 +22,7 @@ def nearest(
             bit of a distance, as matrix products of other shapes do.
 
     Returns:
-        (Q, k) float32 distances, ascending, and (Q, k) int64 places in the gallery; equal distances keep the
+        (Q, k) float32 distances, ascending, and (Q, k) int64 indices in the gallery; equal distances keep the
         gallery's order.
 
     Raises:
@@ -48,12 +48,12 @@ def nearest_of(distances: Rows, k: int, memory_mb: float = 256, queries: range |
     block = min(searched_at_once(distances, memory_mb), max(1, len(queries)))
     buffer = torch.empty(block, others, device=distances.device)  # used again: fresh memory is slow to write to
     values = torch.empty(len(queries), k, device=distances.device)
-    places = torch.empty(len(queries), k, dtype=torch.int64, device=distances.device)
+    indices = torch.empty(len(queries), k, dtype=torch.int64, device=distances.device)
     for start in range(queries.start, queries.stop, block):
         stop = min(start + block, queries.stop)
         here = slice(start - queries.start, stop - queries.start)
-        values[here], places[here] = smallest(distances.rows(start, stop, buffer[: stop - start]), k)
-    return values, places
+        values[here], indices[here] = smallest(distances.rows(start, stop, buffer[: stop - start]), k)
+    return values, indices
 
 
 def searched_at_once(distances: Rows, memory_mb: float) -> int:
@@ -102,6 +102,6 @@ def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _sorted(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Do what ``smallest`` does by sorting whole rows, a few at a time."""
     step = max(1, 2**20 // values.shape[1])
-    parts = [part.sort(dim=1, stable=True) for part in values.split(step)]
+    chunks = [chunk.sort(dim=1, stable=True) for chunk in values.split(step)]
     # Copies: a slice would keep all of the sorted rows in memory.
-    return torch.cat([p.values[:, :k].clone() for p in parts]), torch.cat([p.indices[:, :k].clone() for p in parts])
+    return torch.cat([p.values[:, :k].clone() for p in chunks]), torch.cat([p.indices[:, :k].clone() for p in chunks])

@@ -52,10 +52,10 @@ class PairCurve:
         Raises:
             ValueError: a threshold that the curve has not.
         """
-        places = np.flatnonzero(self.thresholds == threshold)
-        if not len(places):
+        indices = np.flatnonzero(self.thresholds == threshold)
+        if not len(indices):
             raise ValueError(f"the curve has no counts at {threshold}")
-        true, false = int(self.true[places[0]]), int(self.false[places[0]])
+        true, false = int(self.true[indices[0]]), int(self.false[indices[0]])
         return {
             "true_positive_rate": true / self.positives,
             "false_positive_rate": false / self.negatives,
@@ -109,7 +109,7 @@ def pair_curve(
     negatives = int(above.sum())
     if not negatives:
         raise EvaluationError("the queries and the gallery show one person alone: there is nothing to verify")
-    # The place in `rising` of a score is the number of thresholds that it reaches.
+    # The index in `rising` of a score is the number of thresholds that it reaches.
     reach, pass_by = (np.cumsum(counts[::-1])[:-1] for counts in (at_or_above, above))
     true = len(positives) - np.searchsorted(positives, rising, side="left")
     return PairCurve(rising[::-1], true[::-1], reach, pass_by, len(positives), negatives)

@@ -57,8 +57,8 @@ def pair_record(
 
 def _thinned(curve: PairCurve) -> list[list[float]]:
     """Return [false positive rate, true positive rate] of at most POINTS thresholds, evenly spread over the latter."""
-    places = np.unique(np.linspace(0, len(curve.thresholds) - 1, num=POINTS).round().astype(int))
-    return [[float(curve.false_rate[i]), float(curve.true_rate[i])] for i in places]
+    indices = np.unique(np.linspace(0, len(curve.thresholds) - 1, num=POINTS).round().astype(int))
+    return [[float(curve.false_rate[i]), float(curve.true_rate[i])] for i in indices]
 
 
 def pair_table(record: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_parts
+from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_chunks
 from fastreid_ext.evaluation.distances import Rows
 
 Labels = tuple[np.ndarray, np.ndarray]  # of the queries, of the gallery
@@ -82,14 +82,14 @@ def find_matches(distances: Rows, people: SamePerson, queries: range, block: int
     for start, rows in row_blocks(distances, queries, block):
         found.append(_matches_of(rows, *people.pairs(start, start + len(rows))))
     return Matches(
-        *(np.concatenate([getattr(part, name) for part in found]) for name in ("counts", "ranks", "distances"))
+        *(np.concatenate([getattr(chunk, name) for chunk in found]) for name in ("counts", "ranks", "distances"))
     )
 
 
 def _matches_of(rows: Tensor, query: np.ndarray, image: np.ndarray, junk: np.ndarray) -> Matches:
     values = values_at(rows, query, image)
     order = np.lexsort((values, query))  # few: the pairs of one identity, in gallery order; stable
-    query, image, junk, values = (part[order] for part in (query, image, junk, values))
+    query, image, junk, values = (array[order] for array in (query, image, junk, values))
     # Junk shows the query's own identity: what stands before a match is counted in the whole row, then those are out.
     junk_so_far = np.cumsum(junk)
     start = np.searchsorted(query, query, side="left")
@@ -102,7 +102,7 @@ def _matches_of(rows: Tensor, query: np.ndarray, image: np.ndarray, junk: np.nda
 
 def values_at(rows: Tensor, query: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Return the distances (P,) of pairs."""
-    query, image = (torch.from_numpy(part).to(rows.device) for part in (query, image))
+    query, image = (torch.from_numpy(array).to(rows.device) for array in (query, image))
     return rows[query, image].cpu().numpy()
 
 
@@ -126,10 +126,10 @@ def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np
 
     def look(first: int, ordered: np.ndarray) -> None:
         for row, one in enumerate(ordered, first):
-            part = slice(bounds[row], bounds[row + 1])
-            earlier[part] = one.searchsorted(values[part])
-        part = slice(bounds[first], bounds[first + len(ordered)])
-        following[part] = ordered[query[part] - first, np.minimum(earlier[part] + 1, ordered.shape[1] - 1)]
+            chunk = slice(bounds[row], bounds[row + 1])
+            earlier[chunk] = one.searchsorted(values[chunk])
+        chunk = slice(bounds[first], bounds[first + len(ordered)])
+        following[chunk] = ordered[query[chunk] - first, np.minimum(earlier[chunk] + 1, ordered.shape[1] - 1)]
 
     look_at_sorted_rows(rows, look, farthest)
     # The image itself stands at its rank; where the next one is as near, those of them that are earlier are counted.
@@ -142,11 +142,11 @@ def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np
 def count_earlier_on_gpu(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the same as :func:`count_earlier` in torch's operations."""
     earlier = np.zeros(len(query), dtype=np.int64)
-    for start, ordered in sorted_parts(rows):
-        part = slice(*np.searchsorted(query, (start, start + len(ordered))))
-        if part.start < part.stop:
-            inputs = (torch.from_numpy(these[part]).to(rows.device) for these in (query, image, values))
-            earlier[part] = _earlier_of(rows, ordered, start, *inputs).cpu().numpy()
+    for start, ordered in sorted_chunks(rows):
+        chunk = slice(*np.searchsorted(query, (start, start + len(ordered))))
+        if chunk.start < chunk.stop:
+            inputs = (torch.from_numpy(these[chunk]).to(rows.device) for these in (query, image, values))
+            earlier[chunk] = _earlier_of(rows, ordered, start, *inputs).cpu().numpy()
     return earlier
 
 
@@ -158,7 +158,7 @@ def _earlier_of(rows: Tensor, ordered: Tensor, start: int, query: Tensor, image:
     wanted[row, column] = values
     nearer, not_farther = (torch.searchsorted(ordered, wanted, right=right)[row, column] for right in (False, True))
     gallery = torch.arange(rows.shape[1], device=rows.device)
-    for part in (not_farther - nearer > 1).nonzero()[:, 0].split(max(1, len(ordered) // 2)):
-        equal = rows[query[part]] == values[part, None]
-        nearer[part] += (equal & (gallery < image[part, None])).sum(dim=1)
+    for chunk in (not_farther - nearer > 1).nonzero()[:, 0].split(max(1, len(ordered) // 2)):
+        equal = rows[query[chunk]] == values[chunk, None]
+        nearer[chunk] += (equal & (gallery < image[chunk, None])).sum(dim=1)
     return nearer

@@ -6,12 +6,12 @@ from scipy.sparse import coo_array
 from torch import Tensor
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.evaluation.distances import Rows
+from fastreid_ext.evaluation.distances import Rows, width_and_fixed_mb
 from fastreid_ext.evaluation.k_reciprocal import Search, encode
 from fastreid_ext.evaluation.neighbours import nearest
 
 PAIRS = 2**20  # smaller weights that are summed at once
-PAIR_BYTES = 80  # of each: its weight, its two places in numbers of 8 bytes, and copies of them in order
+PAIR_BYTES = 80  # of each: its weight, its two indices in numbers of 8 bytes, and copies of them in order
 
 
 class ReRankedRows:
@@ -53,7 +53,7 @@ class ReRankedRows:
             raise ConfigError(f"lambda must be from 0 to 1, not {lambda_value}")
         self.distances, self.lambda_value = distances, lambda_value
         self.shape, self.device = distances.shape, distances.device
-        self.width = getattr(distances, "width", 0)
+        self.width, fixed_mb = width_and_fixed_mb(distances)
         self.one = torch.ones((), device=self.device)
         weights = encode(features, k1, k2, metric, memory_mb, search)
         self.weights = weights[:queries]
@@ -62,7 +62,7 @@ class ReRankedRows:
         row = np.concatenate([[0], np.cumsum(self.lengths[self.weights.indices], dtype=np.int64)])
         self.pairs = row[self.weights.indptr]  # (Q + 1,) summands of all queries before one
         summed = min(PAIRS, int(self.pairs[-1])) * PAIR_BYTES / 2**20
-        self.fixed_mb = getattr(distances, "fixed_mb", 0) + summed
+        self.fixed_mb = fixed_mb + summed
 
     @torch.no_grad()
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
@@ -89,9 +89,9 @@ class ReRankedRows:
         images = weights.indices[entries]
         counts = self.lengths[images]
         rows = np.repeat(np.arange(stop - start), np.diff(weights.indptr[start : stop + 1]))
-        # Places in ``holders`` of all gallery images that hold each entry's image, one entry after the other.
-        places = np.arange(counts.sum()) + np.repeat(holders.indptr[images] - (np.cumsum(counts) - counts), counts)
-        smaller = np.minimum(np.repeat(weights.data[entries], counts), holders.data[places])
-        where = np.repeat(rows, counts), holders.indices[places]
+        # Indices in ``holders`` of all gallery images that hold each entry's image, one entry after the other.
+        entry = np.arange(counts.sum()) + np.repeat(holders.indptr[images] - (np.cumsum(counts) - counts), counts)
+        smaller = np.minimum(np.repeat(weights.data[entries], counts), holders.data[entry])
+        where = np.repeat(rows, counts), holders.indices[entry]
         sums = coo_array((smaller.astype(np.float64), where), shape=(stop - start, self.shape[1]))
-        return sums.tocsr().tocoo()  # adds up what has the same place
+        return sums.tocsr().tocoo()  # adds up what has the same index

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.errors import EvaluationError
-from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_parts
+from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_chunks
 from fastreid_ext.evaluation.distances import Rows
 from fastreid_ext.evaluation.ranks import SamePerson, values_at
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
-ORIGIN = -1  # place of the point (0, 0), before that of the farthest match
+ORIGIN = -1  # index of the point (0, 0), before that of the farthest match
 AROUND = 32  # distances of matches on either side of a rate that are looked at first
 
 
@@ -52,17 +52,17 @@ def true_positive_rates(
     around = AROUND
     while True:
         window = _window(false, rates, around)
-        reach, beyond = (part[::-1] for part in count(np.ascontiguousarray(distinct[window][::-1])))
+        reach, beyond = (counts[::-1] for counts in count(np.ascontiguousarray(distinct[window][::-1])))
         kept = _corners(window, times, reach, beyond)
-        places = [_nearest(rate, false, window, kept) for rate in rates]
-        if None not in places:
+        indices = [_nearest(rate, false, window, kept) for rate in rates]
+        if None not in indices:
             reached = dict(zip(window.tolist(), reach.tolist(), strict=True)) | {ORIGIN: 0}
-            return {f"TPR@FPR={rate:.0e}": reached[place] / others for rate, place in zip(rates, places, strict=True)}
+            return {f"TPR@FPR={rate:.0e}": reached[index] / others for rate, index in zip(rates, indices, strict=True)}
         around *= 8  # scikit-learn drops the inner points of a line, and this line is longer than the window
 
 
 def _window(false: np.ndarray, rates: Sequence[float], around: int) -> np.ndarray:
-    """Places in ``false`` (K,), rising, of those near the rates."""
+    """Indices in ``false`` (K,), rising, of those near the rates."""
     middles = np.searchsorted(false, rates)
     near = np.unique(np.add.outer(middles, np.arange(-around, around + 1)))
     return near[(near >= 0) & (near < len(false))]
@@ -88,20 +88,20 @@ def _corners(window: np.ndarray, times: np.ndarray, reach: np.ndarray, beyond: n
 
 
 def _nearest(rate: float, false: np.ndarray, window: np.ndarray, kept: np.ndarray) -> int | None:
-    """Place of the kept point nearest to a rate, the first of equally near ones; None if the window is too narrow."""
+    """Index of the kept point nearest to a rate, the first of equally near ones; None if the window is too narrow."""
     known = dict(zip(window.tolist(), kept.tolist(), strict=True))
 
-    def search(place: int, step: int) -> int | None:
-        while known.get(place) == 0:
-            place += step
-        return place if place == ORIGIN or known.get(place) == 1 else None
+    def search(index: int, step: int) -> int | None:
+        while known.get(index) == 0:
+            index += step
+        return index if index == ORIGIN or known.get(index) == 1 else None
 
     middle = int(np.searchsorted(false, rate, side="right"))  # the first above the rate
     below = search(middle - 1, -1)
     above = search(middle, 1) if middle < len(false) else below
     if below is None or above is None:
         return None
-    distance = {place: abs((0.0 if place == ORIGIN else false[place]) - rate) for place in (below, above)}
+    distance = {index: abs((0.0 if index == ORIGIN else false[index]) - rate) for index in (below, above)}
     return min((below, above), key=distance.__getitem__)
 
 
@@ -138,7 +138,7 @@ def _count_on_gpu(rows: Tensor, thresholds: np.ndarray) -> np.ndarray:
     """How many distances of some rows are no nearer than thresholds, and how many are farther: (2, T)."""
     asked = torch.from_numpy(thresholds).to(rows.device)
     totals = torch.zeros(2, len(thresholds), dtype=torch.int64, device=rows.device)
-    for _, ordered in sorted_parts(rows):
+    for _, ordered in sorted_chunks(rows):
         each = asked.expand(len(ordered), -1).contiguous()
         for side, right in enumerate((False, True)):
             totals[side] += (ordered.shape[1] - torch.searchsorted(ordered, each, right=right)).sum(dim=0)

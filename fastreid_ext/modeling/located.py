@@ -1,16 +1,12 @@
 """What a model that locates regions of the body says of them, for pictures and measurements.
 
-Such a model has ``located(images, joints=None)``, which gives region -> :class:`RegionBoxes` for normalised images
-(B, 3, H, W) and, if known, joints (B, J, 3); it may have ``granularities()``, name -> :class:`Granularity`.
+:mod:`fastreid_ext.modeling.capabilities` says which methods return these.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor
-
-from fastreid_ext.compat.names import plain_names
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,3 @@ class Granularity:
     branch: str
     weight: float
     layers: Mapping[str, str | None]
-
-
-def architectures_with(method: str) -> list[str]:
-    """Return the registered meta-architectures that have a method, for sentences that name them."""
-    names = plain_names(META_ARCH_REGISTRY)
-    return sorted(name for name in names if hasattr(META_ARCH_REGISTRY.get(name), method))

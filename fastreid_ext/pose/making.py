@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from fastreid_ext.data.body import COCO_JOINTS
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.files import write_picture
+from fastreid_ext.pose.chunks import SavedChunks
 from fastreid_ext.pose.matching import ImageIndex, Imported, import_poses
 from fastreid_ext.pose.model import PoseModel
-from fastreid_ext.pose.parts import Parts
 from fastreid_ext.pose.readers import read_skeletons
 from fastreid_ext.pose.report import Coverage
 from fastreid_ext.pose.running import Preparation, run_model, settings_of
@@ -63,15 +63,15 @@ def run_on_images(
     coco = model.joints == len(COCO_JOINTS)
     if shown.sheet is not None and not coco:
         raise PoseError(f"the model gives {model.joints} joints: --sheet can draw COCO's {len(COCO_JOINTS)} only")
-    parts = Parts(parts_folder(output), settings_of(model, images, preparation))
+    chunks = SavedChunks(chunks_folder(output), settings_of(model, images, preparation))
     try:
         poses, done = run_model(
-            model, model.input_size, model.batch_size, images, names, parts, preparation, save_every
+            model, model.input_size, model.batch_size, images, names, chunks, preparation, save_every
         )
         poses.save(output)
-        parts.remove()
+        chunks.remove()
     finally:
-        parts.close()
+        chunks.close()
     width, height = model.input_size
     lines = [f"{len(poses)} images below {images}; {model.kind} of {model.joints} joints from {height}x{width}"]
     if done:
@@ -89,14 +89,14 @@ def check_new(output: Path) -> None:
     Raises:
         PoseError: it is.
     """
-    # with parts beside it, the last run was killed between writing the file and removing them
-    if output.exists() and not parts_folder(output).exists():
+    # with chunks beside it, the last run was killed between writing the file and removing them
+    if output.exists() and not chunks_folder(output).exists():
         raise PoseError(f"{output} is there already: delete it, or name another --output")
 
 
-def parts_folder(output: Path) -> Path:
+def chunks_folder(output: Path) -> Path:
     """Return the folder that keeps what an interrupted run has done."""
-    return output.with_name(f"{output.name}.parts")
+    return output.with_name(f"{output.name}.chunks")
 
 
 def report_on(file: Path, images: Path | None, shown: Shown) -> list[str]:

@@ -1,4 +1,4 @@
-"""A pose model on every image of a data set, in parts that an interruption leaves whole."""
+"""A pose model on every image of a data set, in chunks that an interruption leaves whole."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,10 +9,10 @@ import numpy as np
 
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.files import file_hash
+from fastreid_ext.pose.chunks import SavedChunks
 from fastreid_ext.pose.crops import Crop, normalise, read_pose_image
 from fastreid_ext.pose.model import PoseModel
 from fastreid_ext.pose.options import MEAN, PADDING, STD
-from fastreid_ext.pose.parts import Parts
 from fastreid_ext.progress import ProgressBar
 
 
@@ -49,7 +49,7 @@ def run_model(
     batch_size: int,
     root: Path,
     names: Sequence[str],
-    parts: Parts,
+    chunks: SavedChunks,
     preparation: Preparation,
     save_every: int,
 ) -> tuple[Poses, int]:
@@ -61,14 +61,14 @@ def run_model(
         batch_size: most images at once.
         root: folder of the images.
         names: path of each image below it.
-        parts: what has been done; what is done is added to it, also where an error ends the run.
+        chunks: what has been done; what is done is added to it, also where an error ends the run.
         preparation: of the images.
-        save_every: images after which a part is written.
+        save_every: images after which a chunk is written.
 
     Raises:
         PoseError: an image that can't be read, or a model that fails.
     """
-    rows = parts.load()
+    rows = chunks.load()
     remaining = [name for name in names if name not in rows]
     done = len(names) - len(remaining)
     new: list[str] = []
@@ -83,11 +83,11 @@ def run_model(
                     new.append(name)
                 bar.advance(len(batch))
                 if len(new) >= save_every:
-                    parts.add(_poses(new, rows))
+                    chunks.add(_poses(new, rows))
                     new = []
         finally:
             if new:
-                parts.add(_poses(new, rows))
+                chunks.add(_poses(new, rows))
     return _poses(names, rows), done
 
 

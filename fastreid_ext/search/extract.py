@@ -16,7 +16,7 @@ from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
 from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.engine.devices import device_of
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.fingerprints import feature_identity, versions
@@ -25,7 +25,7 @@ from fastreid_ext.search.writer import FeatureWriter
 
 
 class ListedImages(Dataset):
-    """The images of a list as the test sees them, each with its place.
+    """The images of a list as the test sees them, each with its index in the list.
 
     Args:
         cfg: the model's config.
@@ -34,7 +34,7 @@ class ListedImages(Dataset):
     """
 
     def __init__(self, cfg: CfgNode, images: ImageList, skip: bool):
-        items = [(images.file(place), 0, 0) for place in range(len(images.rows))]
+        items = [(images.file(index), 0, 0) for index in range(len(images.rows))]
         self.images = ReIDImages(items, build_transforms(cfg, is_train=False), relabel=False)
         self.skip = skip
         self._black: Tensor | None = None
@@ -42,25 +42,25 @@ class ListedImages(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            (item,) = self.images.fetch([place])
+            (item,) = self.images.fetch([index])
         except ImageError as error:
             if not self.skip:
                 raise
-            return {"images": self._black_image(), "places": place, "unreadable": str(error)}
-        return _listed(item, place)
+            return {"images": self._black_image(), "indices": index, "unreadable": str(error)}
+        return _listed(item, index)
 
-    def fetch(self, places: Sequence[int]) -> list[dict[str, Any]]:
+    def fetch(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return the items of a batch, for a loader that asks for all of them at once."""
         try:
-            items = self.images.fetch(places)
+            items = self.images.fetch(indices)
         except ImageError:
-            items = BatchItems(len(places))
-            for place in places:
-                items.add(self[place])
+            items = BatchItems(len(indices))
+            for index in indices:
+                items.add(self[index])
             return items
-        items[:] = [_listed(item, place) for item, place in zip(items, places, strict=True)]
+        items[:] = [_listed(item, index) for item, index in zip(items, indices, strict=True)]
         return items
 
     def _black_image(self) -> Tensor:
@@ -71,8 +71,8 @@ class ListedImages(Dataset):
         return self._black
 
 
-def _listed(item: dict[str, Any], place: int) -> dict[str, Any]:
-    return {"images": item["images"], "places": place, "unreadable": ""}
+def _listed(item: dict[str, Any], index: int) -> dict[str, Any]:
+    return {"images": item["images"], "indices": index, "unreadable": ""}
 
 
 @torch.no_grad()
@@ -130,16 +130,6 @@ def extract(
     return open_store(folder), earlier
 
 
-def check_images_suffice(model: nn.Module) -> None:
-    """Check that a model's test reads images alone.
-
-    Raises:
-        ConfigError: it reads labels that a list of images does not have.
-    """
-    if labels := getattr(model, "test_labels", ()):
-        raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")
-
-
 def _fill(
     cfg: CfgNode, model: nn.Module, images: ImageList, writer: FeatureWriter, skip: bool, save_every: int
 ) -> None:
@@ -157,7 +147,7 @@ def _fill(
             for batch in loader:
                 reasons = batch["unreadable"]
                 features = batch_features(model, batch["images"], cfg.TEST.FLIP.ENABLED).float().cpu().numpy()
-                skipped = [(int(p), r) for p, r in zip(batch["places"], reasons, strict=True) if r]
+                skipped = [(int(p), r) for p, r in zip(batch["indices"], reasons, strict=True) if r]
                 writer.add(features[np.array([not r for r in reasons])], len(reasons), skipped)
                 bar.advance(len(reasons))
                 if writer.done - saved >= save_every:

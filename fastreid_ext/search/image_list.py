@@ -38,9 +38,9 @@ class ImageList:
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
 
-    def file(self, place: int) -> str:
+    def file(self, index: int) -> str:
         """Return the path of an image file."""
-        return str(self.root / self.rows[place][0])
+        return str(self.root / self.rows[index][0])
 
 
 def images_of_folder(folder: Path) -> ImageList:
@@ -76,16 +76,16 @@ def images_of_list(file: Path) -> ImageList:
     return ImageList(file.parent.resolve(), rows, f"the list {file}")
 
 
-def images_of_dataset(name: str, part: str) -> ImageList:
-    """List the images of a part of a registered data set as its evaluation does.
+def images_of_dataset(name: str, split: str) -> ImageList:
+    """List the images of a split of a registered data set as its evaluation does.
 
     Raises:
         DataSetError: it is missing.
     """
     root = dataset_root().resolve()
-    items = sorted(getattr(load_dataset(name, (part,)), part))
+    items = sorted(getattr(load_dataset(name, (split,)), split))
     rows = [(_below(root, path), str(person), str(camera)) for path, person, camera in items]
-    return ImageList(root, rows, f"{name}/{part}")
+    return ImageList(root, rows, f"{name}/{split}")
 
 
 def _below(root: Path, path: str) -> str:

@@ -25,23 +25,23 @@ class Neighbours:
     """The nearest gallery images of Q queries, nearest first.
 
     Attributes:
-        places: (Q, k) rows of the gallery; -1 where no image is left.
+        indices: (Q, k) rows of the gallery; -1 where no image is left.
         distances: (Q, k) float64: 1 - cosine, or the squared Euclidean distance, as in the evaluation; inf behind
             the last image.
     """
 
-    places: np.ndarray
+    indices: np.ndarray
     distances: np.ndarray
 
 
 def index_candidates(index: faiss.Index, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
     """Return the rows (Q, count) that an index finds for queries (Q, D); -1 where it finds fewer."""
     count = min(count, index.ntotal)
-    parts = [
+    blocks = [
         index.search(as_searched(queries[start : start + QUERIES_AT_ONCE], metric), count)[1]
         for start in range(0, len(queries), QUERIES_AT_ONCE)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(blocks)
 
 
 def exact_candidates(gallery: np.ndarray, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
@@ -51,14 +51,14 @@ def exact_candidates(gallery: np.ndarray, queries: np.ndarray, metric: str, coun
     """
     count, queries = min(count, len(gallery)), torch.from_numpy(np.array(queries, dtype=np.float32))
     values = torch.empty(len(queries), 0)
-    places = torch.empty(len(queries), 0, dtype=torch.int64)
+    indices = torch.empty(len(queries), 0, dtype=torch.int64)
     for start, rows in blocks_of(gallery):
         distances, found = nearest(queries, torch.from_numpy(rows), min(count, len(rows)), metric)
         values = torch.cat([values, distances], dim=1)
-        places = torch.cat([places, found + start], dim=1)
+        indices = torch.cat([indices, found + start], dim=1)
         order = values.argsort(dim=1, stable=True)[:, :count]
-        values, places = values.gather(1, order), places.gather(1, order)
-    return places.numpy()
+        values, indices = values.gather(1, order), indices.gather(1, order)
+    return indices.numpy()
 
 
 def true_distances(query: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:
@@ -87,7 +87,7 @@ def order_candidates(
         topk: how many are kept.
         dropped: of each query, the rows of the gallery that do not count.
     """
-    places = np.full((len(queries), topk), -1, dtype=np.int64)
+    indices = np.full((len(queries), topk), -1, dtype=np.int64)
     distances = np.full((len(queries), topk), np.inf)
     for n, row in enumerate(candidates):
         row = np.sort(row[row >= 0])
@@ -95,8 +95,8 @@ def order_candidates(
             row = row[~np.isin(row, dropped[n])]
         values = true_distances(queries[n], gallery[row], metric)
         order = np.argsort(values, kind="stable")[:topk]
-        places[n, : len(order)], distances[n, : len(order)] = row[order], values[order]
-    return Neighbours(places, distances)
+        indices[n, : len(order)], distances[n, : len(order)] = row[order], values[order]
+    return Neighbours(indices, distances)
 
 
 def same_camera_rows(queries: Labels, gallery: Labels) -> list[np.ndarray]:
@@ -109,8 +109,8 @@ def same_camera_rows(queries: Labels, gallery: Labels) -> list[np.ndarray]:
     if unknown is not None:
         raise ConfigError(f"the person or the camera of {unknown} is not known, so nothing can be left out for it")
     rows: dict[tuple[str, str], list[int]] = {}
-    for place, (_, person, camera) in enumerate(gallery):
-        rows.setdefault((person, camera), []).append(place)
+    for index, (_, person, camera) in enumerate(gallery):
+        rows.setdefault((person, camera), []).append(index)
     return [np.array(rows.get((person, camera), ()), dtype=np.int64) for _, person, camera in queries]
 
 
@@ -149,7 +149,7 @@ def recall(found: Neighbours, exact: Neighbours) -> float:
     """
     shares = [
         np.isin(row[row >= 0], other).mean()
-        for row, other in zip(exact.places, found.places, strict=True)
+        for row, other in zip(exact.indices, found.indices, strict=True)
         if row[0] >= 0
     ]
     if not shares:
@@ -157,11 +157,11 @@ def recall(found: Neighbours, exact: Neighbours) -> float:
     return float(np.mean(shares))
 
 
-def same_person(queries: Labels, gallery: Labels, places: np.ndarray) -> list[list[bool | None]]:
+def same_person(queries: Labels, gallery: Labels, indices: np.ndarray) -> list[list[bool | None]]:
     """Return for each query whether its neighbours (Q, k) show its person; None where one of both is not known."""
     return [
-        [None if UNKNOWN in (person, gallery[place][1]) else person == gallery[place][1] for place in row if place >= 0]
-        for (_, person, _), row in zip(queries, places, strict=True)
+        [None if UNKNOWN in (person, gallery[index][1]) else person == gallery[index][1] for index in row if index >= 0]
+        for (_, person, _), row in zip(queries, indices, strict=True)
     ]
 
 

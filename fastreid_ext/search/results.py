@@ -38,22 +38,22 @@ class SearchResult:
 
     def lists(self) -> Iterator[tuple[tuple[str, str, str], list[dict[str, Any]]]]:
         """Yield each query's (path, person, camera) and its matches, nearest first."""
-        same = same_person(self.queries.rows, self.gallery.rows, self.found.places)
-        for query, places, distances, right in zip(
-            self.queries.rows, self.found.places, self.found.distances, same, strict=True
+        same = same_person(self.queries.rows, self.gallery.rows, self.found.indices)
+        for query, indices, distances, right in zip(
+            self.queries.rows, self.found.indices, self.found.distances, same, strict=True
         ):
             yield (
                 query,
                 [
                     {
                         "rank": rank,
-                        "path": self.gallery.rows[place][0],
+                        "path": self.gallery.rows[index][0],
                         "distance": float(distance),
-                        "person": self.gallery.rows[place][1],
-                        "camera": self.gallery.rows[place][2],
+                        "person": self.gallery.rows[index][1],
+                        "camera": self.gallery.rows[index][2],
                         "same_person": equal,
                     }
-                    for rank, (place, distance, equal) in enumerate(zip(places, distances, right, strict=False), 1)
+                    for rank, (index, distance, equal) in enumerate(zip(indices, distances, right, strict=False), 1)
                 ],
             )
 
@@ -102,13 +102,13 @@ def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
         OSError: an image can't be read: galleries may move away from their features.
     """
     shown = np.unique(np.linspace(0, len(result.queries.rows) - 1, num=count).round().astype(int))
-    places = result.found.places[shown, :SHEET_COLUMNS]
-    same = same_person([result.queries.rows[n] for n in shown], result.gallery.rows, places)
+    indices = result.found.indices[shown, :SHEET_COLUMNS]
+    same = same_person([result.queries.rows[n] for n in shown], result.gallery.rows, indices)
     ranked = [
         RankedQuery(result.queries.file(n), [result.gallery.file(p) for p in nearest if p >= 0], right)
-        for n, nearest, right in zip(shown, places, same, strict=True)
+        for n, nearest, right in zip(shown, indices, same, strict=True)
     ]
-    picture = draw_rank_lists(ranked, sheet_title(result.order, same), places.shape[1])
+    picture = draw_rank_lists(ranked, sheet_title(result.order, same), indices.shape[1])
     write_picture(path, picture)
     return path
 

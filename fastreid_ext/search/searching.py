@@ -12,9 +12,10 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from fastreid_ext.data.images import ImageError
+from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import make_folder
-from fastreid_ext.search.extract import ListedImages, batch_features, check_images_suffice
+from fastreid_ext.search.extract import ListedImages, batch_features
 from fastreid_ext.search.features import FeatureStore, check_comparable, open_store
 from fastreid_ext.search.fingerprints import feature_identity
 from fastreid_ext.search.image_list import UNKNOWN, ImageList
@@ -51,12 +52,12 @@ def queries_of_images(cfg: CfgNode, model: nn.Module, paths: Sequence[Path], gal
     check_comparable(feature_identity(cfg, model), gallery.meta, _names(gallery))
     rows = [(str(path), UNKNOWN, UNKNOWN) for path in paths]
     images = ImageList(Path.cwd(), rows, f"{len(rows)} images")
-    listed, parts = ListedImages(cfg, images, skip=False), []
+    listed, blocks = ListedImages(cfg, images, skip=False), []
     for start in range(0, len(rows), cfg.TEST.IMS_PER_BATCH):
         batch = [listed[n]["images"] for n in range(start, min(start + cfg.TEST.IMS_PER_BATCH, len(rows)))]
         pixels = torch.stack([torch.as_tensor(image).float() for image in batch]).to(cfg.MODEL.DEVICE)
-        parts.append(batch_features(model, pixels, cfg.TEST.FLIP.ENABLED).float().cpu().numpy())
-    return images, np.concatenate(parts)
+        blocks.append(batch_features(model, pixels, cfg.TEST.FLIP.ENABLED).float().cpu().numpy())
+    return images, np.concatenate(blocks)
 
 
 def _names(gallery: FeatureStore) -> tuple[str, str]:
@@ -124,7 +125,7 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
         shown = np.unique(np.linspace(0, len(features) - 1, num=min(options.recall_queries, len(features))).astype(int))
         some = None if dropped is None else [dropped[n] for n in shown]
         exact = neighbours(store, features[shown], options.topk, None, 0, some)
-        share = recall(Neighbours(found.places[shown], found.distances[shown]), exact)
+        share = recall(Neighbours(found.indices[shown], found.distances[shown]), exact)
         about["recall"] = {"at": options.topk, "of_exact": share, "queries": len(shown)}
         lines.append(f"recall@{options.topk} against the exact search: {share:.4f}, measured on {len(shown)} queries")
     result = SearchResult(images, store.images, found, order, about)

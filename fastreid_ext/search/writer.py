@@ -119,7 +119,7 @@ class FeatureWriter:
         Args:
             features: (B, D), those of the images that could be read.
             tried: how many images of the list they are, with the skipped ones.
-            skipped: (place in the list, reason) of those that could not be read.
+            skipped: (index in the list, reason) of those that could not be read.
 
         Raises:
             StoreError: features of another length.
@@ -137,7 +137,7 @@ class FeatureWriter:
             self._check_finite(rows, skipped)
             mapped = self._mapped(features.shape[1])
             mapped[start : start + len(rows)] = rows
-        self.meta["skipped"] += [{"path": self.images.rows[place][0], "reason": reason} for place, reason in skipped]
+        self.meta["skipped"] += [{"path": self.images.rows[index][0], "reason": reason} for index, reason in skipped]
         self.meta["count"] = start + len(features)
         self.meta["done"] += tried
 
@@ -156,9 +156,9 @@ class FeatureWriter:
     def _check_finite(self, rows: np.ndarray, skipped: Sequence[tuple[int, str]]) -> None:
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(bad):
-            left_out = {place for place, _ in skipped}
-            places = [p for p in range(self.done, self.done + len(rows) + len(skipped)) if p not in left_out]
-            path = self.images.rows[places[bad[0]]][0]
+            left_out = {index for index, _ in skipped}
+            indices = [p for p in range(self.done, self.done + len(rows) + len(skipped)) if p not in left_out]
+            path = self.images.rows[indices[bad[0]]][0]
             hint = " as float16: leave --half out" if self.meta["dtype"] == "float16" else ""
             raise DivergedError(f"the feature of {path} is not finite{hint}")
 

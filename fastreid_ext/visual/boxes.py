@@ -14,7 +14,8 @@ from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
 from fastreid_ext.files import write_picture, write_text
-from fastreid_ext.modeling.located import RegionBoxes, architectures_with
+from fastreid_ext.modeling.capabilities import LocatesRegions, architectures_with
+from fastreid_ext.modeling.located import RegionBoxes
 from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
 from fastreid_ext.visual.image_sources import JointImages, batches, spread
 from fastreid_ext.visual.pictures import pixels_of
@@ -29,10 +30,10 @@ def check_locates(model: nn.Module) -> None:
     Raises:
         ConfigError: it does not.
     """
-    if not hasattr(model, "located"):
+    if not isinstance(model, LocatesRegions):
         raise ConfigError(
             f"{type(model).__name__} locates no regions, so it has no boxes; those that do:"
-            f" {', '.join(architectures_with('located'))}"
+            f" {', '.join(architectures_with(LocatesRegions))}"
         )
 
 
@@ -47,7 +48,7 @@ def measure_boxes(
     """
     shown = set(spread(len(images.paths), max(1, on_sheet)))
     pictures, pieces, start = [], [], 0
-    for pixels, regions in located(model, cfg, images):
+    for pixels, regions in boxes_of_images(model, cfg, images):
         pieces.append(regions)
         for n in range(len(pixels)):
             if start + n in shown:
@@ -71,7 +72,9 @@ def measure_boxes(
 
 
 @torch.no_grad()
-def located(model: nn.Module, cfg: CfgNode, images: JointImages) -> Iterator[tuple[Tensor, dict[str, RegionBoxes]]]:
+def boxes_of_images(
+    model: nn.Module, cfg: CfgNode, images: JointImages
+) -> Iterator[tuple[Tensor, dict[str, RegionBoxes]]]:
     """Yield batches of images (B, 3, H, W) on the 0-255 scale, as the test transforms make them, and the boxes in them.
 
     Joints follow the transforms; everything is on the CPU.
@@ -91,8 +94,8 @@ def located(model: nn.Module, cfg: CfgNode, images: JointImages) -> Iterator[tup
 
 
 def _on_cpu(boxes: RegionBoxes) -> RegionBoxes:
-    parts = (boxes.predicted, boxes.prior, boxes.pseudo, boxes.known)
-    return RegionBoxes(*(None if part is None else part.cpu() for part in parts))
+    tensors = (boxes.predicted, boxes.prior, boxes.pseudo, boxes.known)
+    return RegionBoxes(*(None if tensor is None else tensor.cpu() for tensor in tensors))
 
 
 def _joined(pieces: list[RegionBoxes]) -> RegionBoxes:

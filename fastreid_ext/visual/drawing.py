@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import write_picture
-from fastreid_ext.modeling.located import architectures_with
+from fastreid_ext.modeling.capabilities import HasGranularities, HasSpatialMasks, architectures_with
 from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
 from fastreid_ext.visual.image_sources import batches
@@ -27,9 +27,17 @@ Row = dict[str, np.ndarray]  # name of a column -> picture
 
 
 def draw_masks(model: nn.Module, images: Tensor) -> list[Row]:
-    """Return the masks that the model puts on images (B, 3, H, W), each beside what it leaves of the image."""
-    if not hasattr(model, "spatial_masks"):
-        raise ConfigError(f"{type(model).__name__} has no spatial masks; fastreid-ext cam draws any layer of it")
+    """Return the masks that the model puts on images (B, 3, H, W), each beside what it leaves of the image.
+
+    Raises:
+        ConfigError: a model without masks.
+    """
+    if not isinstance(model, HasSpatialMasks):
+        names = ", ".join(architectures_with(HasSpatialMasks))
+        raise ConfigError(
+            f"{type(model).__name__} has no spatial masks; those that do: {names}; fastreid-ext cam draws any layer of"
+            " any model"
+        )
     with torch.no_grad():
         masks = model.spatial_masks(model.preprocess_image(images))
     columns: dict[str, list[np.ndarray]] = {"image": [enlarge(pixels, HEIGHT) for pixels in pixels_of(images)]}
@@ -64,8 +72,8 @@ def draw_granularities(
     Raises:
         ConfigError: a model without granularities.
     """
-    if not hasattr(model, "granularities"):
-        names = ", ".join(architectures_with("granularities"))
+    if not isinstance(model, HasGranularities):
+        names = ", ".join(architectures_with(HasGranularities))
         raise ConfigError(f"{type(model).__name__} has no granularities; those that do: {names}")
     heats = granularity_cams(model, images, _score(model, query), model.granularities())
     return _rows(images, heats | _cams(others, images, layer, query), query)
@@ -91,7 +99,7 @@ def _score(model: nn.Module, picture: Tensor | None) -> Score:
 
 def _length(model: nn.Module) -> Score:
     """Return what makes the test feature long; of a model that brings parts of it to a length, those before that."""
-    return branch_lengths(model.granularities()) if hasattr(model, "granularities") else feature_length
+    return branch_lengths(model.granularities()) if isinstance(model, HasGranularities) else feature_length
 
 
 def _similarity(model: nn.Module, picture: Tensor) -> Score:
@@ -141,13 +149,3 @@ def draw_files(
     overview = output / "overview.png"
     write_picture(overview, sheet(rows, title))
     return overview
-
-
-def check_needs_images_only(model: nn.Module) -> None:
-    """Check that the test feature of a model needs nothing but images.
-
-    Raises:
-        ConfigError: it reads labels that a folder of images does not have.
-    """
-    if labels := getattr(model, "test_labels", ()):
-        raise ConfigError(f"the images come without the {', '.join(labels)} that this model's test reads")

@@ -108,8 +108,8 @@ def branch_lengths(granularities: Mapping[str, Granularity]) -> Score:
     def score(model: nn.Module, images: Tensor) -> Tensor:
         branches = model.branches(model.preprocess_image(images), None)
         lengths = [
-            (part.weight, torch.linalg.vector_norm(branches[part.branch]["neck"].float(), dim=1))
-            for part in granularities.values()
+            (granularity.weight, torch.linalg.vector_norm(branches[granularity.branch]["neck"].float(), dim=1))
+            for granularity in granularities.values()
         ]
         return torch.stack([weight * length.clamp_min(1e-12).log() for weight, length in lengths]).sum(dim=0)
 

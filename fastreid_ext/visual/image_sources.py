@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from fastreid.config import CfgNode
 
+from fastreid_ext.data.capabilities import HasPoses
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.joints import files_of, poses_of
 from fastreid_ext.errors import ConfigError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-PARTS = {"train": ("train",), "query": ("query",), "gallery": ("gallery",), "": ("query", "gallery")}
+SPLITS = {"train": ("train",), "query": ("query",), "gallery": ("gallery",), "": ("query", "gallery")}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def images_with_joints(
         limit: 0 = all.
 
     Raises:
-        ConfigError: no image, no such part, or INPUT.JOINTS.FILES that do not fit.
+        ConfigError: no image, no such split, or INPUT.JOINTS.FILES that do not fit.
         DataSetError: the data set is missing.
         PoseError: a pose file that is none, or labels that have a row for none of the images.
     """
@@ -122,11 +123,11 @@ def _labels_for_folder(cfg: CfgNode, pose_file: Path | None) -> list[tuple[Poses
 
 
 def _of_data_set(cfg: CfgNode, name: str, pose_file: Path | None) -> tuple[list[str], list[tuple[Poses, str]]]:
-    name, _, part = name.partition("/")
-    if part not in PARTS:
-        raise ConfigError(f"--test-set has {name}/{part}: it is NAME, NAME/train, NAME/query or NAME/gallery")
-    dataset = load_dataset(name, PARTS[part])
-    paths = [item[0] for part_name in PARTS[part] for item in sorted(getattr(dataset, part_name))]
+    name, _, split = name.partition("/")
+    if split not in SPLITS:
+        raise ConfigError(f"--test-set has {name}/{split}: it is NAME, NAME/train, NAME/query or NAME/gallery")
+    dataset = load_dataset(name, SPLITS[split])
+    paths = [item[0] for member in SPLITS[split] for item in sorted(getattr(dataset, member))]
     file = str(pose_file) if pose_file else files_of(cfg, [name])[0]
-    known = file or hasattr(dataset, "poses")
+    known = file or isinstance(dataset, HasPoses)
     return paths, [poses_of(name, dataset, file)] if known else []

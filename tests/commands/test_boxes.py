@@ -15,7 +15,7 @@ from fastreid_ext.data.poses import Poses
 from fastreid_ext.mgre import TABLE_1, regions_from_rows
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.located import RegionBoxes
-from fastreid_ext.visual.boxes import located
+from fastreid_ext.visual.boxes import boxes_of_images
 from fastreid_ext.visual.image_sources import JointImages, files_below, images_with_joints, spread
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -205,10 +205,10 @@ def test_the_model_sees_the_test_images_and_joints_follow(synth_tiny):
     cfg.merge_from_list([*PAIRS, "INPUT.SIZE_TEST", [60, 28], "INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [40, 28]])
     images = images_with_joints(cfg, None, "SynthReIDTiny/query", None, 3)
     model = Seen()
-    ((pixels, _),) = located(model, cfg, images)
-    alone = [pixels for pixels, _ in located(model, cfg, JointImages(images.paths))]
+    ((pixels, _),) = boxes_of_images(model, cfg, images)
+    alone = [pixels for pixels, _ in boxes_of_images(model, cfg, JointImages(images.paths))]
     assert model.joints is None and torch.equal(alone[0], pixels) and pixels.shape == (3, 3, 40, 28)
-    list(located(model, cfg, images))
+    list(boxes_of_images(model, cfg, images))
     # rows 10 to 49 of 60 are left
     moved = (torch.from_numpy(images.joints)[..., 1] * 60 - 10) / 40
     torch.testing.assert_close(model.joints[..., 1], moved, rtol=0, atol=1e-5)

@@ -265,7 +265,8 @@ def test_limit(call, tmp_path):
 def test_mistakes(fails, images, trained, tmp_path):
     """Each in one sentence."""
     assert "--images" in fails("masks", "msreid", source=tmp_path / "nowhere") and not (tmp_path / "nowhere").exists()
-    assert "OccludedReID has no spatial masks; fastreid-ext cam draws any layer" in fails("masks", "occluded")
+    sentence = fails("masks", "occluded")
+    assert "OccludedReID has no spatial masks; those that do: DeepMiner, MSReID; fastreid-ext cam draws any" in sentence
     assert "Baseline has no spatial masks" in fails("masks", "baseline")
     assert "the model has no layer 'backbone.layer5'" in fails("cam", "msreid", "--layer", "backbone.layer5")
     assert "Baseline has no granularities; those that do: MGRe" in fails("cam", "baseline", "--granularities")

@@ -216,7 +216,7 @@ def test_mistakes(fails, tmp_path, synth_tiny):
 
 def test_models_without_parts(fails, tmp_path, trained):
     for name, overrides, sentence in (
-        ("demo/baseline.yml", {}, "the test feature of Baseline has no weighted parts"),
+        ("demo/baseline.yml", {}, "the test feature of Baseline has no weighted parts to search; those that have"),
         ("demo/mgre.yml", {"MODEL__MGRE__STAGES": []}, "the test feature of this MGRe is stage4 alone"),
     ):
         cfg = get_config(name)

@@ -11,7 +11,7 @@ from fastreid.utils.registry import Registry
 
 from fastreid_ext.compat.names import plain_names, register
 from fastreid_ext.data.catalog import DataSetError, load_dataset
-from fastreid_ext.modeling.located import architectures_with
+from fastreid_ext.modeling.capabilities import HasBranches, architectures_with
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def test_all_of_ours_have_both_names(registry):
 
 
 def test_lists_for_people_have_each_name_once():
-    assert "MGRe" in architectures_with("located")
-    assert not any(name.startswith("fastreid_ext.") for name in architectures_with("forward"))
+    names = architectures_with(HasBranches)
+    assert "MGRe" in names and not any(name.startswith("fastreid_ext.") for name in names)
 
 
 def test_a_prefixed_name_is_explained_as_the_plain_one(tmp_path, monkeypatch):

@@ -117,8 +117,8 @@ def test_a_converted_copy_is_no_second_image(occluded_reid, plant, logged):
 
 def test_counts(occluded_reid, logged, monkeypatch):
     load_dataset("OccludedREID", TEST)
-    assert "1 identities and 1 images in its query part, published are 200 and 1000" in logged.text
-    assert "2 identities and 3 images in its gallery part, published are 200 and 1000" in logged.text
+    assert "1 identities and 1 images in its query split, published are 200 and 1000" in logged.text
+    assert "2 identities and 3 images in its gallery split, published are 200 and 1000" in logged.text
     logged.clear()
     monkeypatch.setitem(PUBLISHED_COUNTS, "OccludedREID", {"query": (1, 1), "gallery": (2, 3)})
     load_dataset("OccludedREID", TEST)

@@ -85,7 +85,7 @@ def test_boxes(name, brightness, cuhk03, logged):
     assert [item[1:] for item in data.gallery] == (labels if name == "CUHK03Labeled" else labels[1:])
     pixels = ReIDImages(data.query, lambda image: torch.from_numpy(np.array(image)), relabel=False)[0]["images"]
     assert pixels.shape == (8, 4, 3) and (pixels == brightness + 2).all()
-    assert f"{name} has 1 identities and 1 images in its query part, published are 700 and 1400" in logged.text
+    assert f"{name} has 1 identities and 1 images in its query split, published are 700 and 1400" in logged.text
 
 
 def test_the_querys_own_camera_is_left_out(cuhk03, rank1):

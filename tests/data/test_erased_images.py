@@ -59,9 +59,9 @@ def test_what_is_erased_depends_on_the_image_alone():
     parts = [erase(white(len(part)), part) for part in (PATHS[:7], PATHS[7:50], PATHS[50:])]
     assert torch.equal(torch.cat(parts), whole)
     twice = ImageEraser([*PATHS, *PATHS[50:], *PATHS[:50]], FILL)
-    assert torch.equal(twice(white(200), PATHS), whole) and list(twice.places) == PATHS  # by the first place
+    assert torch.equal(twice(white(200), PATHS), whole) and list(twice.indices) == PATHS  # by the first index
     elsewhere = ImageEraser([f"/other/root/{path}" for path in PATHS], FILL)
-    assert torch.equal(elsewhere(white(200), list(elsewhere.places)), whole)  # the place in the set, not the folder
+    assert torch.equal(elsewhere(white(200), list(elsewhere.indices)), whole)  # the index in the set, not the folder
 
 
 def test_an_image_that_is_listed_twice():

@@ -69,22 +69,33 @@ def test_test_batches_are_all_images_in_order(workers, items):
 def test_persistent_workers_load_the_next_evaluation_too(items):
     """Also after one that was given up half-way."""
     data, seen = ReIDImages(items, to_tensor, relabel=False), []
-    loader = build_test_loader(data, SequentialSampler(data), 2, 2, CPU, persistent=True)
+    loader = build_test_loader(data, SequentialSampler(data), 2, 2, CPU)
+    loader.keep_workers()
     next(iter(loader))
     for _ in range(2):
         assert [path for batch in loader for path in batch["img_paths"]] == [path for path, _, _ in items]
         seen.append([worker.pid for worker in loader.loader._iterator._workers])
     assert seen[0] == seen[1]
-    assert build_test_loader(data, SequentialSampler(data), 2, 0, CPU, persistent=True).loader.num_workers == 0
+    loader.end_workers()
+    assert loader.loader._iterator is None
 
 
-@pytest.mark.parametrize("persistent", [False, True])
+def test_no_workers_need_not_be_kept(items):
+    data = ReIDImages(items, to_tensor, relabel=False)
+    loader = build_test_loader(data, SequentialSampler(data), 2, 0, CPU)
+    loader.keep_workers()
+    assert len(list(loader)) == 4 and loader.loader.num_workers == 0
+
+
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_workers_error_is_one_sentence(workers, persistent, items):
+def test_a_workers_error_is_one_sentence(workers, kept, items):
     with open(items[5][0], "wb") as file:
         file.write(b"no picture")
     data = ReIDImages(items, to_tensor, relabel=False)
-    loader = build_test_loader(data, SequentialSampler(items), 2, workers, CPU, persistent)
+    loader = build_test_loader(data, SequentialSampler(items), 2, workers, CPU)
+    if kept:
+        loader.keep_workers()
     with pytest.raises(ImageError) as raised:
         list(loader)
     assert loader.loader._iterator is None  # no worker is left

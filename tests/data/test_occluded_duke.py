@@ -71,8 +71,8 @@ def test_counts(tree, logged, monkeypatch):
     tree()
     monkeypatch.setitem(PUBLISHED_COUNTS["OccludedDuke"], "query", (1, 1))
     load_dataset("OccludedDuke", TEST)
-    assert "OccludedDuke has 2 identities and 4 images in its gallery part, published are 1110 and 17661" in logged.text
-    assert "query part" not in logged.text and "train part" not in logged.text
+    assert "has 2 identities and 4 images in its gallery split, published are 1110 and 17661" in logged.text
+    assert "query split" not in logged.text and "train split" not in logged.text
     logged.clear()
     load_dataset("OccludedDuke", TEST)
     assert not logged.text  # said once

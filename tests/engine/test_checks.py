@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from fastreid_ext import get_cfg
-from fastreid_ext.engine.checks import check_config, check_training_set
+from fastreid_ext.engine.checks.batches import check_training_set
+from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.errors import ConfigError
 
 

@@ -13,10 +13,10 @@ from fastreid.utils import comm
 from PIL import Image
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.images import QueryGalleryImages
-from fastreid_ext.engine import evaluation, loaders, training_parts
-from fastreid_ext.engine.checks import check_config
+from fastreid_ext.engine import evaluation, loaders, training_subsets
+from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
@@ -213,30 +213,6 @@ def test_edges_from_the_config(evaluate):
     assert list(groups(output, "SynthReIDOccludedTiny")) == ["occlusion up to 0.3", "occlusion above 0.3", "all"]
 
 
-def test_a_run_builds_each_test_loader_once(run_main, monkeypatch):
-    """Two evaluations of two sets: the second one's images come from the first one's workers."""
-    built = []
-
-    def build(*args, new=loaders._new_eval_loader, **settings):
-        built.append((args[1], settings))
-        return new(*args, **settings)
-
-    monkeypatch.setattr(loaders, "_new_eval_loader", build)
-    run_main(DATASETS__TESTS=BOTH, SOLVER__MAX_EPOCH=2, SOLVER__STEPS="[]", TEST__EVAL_PERIOD=1)
-    assert built == [(name, {"persistent": True}) for name in SETS[:2]]
-
-
-def test_test_loaders_are_kept_for_their_config(cfg):
-    kept = {}
-    with loaders.keeping_test_loaders(kept):
-        first, again = (loaders.eval_loader(cfg, SETS[0]) for _ in range(2))
-        assert first[0] is again[0] and first[1] == again[1] > 0
-        assert loaders.eval_loader(cfg.clone(), SETS[0])[0] is not first[0]
-    assert set(kept) == {SETS[0]}
-    alone = loaders.eval_loader(cfg, SETS[0])[0]
-    assert alone is not kept[SETS[0]][1] and not alone.loader.persistent_workers
-
-
 def test_fastreids_baseline(run_main, tmp_path):
     base = Path(__file__).parents[2] / "configs" / "Baseline" / "Base-Baseline.yml"
     config = yaml.safe_load((Path(__file__).parent / "tiny.yml").read_text())
@@ -275,7 +251,7 @@ def test_no_image_is_both_trained_on_and_held_out(cfg):
     held = {item[0] for item in items}
     assert isinstance(loader.dataset, QueryGalleryImages) and num_query == len(held) == 18
     assert len(items) == num_query and loader.dataset.gallery_again  # each is loaded once
-    assert loader.dataset.parted(items) == (items, items)
+    assert loader.dataset.split(items) == (items, items)
     whole = {item[0] for item in load_dataset("SynthReIDTiny", ("train",)).train}
     assert train | held == whole and not train & held
 
@@ -354,7 +330,7 @@ def test_batches_are_drawn_from_what_is_left(cfg, fails):
 
 def test_only_the_main_process_says_what_is_held_out(cfg, monkeypatch):
     said = []
-    monkeypatch.setattr(training_parts, "log_once", lambda level, message: said.append(message))
+    monkeypatch.setattr(training_subsets, "log_once", lambda level, message: said.append(message))
     with monkeypatch.context() as patched:
         patched.setattr(comm, "is_main_process", lambda: False)
         items = loaders.train_loader(cfg).dataset.img_items
@@ -370,7 +346,7 @@ def test_nothing_to_hold_out(fails):
 
 def test_held_out_needs_the_key(cfg):
     cfg.DATASETS.HOLD_OUT = 0
-    with pytest.raises(RuntimeError, match="no data set is registered as 'HeldOut'"):
+    with pytest.raises(DataSetError, match="no data set is registered as 'HeldOut'"):
         loaders.eval_loader(cfg, loaders.HELD_OUT)
 
 

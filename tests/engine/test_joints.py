@@ -243,7 +243,7 @@ def test_keys_that_nothing_reads(key, value, fails):
 def test_all_keys_are_read_with_joints(tiny):
     cfg, log = track(config(INPUT__JOINTS__FLIP_PAIRS=[[5, 6]], INPUT__JOINTS__FILES=[""], INPUT__JOINTS__TEST=True))
     loaders.train_loader(cfg)
-    loaders.check_test_set(cfg, "SynthReIDTiny")
+    loaders.eval_loader(cfg, "SynthReIDTiny")
     assert [key for key in unread_keys(cfg, get_cfg(), log) if "JOINTS" in key] == []
 
 

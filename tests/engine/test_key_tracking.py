@@ -5,8 +5,7 @@ import copy
 import pytest
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_all_read
-from fastreid_ext.engine.key_tracking import leaves, track, unread_keys
+from fastreid_ext.engine.key_tracking import check_all_read, leaves, track, unread_keys
 from fastreid_ext.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ import torch
 from fastreid.utils import comm
 
 from fastreid_ext.data.batches import IDENTITY_SAMPLERS, SAMPLERS, EpochBatches
-from fastreid_ext.engine.seeding import SeedEpochs, resolve_seed, seed_everything
+from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, resolve_seed, seed_everything
 
 ITEMS = [(f"{pid}_{n}.jpg", f"p{pid}", f"c{n % 3}") for pid in range(10) for n in range(3 + pid % 4)]
 ITERS = 4
@@ -123,6 +123,20 @@ def test_every_epoch_of_every_rank_draws_anew(monkeypatch):
     assert drawn == {key: draw(*key) for key in drawn}
 
 
+def test_a_runs_seed_is_the_configs_until_a_checkpoint_says_otherwise(caplog):
+    seed, drawn = RunSeed(5), RunSeed(-1)
+    held = batches(seed=seed)
+    assert held.epoch(2) == batches(seed=5).epoch(2)
+    with caplog.at_level("WARNING", logger="fastreid_ext"):
+        seed.resume(5)
+        drawn.resume(6)  # nobody asked for the one that was drawn
+        assert caplog.messages == []
+        seed.resume(6)
+    assert caplog.messages == ["SEED is 5 but the run was started with 6, which is kept"]
+    assert int(seed) == int(drawn) == 6
+    assert held.epoch(2) == batches(seed=6).epoch(2)
+
+
 # ---- a run ----------------------------------------------------------------------------------------------------------
 
 SHORT = {"SOLVER__MAX_EPOCH": 2, "SOLVER__STEPS": "[]", "TEST__EVAL_PERIOD": 0}
@@ -147,6 +161,37 @@ def test_another_seed_other_weights(run_main, differences, tmp_path):
     a, b = (torch.load(output / "model_final.pth", weights_only=False)["model"] for output in outputs)
     same = [key for key in a if torch.equal(a[key], b[key])]
     assert all(key.endswith(("num_batches_tracked", "bias")) for key in same), same
+
+
+def test_every_part_of_a_run_follows_its_seed(datasets, monkeypatch, forget_logs, tmp_path):
+    """Loaders of training and of PreciseBN, the hook of each epoch, and the checkpoints."""
+    from fastreid_ext import get_cfg
+    from fastreid_ext.engine.trainer import Trainer
+
+    monkeypatch.setenv("FASTREID_DATASETS", str(datasets))
+    trainers = []
+    for seed in (3, 8):
+        cfg = get_cfg()
+        cfg.merge_from_file(str(Path(__file__).parent / "tiny.yml"))
+        cfg.merge_from_list(["OUTPUT_DIR", str(tmp_path / str(seed)), "SEED", seed])
+        cfg.merge_from_list(["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", "SynthReIDTiny"])
+        trainers.append(Trainer(cfg))
+
+    def drawn(trainer):
+        hooks = {type(hook).__name__: hook for hook in trainer._hooks if hook is not None}
+        trainer.epoch, trainer.max_epoch = 4, 9
+        hooks["SeedEpochs"].before_epoch()
+        hooks["EpochCheckpoints"].metric = lambda: None
+        hooks["EpochCheckpoints"].after_epoch()
+        loaders = (trainer.data_loader, hooks["PreciseBN"]._data_loader)
+        saved = torch.load(Path(trainer.cfg.OUTPUT_DIR) / "model_latest.pth", weights_only=True)["seed"]
+        return torch.rand(1).item(), saved, [loader.loader.batch_sampler.epoch(4) for loader in loaders]
+
+    first, second = map(drawn, trainers)
+    assert first[0] != second[0] and first[1:2] == (3,) and second[1] == 8
+    assert all(a != b for a, b in zip(first[2], second[2], strict=True))
+    trainers[0].seed.resume(8)
+    assert drawn(trainers[0]) == second
 
 
 def test_the_loader_leaves_the_generators_alone(datasets, monkeypatch):

@@ -11,7 +11,7 @@ from torch import nn
 from fastreid_ext.engine import precision
 from fastreid_ext.engine.hooks import FiniteWeights
 from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
-from fastreid_ext.engine.step import TrainingStep, gradient_clipper
+from fastreid_ext.engine.step import TrainingStep, gradient_clipper, step_settings
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -203,7 +203,6 @@ def test_frozen_parameters(clip, dtype, model):
 
 def test_names_of_frozen_layers_are_whole(model):
     from fastreid_ext import get_cfg
-    from fastreid_ext.engine.trainer import Trainer
 
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cpu"
@@ -212,7 +211,7 @@ def test_names_of_frozen_layers_are_whole(model):
     def frozen(*layers):
         cfg.MODEL.FREEZE_LAYERS = list(layers)
         names = {parameter: name for name, parameter in model.named_parameters()}
-        return {names[parameter] for parameter in Trainer.step_settings(cfg, model).get("frozen", [])}
+        return {names[parameter] for parameter in step_settings(cfg, model).get("frozen", [])}
 
     assert frozen("body") == {"body.weight", "body.bias"}
     assert frozen("body_head.bias") == {"body_head.bias"}
@@ -245,7 +244,7 @@ def test_losses_of_a_host_model_are_computed_in_float32():
 
 def test_baseline_is_wrapped_and_deep_miner_is_not(run_main, monkeypatch):
     wrapped = []
-    monkeypatch.setattr("fastreid_ext.engine.trainer.losses_in_float32", wrapped.append)
+    monkeypatch.setattr("fastreid_ext.engine.model.losses_in_float32", wrapped.append)
     run_main(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
     assert wrapped == []
 

@@ -11,8 +11,8 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets.files import training_item
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.engine import loaders, training_parts
-from fastreid_ext.engine.checks import check_config
+from fastreid_ext.engine import loaders, training_subsets
+from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 
@@ -92,9 +92,9 @@ def test_together_with_hold_out(cfg):
 
 def test_every_process_has_the_same_and_one_says_it(cfg, monkeypatch):
     said = []
-    monkeypatch.setattr(training_parts, "log_once", lambda level, message: said.append(message))
+    monkeypatch.setattr(training_subsets, "log_once", lambda level, message: said.append(message))
     with monkeypatch.context() as patched:
-        patched.setattr(training_parts.comm, "is_main_process", lambda: False)
+        patched.setattr(training_subsets.comm, "is_main_process", lambda: False)
         items = trained_items(cfg)
     assert said == [] and trained_items(cfg) == items
     images = 72 - len(items)
@@ -146,7 +146,7 @@ def test_a_run_chooses_its_best_by_validation_and_goes_on_with_the_same_people(r
     assert list(found) == ["Validation", "SynthReIDTiny"]
     best = torch.load(output / "model_best.pth", weights_only=False)
     assert best["metric"] == pytest.approx(found["Validation"]["metric"])
-    assert best["model"]["heads.global.weight"].shape[0] == 7
+    assert best["model"]["heads.necks.global_.weight"].shape[0] == 7
     weights = {"MODEL__WEIGHTS": output / "model_final.pth"}
     alone = run_main("--eval-only", **SPLIT, **weights, DATASETS__TESTS="('Validation',)", OUTPUT_DIR=tmp_path / "one")
     assert results(alone) == {"Validation": found["Validation"]}
@@ -161,7 +161,7 @@ def test_a_run_chooses_its_best_by_validation_and_goes_on_with_the_same_people(r
 
 def test_without_the_key_nothing_changes(cfg):
     cfg.DATASETS.VALIDATION = 0
-    assert len(trained_items(cfg)) == 72 and training_parts.evaluated_sets(cfg) == tuple(cfg.DATASETS.TESTS)
+    assert len(trained_items(cfg)) == 72 and training_subsets.evaluated_sets(cfg) == tuple(cfg.DATASETS.TESTS)
     with pytest.raises(DataSetError, match="no data set is registered as 'Validation'"):
         validation(cfg)
 

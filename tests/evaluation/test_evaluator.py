@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 
 from fastreid_ext.compat.distributed import leave_process_group
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_evaluation
+from fastreid_ext.engine.checks.evaluation import check_evaluation
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation import blocks, collective

@@ -245,15 +245,6 @@ def test_other_sizes(make_model, size):
         assert model(torch.rand(2, 3, *size) * 255).isfinite().all()
 
 
-def test_autocast(make_model, batch, storage):
-    model = make_model()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model(batch)
-    assert {loss.dtype for loss in losses.values()} == {torch.float32}
-    sum(losses.values()).backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
-
-
 def test_without_any_visible_joint(make_model, batch, storage):
     batch["joints"][..., 2] = 0.0
     losses = make_model()(batch)

@@ -7,7 +7,7 @@ import torch
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batch_erasing import erase_rectangles
-from fastreid_ext.engine.checks import check_config
+from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.loaders import train_loader
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.augmentation_table import augmentations_from_config, sampled_per_batch

@@ -16,9 +16,9 @@ from fastreid_ext.data.poses import Poses
 from fastreid_ext.engine.joints import joints_of
 from fastreid_ext.errors import FileError
 from fastreid_ext.model_zoo import get_config
+from fastreid_ext.pose.chunks import SavedChunks
 from fastreid_ext.pose.crops import Crop
 from fastreid_ext.pose.model import PoseModel
-from fastreid_ext.pose.parts import Parts
 
 # Colours of the ramps' pictures: a place each, so far from the edges that the neighbours of its cell are in the picture
 PLACES = np.random.RandomState(0).uniform(0.3, 0.7, (17, 2))
@@ -272,7 +272,7 @@ def test_parts_of_another_run_are_not_mixed(colour_model, run, fails, killed_aft
     killed_after(1)
     assert run(model, *SMALL)[0] == 130
     killed_after(None)
-    folder = tmp_path / "poses.npz.parts"
+    folder = tmp_path / "poses.npz.chunks"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     other = colour_model(COLOURS[::-1], name="model.onnx") if key == "model" else model
     sentence = fails(other, *SMALL, *(options or ()))
@@ -298,11 +298,11 @@ def test_options_that_do_not_matter_may_change(colour_model, run, reference, kil
 def test_a_run_that_did_nothing_binds_nobody(colour_model, run, killed_after, tmp_path):
     killed_after(0)
     assert run(colour_model(COLOURS))[0] == 130
-    assert not (tmp_path / "poses.npz.parts").exists()
+    assert not (tmp_path / "poses.npz.chunks").exists()
 
 
 def test_damaged_parts(colour_model, run, fails, killed_after, tmp_path):
-    model, folder = colour_model(COLOURS), tmp_path / "poses.npz.parts"
+    model, folder = colour_model(COLOURS), tmp_path / "poses.npz.chunks"
     killed_after(1)
     run(model, *SMALL)
     killed_after(None)
@@ -320,9 +320,9 @@ def test_damaged_parts(colour_model, run, fails, killed_after, tmp_path):
 
 
 def test_two_at_once(colour_model, run, fails, tmp_path):
-    parts = Parts(tmp_path / "poses.npz.parts", {})
+    chunks = SavedChunks(tmp_path / "poses.npz.chunks", {})
     assert "another process works on" in fails(colour_model(COLOURS))
-    parts.close()
+    chunks.close()
     assert run(colour_model(COLOURS))[0] == 0
 
 

@@ -10,8 +10,7 @@ from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_all_read
-from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.modeling.trunk import check_trunk, stage_channels
 from fastreid_ext.res2net import Res2Net, Res2NetBottleneck
 

@@ -68,11 +68,6 @@ def test_the_accuracy_of_verification(make_model, batch, storage):
         assert storage.latest()["accuracy/verification"][0] == pytest.approx(share)
 
 
-def test_the_test_feature_is_float32_under_autocast(make_model, batch):
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert make_model().eval()(batch).dtype == torch.float32
-
-
 def test_the_batch_goes_through_the_trunk_once(make_model, batch, storage, monkeypatch):
     model, seen = make_model(), []
     monkeypatch.setattr(model.backbone, "forward", lambda x, run=model.backbone.forward: seen.append(len(x)) or run(x))

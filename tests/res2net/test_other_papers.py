@@ -7,8 +7,7 @@ import torch
 from fastreid.modeling import build_model
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.checks import check_all_read
-from fastreid_ext.engine.key_tracking import track
+from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.mgre.extraction import feature_extraction

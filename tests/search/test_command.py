@@ -46,7 +46,7 @@ def stores(model_arguments, synth_root, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTREID_DATASETS", str(synth_root))
         for part in ("query", "gallery"):
-            data = ["--dataset", "SynthReIDTiny", "--part", part]
+            data = ["--dataset", "SynthReIDTiny", "--split", part]
             assert main(["extract", *config, "--output", str(folder / part), *data, *pairs]) == 0
     return folder
 
@@ -75,7 +75,7 @@ def test_features_are_those_of_the_evaluation(extract, model_arguments, synth_ti
     expected, pids = torch.cat(gathered.features).numpy(), torch.cat(gathered.pids).tolist()
     for part, mine in (("query", slice(0, count)), ("gallery", slice(count, None))):
         output = tmp_path / part
-        assert extract(output, "--dataset", "SynthReIDTiny", "--part", part, TEST__FLIP__ENABLED=flip) == 0
+        assert extract(output, "--dataset", "SynthReIDTiny", "--split", part, TEST__FLIP__ENABLED=flip) == 0
         printed, images = capsys.readouterr().err, len(expected[mine])
         assert "\r" not in printed and f"features: {images}/{images} images (100%)" in printed
         store = open_store(output)
@@ -103,7 +103,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.slow
 def test_killed_and_given_again(extract, model_arguments, stores, synth_tiny, tmp_path, capsys, monkeypatch):
     config, pairs = model_arguments()
-    options = ["--dataset", "SynthReIDTiny", "--part", "gallery", "--save-every", "16"]
+    options = ["--dataset", "SynthReIDTiny", "--split", "gallery", "--save-every", "16"]
     command = ["extract", *config, "--output", str(tmp_path / "s"), *options, *pairs]
     path = os.pathsep.join([str(Path(fastreid_ext.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -263,7 +263,7 @@ def test_options_that_can_not_be(stores, tmp_path, capsys, options, sentence):
 
 
 def test_extract_options_that_can_not_be(extract, tmp_path, capsys):
-    assert "--dataset and --part go together" in fails(extract(tmp_path / "s", "--dataset", "SynthReIDTiny"), capsys)
+    assert "--dataset and --split go together" in fails(extract(tmp_path / "s", "--dataset", "SynthReIDTiny"), capsys)
     assert "holds no image" in fails(extract(tmp_path / "s", "--images", tmp_path), capsys)
     options = ("--images", tmp_path, "--save-every", 0)
     assert "--save-every is 0" in fails(extract(tmp_path / "s", *options), capsys)

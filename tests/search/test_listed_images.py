@@ -39,11 +39,11 @@ def listed(tmp_path):
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_batch_is_in_one_memory(whole, listed):
     items = listed(skip=True, whole=whole).fetch([7, BROKEN, 2])
-    assert [item["places"] for item in items] == [7, BROKEN, 2]
+    assert [item["indices"] for item in items] == [7, BROKEN, 2]
     assert [bool(item["unreadable"]) for item in items] == [False, not whole, False]
     assert [item["images"].unique().tolist() for item in items] == [[17], [10 + BROKEN if whole else 0], [12]]
     batch = collate(items)
-    assert batch["images"] is items.images and batch["places"].tolist() == [7, BROKEN, 2]
+    assert batch["images"] is items.images and batch["indices"].tolist() == [7, BROKEN, 2]
 
 
 def test_an_unreadable_image_is_an_error_unless_it_is_skipped(listed):
@@ -65,4 +65,4 @@ def test_workers_hold_few_files_open(listed):
         (batch,) = list(loader)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert batch["places"].tolist() == list(range(COUNT)) and sum(map(bool, batch["unreadable"])) == 1
+    assert batch["indices"].tolist() == list(range(COUNT)) and sum(map(bool, batch["unreadable"])) == 1

@@ -53,7 +53,7 @@ def test_exact_search(data, make_store, metric, kind, rows, monkeypatch):
     index = None if kind is None else build_index(store, plan_index(kind, *gallery.shape))
     found = neighbours(store, queries, 6, index)
     for n, pairs in enumerate(naive(queries, gallery, metric, 6)):
-        assert found.places[n].tolist() == [place for _, place in pairs]
+        assert found.indices[n].tolist() == [place for _, place in pairs]
         np.testing.assert_allclose(found.distances[n], [d for d, _ in pairs], atol=1e-12)
 
 
@@ -63,7 +63,7 @@ def test_equal_distances_keep_the_gallerys_order(make_store, kind):
     store = make_store(gallery)
     index = None if kind is None else build_index(store, plan_index(kind, *gallery.shape))
     found = neighbours(store, np.eye(4, dtype=np.float32)[:1], 5, index)
-    assert found.places.tolist() == [[1, 4, 7, 10, 13]] and found.distances.tolist() == [[0.0] * 5]
+    assert found.indices.tolist() == [[1, 4, 7, 10, 13]] and found.distances.tolist() == [[0.0] * 5]
 
 
 def test_an_approximate_index_gives_true_distances(data, make_store):
@@ -71,8 +71,8 @@ def test_an_approximate_index_gives_true_distances(data, make_store):
     store = make_store(gallery)
     plan = plan_index("ivfpq", *gallery.shape)
     found = neighbours(store, queries, 6, build_index(store, plan), candidates=40)
-    for query, places, distances in zip(queries, found.places, found.distances, strict=True):
-        np.testing.assert_allclose(distances, [distance(query, gallery[p], "cosine") for p in places], atol=1e-12)
+    for query, indices, distances in zip(queries, found.indices, found.distances, strict=True):
+        np.testing.assert_allclose(distances, [distance(query, gallery[p], "cosine") for p in indices], atol=1e-12)
         assert (np.diff(distances) >= 0).all()
     exact = neighbours(store, queries, 6)
     assert (found.distances >= exact.distances - 1e-12).all()  # nothing is nearer than the nearest
@@ -84,7 +84,7 @@ def test_all_candidates_make_any_index_exact(data, make_store):
     index = build_index(store, plan_index("ivfpq", *gallery.shape))
     index.nprobe = index.nlist
     found, exact = neighbours(store, queries, 6, index, candidates=200), neighbours(store, queries, 6)
-    np.testing.assert_array_equal(found.places, exact.places)
+    np.testing.assert_array_equal(found.indices, exact.indices)
     assert recall(found, exact) == 1
 
 
@@ -101,7 +101,7 @@ def test_the_same_cameras_images_are_replaced_by_further_ones(make_store, kind):
     index = None if kind is None else build_index(store, plan_index(kind, *gallery.shape))
     found = neighbours(store, queries, 5, index, dropped=dropped)
     for n, pairs in enumerate(naive(queries, gallery, "cosine", 5, dropped)):
-        assert found.places[n].tolist() == [place for _, place in pairs]
+        assert found.indices[n].tolist() == [place for _, place in pairs]
 
 
 def test_fewer_images_than_asked_for(data, make_store):
@@ -109,8 +109,8 @@ def test_fewer_images_than_asked_for(data, make_store):
     store = make_store(gallery[:4])
     dropped = [np.array([0, 1]), np.array([0, 1, 2, 3])]
     found = neighbours(store, queries[:2], 10, dropped=dropped)
-    assert sorted(found.places[0, :2].tolist()) == [2, 3] and (found.places[0, 2:] == -1).all()
-    assert (found.places[1] == -1).all() and np.isinf(found.distances[1]).all()
+    assert sorted(found.indices[0, :2].tolist()) == [2, 3] and (found.indices[0, 2:] == -1).all()
+    assert (found.indices[1] == -1).all() and np.isinf(found.distances[1]).all()
     assert exact_candidates(store.features, queries[:2], "cosine", 10).shape == (2, 4)
 
 

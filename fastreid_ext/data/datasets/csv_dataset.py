@@ -57,17 +57,17 @@ class CSVDataset(ImageDataset):
     def read_test(self) -> dict[str, list[tuple]]:
         """List queries and gallery by path; a person has one number in both."""
         if not self._test:
-            rows = {part: self.read_rows(part) for part in ("query", "gallery")}
-            persons, cameras = (numbered({row[i] for part in rows.values() for row in part}) for i in (1, 2))
+            rows = {split: self.read_rows(split) for split in ("query", "gallery")}
+            persons, cameras = (numbered({row[i] for found in rows.values() for row in found}) for i in (1, 2))
             self._test = {
-                part: [(path, persons[person], cameras[camera]) for path, person, camera in found]
-                for part, found in rows.items()
+                split: [(path, persons[person], cameras[camera]) for path, person, camera in found]
+                for split, found in rows.items()
             }
         return self._test
 
-    def read_rows(self, part: str) -> list[tuple[str, str, str]]:
+    def read_rows(self, split: str) -> list[tuple[str, str, str]]:
         """List (path, person, camera) of one CSV file, all in words; nothing if there is no such file."""
-        file = self.data_dir / f"{part}.csv"
+        file = self.data_dir / f"{split}.csv"
         if not file.is_file():
             return []
         try:
@@ -125,6 +125,6 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
     doc = f"The images of ``{folder}``, by its CSV files."
     kind = type(name, (CSVDataset,), {"folder": folder, "dataset_name": name.lower(), "__doc__": doc})
     DATASET_REGISTRY.register(kind)
-    EXPECTED_TREES[name] = [f"{folder}/{part}.csv (path,person,camera)" for part in ("train", "query", "gallery")]
+    EXPECTED_TREES[name] = [f"{folder}/{split}.csv (path,person,camera)" for split in ("train", "query", "gallery")]
     DESCRIBED_AT[name] = DESCRIBED_AT["CSVDataset"]
     return kind

@@ -17,18 +17,18 @@ class LayoutError(UserError):
     """A data set whose folders, lists or names are not as its authors publish them."""
 
 
-def find_folder(root: str | Path, names: Sequence[str], parts: Sequence[str]) -> Path:
-    """Return the first of the accepted folders below the root that has all its parts.
+def find_folder(root: str | Path, names: Sequence[str], subfolders: Sequence[str]) -> Path:
+    """Return the first of the accepted folders below the root that has all its subfolders.
 
     Raises:
-        LayoutError: there is none, or one that lacks a part.
+        LayoutError: there is none, or one that lacks a subfolder.
     """
     there = [Path(root) / name for name in names if (Path(root) / name).is_dir()]
     if not there:
         raise LayoutError(f"there is no folder {' or '.join(names)}")
-    whole = [folder for folder in there if all((folder / part).is_dir() for part in parts)]
+    whole = [folder for folder in there if all((folder / subfolder).is_dir() for subfolder in subfolders)]
     if not whole:
-        missing = [part for part in parts if not (there[0] / part).is_dir()]
+        missing = [subfolder for subfolder in subfolders if not (there[0] / subfolder).is_dir()]
         raise LayoutError(f"{there[0]} has no {' and no '.join(missing)}")
     if len(whole) > 1:
         log_once(logging.WARNING, f"{whole[0]} is used, not {', '.join(str(folder) for folder in whole[1:])}")

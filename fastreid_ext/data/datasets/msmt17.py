@@ -21,10 +21,10 @@ def msmt17_version(root: str | Path) -> str:
         raise LayoutError(f"there is no folder {' or '.join(folder for folder, _ in VERSIONS.values())}")
     version = there[0]
     folder = root / VERSIONS[version][0]
-    for other, (name, parts) in VERSIONS.items():
-        if other != version and all((folder / part).is_dir() for part in parts):
+    for other, (name, subfolders) in VERSIONS.items():
+        if other != version and all((folder / subfolder).is_dir() for subfolder in subfolders):
             raise LayoutError(f"{folder} has the images of {other}: rename it to {name}")
-    missing = [part for part in VERSIONS[version][1] if not (folder / part).is_dir()]
+    missing = [subfolder for subfolder in VERSIONS[version][1] if not (folder / subfolder).is_dir()]
     if missing:
         raise LayoutError(f"{folder} has no {' and no '.join(missing)}")
     if len(there) > 1:

@@ -16,7 +16,7 @@ from fastreid_ext.data.datasets.files import LayoutError, find_folder, list_imag
 logger = logging.getLogger(__name__)
 
 # Name of the list -> folder.
-PARTS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 FILE_NAME = re.compile(r"(-1|\d+)_c([1-8])(?!\d)")
 
 
@@ -36,7 +36,7 @@ class OccludedDuke(ImageDataset):
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
         try:
-            self.data_dir = find_folder(root, self.folders, list(PARTS.values()))
+            self.data_dir = find_folder(root, self.folders, list(FOLDERS.values()))
         except LayoutError as error:
             if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
                 raise LayoutError(
@@ -50,17 +50,17 @@ class OccludedDuke(ImageDataset):
             **kwargs,
         )
 
-    def read_items(self, part: str) -> list[tuple]:
+    def read_items(self, split: str) -> list[tuple]:
         """List (path, person, camera) by name. Junk is left out, distractors are in the gallery alone."""
-        paths = list_images(self.data_dir / PARTS[part], "*")
+        paths = list_images(self.data_dir / FOLDERS[split], "*")
         found = [(path, FILE_NAME.match(path.name)) for path in paths]
         refuse_names((path for path, match in found if not match), "0001_c2_f0046182.jpg, with cameras 1 to 8")
         items = []
         for path, match in found:
             person, camera = int(match[1]), int(match[2]) - 1
-            if person == -1 or (person == 0 and part != "gallery"):
+            if person == -1 or (person == 0 and split != "gallery"):
                 continue
-            if part == "train":
+            if split == "train":
                 items.append(training_item(path, self.dataset_name, person, camera))
             else:
                 items.append((str(path), person, camera))
@@ -91,26 +91,26 @@ def derive_occluded_duke(
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():
         raise LayoutError(f"{target} is there already: move it away or choose another target")
-    sources = {part: find_images(duke_root, lists_folder, part) for part in PARTS}
+    sources = {split: find_images(duke_root, lists_folder, split) for split in FOLDERS}
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
     try:
-        for part, paths in sources.items():
-            folder = partial / PARTS[part]
+        for split, paths in sources.items():
+            folder = partial / FOLDERS[split]
             folder.mkdir(parents=True)
             for path in paths:
                 place(path, folder / path.name, copy)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    counts = {part: len(paths) for part, paths in sources.items()}
-    logger.info("derived %s: %s", target, ", ".join(f"{part} {count} images" for part, count in counts.items()))
+    counts = {split: len(paths) for split, paths in sources.items()}
+    logger.info("derived %s: %s", target, ", ".join(f"{split} {count} images" for split, count in counts.items()))
     return counts
 
 
-def find_images(duke_root: Path, lists_folder: Path, part: str) -> list[Path]:
+def find_images(duke_root: Path, lists_folder: Path, split: str) -> list[Path]:
     """List the images that one list names; Occluded-Duke moved some from the gallery to the queries."""
-    file = lists_folder / f"{part}.list"
+    file = lists_folder / f"{split}.list"
     if not file.is_file():
         raise LayoutError(f"there is no {file}: the lists are train.list, query.list and gallery.list")
     names = list(dict.fromkeys(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()))
@@ -119,7 +119,7 @@ def find_images(duke_root: Path, lists_folder: Path, part: str) -> list[Path]:
     odd = [name for name in names if name != Path(name).name or "\\" in name]
     if odd:
         raise LayoutError(f"{file} should name files, without folders, but has {odd[0]!r}")
-    order = dict.fromkeys((PARTS[part], PARTS["gallery"], *PARTS.values()))
+    order = dict.fromkeys((FOLDERS[split], FOLDERS["gallery"], *FOLDERS.values()))
     found = {
         name: next((path for folder in order if (path := duke_root / folder / name).is_file()), None) for name in names
     }

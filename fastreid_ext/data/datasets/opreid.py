@@ -18,7 +18,7 @@ from fastreid_ext.data.datasets.files import (
     training_item,
 )
 
-PART_FOLDERS = {
+FOLDERS = {
     "train": ("bounding_box_train", "train"),
     "query": ("query",),
     "gallery": ("bounding_box_test", "gallery", "test"),
@@ -42,7 +42,7 @@ class OPReID(ImageDataset):
     """OPReID: occluded persons in supermarkets and malls, seen by some 6,000 cameras.
 
     Reference: Yan et al., Occluded Person Re-Identification with Single-scale Global Representations, ICCV 2021.
-    Tree: ``OPReID`` with, for each part, a list file (``train.txt``, ``query.txt``, ``gallery.txt``; a line has a path
+    Tree: ``OPReID`` with, for each split, a list file (``train.txt``, ``query.txt``, ``gallery.txt``; a line has a path
     and, optionally, person and camera) or a folder (Market1501's names, or ``train``, ``query``, ``gallery``) of images
     like ``0001_c12_3.jpg`` or ``0001/c12_3.jpg``. The person -1 is junk.
     Rule: what the query's own camera saw of the person is left out. If not every test image tells its camera, the
@@ -71,8 +71,8 @@ class OPReID(ImageDataset):
     def read_test(self) -> dict[str, list[tuple]]:
         """List queries and gallery by path."""
         if not self._test:
-            rows = {part: self.read_rows(part) for part in ("query", "gallery")}
-            known = all(row.camera is not None for part in rows.values() for row in part)
+            rows = {split: self.read_rows(split) for split in ("query", "gallery")}
+            known = all(row.camera is not None for found in rows.values() for row in found)
             if not known:
                 self.say(
                     logging.WARNING,
@@ -80,26 +80,26 @@ class OPReID(ImageDataset):
                     "nothing is left out of a ranking",
                 )
             self._test = {
-                part: [(str(row.path), row.person, row.camera if known else assumed) for row in rows[part]]
-                for assumed, part in enumerate(rows)
+                split: [(str(row.path), row.person, row.camera if known else assumed) for row in rows[split]]
+                for assumed, split in enumerate(rows)
             }
         return self._test
 
-    def read_rows(self, part: str) -> list[Row]:
-        """Read one part from its list, else from its folder, without junk and by path."""
-        lists = [self.data_dir / name.format(part) for name in LISTS]
-        folders = [self.data_dir / name for name in PART_FOLDERS[part]]
+    def read_rows(self, split: str) -> list[Row]:
+        """Read one split from its list, else from its folder, without junk and by path."""
+        lists = [self.data_dir / name.format(split) for name in LISTS]
+        folders = [self.data_dir / name for name in FOLDERS[split]]
         file = next((path for path in lists if path.is_file()), None)
         folder = next((path for path in folders if path.is_dir()), None)
         if file:
-            self.say(logging.INFO, f"{part} images are assumed to be those of {file.name}")
+            self.say(logging.INFO, f"{split} images are assumed to be those of {file.name}")
             rows = read_list(file, [self.data_dir, *(path for path in folders if path.is_dir())])
         elif folder:
-            self.say(logging.INFO, f"{part} images are assumed to be those of the folder {folder.name}")
+            self.say(logging.INFO, f"{split} images are assumed to be those of the folder {folder.name}")
             rows = read_folder(folder)
         else:
             raise LayoutError(
-                f"{self.data_dir} has for its {part} images neither a folder {' or '.join(PART_FOLDERS[part])} nor a "
+                f"{self.data_dir} has for its {split} images neither a folder {' or '.join(FOLDERS[split])} nor a "
                 f"list {' or '.join(path.name for path in lists)}"
             )
         return sorted((row for row in rows if row.person != JUNK), key=lambda row: str(row.path))

@@ -55,7 +55,7 @@ class ByteTransform:
         place = names.index("ToTensor")
         self.on_images = [(transform, _on_bytes(transform)) for transform in transforms[:place]]
         self.on_tensors = [_in_place(transform) for transform in transforms[place + 1 :]]
-        if not all(type(part) in ON_IMAGES for t in transforms[:place] for part in _parts(t)) or not all(
+        if not all(type(step) in ON_IMAGES for t in transforms[:place] for step in _steps(t)) or not all(
             type(t) in ON_TENSORS for t in self.on_tensors
         ):
             raise ConfigError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
@@ -165,12 +165,12 @@ def _fills_numbers(transform: Callable) -> bool:
     return all(isinstance(value, int | float) for value in _values(transform))
 
 
-def _parts(transform: Callable) -> Sequence[Callable]:
+def _steps(transform: Callable) -> Sequence[Callable]:
     return transform.transforms if type(transform) is T.RandomApply else [transform]
 
 
 def _is_known(transform: Callable) -> bool:
-    return all(type(part) in (*ON_IMAGES, ToTensor, *ON_TENSORS) for part in _parts(transform))
+    return all(type(step) in (*ON_IMAGES, ToTensor, *ON_TENSORS) for step in _steps(transform))
 
 
 def _in_place(transform: Callable) -> Callable:

@@ -210,7 +210,7 @@ def _follower(transform: Callable) -> Follower | None:
     if type(transform) in GEOMETRIC and not padded:
         return GEOMETRIC[type(transform)]
     inner = transform.transforms if type(transform) is T.RandomApply else [transform]
-    if all(type(part) in IN_PLACE for part in inner):
+    if all(type(step) in IN_PLACE for step in inner):
         return None
-    names = ", ".join(type(part).__name__ for part in inner)
+    names = ", ".join(type(step).__name__ for step in inner)
     raise ConfigError(f"joints can't follow the image transform {names}: switch it off, or INPUT.JOINTS.ENABLED False")

@@ -100,14 +100,14 @@ def plan_test(size: Size, seed: int, suffix: str, first_identity: int) -> list[S
     for identity in range(first_identity, first_identity + size.test_identities):
         # Neighbours get other kinds, so that each kind is in front of somebody else whatever the size.
         kinds = [KINDS[(identity + step) % len(KINDS)] for step in range(OCCLUDED_QUERIES + OCCLUDED_GALLERY)]
-        parts = (
+        folders = (
             (QUERY, [None] * HOLISTIC_QUERIES),
             (QUERY_OCCLUDED, kinds[:OCCLUDED_QUERIES]),
             # The clean gallery images come from all cameras: each query has a match in another camera.
             (GALLERY, [None] * CLEAN_GALLERY + kinds[OCCLUDED_QUERIES:]),
         )
         index = 0
-        for directory, occluders in parts:
+        for directory, occluders in folders:
             for camera, kind in zip(camera_cycle(rng, len(occluders)), occluders, strict=True):
                 shots.append(Shot(directory + suffix, identity, index, camera, kind))
                 index += 1

@@ -1,4 +1,4 @@
-"""What an interrupted run has done: part files beside the pose file to come, which go when it is whole."""
+"""What an interrupted run has done: files of rows beside the pose file to come, which go when it is whole."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fastreid_ext.files import locked, write_text
 SETTINGS, LOCK = "settings.json", ".lock"
 
 
-class Parts:
+class SavedChunks:
     """Rows of joints in a folder, each file whole or absent, all of one model and one set of settings.
 
     Args:
@@ -39,7 +39,7 @@ class Parts:
         """Return joints (J, 3) and (width, height) of each image that has been done.
 
         Raises:
-            PoseError: a part that can't be read.
+            PoseError: a chunk that can't be read.
         """
         rows = {}
         for path in self._files():
@@ -51,7 +51,7 @@ class Parts:
         return rows
 
     def add(self, poses: Poses) -> None:
-        """Write one more part."""
+        """Write one more chunk."""
         numbers = [int(path.stem) for path in self._files()]
         poses.save(self.folder / f"{max(numbers, default=-1) + 1:06d}.npz")
 
@@ -61,7 +61,7 @@ class Parts:
             path.unlink()
 
     def close(self) -> None:
-        """Let another process work on the folder; without a part and files of others it goes."""
+        """Let another process work on the folder; without a chunk and files of others it goes."""
         done = not self._files()
         if done:
             for path in (self.folder / SETTINGS, *self.folder.glob(".*.tmp")):

@@ -1,4 +1,4 @@
-"""The training sets in parts: what is trained on, what is held out, and who is left out for validation."""
+"""The subsets of the training sets: what is trained on, what is held out, and who is left out for validation."""
 
 import logging
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from fastreid_ext.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class TrainingParts:
-    """The items of the training sets, every image in one part.
+class TrainingSubsets:
+    """The items of the training sets, every image in one subset.
 
     Attributes:
         train: what is trained on.
@@ -45,7 +45,7 @@ def training_sets(cfg: CfgNode) -> list[ImageDataset]:
     return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
 
 
-def training_parts(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> TrainingParts:
+def training_subsets(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> TrainingSubsets:
     """Leave out who DATASETS.VALIDATION says, then hold out images of the others as DATASETS.HOLD_OUT says.
 
     Raises:
@@ -54,14 +54,14 @@ def training_parts(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> TrainingPa
     items = [item for dataset in datasets for item in sorted(dataset.train)]
     split = _validation(cfg, items)
     train, held = _held_out(cfg, split.train)
-    return TrainingParts(train, held, split.query, split.gallery)
+    return TrainingSubsets(train, held, split.query, split.gallery)
 
 
 def evaluated_sets(cfg: CfgNode) -> tuple[str, ...]:
-    """Return what is evaluated: DATASETS.TESTS, then the parts of the training sets that it does not name itself."""
+    """Return what is evaluated: DATASETS.TESTS, then the subsets of the training sets that it does not name itself."""
     names = tuple(cfg.DATASETS.TESTS)
-    parts = {HELD_OUT: cfg.DATASETS.HOLD_OUT, VALIDATION: cfg.DATASETS.VALIDATION}
-    return (*names, *(name for name, count in parts.items() if count and name not in names))
+    counts = {HELD_OUT: cfg.DATASETS.HOLD_OUT, VALIDATION: cfg.DATASETS.VALIDATION}
+    return (*names, *(name for name, count in counts.items() if count and name not in names))
 
 
 def _validation(cfg: CfgNode, items: list[Item]) -> Validation:

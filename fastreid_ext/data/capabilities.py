@@ -1,0 +1,27 @@
+"""What a data set may know of its images beyond identity and camera, as Protocols: a class that defines one has it."""
+
+from typing import Protocol, runtime_checkable
+
+from fastreid_ext.data.poses import Poses
+
+
+@runtime_checkable
+class HasPoses(Protocol):
+    """Has joints of its own: INPUT.JOINTS and ``fastreid-ext boxes`` do without a pose file."""
+
+    def poses(self) -> Poses:
+        """Return the joints of its images.
+
+        Raises:
+            PoseError: labels that are missing or broken.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsOcclusion(Protocol):
+    """Knows how much of a person is hidden: reports of an evaluation (TEST.REPORT) group the queries by it."""
+
+    def occlusion_of(self, path: str) -> float | None:
+        """Return the hidden share of the person in an image, from 0 to 1; None for an image that it does not know."""
+        ...

@@ -1,0 +1,70 @@
+"""Checks that a run is continued by the config that began it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fastreid.config import CfgNode
+
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.renamed import renamed_settings
+
+# What may differ between a run and its continuation: it changes neither weights nor batches.
+FREE_ON_RESUME = (
+    "OUTPUT_DIR",
+    "TEST",
+    "DATASETS.TESTS",
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.BACKBONE.PRETRAIN_PATH",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.CACHE_DIR",
+    "SOLVER.MAX_EPOCH",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "CUDNN_BENCHMARK",
+    "SEED",
+)
+
+
+def check_same_run(cfg: CfgNode) -> None:
+    """Check that OUTPUT_DIR, which --resume continues, was written by this config.
+
+    Raises:
+        ConfigError: the keys that differ, with both values.
+    """
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8") as file:
+        before = renamed_settings(_flat(yaml.safe_load(file)))
+    now = _flat(yaml.safe_load(cfg.dump()))
+    if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
+        before.pop("MODEL.HEADS.NUM_CLASSES", None)
+        now.pop("MODEL.HEADS.NUM_CLASSES")
+    free = set(FREE_ON_RESUME)
+    bound = ("TEST.PRECISE_BN",)  # it changes the batch norms that are saved
+    if cfg.SOLVER.SCHED == "CosineAnnealingLR":
+        free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there: the rates before it would have been others
+    changed = [
+        f"{key} was {before[key]!r} and is {now[key]!r}"
+        for key in sorted(now.keys() & before.keys())
+        if before[key] != now[key] and (_below(key, bound) or not _below(key, free))
+    ]
+    if changed:
+        raise ConfigError(
+            f"{cfg.OUTPUT_DIR} holds a run of another config ({'; '.join(changed)}): choose another OUTPUT_DIR, or"
+            " run without --resume to start anew there"
+        )
+
+
+def _below(key: str, nodes: Iterable[str]) -> bool:
+    return any(key == node or key.startswith(node + ".") for node in nodes)
+
+
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat

@@ -15,7 +15,7 @@ HOST, OURS = "fastreid", "fastreid_ext"
 
 
 class UserError(Exception):
-    """What the user can fix, in one sentence that says what to change."""
+    """An error the user can fix; the message is one sentence that says what to change."""
 
 
 class ConfigError(UserError, ValueError):
@@ -23,11 +23,11 @@ class ConfigError(UserError, ValueError):
 
 
 class DivergedError(UserError, FloatingPointError):
-    """Numbers of a run that are no longer finite."""
+    """A run whose numbers are no longer finite."""
 
 
 class EvaluationError(UserError, ValueError):
-    """Features, labels or weights of which no metric can be computed."""
+    """Features, labels or weights that no metric can be computed from."""
 
 
 class FileError(UserError):
@@ -35,7 +35,7 @@ class FileError(UserError):
 
 
 class MissingExtraError(UserError):
-    """An optional package that is not installed; the sentence names the extra that brings it."""
+    """An optional package that is not installed; the message names the extra that installs it."""
 
 
 def is_ours(error: BaseException) -> bool:

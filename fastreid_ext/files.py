@@ -45,7 +45,7 @@ def replace_atomically(path: Path, temporary: Path, write: Callable[[BinaryIO], 
         durable: flush the bytes to the disk first, so that they survive a power cut.
 
     Raises:
-        OSError: whatever the system says.
+        OSError: the system's own error.
     """
     try:
         with open(temporary, "wb") as file:
@@ -71,7 +71,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise FileError(f"{path} can't be read: {reason(error)}") from error
     except UnicodeDecodeError as error:
-        raise FileError(f"{path} is not in UTF-8: save it so") from error
+        raise FileError(f"{path} is not in UTF-8: save it in UTF-8") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -107,7 +107,7 @@ def make_folder(path: Path) -> Path:
 
 
 def reason(error: OSError) -> str:
-    """Return what the system says of an error, without its number and the file's name."""
+    """Return the system's message of an error, without its number and the file's name."""
     return error.strerror or str(error)
 
 

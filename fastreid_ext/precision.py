@@ -1,4 +1,4 @@
-"""Losses, distances, affinities and softmaxes are computed in float32 (or better) whatever the model's precision is."""
+"""Losses, distances, affinities and softmaxes are computed in float32 (or better) whatever the model's precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 

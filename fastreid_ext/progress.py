@@ -1,4 +1,4 @@
-"""Progress of a long job: a bar where a person watches, a plain line now and then in a log or a pipe."""
+"""Progress of a long job: a bar on a terminal, a plain line now and then in a log or a pipe."""
 
 import sys
 import time
@@ -12,11 +12,11 @@ class ProgressBar:
     It is a context manager; leaving it draws the last state. Lines have no carriage return.
 
     Args:
-        name: what the line or bar begins with.
+        name: text at the start of the line or bar.
         total: items of the whole job.
         done: items that an earlier run has done.
         unit: what the items are, in the plural.
-        seconds: between two lines where no person watches.
+        seconds: between two lines if the output is not a terminal.
         write: takes each of these lines, without its end; None writes to stderr.
         shown: False shows nothing.
 

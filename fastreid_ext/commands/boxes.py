@@ -1,4 +1,4 @@
-"""The command ``boxes``: where a model locates the regions of the body, beside where the joints say they are."""
+"""The command ``boxes``: the regions of the body that a model locates, compared with those of the joints."""
 
 import argparse
 from pathlib import Path
@@ -41,13 +41,13 @@ def add_parser(commands: Any) -> None:
         "--poses",
         type=Path,
         metavar="FILE.npz",
-        help="pose file (default: INPUT.JOINTS.FILES, else the data set's own joints)",
+        help="pose file (default: INPUT.JOINTS.FILES, otherwise the data set's own joints)",
     )
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="measure N images only, spread evenly")
     parser.add_argument(
         "--sheet-images", type=int, default=ON_SHEET, metavar="N", help="how many to draw (default: %(default)s)"
     )
-    parser.add_argument("--prior", action="store_true", help="draw the boxes that training starts from, too")
+    parser.add_argument("--prior", action="store_true", help="also draw the boxes that training starts from")
     parser.set_defaults(run=run)
 
 

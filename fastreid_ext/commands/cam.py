@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar=("CONFIG", "WEIGHTS"),
-        help="draw --layer of this model too, a baseline for example; may be given several times",
+        help="also draw --layer of this model, for example a baseline; may be given several times",
     )
     parser.set_defaults(run=run)
 
@@ -81,10 +81,10 @@ def model_beside(config: str, weights: str, device: str) -> "nn.Module":
 
 
 def short_names(models: Sequence[tuple[str, str]]) -> list[str]:
-    """Name models by their configs, or by their weights where a config is there twice.
+    """Name models by their configs, or by their weights if a config occurs twice.
 
     Raises:
-        ConfigError: one model twice.
+        ConfigError: a model is given twice.
     """
     from fastreid_ext.engine.repeat import RepeatError, names_of
 

@@ -64,7 +64,7 @@ def merged_config(config_file: str, overrides: Sequence[str]) -> "CfgNode":
     """Return the config of a file, or of the shipped config of that name, with KEY VALUE pairs.
 
     Raises:
-        ConfigError: no such file, or keys and values that can't be merged.
+        ConfigError: no such file, or KEY VALUE pairs that can't be merged.
     """
     from fastreid_ext.config import get_cfg
     from fastreid_ext.engine.merging import merge_config
@@ -90,7 +90,7 @@ def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
     An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is Ctrl-C. Any other
-    exception is a bug of ours and passes.
+    exception is a bug of ours and is not caught.
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
     try:

@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
         description="List the shipped configs whose name or description has a word, with one line each.",
         example="fastreid-ext configs deepminer market",
     )
-    parser.add_argument("words", nargs="*", metavar="WORD", help="show those that have all of these; none = all")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only configs with all of these words (default: all)")
     parser.set_defaults(run=run)
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     words = [word.lower() for word in args.words]
     found = {name: line for name, line in lines.items() if all(word in f"{name} {line}".lower() for word in words)}
     if not found:
-        print(f"none of the {len(lines)} shipped configs has {' and '.join(args.words)}")
+        print(f"none of the {len(lines)} shipped configs contains {' and '.join(args.words)}")
         return 1
     width = max(map(len, found))
     print("\n".join(f"{name:<{width}}  {line}".rstrip() for name, line in found.items()))

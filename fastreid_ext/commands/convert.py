@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     parser = command_parser(
         commands,
         "convert",
-        help="bring published weights of a paper's authors into our names",
+        help="rename the published weights of a paper's authors to our names",
         description="Bring published weights of a paper's authors into our names; every key is accounted for.",
         example="fastreid-ext convert msreid downloads/market.pth weights/msreid_market.pth",
     )
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     except WeightsError as error:
         raise WeightsError(f"{args.source}: {error}") from error
     if args.target.exists() and args.target.samefile(args.source):
-        raise FileError(f"{args.target} can't be written: it is the authors' file, which stays as it is")
+        raise FileError(f"{args.target} can't be written: it is the authors' file, which is never changed")
     make_folder(args.target.parent)
     write_atomically(args.target, lambda file: torch.save({"model": ours}, file))
     print(f"{len(ours)} of {len(theirs)} keys converted to {args.target}; evaluate them with")

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
         metavar="FOLDER",
         help="folder to make (default: %(default)s)",
     )
-    parser.add_argument("--copy", action="store_true", help="copy the images; else they are hard links if possible")
+    parser.add_argument("--copy", action="store_true", help="copy the images (default: hard links where possible)")
     parser.set_defaults(run=run)
 
 

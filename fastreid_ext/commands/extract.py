@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     images = group.add_mutually_exclusive_group(required=True)
     images.add_argument("--images", type=Path, metavar="FOLDER", help="folder of images, with its subfolders")
     images.add_argument(
-        "--list", type=Path, metavar="FILE", help="text file with a path a line, or CSV with path[,person,camera]"
+        "--list", type=Path, metavar="FILE", help="text file with one path per line, or CSV with path[,person,camera]"
     )
     images.add_argument("--dataset", metavar="NAME", help="a registered data set")
     group.add_argument("--split", choices=("query", "gallery", "train"), help="split of --dataset")
@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
         type=int,
         default=512,
         metavar="N",
-        help="images after which progress is saved (default: %(default)s)",
+        help="save progress after this many images (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -83,7 +83,7 @@ def images_of(args: argparse.Namespace) -> "ImageList":
     """List the images that the options name.
 
     Raises:
-        ConfigError, DataSetError: there are none, or --split is where it has no meaning, or missing.
+        ConfigError, DataSetError: there are none, or --split is missing or has no meaning here.
     """
     from fastreid_ext.search.image_list import images_of_dataset, images_of_folder, images_of_list
 

@@ -99,11 +99,11 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
         )
     view.add_argument("--color", choices=COLORS, default="rgb", help="order of its channels (default: %(default)s)")
     view.add_argument(
-        "--udp", action="store_true", help="its heat maps are of unbiased data processing, as ViTPose's in MMPose"
+        "--udp", action="store_true", help="its heat maps use unbiased data processing, as MMPose's ViTPose does"
     )
     work = runner.add_argument_group("how it runs")
     work.add_argument(
-        "--batch-size", type=_count, metavar="N", help=f"images at once (default: the model's own, else {BATCH_SIZE})"
+        "--batch-size", type=_count, metavar="N", help=f"images per batch (default: the model's own, else {BATCH_SIZE})"
     )
     work.add_argument("--device", choices=tuple(PROVIDERS), default="cpu", help="default: %(default)s")
     work.add_argument("--threads", type=_count, default=0, metavar="N", help="of the CPU (default: onnxruntime's)")
@@ -112,14 +112,14 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
         type=_count,
         default=SAVE_EVERY,
         metavar="N",
-        help="images after which what was done is kept (default: %(default)s)",
+        help="save progress after this many images (default: %(default)s)",
     )
     runner.set_defaults(run=run_model)
     return runner
 
 
 def run_import(args: argparse.Namespace) -> None:
-    """Import poses and print what came of it."""
+    """Import poses and print a report."""
     from fastreid_ext.pose.making import import_file
 
     lines = import_file(args.sources, args.images, args.output, args.annotations, args.format, shown(args))
@@ -127,14 +127,14 @@ def run_import(args: argparse.Namespace) -> None:
 
 
 def run_model(args: argparse.Namespace) -> None:
-    """Run the pose model and print what came of it."""
+    """Run the pose model and print a report."""
     from fastreid_ext.pose.making import check_new, run_on_images
     from fastreid_ext.pose.model import PoseModel
     from fastreid_ext.pose.running import Preparation
 
     check_new(args.output)
     if not all(0 < std for std in args.std) or max(args.std) < 1:
-        raise ConfigError(f"--std {args.std} is no deviation of pixels from 0 to 255: for shares, multiply by 255")
+        raise ConfigError(f"--std {args.std} is not on the 0-255 scale: multiply deviations of pixels in [0, 1] by 255")
     size = tuple(args.size) if args.size else None
     model = PoseModel(args.model, size, args.batch_size, args.device, args.threads, args.udp)
     preparation = Preparation(args.padding, tuple(args.mean), tuple(args.std), args.color)
@@ -158,19 +158,19 @@ def shown(args: argparse.Namespace) -> "Shown":
 def _confidence(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no confidence: 0 or more, and less than 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a confidence: it must be at least 0 and below 1")
     return value
 
 
 def _padding(text: str) -> float:
     value = float(text)
     if not 1 <= value < 10:
-        raise argparse.ArgumentTypeError(f"{text} is no padding: 1 for none, 1.25 in most recipes, and less than 10")
+        raise argparse.ArgumentTypeError(f"{text} is not a padding: from 1 (none) to below 10, 1.25 in most recipes")
     return value
 
 
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
     return value

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
     )
     add_output_option(parser, "folder of all runs, table and plot")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes of each run (default: 1)")
-    parser.add_argument("--title", default="", metavar="TEXT", help="above the box plot")
+    parser.add_argument("--title", default="", metavar="TEXT", help="title of the box plot")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys of every run; last"
     )

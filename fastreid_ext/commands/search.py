@@ -1,4 +1,4 @@
-"""The command ``search``: the nearest gallery images of queries, through an index that is kept beside the gallery."""
+"""The command ``search``: the nearest gallery images of queries, through an index that is stored with the gallery."""
 
 import argparse
 from pathlib import Path
@@ -67,23 +67,23 @@ def add_parser(commands: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="images out of the index that are ordered by their true distance",
+        help="candidates from the index that are re-ordered by their exact distance",
     )
     index.add_argument(
         "--recall-queries",
         type=int,
         default=1000,
         metavar="N",
-        help="queries that the recall is measured on (default: %(default)s)",
+        help="queries to measure the recall on (default: %(default)s)",
     )
-    index.add_argument("--rebuild", action="store_true", help="build the index anew, whatever lies in the store")
+    index.add_argument("--rebuild", action="store_true", help="rebuild the index, even if the store has one")
     index.add_argument("--seed", type=int, default=0, metavar="N", help="of IVF-PQ's training (default: %(default)s)")
     index.add_argument(
         "--threads",
         type=int,
         default=1,
         metavar="N",
-        help="to build with; with more than 1, HNSW differs from build to build",
+        help="for building the index; with more than 1, HNSW differs from build to build",
     )
     for name, option in PARAMETERS.items():
         kind = next(kind for kind in NAMES if name in (*BUILD[kind], *SEARCH[kind]))
@@ -127,7 +127,7 @@ def check_options(args: argparse.Namespace) -> None:
     """Check what argparse does not.
 
     Raises:
-        ConfigError: the sentence says which options do not go together.
+        ConfigError: options that exclude each other; the message names them.
     """
     if (args.query is None) == (not args.image):
         raise ConfigError("name the queries by --query STORE, or by --image FILE, once for each image")

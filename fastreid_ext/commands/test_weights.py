@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
         "--test-set",
         default=VALIDATION,
         metavar="NAME",
-        help="what is searched (default: %(default)s, of DATASETS.VALIDATION)",
+        help="test set to search on (default: %(default)s, of DATASETS.VALIDATION)",
     )
     parser.add_argument(
         "--grid",
@@ -39,14 +39,14 @@ def add_parser(commands: Any) -> None:
         type=float,
         default=[0.05, 1.0, 0.05],
         metavar=("FIRST", "LAST", "STEP"),
-        help="weights that are tried (default: %(default)s)",
+        help="weights to try (default: %(default)s)",
     )
     parser.add_argument(
         "--rounds",
         type=int,
         default=10,
         metavar="N",
-        help="most rounds; the search ends when one changes nothing (default: %(default)s)",
+        help="maximum number of rounds; the search ends when a round changes nothing (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 

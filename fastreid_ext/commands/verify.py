@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         "--pairs", type=Path, metavar="CSV", help="file with two image files per line, in place of A and B"
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="probability from which it is the same person (default: 0.5)"
+        "--threshold", type=float, metavar="P", help="lowest probability that counts as the same person (default: 0.5)"
     )
     parser.add_argument("--report", action="store_true", help="measure all test pairs; writes into --output")
     add_output_option(parser, "folder for verify.json, verify.md, verify.png; or for pairs.csv", required=False)
@@ -70,21 +70,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Check that every option has an effect, and set the threshold that is not named to one half.
+    """Check that every option has an effect, and set the threshold to one half if none is given.
 
     Raises:
-        ConfigError: one has none, or a threshold that is no probability.
+        ConfigError: an option without effect, or a threshold that is not a probability.
     """
     if args.report and args.pairs:
-        raise ConfigError("--report measures all pairs of a test set, --pairs answers for some: leave one of them out")
+        raise ConfigError("--report measures all pairs of a test set, --pairs compares the pairs of a file: remove one")
     if args.report and args.threshold is not None:
-        raise ConfigError("--report chooses the threshold itself: leave --threshold out, which is for named pairs")
+        raise ConfigError("--report chooses the threshold itself: remove --threshold, which is for named pairs")
     if args.report and args.output is None:
         raise ConfigError("--report writes a table, numbers and a curve: add --output FOLDER")
     if args.test_set and not args.report:
-        raise ConfigError("--test-set names what --report measures: add --report, or leave it out")
+        raise ConfigError("--test-set names what --report measures: add --report, or remove --test-set")
     if args.output is not None and not (args.report or args.pairs):
-        raise ConfigError("--output is the folder of --report or --pairs: the answer for A and B is printed alone")
+        raise ConfigError("--output is the folder of --report or --pairs: the answer for A and B is only printed")
     if args.threshold is None:
         args.threshold = 0.5
     if not 0 <= args.threshold <= 1:
@@ -99,7 +99,7 @@ def images_and_overrides(args: argparse.Namespace) -> tuple[list[str], list[str]
     """
     if args.report or args.pairs:
         if args.opts and Path(args.opts[0]).is_file():
-            raise ConfigError(f"--report and --pairs say what is compared: leave {args.opts[0]} out")
+            raise ConfigError(f"--report and --pairs say what is compared: remove {args.opts[0]}")
         return [], args.opts
     from fastreid_ext.config import get_cfg
     from fastreid_ext.engine.key_tracking import leaves

@@ -114,7 +114,7 @@ def _reader_run(self) -> None:
             if self.exit_event.is_set():
                 break
             self.queue.put(item)
-    except BaseException as error:  # not swallowed: the reader raises it
+    except BaseException as error:  # not swallowed: it is raised in the reading process
         self.error = error
     self.queue.put(None)
 

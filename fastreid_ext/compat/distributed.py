@@ -132,7 +132,7 @@ def setup_process_group(local_rank: int, local_size: int, machine_rank: int, **i
 
 
 def leave_process_group() -> None:
-    """Leave in good order; only after success, for a failing rank must end and not wait for the others.
+    """Leave the process group cleanly; only after success, because a failing rank must not wait for the others.
 
     Nothing may hold the group afterwards: gloo's threads end with it, and abort a process whose interpreter ends first.
     """

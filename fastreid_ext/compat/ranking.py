@@ -11,7 +11,7 @@ CUHK03_REPEATS = 10
 
 
 def match_positions(distances, match):
-    """The places that the matches take, counted from 1 and in rising order; equal distances keep their order.
+    """Return the ranks of the matches, from 1 in ascending order; equal distances keep their order.
 
     Sorting the bare distances and looking the few matches up is several times faster than sorting the indices.
 

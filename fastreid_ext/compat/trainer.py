@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def _eval_after_train(self) -> None:
-    """Evaluate after the last epoch unless it has been done; not after a training that failed."""
+    """Evaluate after the last epoch unless that was done; not after a failed training."""
     next_epoch = getattr(self.trainer, "epoch", -1) + 1  # no epoch: a hook failed before the first
     evaluated = self._period > 0 and next_epoch % self._period == 0
     if next_epoch >= self.trainer.max_epoch and not evaluated:

@@ -181,7 +181,7 @@ def schedule_of_warm_up() -> None:
         warm_up_epochs = max(math.ceil(solver.WARMUP_ITERS / iters_per_epoch), solver.DELAY_EPOCHS)
         if solver.SCHED == "CosineAnnealingLR" and warm_up_epochs >= solver.MAX_EPOCH:
             logger.warning(
-                f"The learning rate is never annealed: SOLVER.MAX_EPOCH {solver.MAX_EPOCH} is no more than "
+                f"The learning rate is never annealed: SOLVER.MAX_EPOCH {solver.MAX_EPOCH} does not exceed "
                 f"the {warm_up_epochs} epochs of SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} and "
                 f"SOLVER.DELAY_EPOCHS {solver.DELAY_EPOCHS}."
             )

@@ -22,8 +22,8 @@ def erase_rectangles(
 ) -> torch.Tensor:
     """Set a rectangle of some images to 0, which is the mean pixel of a normalised batch, or to random pixels.
 
-    The paper draws again until the rectangle fits into the image; here a side that is too long is cut, so that a
-    batch needs no loop.
+    The paper draws again until the rectangle fits into the image. Here a side that is too long is cut, which needs no
+    loop over a batch.
 
     Args:
         images: (B, C, H, W), normalised; not written to.

@@ -35,7 +35,7 @@ PAIR_SAMPLER = "PairSampler"
 class EpochBatches:
     """An endless batch sampler: every epoch is drawn anew from (seed, epoch), every image carries its own seed.
 
-    A run that starts at epoch e gets the very batches that a run from epoch 0 would get there, so nothing of the
+    A run that starts at epoch e gets the very batches that a run from epoch 0 would get there, so no state of the
     sampler or the loader workers has to be saved.
 
     Args:

@@ -1,4 +1,4 @@
-"""COCO's body as data: its 17 joints, the limbs between them, and how other orders of joints become them."""
+"""COCO's body as data: its 17 joints, the limbs between them, and the mapping from other joint orders to COCO's."""
 
 COCO_JOINTS = (
     "nose",
@@ -21,7 +21,7 @@ COCO_JOINTS = (
 )
 HEAD = (0, 1, 2, 3, 4)
 
-# Joints that change places in a mirrored image: the left and the right one of each pair.
+# Joints that a mirrored image exchanges: the left and the right one of each pair.
 FLIP_PAIRS = tuple((left, left + 1) for left in range(1, len(COCO_JOINTS), 2))
 
 # COCO's skeleton: pairs of joints, in COCO's order but counted from 0.

@@ -61,7 +61,7 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
         raise DataSetError(_explain(name, root, f"it said: {error}")) from error
     empty = [split for split in splits if not items[split]]
     if empty:
-        raise DataSetError(_explain(name, root, f"it is there but has no images for {', '.join(empty)}"))
+        raise DataSetError(_explain(name, root, f"its folder exists but has no images for {', '.join(empty)}"))
     for split in splits:
         if not (combineall and split == "train"):
             _compare_counts(name, split, items[split], dataset._junk_pids)
@@ -83,7 +83,7 @@ def _compare_counts(name: str, split: str, items: Sequence[tuple], junk: Sequenc
 
 
 def _check_answers(name: str, query: Sequence[tuple], gallery: Sequence[tuple]) -> None:
-    """Make sure that queries have their person in the gallery, seen by another camera.
+    """Check that each query's person is in the gallery, seen by another camera.
 
     What the same camera saw of the same person is left out of a ranking, and a query with nothing left isn't scored.
     """

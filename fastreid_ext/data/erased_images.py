@@ -1,4 +1,4 @@
-"""A stress test: the images of a test set with a rectangle of some of them erased, always the same one.
+"""A stress test: the images of a test set, some with a rectangle erased, always the same rectangle.
 
 The test of Table 6 of MGRe, which erases the test images with a probability of 0.5.
 """
@@ -60,9 +60,9 @@ class ImageEraser:
 
 
 class WithErased:
-    """A test loader that gives every batch twice: as it is, and then without its rectangles.
+    """A test loader that gives every batch twice: as it is, and then with its rectangles erased.
 
-    Loading an image is most of an evaluation, and is done once so. Which one a batch is stands in ``erased``.
+    Loading images takes most of an evaluation and is done only once. ``erased`` says which of the two a batch is.
 
     Args:
         loader: yields batches with ``images`` (B, C, H, W) and ``img_paths``.

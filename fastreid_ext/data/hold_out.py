@@ -1,4 +1,4 @@
-"""Images of the training identities that are kept out of training, to ask how well each of them was learnt."""
+"""Images of the training identities that are kept out of training, to measure how well each of them was learnt."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def hold_out(items: Sequence[Item], count: int) -> HoldOut:
     """Hold ``count`` images of every identity out, each of another camera.
 
     The images follow from the items alone. They come from the cameras that saw the person most often, and of each
-    camera it is the first image by name. Another camera each means that every held-out image has ``count - 1`` others
-    to be found by, whoever is on it, so that frequent and rare identities can be compared. An identity with fewer
+    camera it is the first image by name. With a different camera each, every held-out image has ``count - 1``
+    matches, whoever it shows, so that frequent and rare identities can be compared. An identity with fewer
     cameras, or of which fewer than 2 images would be left, keeps all its images.
 
     Args:

@@ -67,7 +67,7 @@ class ReIDImages(CommDataset):
         self.deferred = getattr(self.byte_transform, "deferred", None)
         # Patches are pieces of images that outlive the batch, whose memory they would keep, and that is shared.
         self.remembered = any(type(step) is RandomPatch for step in getattr(transform, "transforms", ()))
-        # Before workers are started, which would otherwise all find it out for themselves.
+        # Before workers are started; otherwise each of them would repeat the check.
         decoding.decoders_agree()
         resampling.pils_order()
 
@@ -163,7 +163,7 @@ class QueryGalleryImages(ReIDImages):
 
 
 def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return what does the same on bytes, if it is known how."""
+    """Return an equivalent of the transform on bytes, if there is one."""
     try:
         if isinstance(transform, JointTransform):
             return transform.on_bytes()
@@ -188,7 +188,7 @@ def seed_generators(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators of Python, NumPy and torch (CPU), and give them their former state back."""
+    """Seed the generators of Python, NumPy and torch (CPU), and restore their former state at the end."""
     with kept_generators():
         seed_generators(seed)
         yield
@@ -196,7 +196,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def kept_generators() -> Iterator[None]:
-    """Give the generators of Python, NumPy and torch (CPU) the state back that they have now."""
+    """Restore the present state of the generators of Python, NumPy and torch (CPU) at the end."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

@@ -21,7 +21,7 @@ class DeviceLoader:
     workers start with the first batch, so a trainer may still set the epoch to start from.
 
     Raises:
-        ImageError: an image can't be read, in whatever process it was tried.
+        ImageError: an image can't be read, in this process or in a worker.
     """
 
     def __init__(self, loader: DataLoader, dataset: ReIDImages, device: torch.device):
@@ -52,7 +52,7 @@ class DeviceLoader:
             sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()
             traceback.clear_frames(error.__traceback__)
             self.end_workers()
-        # Raised out here, where nothing of the first error keeps the loader's workers: the garbage collector would
+        # Raised here, where the first error no longer references the loader's workers: the garbage collector would
         # wait ten seconds for them.
         raise ImageError(sentence)
 

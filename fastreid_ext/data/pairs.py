@@ -21,12 +21,12 @@ class PairSampler:
     """Endless indices of one process, in which 2i and 2i + 1 are the anchor and the partner of a pair.
 
     Anchors are all images in random order. The partner of a positive pair is another image of the same identity, from
-    another camera when there is one; that of a negative pair is any image of another identity, each as likely. Of any
-    stretch of pairs the share of positive ones is as wished, to within one pair: an anchor whose identity has no other
+    another camera when there is one; that of a negative pair is any image of another identity, with equal chance. In
+    any run of pairs the share of positive ones is exact to within one pair: an anchor whose identity has no other
     image waits for the next negative pair. All processes draw the same pairs from the seed, and each takes whole ones.
 
     Args:
-        items: (path, identity, camera) of every training image; an image that is listed twice is no partner of itself.
+        items: (path, identity, camera) of every training image; an image that is listed twice is never its own partner.
         batch_size: images per batch on this process; even.
         seed: of all that is drawn.
         positive_share: of the pairs, from 0 to 1.
@@ -147,6 +147,6 @@ def _rises(number: int, share: float) -> bool:
 
 
 def _numbered(names: Sequence[Any]) -> np.ndarray:
-    """Number names from 0 in the order of their text, which is the same in every process."""
+    """Number names from 0 in sorted order, which is the same in every process."""
     places = {name: place for place, name in enumerate(sorted(set(names), key=str))}
     return np.array([places[name] for name in names])

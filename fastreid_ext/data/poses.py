@@ -27,7 +27,7 @@ class Poses:
         sizes: (N, 2) int: width and height of the image that x and y are pixels of.
 
     Raises:
-        PoseError: arrays that do not fit, a name twice, or a joint that is no number.
+        PoseError: arrays that do not fit, a name twice, or a joint that is not a number.
     """
 
     names: Sequence[str]
@@ -66,15 +66,15 @@ class Poses:
         """
         row = self._rows.get(name)
         if row is None:
-            raise PoseError(f"the pose labels have no row for {name}")
+            raise PoseError(f"the pose file has no row for {name}")
         width, height = self.sizes[row]
         return self.joints[row], (int(width), int(height))
 
     def shares_of(self, paths: Iterable[str]) -> dict[str, np.ndarray]:
         """Return joints (J, 3) of every path that has a row: shares of the image's width and height, and confidence.
 
-        A path's row is the one whose name is the longest end of the path, so the folder that names count from need not
-        be known. An image's left edge is share 0 and its right edge 1, so the centre of its first pixel is half a pixel
+        A path's row is the one whose name is the longest suffix of the path, so the folder of the names need not be
+        known. An image's left edge is share 0 and its right edge 1, so the centre of its first pixel is half a pixel
         inside; an image that was resized since keeps its shares.
         """
         shares = self.joints.astype(np.float64)
@@ -100,7 +100,7 @@ class Poses:
         """Read what :meth:`save` wrote; nothing in the file is run.
 
         Raises:
-            PoseError: no such file, or one that is no pose file.
+            PoseError: no such file, or not a pose file.
         """
         if not path.is_file():
             raise PoseError(f"there is no pose file {path}: {MAKE_POSES}")
@@ -110,4 +110,4 @@ class Poses:
         except PoseError as error:
             raise PoseError(f"{path}: {error}") from error
         except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
-            raise PoseError(f"{path} is no pose file ({error}): {MAKE_POSES}") from error
+            raise PoseError(f"{path} is not a pose file ({error}): {MAKE_POSES}") from error

@@ -41,7 +41,7 @@ EXPECTED_TREES: dict[str, Sequence[str]] = {
 _CUHK03_LABELED = {"train": (767, 7368), "query": (700, 1400), "gallery": (700, 5328)}
 _CUHK03_DETECTED = {"train": (767, 7365), "query": (700, 1400), "gallery": (700, 5332)}
 
-# Registered name -> split -> (identities, images). Junk (-1) and background (0) are no identities.
+# Registered name -> split -> (identities, images). Junk (-1) and background (0) are not identities.
 PUBLISHED_COUNTS: dict[str, dict[str, tuple[int, int]]] = {
     "Market1501": {"train": (751, 12936), "query": (750, 3368), "gallery": (750, 15913)},
     "DukeMTMC": {"train": (702, 16522), "query": (702, 2228), "gallery": (1110, 17661)},

@@ -1,4 +1,4 @@
-"""Identities that are left out of training altogether, to choose settings by without looking at a test set."""
+"""Identities that are left out of training, to choose settings without looking at a test set."""
 
 import hashlib
 from collections import defaultdict
@@ -29,11 +29,11 @@ class Validation:
 def validation_split(items: Sequence[Item], count: int) -> Validation:
     """Leave ``count`` identities out of training and split their images into queries and gallery.
 
-    Of the identities that two cameras or more have seen, those are taken whose names have the smallest SHA-256: every
-    run, process and machine agrees, a smaller number is part of a larger one, and the order in which people were
-    recorded plays no role. Of every camera that saw the person, the first image by name is a query and the rest is
-    gallery. Where no two cameras saw the person twice, the one that did so most often (of several the first by name)
-    has no query: the others would find nothing in the gallery. So every query has a match under another camera.
+    Of the identities seen by two or more cameras, those whose names have the smallest SHA-256 are taken. So every run,
+    process and machine agrees, a smaller selection is part of a larger one, and the order of recording plays no
+    role. Of every camera that saw the person, the first image by name is a query and the rest is
+    gallery. If fewer than two cameras saw the person twice, the camera that saw them most (the first of several)
+    has no query, because the others would have no match. So every query has a match by another camera.
 
     Args:
         items: (path, identity, camera) of every training image; an image that is listed twice, as by two data sets,
@@ -41,7 +41,7 @@ def validation_split(items: Sequence[Item], count: int) -> Validation:
         count: 1 or more.
 
     Raises:
-        ConfigError: too few identities were seen by two cameras, or none would be left to train on.
+        ConfigError: too few identities were seen by two cameras, or none would be left for training.
     """
     images: dict[Any, dict[Any, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in sorted(set(items), key=lambda item: item[0]):

@@ -35,7 +35,7 @@ def keep_mask(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
 
 
 def erase(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
-    """Y^e = M * Y: the feature maps (B, C, h, w) with their most salient places set to zero."""
+    """Return Y^e = M * Y: the feature maps (B, C, h, w) with their most salient positions set to zero."""
     return features * keep_mask(features, threshold)
 
 

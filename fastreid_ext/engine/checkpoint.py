@@ -40,16 +40,16 @@ class AtomicCheckpointer(Checkpointer):
         write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None, complete: bool = False) -> dict[str, Any]:
-        """Load a checkpoint and say what was missing and what was left over.
+        """Load a checkpoint and log which keys were missing and which were unexpected.
 
         Args:
             path: file; empty = nothing to load.
             checkpointables: names of the further states to load; None = all.
-            complete: every key except the classifier's has to be there (evaluation).
+            complete: every key except the classifier's must be present (evaluation).
 
         Raises:
-            CheckpointError: no such file, a file that is no checkpoint, no key in common with the model, or an
-                incomplete one where a complete one is asked for.
+            CheckpointError: no such file, not a checkpoint, no key in common with the model, or an incomplete
+                checkpoint although ``complete`` is set.
         """
         if path and "://" not in path and not os.path.isfile(path):
             raise CheckpointError(f"there is no checkpoint {path}: check MODEL.WEIGHTS")
@@ -60,13 +60,13 @@ class AtomicCheckpointer(Checkpointer):
         """Load what last_checkpoint names, with all states, if resume is set and it exists; else the weights of path.
 
         Raises:
-            CheckpointError: as :meth:`load`, or a checkpoint that holds no state of a run, or that of another one.
+            CheckpointError: as :meth:`load`, or a checkpoint without the state of a run, or with that of another run.
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
         last = self.get_checkpoint_file()
         if not os.path.isfile(last):
-            raise CheckpointError(f"there is no checkpoint {last}, which last_checkpoint beside it names")
+            raise CheckpointError(f"there is no checkpoint {last}, although the file last_checkpoint names it")
         try:
             checkpoint = self.load(last)
         except CheckpointError:
@@ -82,7 +82,7 @@ class AtomicCheckpointer(Checkpointer):
     def _load_file(self, f: str) -> dict[str, Any]:
         try:
             checkpoint = super()._load_file(f)
-        except Exception as error:  # torch raises half a dozen types for files that are not what they should be
+        except Exception as error:  # torch raises half a dozen exception types for invalid files
             raise CheckpointError(f"{f} is not a checkpoint that can be read safely: {error}") from error
         # A bare state dict, as torchvision and many papers publish it, is a model without further states.
         if _is_state_dict(checkpoint):
@@ -102,7 +102,7 @@ class AtomicCheckpointer(Checkpointer):
         return super()._load_model(checkpoint)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
-        # The batch norms' counters are not missed by torch, which starts them at 0.
+        # torch does not need the batch norms' counters: it starts them at 0.
         own = {key for key in self.model.state_dict() if not key.endswith(".num_batches_tracked")}
         misshaped = [key for key, _, _ in incompatible.incorrect_shapes]
         missing, unexpected = sorted(own.intersection(incompatible.missing_keys)), sorted(incompatible.unexpected_keys)
@@ -113,7 +113,7 @@ class AtomicCheckpointer(Checkpointer):
             unneeded = [key for key in missing if key in training_only_keys(self.model)]
             missing, misshaped = ([key for key in keys if key not in unneeded] for keys in (missing, misshaped))
             if unneeded:
-                logger.info("not loaded, because no test feature reads them: %d of training alone", len(unneeded))
+                logger.info("not loaded: %d weights of training alone, which no test feature reads", len(unneeded))
         if missing or unexpected:
             logger.warning(
                 "%d missing, %d of them of another shape; %d unexpected%s%s",

@@ -17,7 +17,7 @@ def device_of(cfg: CfgNode) -> torch.device:
 
 
 def distributed(model: nn.Module) -> nn.Module:
-    """Wrap a model for this process group; the model itself where there is one process."""
+    """Wrap a model for this process group; return the model itself if there is only one process."""
     if comm.get_world_size() == 1:
         return model
     device = next(model.parameters()).device

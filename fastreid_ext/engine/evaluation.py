@@ -1,4 +1,4 @@
-"""Evaluation of every test set: as it is and, if asked for, with rectangles erased."""
+"""Evaluation of every test set: as it is and, on request, with rectangles erased."""
 
 import copy
 import logging
@@ -48,16 +48,16 @@ def evaluate_test_sets(
 ) -> OrderedDict[str, Any]:
     """Evaluate DATASETS.TESTS and what DATASETS.HOLD_OUT and DATASETS.VALIDATION keep out of training.
 
-    With TEST.OCCLUSION every test set is evaluated with rectangles erased too, in the same pass; the numbers of that
-    are added to those of the images as they are, which alone choose the best checkpoint.
+    With TEST.OCCLUSION every test set is evaluated with rectangles erased too, in the same pass; its numbers
+    are added to those of the original images. Only the latter choose the best checkpoint.
 
     Args:
         cfg: the run's config.
-        model: what gives features; left in the mode that it was in.
+        model: gives features; its training or eval mode is restored.
         evaluator_of: name of a test set -> loader and evaluator.
 
     Returns:
-        Test set -> metrics; of a single test set, its metrics, as in FastReID. Processes beside the main one get no
+        Test set -> metrics; for a single test set, its metrics, as in FastReID. Only the main process gets
         metrics.
     """
     results: OrderedDict[str, Any] = OrderedDict()
@@ -85,7 +85,7 @@ def evaluate_test_sets(
 
 
 class AsIsAndErased(DatasetEvaluator):
-    """Evaluates the batches of :class:`fastreid_ext.data.erased_images.WithErased`, each kind for itself.
+    """Evaluates the batches of :class:`fastreid_ext.data.erased_images.WithErased`, original and erased separately.
 
     Args:
         evaluator: of the images as they are.

@@ -1,4 +1,4 @@
-"""Hooks of our trainer that change a hook of the host, or that it lacks."""
+"""Hooks of our trainer that replace one of FastReID's, or that FastReID lacks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ class AfterStep(HookBase):
     """Calls ``after_step()`` of every module of the model that has one, after every optimiser step.
 
     State that follows training but not the optimiser (a running mean of features, say) moves there, and not in the
-    forward: FastReID's PreciseBN runs forwards in training mode that are no steps.
+    forward: FastReID's PreciseBN runs forward passes in training mode that are not steps.
     """
 
     def __init__(self, model: nn.Module):
@@ -53,8 +53,8 @@ class AfterStep(HookBase):
 class AverageBuffers(HookBase):
     """Averages the floating-point buffers of all ranks after every epoch.
 
-    Each rank's batch norms see its own share of the batches. Without this the ranks evaluate with other statistics
-    than the main process saves, and a resumed run would give all of them the main process's.
+    Each rank's batch norms see only its share of the batches. Without this hook the ranks would evaluate with other
+    statistics than the main process saves, and a resumed run would give all ranks the main process's.
     """
 
     def __init__(self, model: nn.Module):
@@ -71,7 +71,7 @@ class AverageBuffers(HookBase):
 
 
 class FiniteWeights(HookBase):
-    """Stops a run whose weights are no numbers before they are saved: a gradient can overflow though no loss did."""
+    """Stops a run before it saves weights that are not finite: a gradient can overflow although no loss did."""
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -89,7 +89,7 @@ class FiniteWeights(HookBase):
 class WriteEvents(hooks.PeriodicWriter):
     """Writes the events every ``period`` iterations and after every epoch.
 
-    The host also writes after the last iteration of a run; a writer skips what is not newer than that, and so the
+    The host also writes after the last iteration of a run; a writer skips events that are not newer, so the
     metrics of the last evaluation never reached metrics.json.
     """
 

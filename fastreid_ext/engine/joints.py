@@ -1,4 +1,4 @@
-"""Joints of the images that a config names, found before anything is trained (INPUT.JOINTS)."""
+"""Joints of a config's images, found before training starts (INPUT.JOINTS)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ MAKE_FILE = "make a pose file with fastreid-ext pose run or pose import and name
 def files_of(cfg: CfgNode, names: Sequence[str]) -> list[str]:
     """Return the pose file of each data set, "" for the data set's own labels.
 
-    Data sets of DATASETS.NAMES have that of INPUT.JOINTS.FILES, all others their own labels.
+    Data sets of DATASETS.NAMES use the files of INPUT.JOINTS.FILES, all others their own labels.
 
     Raises:
         ConfigError: not as many files as data sets.
@@ -50,7 +50,7 @@ def joints_of(cfg: CfgNode, datasets: Mapping[str, ImageDataset], splits: Sequen
 
     Raises:
         ConfigError: as :func:`files_of`.
-        PoseError: labels that are missing, lack an image or do not fit each other.
+        PoseError: labels that are missing, lack an image or do not match each other.
     """
     paths = [item[0] for item in items]
     found: dict[str, np.ndarray] = {}
@@ -89,7 +89,7 @@ def follow_joints(cfg: CfgNode, transforms: T.Compose, joints: np.ndarray) -> Ca
 
 
 def check_labels(cfg: CfgNode, model: nn.Module) -> None:
-    """Check that the model's labels are loaded, and that a model reads the joints that are.
+    """Check that the labels that the model needs are loaded, and that loaded joints are read by the model.
 
     Raises:
         ConfigError: a key to switch on or off.
@@ -119,10 +119,10 @@ def check_images_suffice(model: nn.Module) -> None:
 
 
 def poses_of(name: str, dataset: ImageDataset, file: str) -> tuple[Poses, str]:
-    """Return a data set's labels, those of a file if one is named, and how a sentence calls them.
+    """Return a data set's labels, those of a file if one is named, and their name for messages.
 
     Raises:
-        PoseError: neither file nor labels, or a file that is none.
+        PoseError: neither file nor labels, or not a pose file.
     """
     if file:
         # As it is called here, else in the folder of all data sets.

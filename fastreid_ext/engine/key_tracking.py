@@ -28,7 +28,7 @@ class _Log(set):
 
 
 class TrackedCfgNode(CfgNode):
-    """A config that notes which of its keys are read; clones note into the same log."""
+    """A config that records which of its keys are read; clones share the same record."""
 
     def __getitem__(self, key: str) -> Any:
         log = self.__dict__.get("_log")
@@ -38,7 +38,7 @@ class TrackedCfgNode(CfgNode):
 
 
 def track(cfg: CfgNode) -> tuple[TrackedCfgNode, set[str]]:
-    """Return a copy of cfg that notes what is read, and the log it notes into."""
+    """Return a copy of cfg that records which keys are read, and the record."""
     log = _Log()
     tracked = TrackedCfgNode(cfg)  # yacs converts the nodes below
     _mark(tracked, "", log)
@@ -55,7 +55,7 @@ def _mark(node: TrackedCfgNode, path: str, log: _Log) -> None:
 
 
 def leaves(node: CfgNode, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of every leaf of a config, without noting a read."""
+    """Yield (dotted key, value) of every leaf of a config, without recording a read."""
     for key, value in node.items():
         if isinstance(value, CfgNode):
             yield from leaves(value, f"{path}{key}.")
@@ -84,7 +84,7 @@ def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str
 
 
 def check_all_read(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str, ...] | None = None) -> None:
-    """Check that every key that was set has been read by now.
+    """Check that every key that was set has been read.
 
     Raises:
         ConfigError: keys that nothing in this run reads.
@@ -93,7 +93,7 @@ def check_all_read(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[
     if unread:
         raise ConfigError(
             f"nothing in this run reads {', '.join(unread)} (MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE},"
-            f" MODEL.LOSSES.NAME {tuple(cfg.MODEL.LOSSES.NAME)}): remove the key, or switch on what it belongs to"
+            f" MODEL.LOSSES.NAME {tuple(cfg.MODEL.LOSSES.NAME)}): remove the key, or enable the part that reads it"
         )
 
 

@@ -113,8 +113,8 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
 def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
     """Every held-out image is a query, and all of them are the gallery.
 
-    An image is of its own identity and camera, so that it is left out of its own ranking. It is loaded once, but for
-    FastReID's evaluator, which knows the gallery by its place behind the queries.
+    An image shares identity and camera with itself, so it is not part of its own ranking. It is loaded once, except for
+    FastReID's evaluator, which expects the gallery after the queries.
     """
     datasets = training_sets(cfg)
     subsets = training_subsets(cfg, datasets)
@@ -172,7 +172,7 @@ def _training_joints(cfg: CfgNode, datasets: Sequence[ImageDataset], items: Item
 
 
 def _occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Sequence[ImageDataset]) -> list[Group]:
-    """Group queries by what the first data set that knows an image says of it."""
+    """Group queries by what the first data set that contains an image says about it."""
     know = [dataset.occlusion_of for dataset in datasets if isinstance(dataset, KnowsOcclusion)]
     if not cfg.TEST.REPORT.ENABLED or not know:
         return []

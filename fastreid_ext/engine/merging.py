@@ -1,4 +1,4 @@
-"""A yaml and KEY VALUE pairs merged into a config, with a sentence for every way in which that can fail."""
+"""Merges a yaml and KEY VALUE pairs into a config; every way to fail has its own sentence."""
 
 import difflib
 
@@ -13,7 +13,7 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: list[str]) -> None:
     """Merge a yaml and KEY VALUE pairs into cfg.
 
     Raises:
-        ConfigError: no such file, a key that does not exist (with the nearest ones that do), a value of the wrong
+        ConfigError: no such file, a key that does not exist (the message has similar ones), a value of the wrong
             type, an odd number of overrides, or an option behind them.
     """
     known = [key for key, _ in leaves(cfg)]

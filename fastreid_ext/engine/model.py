@@ -18,7 +18,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     """Return the model of MODEL.META_ARCHITECTURE on its device.
 
     Raises:
-        ConfigError: a model that does not exist, settings that it refuses, or ImageNet weights that can't be had.
+        ConfigError: a model that does not exist, settings that it refuses, or missing ImageNet weights.
     """
     try:
         model = build_registered(cfg)
@@ -32,7 +32,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         if not cfg.MODEL.BACKBONE.PRETRAIN:
             raise
         raise ConfigError(
-            f"the ImageNet weights can't be had ({error}): set MODEL.BACKBONE.PRETRAIN_PATH to a file, or"
+            f"the ImageNet weights are not available ({error}): set MODEL.BACKBONE.PRETRAIN_PATH to a file, or"
             " MODEL.BACKBONE.PRETRAIN False to train from scratch"
         ) from error
     if not isinstance(model, BranchedReID):

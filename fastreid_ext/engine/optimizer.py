@@ -24,11 +24,11 @@ NORM_TYPES = (
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build SOLVER.OPT over the trainable parameters of a model.
 
-    FastReID makes one group a parameter and flattens them, which on torch >= 2.0 trains nothing; here parameters
-    that share a rate and a decay share a group, and the fused step is used where this torch has one.
+    FastReID makes one group per parameter and flattens them, which trains nothing on torch >= 2.0. Here parameters with
+    the same learning rate and weight decay share a group, and the fused step is used if this torch has one.
 
     Raises:
-        ConfigError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that no parameter meets.
+        ConfigError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that matches no parameter.
     """
     factors = dict(cfg.SOLVER.LR_FACTORS)
     # A project's yaml may name parts of the project's head, which a head of the user's own has not.
@@ -77,10 +77,10 @@ def parameter_groups(
         weight_decay_norm: decay of the parameters of normalisation layers other than their bias.
         weight_decay_bias, bias_lr_factor: decay and rate factor of whatever is called "bias".
         lr_factors: dotted module name -> factor on the rate of all below it; the longest name that matches wins.
-        must_match: names out of lr_factors that have to meet a parameter.
+        must_match: names in lr_factors that must match a parameter.
 
     Raises:
-        ConfigError: a name of must_match meets no parameter.
+        ConfigError: a name of must_match matches no parameter.
     """
     lr_factors = lr_factors or {}
     unmet = set(must_match or {})
@@ -104,7 +104,7 @@ def parameter_groups(
             groups.setdefault((lr, decay), {"params": [], "lr": lr, "weight_decay": decay})["params"].append(parameter)
     if unmet:
         raise ConfigError(
-            f"SOLVER.LR_FACTORS names {sorted(unmet)}, which no trainable parameter lies below; the model has"
+            f"SOLVER.LR_FACTORS names {sorted(unmet)}, but no trainable parameter has such a name; the model has"
             f" {sorted(name for name, _ in model.named_children())} at its top level"
         )
     return list(groups.values())

@@ -35,7 +35,7 @@ def autocast_dtype(device: torch.device, enabled: bool, name: str = "auto") -> t
 def losses_in_float32(model: nn.Module) -> None:
     """Let a host's meta-architecture compute its losses in float32, as ours do.
 
-    In half precision the distances of a batch take a handful of values, and batch-hard mining picks among ties.
+    In half precision the distances of a batch take only a few values, so batch-hard mining chooses among ties.
     """
     original = model.losses
 

@@ -14,7 +14,7 @@ class Progress(HookBase):
 
     Args:
         images_per_batch: of all ranks together.
-        seconds: between two lines where no person watches.
+        seconds: between two lines if the output is not a terminal.
     """
 
     def __init__(self, images_per_batch: int, seconds: float = 30.0):

@@ -1,4 +1,4 @@
-"""Trains configs over several seeds, whatever interrupts it, and gathers their results."""
+"""Trains configs over several seeds, continues after interruptions, and gathers the results."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
 
 
 class RepeatError(UserError):
-    """Runs that can't be made or gathered, with what to do."""
+    """Runs that can't be started or gathered; the message says what to do."""
 
 
 def repeat(
@@ -29,7 +29,7 @@ def repeat(
 
     Args:
         configs: files, or names of shipped configs.
-        seeds: one run of each config for each.
+        seeds: each config has one run per seed.
         output: folder of all runs; what an earlier call finished there is kept.
         overrides: KEY VALUE pairs of every run.
         num_gpus: processes of each run.
@@ -57,7 +57,7 @@ def repeat(
 
 
 def names_of(configs: Sequence[str]) -> dict[str, str]:
-    """Return name -> config: the file's stem, or as much of its path as tells it from the others.
+    """Return name -> config: the file's stem, or as much of its path as is needed to be unique.
 
     Raises:
         RepeatError: one config twice.
@@ -93,16 +93,16 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         make_folder(output)
         write_text(settings, json.dumps(now, indent=1))
         command = [sys.executable, "-m", "fastreid_ext", "train"]
-        resume = ["--resume"] if begun else []  # or the config of a run that never began would be compared
+        resume = ["--resume"] if begun else []  # otherwise the config of a run that never began would be compared
         finished = subprocess.run([*command, *resume, "--num-gpus", str(num_gpus), *call], check=False)
         if finished.returncode or not done.is_file():
             raise RepeatError(
-                f"the run in {output} ended with status {finished.returncode} (see its log.txt); called again, this"
-                " command goes on from there"
+                f"the run in {output} ended with status {finished.returncode} (see its log.txt); run"
+                " this command again to continue from there"
             )
     results = json.loads(done.read_text())["results"]
     if not results or any(metric not in values for values in results.values() for metric in TABLE_METRICS):
-        raise RepeatError(f"the run in {output} was tested on nothing that gives {' and '.join(TABLE_METRICS)}")
+        raise RepeatError(f"the run in {output} was not tested on a test set with {' and '.join(TABLE_METRICS)}")
     return results
 
 

@@ -1,4 +1,4 @@
-"""results.json: the numbers of a run in a form that other programs read."""
+"""results.json: the numbers of a run for other programs."""
 
 import json
 import logging

@@ -38,7 +38,7 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
         eval_only: evaluate MODEL.WEIGHTS on DATASETS.TESTS.
 
     Raises:
-        UserError: what the user can fix; how it came to it is in log.txt.
+        UserError: an error the user can fix; its traceback is in log.txt.
     """
     try:
         cfg = setup(config_file, overrides, resume, eval_only)
@@ -78,7 +78,7 @@ def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: b
     if resume:
         check_same_run(cfg)
     cfg.freeze()
-    comm.synchronize()  # nobody may overwrite config.yaml before all have compared it
+    comm.synchronize()  # no process may overwrite config.yaml before all have compared it
 
     rank = comm.get_rank()
     for name in ("fastreid", "fastreid_ext"):
@@ -93,7 +93,7 @@ def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: b
     if comm.is_main_process() and not eval_only:
         folder = Path(cfg.OUTPUT_DIR)
         if not resume:
-            # Or a --resume of this run, killed in its first epoch, would continue an older one.
+            # Otherwise --resume of this run, if killed in its first epoch, would continue an older one.
             (folder / "last_checkpoint").unlink(missing_ok=True)
         path = folder / "config.yaml"
         write_text(path, cfg.dump())
@@ -103,5 +103,5 @@ def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: b
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Keep the host's training loop from logging the traceback of what is shown as one sentence."""
+    """Keep FastReID's training loop from logging the traceback of an error that is shown as one sentence."""
     return not (record.exc_info and isinstance(record.exc_info[1], UserError))

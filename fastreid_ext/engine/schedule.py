@@ -27,7 +27,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
     means that epochs 0 to 39 are trained with the higher rate.
 
     Raises:
-        ConfigError: an unknown schedule or warm-up, a warm-up that is as long as the run, or a step inside the warm-up.
+        ConfigError: an unknown schedule or warm-up, a warm-up as long as the run, or a step inside the warm-up.
     """
     if cfg.SOLVER.SCHED not in SCHEDULES:
         raise ConfigError(f"SOLVER.SCHED must be one of {SCHEDULES}, got {cfg.SOLVER.SCHED!r}")
@@ -39,7 +39,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
     warmup_epochs = -(-cfg.SOLVER.WARMUP_ITERS // iters_per_epoch)
     if cfg.SOLVER.SCHED == "CosineAnnealingLR" and cfg.SOLVER.MAX_EPOCH <= max(warmup_epochs, cfg.SOLVER.DELAY_EPOCHS):
         raise ConfigError(
-            f"SOLVER.MAX_EPOCH ({cfg.SOLVER.MAX_EPOCH}) leaves no epoch behind the warm-up of {warmup_epochs} epochs"
+            f"SOLVER.MAX_EPOCH ({cfg.SOLVER.MAX_EPOCH}) leaves no epoch after the warm-up of {warmup_epochs} epochs"
             f" and DELAY_EPOCHS ({cfg.SOLVER.DELAY_EPOCHS}): raise MAX_EPOCH, or lower WARMUP_EPOCHS / WARMUP_ITERS"
         )
     if cfg.SOLVER.WARMUP_EPOCHS > 0 and cfg.SOLVER.SCHED == "MultiStepLR":

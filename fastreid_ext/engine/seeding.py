@@ -1,4 +1,4 @@
-"""One number makes a run repeatable."""
+"""One seed makes a run repeatable."""
 
 import logging
 import random
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def resolve_seed(seed: int) -> int:
-    """Return SEED, or one drawn for all ranks where it is negative."""
+    """Return SEED; if it is negative, draw one for all ranks."""
     return seed if seed >= 0 else int(comm.shared_random_seed()) % 2**31
 
 

@@ -50,7 +50,7 @@ class TrainingStep(SimpleTrainer):
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Begin to load batches, and end the workers on leaving: the garbage collector waits five seconds for each."""
+        """Start loading batches, and end the workers on exit: the garbage collector waits five seconds for each."""
         self._data_loader_iter = iter(self.data_loader)
         try:
             yield

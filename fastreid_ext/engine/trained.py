@@ -1,4 +1,4 @@
-"""Trained models: the config they belong to, their weights, and what a choice made with them is worth."""
+"""Trained models: their config, their weights, and how far settings chosen with them can be trusted."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ from fastreid_ext.model_zoo import get_config_file
 
 
 def config_file_of(path: str) -> str:
-    """Return a file as it is, else the shipped config of that name, such as DeepMiner/Market1501_R50.yml.
+    """Return a file as it is, otherwise the shipped config of that name, such as DeepMiner/Market1501_R50.yml.
 
     Raises:
         ConfigError: neither exists.
@@ -46,7 +46,7 @@ def load_trained(cfg: CfgNode) -> torch.nn.Module:
     tracked, reads = track(cfg)
     tracked.defrost()
     tracked.MODEL.BACKBONE.PRETRAIN = False
-    # Classifiers and centers take no part in the test feature, and their size may be that of no data set at hand.
+    # Classifiers and centers are not part of the test feature, and their size may match no available data set.
     tracked.MODEL.HEADS.NUM_CLASSES = max(1, tracked.MODEL.HEADS.NUM_CLASSES)
     model = Trainer.build_model(tracked)
     check_all_read(
@@ -57,12 +57,12 @@ def load_trained(cfg: CfgNode) -> torch.nn.Module:
 
 
 def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[str]:
-    """Return sentences on what settings that are chosen on this test set, with MODEL.WEIGHTS, are worth.
+    """Return warnings about settings that are chosen on this test set with MODEL.WEIGHTS.
 
     Args:
         cfg: the config of the choice.
         test_set: what is chosen on.
-        chosen: the settings, as a sentence calls them.
+        chosen: name of the settings in messages.
     """
     if test_set != VALIDATION:
         return [f"{chosen} that are chosen on {test_set} make results on {test_set} look better than they are"]
@@ -91,6 +91,6 @@ def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
     trained.defrost()
     trained.DATASETS.NAMES = tuple(node["NAMES"])
     trained.DATASETS.COMBINEALL = node["COMBINEALL"]
-    trained.DATASETS.VALIDATION = node.get("VALIDATION", 0)  # a run of before that key
+    trained.DATASETS.VALIDATION = node.get("VALIDATION", 0)  # a run from before this key existed
     trained.DATASETS.HOLD_OUT = 0  # it keeps images, nobody
     return trained

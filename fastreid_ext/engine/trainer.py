@@ -76,7 +76,7 @@ class Trainer(DefaultTrainer):
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
         self.cfg = cfg
-        scaler = self._trainer.grad_scaler  # one that is off has no state, and another refuses to load none
+        scaler = self._trainer.grad_scaler  # a disabled scaler has no state, and an enabled one refuses an empty state
         self.checkpointer = AtomicCheckpointer(
             model,
             cfg.OUTPUT_DIR,
@@ -135,7 +135,7 @@ class Trainer(DefaultTrainer):
         return evaluate_test_sets(cfg, model, partial(cls.build_evaluator, cfg) if sets is None else sets.__getitem__)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """The host's hooks in the host's order, with our seeding, evaluation, checkpoints and progress."""
+        """FastReID's hooks in FastReID's order, with our seeding, evaluation, checkpoints and progress."""
         cfg = self.cfg
         evaluate = EvaluateEpochs(cfg.TEST.EVAL_PERIOD, self._evaluate)
         period = cfg.SOLVER.CHECKPOINT_PERIOD  # read on every rank: all of them check that nothing is left unread

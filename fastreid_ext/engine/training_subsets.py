@@ -46,10 +46,10 @@ def training_sets(cfg: CfgNode) -> list[ImageDataset]:
 
 
 def training_subsets(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> TrainingSubsets:
-    """Leave out who DATASETS.VALIDATION says, then hold out images of the others as DATASETS.HOLD_OUT says.
+    """Leave out the identities of DATASETS.VALIDATION, then hold out images of the others (DATASETS.HOLD_OUT).
 
     Raises:
-        ConfigError: too few identities, images or cameras for that.
+        ConfigError: too few identities, images or cameras.
     """
     items = [item for dataset in datasets for item in sorted(dataset.train)]
     split = _validation(cfg, items)

@@ -1,4 +1,4 @@
-"""Whether two images show the same person, and how far that answer can be trusted."""
+"""Verification: whether two images show the same person, and how reliable the answer is."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of image files to compare.
 
     Raises:
-        ConfigError: a file without pairs, or with a line that is none.
+        ConfigError: a file without pairs, or with a line that is not a pair.
         FileError: it can't be read.
     """
     if file is None:
@@ -47,7 +47,7 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
     rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if row]
     for number, row in rows:
         if len(row) != 2 or not all(row):
-            raise ConfigError(f"line {number} of {file} is no pair: expected two image files, separated by a comma")
+            raise ConfigError(f"line {number} of {file} is not a pair: expected two image files, separated by a comma")
     if not rows:
         raise ConfigError(f"{file} holds no pair")
     return [(first, second) for _, (first, second) in rows]
@@ -86,9 +86,9 @@ def answers_csv(pairs: Sequence[tuple[str, str]], same: Sequence[float], thresho
 
 @torch.no_grad()
 def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """Return the probability that each pair of image files shows one person; every image is described once.
+    """Return the probability that each pair of image files shows one person; each image's feature is extracted once.
 
-    In float64, as a report's: near 0 and 1 float32 has few probabilities.
+    In float64, as in the report: near 0 and 1 float32 is too coarse.
 
     Raises:
         ImageError: a file that can't be read.
@@ -106,7 +106,7 @@ def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str
     for a, b in zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True):
         found += head.probability(features[a], features[b]).tolist()
     if any(math.isnan(p) for p in found):
-        raise ConfigError("a pair has a probability that is not a number: the weights are of a run that diverged")
+        raise ConfigError("a pair has a probability that is not a number: the weights are from a diverged run")
     return found
 
 
@@ -117,7 +117,7 @@ def report(cfg: CfgNode, model: nn.Module, test_set: str, output: Path) -> tuple
     """Measure all pairs of a test set, write verify.json, verify.md and verify.png, and return tables and warnings.
 
     The threshold with the highest balanced accuracy is chosen on the identities of DATASETS.VALIDATION, else on the
-    test set itself, which the report then says.
+    test set itself, in which case the report says so.
     """
     if not (test_set or cfg.DATASETS.TESTS):
         raise ConfigError("name a data set with --test-set, or in DATASETS.TESTS")

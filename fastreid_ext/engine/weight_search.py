@@ -33,20 +33,20 @@ def search_weights(
 
     Args:
         cfg: the config of the model.
-        model: with parts, see :func:`check_parts`.
+        model: with weighted parts, see :func:`check_parts`.
         test_set: what is searched.
         grid: weights that are tried.
         rounds: most rounds over all parts.
 
     Returns:
-        What was found, the KEY VALUE that sets the best weights, and sentences on what they are worth.
+        The result, the KEY VALUE that sets the best weights, and warnings about how far to trust them.
     """
     warnings = warnings_of(cfg, test_set)
     parts, pids, camids = extract_parts(cfg, model, test_set)
     score = lambda weights: parts.metrics(weights, pids, camids)["mAP"]  # noqa: E731
     search = coordinate_search(score, model.test_weights, grid, rounds)
     if not search.converged:
-        warnings.append(f"the last of {search.rounds} rounds still changed a weight: raise --rounds")
+        warnings.append(f"a weight still changed in the last of {search.rounds} rounds: raise --rounds")
     key, value = model.test_weights_option(search.best)
     return search, f'{key} "{value}"', warnings
 

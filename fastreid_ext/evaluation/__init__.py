@@ -1,4 +1,4 @@
-"""Evaluation on FastReID's evaluator, and what a person wants to see of it."""
+"""Evaluation on top of FastReID's evaluator: metrics, reports and pictures."""
 
 from fastreid_ext.evaluation.ranking import rank_metrics
 

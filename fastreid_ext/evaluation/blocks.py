@@ -23,7 +23,7 @@ def rows_per_block(distances: Rows, memory_mb: float = MEMORY_MB) -> int:
 
     Args:
         distances: of the queries to the gallery.
-        memory_mb: what the block and all that is made of it may take.
+        memory_mb: memory for the block and everything computed from it, in MB.
 
     Raises:
         EvaluationError: not even one row fits.
@@ -62,7 +62,7 @@ def share_of(queries: int, block: int, rank: int = 0, world_size: int = 1) -> ra
 def row_blocks(distances: Rows, queries: range, block: int) -> Iterator[tuple[int, Tensor]]:
     """Yield the first query of each block and the distances (B, G) of its queries.
 
-    All blocks are written to the same memory: a block is gone once the next is asked for.
+    All blocks share one memory: the next block overwrites the last one.
     """
     memory = None
     for start in range(queries.start, queries.stop, block):
@@ -75,14 +75,14 @@ def row_blocks(distances: Rows, queries: range, block: int) -> Iterator[tuple[in
 def look_at_sorted_rows(
     rows: Tensor, look: Callable[[int, np.ndarray], None], farthest: np.ndarray | None = None
 ) -> None:
-    """Show all rows' distances in rising order, some rows at a time: look(first row, (b, G)), which threads call.
+    """Call look(first row, (b, G)) with each row's distances in ascending order, some rows at a time, from threads.
 
     NumPy sorts values with vector instructions and without Python's lock; torch sorts their indices too, which takes
     many times longer. Threads that sorted row by row would wait for the lock longer than they sort.
 
     Args:
         rows: (B, G) on the CPU.
-        look: what it is shown is gone once it returns.
+        look: called with sorted rows that are overwritten after it returns.
         farthest: (B,) of each row, beyond which it does not matter how far a distance is: all of those are shown as the
             next larger number, and equal numbers are quickly sorted.
     """
@@ -107,7 +107,7 @@ def look_at_sorted_rows(
 
 
 def sorted_chunks(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield the number of the first of some rows and those rows (b, G), each sorted, until all have come.
+    """Yield (first row, rows (b, G)), each row sorted, until all rows are done.
 
     Args:
         rows: (B, G) on a GPU.

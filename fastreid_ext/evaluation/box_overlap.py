@@ -1,4 +1,4 @@
-"""How well predicted boxes agree with those of the joints."""
+"""How well predicted boxes match the boxes of the joints."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ ALL = "all regions"
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of each box with the other one of its place.
+    """Return the intersection over union (IoU) of each box with the box at the same position.
 
-    Boxes are not cut at the image's edge: eq. 3 of MGRe compares whole boxes too. A box without area, or whose corners
-    are exchanged, shares nothing with any box, itself included.
+    Boxes are not cut at the image's edge: eq. 3 of MGRe compares whole boxes too. A box without area, or with exchanged
+    corners, has an IoU of 0 with any box, itself included.
 
     Args:
         boxes, others: (..., 4) x_min, y_min, x_max, y_max; shapes that broadcast.

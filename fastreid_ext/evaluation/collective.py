@@ -1,4 +1,4 @@
-"""Tensors of several processes put together, as tensors: nothing is pickled."""
+"""Gathers tensors of several processes without pickling them."""
 
 import ctypes
 
@@ -53,7 +53,7 @@ def gather_rows(chunks: list[Tensor]) -> Tensor:
 
 
 def _give_back() -> None:
-    """Let the system have what was freed: of pieces as small as a batch's, glibc keeps the memory to itself."""
+    """Return freed memory to the system: glibc keeps the memory of pieces as small as a batch."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""Distances of queries to the gallery, some rows at a time: nothing here holds all of them."""
+"""Distances of queries to the gallery, some rows at a time; the full matrix is never in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ NAMED = 3  # rows that an error names
 
 
 class Rows(Protocol):
-    """Distances (Q, G) that are made some rows at a time; small is near.
+    """Distances (Q, G) that are computed some rows at a time; smaller is nearer.
 
     Attributes:
         shape: (Q, G).
@@ -57,8 +57,8 @@ def width_and_fixed_mb(distances: Rows) -> tuple[int, float]:
 class DistanceRows:
     """Distances of features as FastReID has them, from plain float32 products; see :class:`Rows`.
 
-    The features are neither copied nor changed: lengths are taken out of the products. Half types are made float32
-    in chunks.
+    The features are neither copied nor changed: the products are divided by the lengths. Half types are converted to
+    float32 in chunks.
 
     Args:
         query, gallery: features (Q, D) and (G, D) of a floating type; the rows are made where the gallery is.
@@ -154,11 +154,11 @@ def lengths_of(features: Tensor) -> Tensor:
 
 
 def unusable(names: list[str]) -> str:
-    """Return the sentence on features that are no numbers."""
+    """Return the message about features that are not finite."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return (
-        f"the feature of {', '.join(names[:NAMED])}{more} has NaN, inf or too large numbers, so that it has no distance"
-        " to others: the weights are of a run that diverged, or the image is broken"
+        f"the feature of {', '.join(names[:NAMED])}{more} has NaN, inf or too large numbers, so it has no distance"
+        " to others: the weights are from a diverged run, or the image is broken"
     )
 
 

@@ -86,10 +86,10 @@ class RankListEvaluator(ReidEvaluator):
 
     @torch.no_grad()
     def evaluate(self) -> OrderedDict[str, float]:
-        """Return the metrics on the main process, {} on the others. The features are given up: once for each reset.
+        """Return the metrics on the main process, {} on the others. It releases the features: call it once per reset.
 
         Raises:
-            EvaluationError: a feature that is no number, on every process; or too little memory for one row.
+            EvaluationError: a feature that is not finite, on every process; or too little memory for one row.
             EvaluationError: no query has a match.
         """
         comm.synchronize()
@@ -136,7 +136,7 @@ class RankListEvaluator(ReidEvaluator):
         return results
 
     def _gathered(self, key: str) -> Tensor:
-        """A tensor of all queries and of the gallery; that of each batch is given up for it."""
+        """One tensor of all queries and the gallery; the tensors of the batches are released."""
         rows = gather_rows([prediction.pop(key) for prediction in self._predictions])
         return rows if self.times == 1 else rows.repeat(self.times, *[1] * (rows.ndim - 1))
 
@@ -206,7 +206,7 @@ def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:
     if torch.device(cfg.MODEL.DEVICE).type != "cuda":
         return features
     free, _ = torch.cuda.mem_get_info()
-    # All processes decide alike: their distances have to be equal to the last bit.
+    # All processes must decide the same: their distances must be equal to the last bit.
     room = comm.all_gather(free > 1.2 * features.nbytes + cfg.TEST.EVAL_MEMORY_MB * 2**20)
     return features.to("cuda") if all(room) else features
 

@@ -1,4 +1,4 @@
-"""Average query expansion (TEST.AQE): every feature becomes the weighted mean of its nearest ones."""
+"""Average query expansion (TEST.AQE): every feature becomes the weighted mean of its nearest neighbours."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ from fastreid_ext.evaluation.distances import DistanceRows
 def expand(features: Tensor, neighbours: int, alpha: float, times: int = 1, memory_mb: float = MEMORY_MB) -> Tensor:
     """Return FastReID's expanded features (N, D) in float32, without the similarities of all pairs in memory.
 
-    A feature becomes the mean of those of the highest cosine similarity to it, itself among them, each times its
-    similarity to the power of alpha.
+    A feature becomes the mean of the features with the highest cosine similarity to it, itself included, each weighted
+    by its similarity to the power of alpha.
 
     Args:
         features: (N, D) of queries and gallery together; not written to.

@@ -1,4 +1,4 @@
-"""The features of a test set, kept as they come."""
+"""The features of a test set, collected batch by batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class GatheredFeatures(DatasetEvaluator):
-    """Keeps what the model gives, with identities and cameras, in the order of the test set."""
+    """Collects features, identities and cameras in the order of the test set."""
 
     def reset(self) -> None:
         self.features: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Groups of queries, to see where a method helps: by how much is hidden, and by how often a person was seen."""
+"""Groups of queries, to see where a method helps: by occlusion share and by number of training images."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ THIRDS = ("head", "middle", "tail")
 
 @dataclass(frozen=True)
 class Group:
-    """Some queries of a test set: what they have in common, and a mask (Q,) that is True for them."""
+    """Some queries of a test set: their common name, and a mask (Q,) that is True for them."""
 
     label: str
     members: np.ndarray
@@ -20,7 +20,7 @@ class Group:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """The numbers of one group, in percent; None where no query of it counts."""
+    """The numbers of one group, in percent; None if no query of it counts."""
 
     group: str
     identities: int

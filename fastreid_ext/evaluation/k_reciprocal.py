@@ -41,8 +41,8 @@ def encode(
 
     Args:
         features: (N, D) of queries and gallery together; not changed.
-        k1: neighbours that are asked whether they are reciprocal; at most N count.
-        k2: neighbours whose rows are averaged, at most k1 of them; 1 for none but the image itself.
+        k1: neighbours that are tested for being reciprocal; at most N.
+        k2: neighbours whose rows are averaged, at most k1; 1 means the image alone.
         metric: "euclidean", or "cosine" for the same of normalised features.
         memory_mb: for a block of the neighbour search, in MiB.
         search: what finds the neighbours; :func:`collective.nearest_by_all` shares the work among processes.
@@ -78,13 +78,13 @@ def _lists(order: np.ndarray, value: np.number) -> csr_array:
 
 
 def _reciprocal(order: np.ndarray, k: int) -> csr_array:
-    """Return R(i, k) as ones: who is among the nearest k + 1 of i, as far as they were searched, and has i so too."""
+    """Return R(i, k) as ones: the images among the k + 1 nearest of i that also have i among their k + 1 nearest."""
     mine = _lists(order[:, : k + 1], np.int32(1))
     return mine.multiply(mine.T.tocsr()).tocsr()
 
 
 def _expanded(sets: csr_array, halves: csr_array) -> csr_array:
-    """Return R*(i): R(i, k1), and R(c, k1 / 2) of all of its members c that share more than 2/3 of theirs, eq. (4)."""
+    """Return R*(i): R(i, k1), and R(c, k1 / 2) of all members c of it whose overlap exceeds 2/3, eq. (4)."""
     sizes, chunks = np.diff(halves.indptr), []
     for start in range(0, sets.shape[0], ROWS):
         mine = sets[start : start + ROWS]

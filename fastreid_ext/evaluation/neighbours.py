@@ -1,4 +1,4 @@
-"""Exact nearest neighbours, block by block: no matrix of all distances is ever held."""
+"""Exact nearest neighbours, block by block: the full distance matrix is never in memory."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How well a score tells pairs of one person from pairs of two: exact counts over all pairs, in bounded memory."""
+"""How well a score separates pairs of one person from pairs of two: exact counts over all pairs, in bounded memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class PairCurve:
         """Return the rates at one of the thresholds; accuracy is over all pairs, balanced accuracy over both kinds.
 
         Raises:
-            ValueError: a threshold that the curve has not.
+            ValueError: a threshold that is not on the curve.
         """
         indices = np.flatnonzero(self.thresholds == threshold)
         if not len(indices):
@@ -83,7 +83,7 @@ def pair_curve(
     also: Sequence[float] = (),
     block: tuple[int, int] = (512, 2048),
 ) -> PairCurve:
-    """Count all pairs of a query and a gallery image but those of one identity and one camera, as a ranking does.
+    """Count all pairs of a query and a gallery image, except those of the same identity and camera, as a ranking does.
 
     Scores are asked for twice, a block at a time: kept are those of the pairs of one person alone, which are few.
 
@@ -99,7 +99,7 @@ def pair_curve(
     found = [scores[same & ~junk] for scores, same, junk in _blocks(score, pids, camids, block)]
     positives = np.sort(np.concatenate(found)) if found else np.empty(0)
     if not len(positives):
-        raise EvaluationError("no query and gallery image of one person are from two cameras: nothing to verify")
+        raise EvaluationError("no person is in query and gallery by two different cameras: there is nothing to verify")
     rising = np.unique(np.concatenate([positives, np.asarray(also, dtype=positives.dtype)]))
     at_or_above, above = (np.zeros(len(rising) + 1, dtype=np.int64) for _ in range(2))
     for scores, same, _ in _blocks(score, pids, camids, block):
@@ -108,7 +108,7 @@ def pair_curve(
         above += np.bincount(np.searchsorted(rising, others, side="left"), minlength=len(rising) + 1)
     negatives = int(above.sum())
     if not negatives:
-        raise EvaluationError("the queries and the gallery show one person alone: there is nothing to verify")
+        raise EvaluationError("queries and gallery show only one person: there is nothing to verify")
     # The index in `rising` of a score is the number of thresholds that it reaches.
     reach, pass_by = (np.cumsum(counts[::-1])[:-1] for counts in (at_or_above, above))
     true = len(positives) - np.searchsorted(positives, rising, side="left")
@@ -126,6 +126,6 @@ def _blocks(
             gallery = slice(start, start + block[1])
             scores = np.asarray(score(queries, gallery))
             if np.isnan(scores).any():
-                raise EvaluationError("a pair has a score that is not a number: the weights are of a run that diverged")
+                raise EvaluationError("a pair has a score that is not a number: the weights are from a diverged run")
             same = pids[0][queries, None] == pids[1][None, gallery]
             yield scores, same, same & (camids[0][queries, None] == camids[1][None, gallery])

@@ -1,4 +1,4 @@
-"""What verification of all test pairs gave: a record for programs, a table, and the ROC curve."""
+"""The result of verifying all test pairs: a JSON record, a table, and the ROC curve."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def pair_record(
         curve: of log odds; has counts at UNDECIDED and at the threshold.
         threshold: log odds from which on a pair is taken for one person.
         chosen_on: test set that the threshold is from.
-        warnings: sentences that say what the numbers are worth.
+        warnings: warnings about how far the numbers can be trusted.
         about: plain values that say what was measured.
     """
     best = {rate: curve.strictest(rate) for rate in FALSE_POSITIVE_RATES}
@@ -118,7 +118,7 @@ def record_text(record: Mapping[str, Any]) -> str:
 
 def draw_roc(curve: PairCurve, record: Mapping[str, Any], path: Path, title: str = "") -> None:
     """Draw the ROC curve over a logarithmic false positive rate, with both thresholds marked."""
-    from matplotlib.figure import Figure  # neither pyplot nor a screen is needed
+    from matplotlib.figure import Figure  # needs neither pyplot nor a display
 
     figure = Figure(figsize=(5.2, 4.0), layout="constrained")
     panel = figure.subplots()

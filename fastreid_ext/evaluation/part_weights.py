@@ -1,4 +1,4 @@
-"""How much each part of a test feature should weigh: distances of every weighting at once, and a search of the best."""
+"""Weights of a test feature's parts: distances for any weighting, and a search for the best one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
 
 
 class WeightedParts:
-    """Distances of features that are weighted parts, concatenated; no weighting needs the features again.
+    """Distances of features made of weighted, concatenated parts; a new weighting does not need the features again.
 
     Of F = [w_1 F_1, w_2 F_2, ...] a dot product is the sum of w_i^2 <q_i, g_i>, and so are the squared lengths: those
     of the parts are computed once. Parts may have any length; those of an average of two images, as of TEST.FLIP, are
@@ -70,7 +70,7 @@ def weight_grid(first: float, last: float, step: float) -> list[float]:
     """Return first, first + step, ... up to last.
 
     Raises:
-        ValueError: no positive, finite, rising numbers.
+        ValueError: numbers that are not positive, finite and increasing.
     """
     if not (0 < first <= last < np.inf and 0 < step < np.inf):
         raise ConfigError(f"a grid needs 0 < FIRST <= LAST and a STEP above 0, got {first:g} {last:g} {step:g}")
@@ -80,7 +80,7 @@ def weight_grid(first: float, last: float, step: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         start, best: part -> weight.

@@ -1,4 +1,4 @@
-"""How well each query found its person: the numbers that Rank-k, mAP and mINP are the averages of."""
+"""Metrics of each query; Rank-k, mAP and mINP are their averages."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from fastreid_ext.evaluation.ranks import Matches, SamePerson, find_matches
 
 @dataclass(frozen=True)
 class QueryMetrics:
-    """One entry per query; those of a query without a match in the gallery are 0.
+    """One entry per query; 0 for a query without a match in the gallery.
 
     Attributes:
         first_rank: (Q,) int, rank of the nearest match, counted from 1.

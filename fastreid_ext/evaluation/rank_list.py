@@ -1,6 +1,6 @@
 """Pictures of rank lists: a query and its nearest gallery images, right ones framed green, wrong ones red.
 
-Where nobody knows who an image shows, its frame is grey.
+The frame is grey if the person is not known.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def rank_queries(
     camids: tuple[np.ndarray, np.ndarray],
     topk: int,
 ) -> list[RankedQuery]:
-    """Order the gallery for every row of distances (Q, G), as the Market protocol does; one row at a time is sorted.
+    """Order the gallery for every row of distances (Q, G) by the Market protocol, one row at a time.
 
     Args:
         distances: (Q, G), a matrix or made by rows; ties keep the gallery's order.
@@ -65,7 +65,7 @@ def draw_rank_lists(
 
     Args:
         ranked: what :func:`rank_queries` gives.
-        title: what the picture shows; say which order it is.
+        title: title of the picture; it should name the ranking.
         topk: columns.
         cell: width and height of an image in pixels.
         read: path -> RGB image.

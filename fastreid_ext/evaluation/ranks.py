@@ -1,4 +1,4 @@
-"""The ranks of the right gallery images, by counting: values are sorted, never indices."""
+"""The ranks of the matches, by counting: values are sorted, never indices."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class SamePerson:
         pids, camids: identities and cameras (of the queries, of the gallery), one-dimensional.
 
     Raises:
-        ValueError: identities and cameras of different numbers of images.
+        ValueError: different numbers of identities and cameras.
     """
 
     def __init__(self, pids: Labels, camids: Labels):
@@ -38,7 +38,7 @@ class SamePerson:
 
     @property
     def others(self) -> int:
-        """How many pairs of a query and a gallery image show two identities."""
+        """The number of pairs of a query and a gallery image with different identities."""
         return len(self.first) * len(self.by_identity) - int((self.last - self.first).sum())
 
     def pairs(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def values_at(rows: Tensor, query: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return how many gallery images come before each of some: nearer, or as near and earlier in the gallery.
+    """Return how many gallery images rank before each given one: nearer, or equally near and earlier in the gallery.
 
     Args:
         rows: distances (B, G).
@@ -140,7 +140,7 @@ def count_earlier(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np
 
 
 def count_earlier_on_gpu(rows: Tensor, query: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the same as :func:`count_earlier` in torch's operations."""
+    """Do the same as :func:`count_earlier` with torch operations."""
     earlier = np.zeros(len(query), dtype=np.int64)
     for start, ordered in sorted_chunks(rows):
         chunk = slice(*np.searchsorted(query, (start, start + len(ordered))))

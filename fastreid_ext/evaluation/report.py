@@ -1,4 +1,4 @@
-"""Tables for a person and JSON for a program, of what an evaluation found."""
+"""The results of an evaluation as tables and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from fastreid_ext.evaluation.groups import GroupRow
 
 
 def group_table(rows: Sequence[GroupRow]) -> str:
-    """Draw the rows of :func:`fastreid_ext.evaluation.groups.group_rows`; a dash stands where nothing counts."""
+    """Draw the rows of :func:`fastreid_ext.evaluation.groups.group_rows`; a dash means that no query counts."""
     cells = [(r.group, r.identities, r.queries, _percent(r.rank1), _percent(r.mean_ap)) for r in rows]
     return tabulate(
         cells,

@@ -1,4 +1,4 @@
-"""Re-ranked distances some rows at a time: what TEST.RERANK asks for, without a matrix of all images by all images."""
+"""Re-ranked distances (TEST.RERANK) some rows at a time, without a matrix of all images by all images."""
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ class ReRankedRows:
     """k-reciprocal re-ranking of other distances; see :class:`Rows` and :mod:`k_reciprocal`.
 
     The Jaccard distance of two images is 1 - m / (2 - m), where m sums the smaller of their two weights over all
-    images. m is above 0 for a few gallery images alone, those that an inverted index finds: for each image, the
-    gallery images whose rows have a weight of it. The sums are made on the CPU in float64, and only what is not 0 goes
+    images. m is above 0 for only a few gallery images, which an inverted index finds: for each image, the
+    gallery images that have a weight for it. The sums are made on the CPU in float64, and only what is not 0 goes
     to the device.
 
     Args:
         distances: of the queries to the gallery, before re-ranking.
         features: theirs (Q + G, D), the queries first; not kept.
-        metric: what ranks the neighbours, "cosine" or "euclidean".
+        metric: metric of the neighbours, "cosine" or "euclidean".
         k1, k2: see :func:`encode`.
         lambda_value: share of the distances before re-ranking, from 0 to 1.
         memory_mb, search: see :func:`encode`.
@@ -71,7 +71,7 @@ class ReRankedRows:
         out = self.distances.rows(start, stop, out).lerp_(self.one, 1 - self.lambda_value)
         first = start
         while first < stop:
-            # At least one query, however many summands it has: no more than there are weights of the gallery.
+            # At least one query, however many summands it has (at most the number of gallery weights).
             last = int(np.searchsorted(self.pairs, self.pairs[first] + PAIRS, side="right")) - 1
             last = min(max(last, first + 1), stop)
             overlap = self._overlaps(first, last)

@@ -1,4 +1,4 @@
-"""True positive rates at low false ones, as FastReID and scikit-learn count them, without all pairs in memory."""
+"""True positive rates at low false positive rates, as FastReID and scikit-learn count them, in bounded memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
@@ -29,7 +29,7 @@ def true_positive_rates(
     """Return the true positive rate at the false positive rate that is nearest to each of some, as for TEST.ROC.
 
     FastReID's "positive" pairs are those of two identities, and their score is the distance: a false positive is a
-    match as far as the threshold or farther. The false positive rate changes only at the distances of matches. So
+    match at or beyond the threshold. The false positive rate changes only at the distances of matches. So
     what is needed of the many other pairs is how many are as far as a few of these distances.
 
     Args:

@@ -17,7 +17,7 @@ def single_shot_hits(
     """Return how often each query finds its person among the first of a single-shot gallery.
 
     What is drawn for a query follows from the seed and the query's number: not from blocks, processes or the numbers
-    that were drawn before. Junk is never drawn; of equal distances the gallery's order decides.
+    that were drawn before. Junk is never drawn; equal distances keep the gallery's order.
 
     Args:
         distances, people, queries, block: see :func:`fastreid_ext.evaluation.ranks.find_matches`.

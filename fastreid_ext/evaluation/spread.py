@@ -75,7 +75,7 @@ def draw_box_plots(
 
     A config that was not tested on a set has no box there.
     """
-    from matplotlib.figure import Figure  # neither pyplot nor a screen is needed
+    from matplotlib.figure import Figure  # needs neither pyplot nor a display
 
     datasets = list(dict.fromkeys(dataset for tested in summaries.values() for dataset in tested))
     size = (max(3.5, 0.7 * len(summaries) + 1.2) * len(metrics), 3.2 * len(datasets) + 0.4)

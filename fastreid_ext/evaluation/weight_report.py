@@ -1,4 +1,4 @@
-"""What a search of part weights found: a table, a record for programs, and the curves of MGRe's figure 6."""
+"""The result of a search for part weights: a table, a JSON record, and the curves of MGRe's figure 6."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,9 +43,9 @@ def search_record(search: Search, option: str, warnings: Sequence[str], about: M
     """Return the search as JSON text; curves are lists of [weight, mAP].
 
     Args:
-        search: what was found; its scores are mAP in percent.
+        search: the result; its scores are mAP in percent.
         option: KEY VALUE that sets the best weights.
-        warnings: sentences that say what the numbers are worth.
+        warnings: warnings about how far the numbers can be trusted.
         about: plain values that say what was searched.
     """
     record = dict(about) | {
@@ -62,12 +62,12 @@ def search_record(search: Search, option: str, warnings: Sequence[str], about: M
 
 def draw_weight_curves(search: Search, path: Path, title: str = "") -> None:
     """Draw mAP over each weight, the others at their best, with the chosen weight marked (MGRe, figure 6)."""
-    from matplotlib.figure import Figure  # neither pyplot nor a screen is needed
+    from matplotlib.figure import Figure  # needs neither pyplot nor a display
 
     columns = min(2, len(search.curves))
     rows = -(-len(search.curves) // columns)
     figure = Figure(figsize=(3.8 * columns, 2.7 * rows + 0.4), layout="constrained")
-    # One scale, so that the part that matters most shows.
+    # One scale, which shows the part that matters most.
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for panel, (part, points) in zip(panels.flat, search.curves.items(), strict=False):
         panel.plot(*zip(*points, strict=True), "o-", color="#2c3e50", markersize=3.5, linewidth=1.2)

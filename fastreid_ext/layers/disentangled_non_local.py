@@ -17,8 +17,8 @@ class DisentangledNonLocal2d(nn.Module):
 
     w_ij = softmax_j((q_i - mean q)^T (k_j - mean k)) + softmax_j(W_m f_j), y_i = f_i + sum_j w_ij v_j. The paper
     prints f_i for the key and the value too; like Yin et al. we read f_j. Means and softmaxes run over the places of
-    one image. Affinities and softmaxes are float32 under any autocast. There are no biases: one on q or k falls to
-    the means, one on W_m to the softmax.
+    one image. Affinities and softmaxes are float32 under any autocast. There are no biases: the means
+    cancel one on q or k, the softmax one on W_m.
 
     The last projection starts at zero, so a pretrained network with this block inside starts as it was.
 

@@ -17,8 +17,8 @@ class MomentumElimination(nn.Module):
 
     mu = beta mu + (1 - beta) (mean of a batch), of features divided by their L2 norm; mu starts at zero. A training
     forward :meth:`observe`\\ s its features, and :meth:`after_step`, which the trainer's ``AfterStep`` hook calls when
-    the optimiser has moved, takes their mean over all ranks into mu. Thus forwards that are no steps (FastReID's
-    PreciseBN) leave mu alone, and every rank has the same one. Without the hook mu stays zero. A step that float16's
+    the optimiser has moved, takes their mean over all ranks into mu. So forward passes outside a step (FastReID's
+    PreciseBN) leave mu unchanged, and every rank has the same mu. Without the hook mu stays zero. A step that float16's
     loss scaling skips moves mu too: its features are as good as any.
 
     Subtracting one vector from all features leaves Euclidean distances as they are: it acts under cosine distance.

@@ -19,8 +19,8 @@ class SoftAttention(nn.Module):
 
     The spatial part weighs the channels into one map (the paper's "weighted average pooling", in place of Li et al.'s
     mean), convolves it with stride 2, enlarges it to the input's own size, so that odd maps work too, and convolves
-    again. The channel part is a squeeze and excitation. Every convolution has a batch norm and a ReLU behind it, but
-    the first and, before the sigmoid, the last; none has a bias.
+    again. The channel part is a squeeze and excitation. A batch norm and a ReLU follow every convolution except
+    the first and the last one before the sigmoid; none has a bias.
 
     Args:
         channels: C.

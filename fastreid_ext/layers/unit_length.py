@@ -8,7 +8,7 @@ from fastreid_ext.precision import at_least_float32, without_autocast
 def unit_length(x: torch.Tensor) -> torch.Tensor:
     """Divide the last axis by its L2 norm, in float32 or better.
 
-    A vector of zeros stays zero and its gradient passes unscaled; ``torch.nn.functional.normalize`` multiplies it
+    A vector of zeros stays zero and its gradient is not scaled; ``torch.nn.functional.normalize`` multiplies it
     by 1e12 there.
 
     Args:

@@ -21,9 +21,9 @@ def bounded_exponential_distance_loss(
     normalize: bool = True,
     reduction: str = "balanced",
 ) -> torch.Tensor:
-    """1 - exp(-alpha d) for two images of one person, exp(-alpha d) for two persons, d their L2 distance (eq. 3).
+    """1 - exp(-alpha d) for two images of one person, exp(-alpha d) for images of two; d is their L2 distance (eq. 3).
 
-    The paper does not say how the pairs of a batch are put together: ``balanced`` is the mean over the positive plus
+    The paper does not say how the pairs of a batch are combined: ``balanced`` is the mean over the positive plus
     the mean over the negative ordered pairs i != j, ``mean`` the mean over all of them, ``hard`` the mean over the
     images of the farthest positive plus that of the nearest negative. The gradient of a zero distance is zero.
 

@@ -15,8 +15,8 @@ class CenterLoss(nn.Module):
     """Half the mean squared distance of a feature to the center of its identity (Deep Miner, eq. 6).
 
     The public baselines train the centers by an SGD of their own, with the loss weight divided out of the
-    gradient of the mean squared distance. A host with one optimiser has no room for a second one, so the
-    centers are a buffer and take that very step in closed form: c -= rate * (2 / B) * sum(c - x), after the
+    gradient of the mean squared distance. FastReID has only one optimiser, so the
+    centers are a buffer and take the same step in closed form: c -= rate * (2 / B) * sum(c - x), after the
     loss of a training forward is computed. Under DDP the step uses the images of all ranks and leaves the
     same centers on each. The paper prints a sum over the batch; we take the mean.
 

@@ -20,7 +20,7 @@ def smoothed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, epsilon:
         logits: (B, K), any float type; computed in float32 or better. (B, H, K) of a classifier with H heads gives
             the sum of the heads' losses (Yan et al., 2021, L_c of eq. 5).
         targets: (B,) int64 in [0, K).
-        epsilon: share of the label mass that is spread evenly, in [0, 1).
+        epsilon: share of the label mass that is spread over all identities, in [0, 1).
 
     Returns:
         A scalar.

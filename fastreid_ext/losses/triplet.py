@@ -61,7 +61,7 @@ def batch_hard_triplet_loss(features: torch.Tensor, targets: torch.Tensor, margi
 
     Args:
         features, targets: as :func:`hardest_distances`, whose errors are raised here too.
-        margin: wished gap between the two distances, > 0.
+        margin: minimum gap between the two distances, > 0.
 
     Raises:
         ConfigError: the margin is not positive.

@@ -11,7 +11,7 @@ from fastreid_ext.errors import ConfigError
 class SemanticGuidance(nn.Module):
     """Add stage 4's map to a fine one: a 1x1 convolution to its channels, enlarged bilinearly to its size.
 
-    The paper enlarges and convolves; to convolve first gives the same numbers for less work.
+    The paper enlarges first and then convolves; convolving first gives the same numbers for less work.
 
     Args:
         coarse_channels, channels: of stage 4's map and of the fine one.

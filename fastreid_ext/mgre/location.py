@@ -87,7 +87,7 @@ def pseudo_boxes(
         Boxes (B, R, 4) x_min, y_min, x_max, y_max, zeros where unknown, and known (B, R) bool.
 
     Raises:
-        ConfigError: joints that are not (B, J, 3), or a region of joints that they have not.
+        ConfigError: joints that are not (B, J, 3), or a region that uses joints outside 0 to J - 1.
     """
     if joints.dim() != 3 or joints.shape[2] != 3:
         raise ValueError(f"expected joints (B, J, 3) of x, y and confidence, got {tuple(joints.shape)}")
@@ -95,7 +95,7 @@ def pseudo_boxes(
     if last >= joints.shape[1]:
         raise ConfigError(
             f"the regions are made of joints up to number {last}, but the labels have joints 0 to"
-            f" {joints.shape[1] - 1}: they are those of another body model than MODEL.MGRE.REGIONS"
+            f" {joints.shape[1] - 1}: they belong to another body model than MODEL.MGRE.REGIONS"
         )
     joints = at_least_float32(joints)
     boxes, known = [], []

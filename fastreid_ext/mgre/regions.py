@@ -80,7 +80,7 @@ def regions_from_rows(rows: Sequence[Sequence], num_joints: int = len(COCO_JOINT
 def _check(region: Region, num_joints: int) -> None:
     problems = []
     if region.stage not in (1, 2, 3):
-        problems.append(f"stage {region.stage} is none of 1, 2, 3")
+        problems.append(f"stage {region.stage} is not 1, 2 or 3")
     if not all(0 <= c <= 1 for c in region.center):
         problems.append(f"center {region.center} lies outside the image")
     if not all(isinstance(n, int) and n >= 1 for n in region.sampled):

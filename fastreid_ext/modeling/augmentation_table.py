@@ -92,7 +92,7 @@ def sampled_per_batch(cfg: CfgNode) -> int:
         AUGMENTATIONS[name].counted_copies(cfg.INPUT.BATCH_AUGMENT[AUGMENTATIONS[name].node]) for name in names
     )
     if batch % copies:
-        raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) is no multiple of the {copies} copies that {names} make")
+        raise ConfigError(f"SOLVER.IMS_PER_BATCH ({batch}) is not a multiple of the {copies} copies that {names} make")
     return batch // copies
 
 
@@ -100,5 +100,5 @@ def _names(cfg: CfgNode) -> list[str]:
     names = list(cfg.INPUT.BATCH_AUGMENT.NAME)
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
-        raise ConfigError(f"INPUT.BATCH_AUGMENT.NAME has {unknown}; pick from {sorted(AUGMENTATIONS)}")
+        raise ConfigError(f"INPUT.BATCH_AUGMENT.NAME has {unknown}; choose from {sorted(AUGMENTATIONS)}")
     return names

@@ -53,7 +53,7 @@ class BranchedReID(nn.Module):
     # batch may be without, but for those of test_labels. Those of the head are added.
     labels: tuple[str, ...] = ()
     test_labels: tuple[str, ...] = ()
-    # Modules that no test feature reads: an evaluation does without their weights.
+    # Modules that the test feature does not read: an evaluation does not need their weights.
     training_only: tuple[str, ...] = ("criterion",)
     # Names of weights written before they were given others: (pattern of the name's beginning, what it is now).
     renamed: ClassVar[tuple[tuple[str, str], ...]] = ()

@@ -85,5 +85,5 @@ class BNNeckHead(nn.Module):
         if isinstance(self.cls_layer, any_softmax.ArcSoftmax | any_softmax.CosSoftmax | any_softmax.CircleSoftmax):
             with without_autocast(neck):
                 cosine = F.linear(F.normalize(at_least_float32(neck)), F.normalize(self.weight))
-                return self.cls_layer(cosine, targets)  # writes into what it is given
+                return self.cls_layer(cosine, targets)  # changes its input in place
         return F.linear(neck, self.weight) * self.cls_layer.s

@@ -1,4 +1,4 @@
-"""What a model that locates regions of the body says of them, for pictures and measurements.
+"""What a model that locates regions of the body returns about them, for pictures and measurements.
 
 :mod:`fastreid_ext.modeling.capabilities` says which methods return these.
 """

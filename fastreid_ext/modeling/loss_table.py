@@ -97,7 +97,7 @@ def _with(function: Callable[..., Tensor], **settings: Any) -> Callable[[Tensor,
 
 
 def _checked(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Let a function refuse its settings now, on a small batch, and not in the first step; modules do so themselves."""
+    """Check the settings of a function now, on a small batch, and not in the first step; modules check their own."""
     if not isinstance(loss, nn.Module):
         with torch.device("cpu"), torch.no_grad():
             loss(torch.eye(4)[:, :2], torch.tensor([0, 0, 1, 1]))
@@ -130,13 +130,13 @@ def terms_from_config(cfg: CfgNode) -> list[Term]:
     """
     names = list(cfg.MODEL.LOSSES.NAME)
     if not names:
-        raise ConfigError(f"MODEL.LOSSES.NAME is empty; pick from {sorted(LOSSES)}")
+        raise ConfigError(f"MODEL.LOSSES.NAME is empty; choose from {sorted(LOSSES)}")
     terms: dict[str, Term] = {}
     for name in names:
         if name not in LOSSES:
             raise ConfigError(
                 f"MODEL.LOSSES.NAME has {name!r}, which {cfg.MODEL.META_ARCHITECTURE} does not know;"
-                f" pick from {sorted(LOSSES)}"
+                f" choose from {sorted(LOSSES)}"
             )
         entry, node = LOSSES[name], cfg.MODEL.LOSSES[LOSSES[name].node]
         if entry.what in terms:

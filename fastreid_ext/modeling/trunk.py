@@ -48,7 +48,7 @@ def run_stage(trunk: nn.Module, stage: int, y: torch.Tensor) -> torch.Tensor:
 
 
 class StageCopies(nn.Module):
-    """Unshared copies of some stages of a backbone, with its weights of this moment and its names."""
+    """Unshared copies of some stages of a backbone, with its present weights and its names."""
 
     def __init__(self, backbone: nn.Module, stages: Iterable[int]):
         super().__init__()

@@ -11,25 +11,25 @@ from fastreid_ext.files import reason
 
 # Project -> (their state dict) -> (ours, KEY VALUE pairs that the model needs); WeightsError for another one.
 CONVERTERS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], list[str]]]] = {}
-# Where a state dict lies in files that hold more than that.
+# Keys of the state dict in files that hold more than that.
 STATES = ("state_dict", "model", "net")
 
 
 class WeightsError(UserError, ValueError):
-    """A file of weights that can't be read, or that is of another network."""
+    """A file of weights that can't be read, or that belongs to another network."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict, bare or inside a checkpoint, without running anything that the file holds.
 
     Raises:
-        WeightsError: it can't be read, or it is no file of tensors.
+        WeightsError: it can't be read, or it does not hold tensors.
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {reason(error)}") from error
-    except Exception as error:  # torch raises half a dozen types for files that are not what they should be
+    except Exception as error:  # torch raises half a dozen exception types for invalid files
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} can't be read safely as weights ({said})") from error
     if isinstance(loaded, dict):

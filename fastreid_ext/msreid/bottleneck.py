@@ -7,7 +7,7 @@ from torch import nn
 
 
 class ProjectedBottleneck(nn.Module):
-    """ResNet's bottleneck of 1x1, 3x3 and 1x1 convolutions with a projected shortcut, from C to any number of channels.
+    """ResNet's bottleneck of 1x1, 3x3 and 1x1 convolutions with a projected shortcut, from C channels to any number.
 
     All convolutions have a bias, as the authors' do.
 

@@ -1,6 +1,6 @@
 """The authors' published weights, in our names.
 
-Their ``state_dict`` has 538 entries for the full model. Nothing is computed anew: every tensor is taken as it is.
+Their ``state_dict`` has 538 entries for the full model. Every tensor is taken as it is; nothing is computed.
 """
 
 import re
@@ -66,11 +66,11 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         Our state dict, and the KEY VALUE pairs that its model needs on top of a shipped MSReID config.
 
     Raises:
-        WeightsError: a key that is not theirs, one that is missing or there twice, or one of another shape.
+        WeightsError: a key that is unknown, missing or present twice, or that has another shape.
     """
     bare = {key.removeprefix("module."): value for key, value in theirs.items()}
     if len(bare) < len(theirs):
-        raise WeightsError(f"{len(theirs) - len(bare)} keys are there twice, with and without 'module.' before them")
+        raise WeightsError(f"{len(theirs) - len(bare)} keys occur twice, with and without the prefix 'module.'")
     names = {key: our_name(key) for key in bare}
     unknown = [key for key, name in names.items() if name is None]
     if unknown:

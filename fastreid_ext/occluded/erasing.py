@@ -24,7 +24,7 @@ class CompoundBatchErasing:
         generator: of the images' device; None is torch's own, which our trainer seeds from (SEED, epoch, rank).
 
     Raises:
-        ConfigError: no stripe numbers, or one that is no whole number of 1 or more.
+        ConfigError: no stripe numbers, or one that is not a whole number of 1 or more.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Pose labels from other people's pose models: reading their files, checking and drawing what was read."""
+"""Pose labels from other pose models: reads their files, checks and draws the joints."""

@@ -1,4 +1,4 @@
-"""What an interrupted run has done: files of rows beside the pose file to come, which go when it is whole."""
+"""The progress of an interrupted run: files of rows next to the future pose file, removed when it is complete."""
 
 import json
 from collections.abc import Mapping
@@ -29,9 +29,7 @@ class SavedChunks:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            stack.enter_context(
-                locked(folder / LOCK, busy=f"another process works on {folder}: wait for it, or stop it")
-            )
+            stack.enter_context(locked(folder / LOCK, busy=f"another process uses {folder}: wait for it, or stop it"))
             self._check(settings)
             self._lock = stack.pop_all()  # held until close()
 
@@ -46,7 +44,7 @@ class SavedChunks:
             try:
                 poses = Poses.load(path)
             except PoseError as error:
-                raise PoseError(f"{path} is damaged: delete it, and its images are run again") from error
+                raise PoseError(f"{path} is damaged: delete it, then its images are processed again") from error
             rows.update((name, poses.of(name)) for name in poses.names)
         return rows
 
@@ -88,10 +86,10 @@ class SavedChunks:
         other = sorted(key for key in {**before, **settings} if before.get(key) != settings.get(key))
         if other:
             raise PoseError(
-                f"{self.folder} has what an interrupted run did with another {', '.join(other)}: give it the same"
+                f"{self.folder} holds an interrupted run with another {', '.join(other)}: use the same"
                 f" again, or {_start_again(self.folder)}"
             )
 
 
 def _start_again(folder: Path) -> str:
-    return f"delete {folder} to start from nothing"
+    return f"delete {folder} to start from scratch"

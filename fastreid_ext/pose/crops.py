@@ -1,4 +1,4 @@
-"""Images as top-down pose models take them, and the way back from the model's pixels to the image's."""
+"""Crops for top-down pose models, and the mapping from the model's pixels back to the image's."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Crop:
     def cut(self, image: np.ndarray) -> np.ndarray:
         """Return what the model sees of an image (h, w, 3) uint8: (H, W, 3) uint8, black outside the image."""
         matrix = np.array([[self.step, 0, self.first[0]], [0, self.step, self.first[1]]])
-        # cubic and area interpolation are no part of the recipes that pose models were trained with
+        # pose models were not trained with cubic or area interpolation
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(image, matrix, self.input_size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
 
@@ -71,10 +71,10 @@ def read_pose_image(path: Path) -> np.ndarray:
     """Return an image (H, W, 3) uint8, turned as its EXIF data say.
 
     Raises:
-        PoseError: it can't be read, or not to its end.
+        PoseError: it can't be read, or it is truncated.
     """
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Exception as error:  # Pillow raises half a dozen types for files that are not what they should be
+    except Exception as error:  # Pillow raises half a dozen exception types for invalid files
         raise PoseError(f"{path} can't be read as an image ({error}): repair or remove it") from error

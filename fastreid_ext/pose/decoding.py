@@ -1,4 +1,4 @@
-"""From what pose models put out to joints in the pixels of their input."""
+"""Decodes the output of pose models to joints in the pixels of their input."""
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def decode_simcc(x: np.ndarray, y: np.ndarray, input_size: tuple[int, int]) -> n
 
 
 def _towards(line: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Return the shift (B, J) from the highest cells (B, J) of lines (B, J, n); at the ends there is none."""
+    """Return the shift (B, J) from the highest cells (B, J) of lines (B, J, n); 0 at the ends."""
     last = line.shape[2] - 1
     before, after = (
         np.take_along_axis(line, np.clip(best + step, 0, last)[..., None], axis=2)[..., 0] for step in (-1, 1)

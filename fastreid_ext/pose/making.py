@@ -1,4 +1,4 @@
-"""Pose files: imported from JSON, made by a pose model, reported on; sentences say what came of it."""
+"""Pose files: imported from JSON or made by a pose model, with a report in sentences."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """What is reported of a pose file.
+    """Options of the report on a pose file.
 
     Attributes:
         threshold: confidence above which a joint is seen.
@@ -55,7 +55,7 @@ def run_on_images(
     """Make a pose file by running a model on every image of a folder, continuing what was interrupted.
 
     Raises:
-        PoseError: no image, a sheet of joints that are not COCO's, or an output that is there already.
+        PoseError: no image, a sheet of joints that are not COCO's, or an output that already exists.
     """
     names = ImageIndex(images).names
     if not names:
@@ -89,9 +89,9 @@ def check_new(output: Path) -> None:
     Raises:
         PoseError: it is.
     """
-    # with chunks beside it, the last run was killed between writing the file and removing them
+    # if there are chunks, the last run was killed after writing the file and before removing them
     if output.exists() and not chunks_folder(output).exists():
-        raise PoseError(f"{output} is there already: delete it, or name another --output")
+        raise PoseError(f"{output} already exists: delete it, or choose another --output")
 
 
 def chunks_folder(output: Path) -> Path:
@@ -103,7 +103,7 @@ def report_on(file: Path, images: Path | None, shown: Shown) -> list[str]:
     """Say what a pose file covers.
 
     Raises:
-        PoseError: a file that is none, or a sheet without the images.
+        PoseError: not a pose file, or a sheet without the images.
     """
     poses = Poses.load(file)
     if shown.sheet is not None and images is None:
@@ -119,7 +119,7 @@ def _sheet(poses: Poses, images: Path | None, shown: Shown) -> list[str]:
 
 
 def _summary(imported: Imported, root: Path) -> list[str]:
-    """Say what became of the images and of the poses."""
+    """Return sentences on how images and poses were matched."""
     missing, unknown = imported.missing, imported.unknown
     lines = [f"{len(imported.poses)} of {len(imported.poses) + len(missing)} images below {root} have a pose"]
     if missing:

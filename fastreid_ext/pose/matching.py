@@ -1,4 +1,4 @@
-"""From people in pose files to one row of joints an image of a data set."""
+"""Matches the people of pose files to a data set: one row of joints per image."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ EXIF_ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of pose files.
+    """The result of matching pose files to images.
 
     Attributes:
         poses: a row an image that has a pose.
         missing: images of the data set without a pose.
-        unknown: images that the pose files name and the data set has not.
+        unknown: images that the pose files name but the data set lacks.
         several: number of images in which the pose files have more than one person.
         rescaled: number of images whose pose file gives another size than the image has; their joints are scaled.
     """
@@ -46,7 +46,7 @@ def import_poses(people: Iterable[Skeleton], root: Path, threshold: float) -> Im
         threshold: confidence above which a joint is seen, for the choice among several people.
 
     Raises:
-        PoseError: no image, no pose of an image, a name that fits several images, or joints that are no pixels.
+        PoseError: no image, no pose of an image, a name that fits several images, or joints that are not in pixels.
     """
     index = ImageIndex(root)
     found: dict[str, list[Skeleton]] = defaultdict(list)
@@ -113,13 +113,13 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return width and height of an image, read from its head.
 
     Raises:
-        PoseError: it is no image.
+        PoseError: it is not an image.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except Exception as error:  # Pillow raises half a dozen types for files that are not what they should be
+    except Exception as error:  # Pillow raises half a dozen exception types for invalid files
         raise PoseError(f"{path} can't be read as an image ({error})") from error
     return (height, width) if turned else (width, height)
 

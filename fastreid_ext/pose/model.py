@@ -10,7 +10,7 @@ from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
 from fastreid_ext.pose.options import BATCH_SIZE, PROVIDERS
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-FATAL = 4  # onnxruntime's log level; what goes wrong is raised, and said once
+FATAL = 4  # onnxruntime's log level; errors are raised, so they need no log
 LONGEST_REASON = 200
 
 
@@ -32,7 +32,7 @@ class PoseModel:
         udp: see :func:`decode_heat_maps`.
 
     Raises:
-        PoseError: onnxruntime, the file or the device is not there, or the file is no pose model as described.
+        PoseError: onnxruntime, the file or the device is not there, or the file is not such a pose model.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class PoseModel:
             side if isinstance(side, int) and side > 0 else None for side in given[0].shape
         )
         if channels not in (3, None):
-            raise PoseError(f"{path} takes {given[0].shape}, which are no RGB images (B, 3, H, W)")
+            raise PoseError(f"{path} takes {given[0].shape}, which are not RGB images (B, 3, H, W)")
         self.input_size = self._size_of(height, width, size)
         if batch and batch_size not in (None, batch):
-            raise PoseError(f"{path} takes {batch} images at once and no other number: leave --batch-size away")
+            raise PoseError(f"{path} takes {batch} images at once and no other number: remove --batch-size")
         self.batch_size, self._fixed = batch or batch_size or BATCH_SIZE, batch is not None
         self._names, self.kind, self.joints = self._look_at_outputs()
 
@@ -67,7 +67,7 @@ class PoseModel:
         """Return joints (B, J, 3), x and y in the model's pixels and confidence, of normalised images (B, 3, H, W).
 
         Raises:
-            PoseError: the model fails, or gives something that is no number.
+            PoseError: the model fails, or returns values that are not finite.
         """
         count = len(images)
         if self._fixed and count < self.batch_size:
@@ -77,7 +77,7 @@ class PoseModel:
             raise PoseError(f"{self.path} gave {len(outputs[0])} results for {len(images)} images: try --batch-size 1")
         outputs = [output[:count].astype(np.float32) for output in outputs]
         if not all(np.isfinite(output).all() for output in outputs):
-            raise PoseError(f"{self.path} gave something that is no finite number: are --mean, --std right for it?")
+            raise PoseError(f"{self.path} gave values that are not finite: check --mean and --std")
         if self.kind == "SimCC":
             return decode_simcc(*outputs, self.input_size)
         return decode_heat_maps(*outputs, self.input_size, self.udp)
@@ -111,13 +111,13 @@ class PoseModel:
             joints, h, w = shapes[0][1:]
             if width * h != height * w:
                 raise PoseError(
-                    f"{self.path} gives {listed}, which are no heat maps (B, J, h, w) of its input, {height} high and"
+                    f"{self.path} gives {listed}, which are not heat maps (B, J, h, w) of its input, {height} high and"
                     f" {width} wide"
                 )
             return names, "heat maps", joints
         if len(shapes) == 2 and all(len(shape) == 3 for shape in shapes) and shapes[0][:2] == shapes[1][:2]:
             if self.udp:
-                raise PoseError(f"{self.path} gives SimCC, which has no cells: leave --udp away")
+                raise PoseError(f"{self.path} gives SimCC, which has no cells: remove --udp")
             lengths = shapes[0][2], shapes[1][2]
             # x comes first, unless only the other order fits the input
             for (across, down), order in ((lengths, names), (lengths[::-1], names[::-1])):

@@ -15,7 +15,7 @@ from fastreid_ext.files import reason
 # COCO's visibility -> confidence. 1 is a joint that is hidden but was labelled: it's as good a place as any for a
 # region, so it counts as seen at the usual threshold, and a threshold of 0.5 leaves it out.
 CONFIDENCE_OF_VISIBILITY = {0: 0.0, 1: 0.5, 2: 1.0}
-FARTHEST_PX = 1e6  # a coordinate beyond it is no pixel
+FARTHEST_PX = 1e6  # a coordinate beyond it is not a pixel
 OPENPOSE_SUFFIX = "_keypoints"
 
 
@@ -146,7 +146,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise PoseError(f"{path} can't be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise PoseError(f"{path} is no JSON file ({error})") from error
+        raise PoseError(f"{path} is not a JSON file ({error})") from error
 
 
 def _of_type(value: Any, kind: type, path: Path) -> Any:
@@ -170,7 +170,7 @@ def _joints(values: Any, where: str, count: int = len(COCO_JOINTS)) -> np.ndarra
             f"{where}: keypoints should be x, y, confidence of {count} joints, {3 * count} numbers, not {got}"
         )
     if not all(type(value) in (int, float) and abs(value) < FARTHEST_PX for value in values):
-        raise PoseError(f"{where}: keypoints hold something that is no number, or no number of a pixel")
+        raise PoseError(f"{where}: keypoints hold a value that is not a number, or is too large for a pixel")
     return np.array(values, dtype=np.float64).reshape(count, 3)
 
 
@@ -181,7 +181,7 @@ def _score(entry: Mapping[str, Any], joints: np.ndarray, where: str) -> float:
     if isinstance(score, list) and len(score) == 1:  # AlphaPose saved a tensor of one number
         score = score[0]
     if type(score) not in (int, float) or not abs(score) < FARTHEST_PX:
-        raise PoseError(f"{where}: the score {str(score)[:40]!r} is no number")
+        raise PoseError(f"{where}: the score {str(score)[:40]!r} is not a number")
     return float(score)
 
 

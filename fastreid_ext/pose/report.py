@@ -1,4 +1,4 @@
-"""What pose labels cover, and whether their left is the person's left."""
+"""What pose labels cover, and whether left and right are exchanged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from fastreid_ext.data.poses import PoseError, Poses
 
 FACE, SHOULDERS = (0, 1, 2), (5, 6)
 BROADSIDE = 0.05  # of the image's width: with the shoulders nearer than that, a person is seen from the side
-FEWEST = 10  # images that tell left from right; of fewer, nothing is said
+FEWEST = 10  # with fewer images that tell left from right, no verdict is given
 LOOKS_EXCHANGED, LOOKS_RIGHT = 0.4, 0.6  # between them it's as good as chance
 MOST_OUTSIDE = 0.1
 JOINTS_OF_REGION = 2  # seen joints that span a box

@@ -33,7 +33,7 @@ class Preparation:
 
 
 def settings_of(model: PoseModel, root: Path, preparation: Preparation) -> dict[str, Any]:
-    """Return all that joints depend on, under the names of the command's options."""
+    """Return all settings that the joints depend on, by the names of the command's options."""
     return {
         "model": file_hash(model.path),
         "images": str(root.resolve()),
@@ -95,7 +95,7 @@ def _joints(model: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, batch
     try:
         return model(inputs)
     except PoseError as error:
-        raise PoseError(f"{error} (the first image is {batch[0]}; what was done before is kept)") from error
+        raise PoseError(f"{error} (the first image is {batch[0]}; earlier results are kept)") from error
 
 
 def _poses(names: Sequence[str], rows: dict[str, tuple[np.ndarray, tuple[int, int]]]) -> Poses:

@@ -1,4 +1,4 @@
-"""A picture sheet of skeletons on images, to see at a glance whether pose labels are what they should be."""
+"""A sheet of skeletons drawn on images, to check pose labels at a glance."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath

@@ -93,7 +93,7 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
 
     Raises:
         ConfigError: a depth that no Res2Net has, a part of FastReID's ResNet that this one lacks, an unknown
-            norm, a width, scale or stride out of range, or pretrained weights that are not there or not this network's.
+            norm, a width, scale or stride out of range, or pretrained weights that are missing or of another network.
     """
     node = cfg.MODEL.BACKBONE
     if node.DEPTH not in BLOCKS:

@@ -1,4 +1,4 @@
-"""Whether two descriptors are of one person (section II.D, eq. 3 to 5); plain tensors, neither cfg nor FastReID."""
+"""Whether two descriptors show one person (section II.D, eq. 3 to 5); plain tensors, neither cfg nor FastReID."""
 
 import torch
 import torch.nn.functional as F

@@ -53,7 +53,7 @@ def pretrained_file(path: str, depth: str, width: int, scale: int, v1b: bool) ->
 
 
 def load_pretrained(backbone: nn.Module, path: Path) -> None:
-    """Load ImageNet weights, all of the backbone's or none; only a classifier (fc) is left out.
+    """Load ImageNet weights: all of the backbone's or none; only a classifier (fc) is ignored.
 
     Raises:
         WeightsError: a file that can't be read safely, or weights of another network.

@@ -1,1 +1,1 @@
-"""Features on disk, nearest-neighbour indexes over them, and the way of both into a vector database."""
+"""Features on disk, nearest-neighbour indexes over them, and export to a vector database."""

@@ -1,4 +1,4 @@
-"""Features of a list of images, batch by batch into a store: those that the evaluation of the same config compares."""
+"""Extracts the features of a list of images into a store; they are those that the evaluation compares."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from fastreid_ext.search.writer import FeatureWriter
 
 
 class ListedImages(Dataset):
-    """The images of a list as the test sees them, each with its index in the list.
+    """The images of a list with the test transforms, each with its index in the list.
 
     Args:
         cfg: the model's config.
@@ -79,7 +79,7 @@ def _listed(item: dict[str, Any], index: int) -> dict[str, Any]:
 def batch_features(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
     """Return the test features (B, D) of images (B, 3, H, W), 0 to 255; with flip, their mean with the mirrored ones'.
 
-    FastReID's own models write into what they are given, so they get copies.
+    FastReID's own models change their input in place, so they get copies.
     """
     features = model({"images": images.clone()})
     if flip:
@@ -96,14 +96,14 @@ def extract(
     skip_unreadable: bool = False,
     save_every: int = 512,
 ) -> tuple[FeatureStore, int]:
-    """Fill a feature store, going on where an earlier run of the same model, config and list stopped.
+    """Fill a feature store, continuing where an earlier run of the same model, config and list stopped.
 
     Besides the list itself, memory holds one batch (TEST.IMS_PER_BATCH), however many images there are.
 
     Args:
         cfg: the model's config.
         model: of ``load_trained``, in eval mode.
-        images: what features are made of, one each.
+        images: the images; each gets one feature.
         folder: of the store.
         half: keep them as float16.
         skip_unreadable: leave unreadable images out and list them in meta.json, instead of stopping at the first.

@@ -1,9 +1,9 @@
-"""A feature store: a folder with a memory-mapped array, the images that its rows belong to, and where they come from.
+"""A feature store: a folder with a memory-mapped array, the images that its rows belong to, and their origin.
 
 ====================  ===============================================================================================
 ``features.npy``      (N, D) float32 or float16, as the model gave them: not normalised
 ``images.csv``        path, person, camera of each row
-``meta.json``         of which model, config and list; how far it is; :data:`FORMAT`
+``meta.json``         model, config and list; progress; :data:`FORMAT`
 ====================  ===============================================================================================
 """
 
@@ -32,7 +32,7 @@ IDENTITY = ("architecture", "model_sha256", "config_sha256", "metric", "flip")
 
 
 class StoreError(UserError):
-    """A feature store, or an index of one, that is missing, unfinished or of something else."""
+    """A feature store or an index that is missing, unfinished or of another model."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ def open_store(folder: Path) -> FeatureStore:
     """
     meta = read_meta(folder)
     if meta is None:
-        raise StoreError(f"{folder} is no feature store: it has no {META}; make one with fastreid-ext extract")
+        raise StoreError(f"{folder} is not a feature store: it has no {META}; create one with fastreid-ext extract")
     if not meta.get("complete"):
         raise StoreError(
-            f"the feature store {folder} has {meta['done']} of {meta['listed']} images: give its fastreid-ext extract"
-            " command again, it goes on from there"
+            f"the feature store {folder} has {meta['done']} of {meta['listed']} images: run the same fastreid-ext"
+            " extract command again to continue"
         )
     features = map_features(folder, (meta["count"], meta["dim"]), meta["dtype"])
     try:
@@ -114,7 +114,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     """Return what a store's meta.json says; None without one.
 
     Raises:
-        StoreError: a file that is none of a store.
+        StoreError: the file does not describe a store.
     """
     file = folder / META
     if not file.exists():
@@ -126,7 +126,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
             raise StoreError(f"{file} says {meta['format']!r}, this version reads {FORMAT!r}")
         absent = (needed | ({"features_sha256", "skipped"} if meta.get("complete") else set())) - set(meta)
     except (KeyError, OSError, TypeError, ValueError) as error:
-        raise StoreError(f"{file} is no description of a feature store: {error!r}") from error
+        raise StoreError(f"{file} does not describe a feature store: {error!r}") from error
     if absent:
         raise StoreError(f"{file} lacks {', '.join(sorted(absent))}")
     if not isinstance(meta["root"], str) or not isinstance(meta["source"], str):
@@ -156,7 +156,7 @@ def check_comparable(ours: Mapping[str, Any], other: Mapping[str, Any], names: t
     """Check that two sets of features were made by one model and config.
 
     Raises:
-        StoreError: they were not; the sentence says in what they differ.
+        StoreError: they were not; the message says how they differ.
     """
     what = {
         "architecture": "another meta-architecture",
@@ -196,7 +196,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def reserve(file: Path, size: int) -> None:
-    """Take the disk space of a file now: writing into a mapping of a full disk kills the process without a word.
+    """Reserve the disk space of a file: writing to a memory-mapped file on a full disk kills the process silently.
 
     Raises:
         FileError: there is not enough.

@@ -1,4 +1,4 @@
-"""What a feature depends on, as hashes: the weights, and the config keys that the test reads."""
+"""Hashes of what a feature depends on: the weights and the config keys that the test reads."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checkpoint import training_only_keys
 from fastreid_ext.engine.key_tracking import leaves
 
-# Where features are made, and what only training reads. TEST.IMS_PER_BATCH and the device move the last digits alone.
+# Where features are made, and what only training reads. TEST.IMS_PER_BATCH and the device change only the last digits.
 NO_MATTER = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",

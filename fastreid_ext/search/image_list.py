@@ -1,4 +1,4 @@
-"""The images that features are extracted of: a folder's, a list's or a data set's."""
+"""The images to extract features from: of a folder, a list or a data set."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import read_text
 from fastreid_ext.visual.image_sources import files_below
 
-UNKNOWN = ""  # a person or a camera that nobody named
+UNKNOWN = ""  # an unknown person or camera
 COLUMNS = ("path", "person", "camera")
 
 
@@ -22,9 +22,9 @@ class ImageList:
     """Images in the order of their features.
 
     Attributes:
-        root: folder that the paths start at; it may move without the list becoming another one.
+        root: folder that the paths start at; moving it does not change the list.
         rows: (path below root with ``/``, or absolute; person; camera), the latter two as text, "" where unknown.
-        source: what a sentence calls them.
+        source: their name in messages.
     """
 
     root: Path
@@ -44,7 +44,7 @@ class ImageList:
 
 
 def images_of_folder(folder: Path) -> ImageList:
-    """List the images of a folder and of those in it by path; nobody knows who they show.
+    """List the images of a folder and its subfolders by path; their persons are unknown.
 
     Raises:
         ConfigError: no image.
@@ -54,7 +54,7 @@ def images_of_folder(folder: Path) -> ImageList:
 
 
 def images_of_list(file: Path) -> ImageList:
-    """Read a list of images: a path a line, or a CSV file with a first line ``path`` or ``path,person,camera``.
+    """Read a list of images: one path per line, or a CSV file with a first line ``path`` or ``path,person,camera``.
 
     Paths start at the folder of the list, unless they are absolute.
 

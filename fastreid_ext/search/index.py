@@ -146,7 +146,7 @@ def as_searched(features: np.ndarray, metric: str) -> np.ndarray:
 
 
 def set_search(index: faiss.Index, plan: Plan) -> None:
-    """Set what a search of the index costs and finds."""
+    """Set the search parameters of the index, which trade time for recall."""
     if plan.kind == "hnsw":
         index.hnsw.efSearch = plan.search["ef_search"]
     elif plan.kind == "ivfpq":
@@ -154,7 +154,7 @@ def set_search(index: faiss.Index, plan: Plan) -> None:
 
 
 def describe(plan: Plan, metric: str) -> str:
-    """Return what order an index gives, for titles: "order by IVF-PQ (approximate, nprobe 8), cosine distance"."""
+    """Return a title for the order of an index: "order by IVF-PQ (approximate, nprobe 8), cosine distance"."""
     distance = {"cosine": "cosine", "euclidean": "Euclidean"}[metric] + " distance"
     if plan.kind == "flat":
         return f"exact order, {distance}"

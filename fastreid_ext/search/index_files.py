@@ -1,4 +1,4 @@
-"""Indexes on disk, beside the features that they are of.
+"""Indexes on disk, next to their features.
 
 faiss parses binary files without a defence against hostile ones, so only what lies in the store under our names, with
 our record beside it (SHA-256 of the file, hash of the features, parameters), is given to it. That keeps out foreign,
@@ -25,7 +25,7 @@ TYPES = {"flat": faiss.IndexFlat, "hnsw": faiss.IndexHNSWFlat, "ivfpq": faiss.In
 
 @dataclass(frozen=True)
 class OpenedIndex:
-    """An index, where it lies, and what was built.
+    """An index, its file, and how it was built.
 
     Attributes:
         index: of faiss.
@@ -54,7 +54,7 @@ def open_index(
         store: the gallery.
         plan: its kind and parameters.
         wanted: names of parameters that the user gave; a saved index has to have been built with those.
-        rebuild: build it whatever there is.
+        rebuild: build it even if there is one.
         seed, threads: see :func:`fastreid_ext.search.index.build_index`.
 
     Raises:
@@ -88,16 +88,16 @@ def open_index(
 
 def _checked_record(store: FeatureStore, plan: Plan, path: Path, record: Path, wanted: set[str]) -> dict[str, int]:
     """Return the parameters of a saved index, after all that can be checked without parsing it."""
-    way_out = "; --rebuild makes it anew"
+    way_out = "; use --rebuild to build it again"
     if not (path.is_file() and record.is_file()):
         there, absent = (path, record) if path.exists() else (record, path)
-        raise StoreError(f"{there} lies there without {absent.name}, so it is not opened{way_out}")
+        raise StoreError(f"{there} exists without {absent.name}, so it is not opened{way_out}")
     try:
         about = json.loads(record.read_text(encoding="utf-8"))
         build = {name: int(about["build"][name]) for name in BUILD[plan.kind]}
         said = about["format"], about["kind"], about["features_sha256"], about["file_sha256"]
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{record} is no record of an index ({error!r}){way_out}") from error
+        raise StoreError(f"{record} is not a record of an index ({error!r}){way_out}") from error
     if said[:2] != (FORMAT, plan.kind):
         raise StoreError(f"{record} is of {said[0]!r}, {said[1]!r}{way_out}")
     if said[2] != store.fingerprint:
@@ -118,4 +118,4 @@ def _check_index(index: Any, store: FeatureStore, kind: str, path: Path) -> None
         or (index.ntotal, index.d) != store.features.shape
         or index.metric_type != metric
     ):
-        raise StoreError(f"{path} is not the {NAMES[kind]} index of {len(store)} features; --rebuild makes it anew")
+        raise StoreError(f"{path} is not the {NAMES[kind]} index of {len(store)} features; use --rebuild")

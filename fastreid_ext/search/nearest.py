@@ -142,7 +142,7 @@ def neighbours(
 
 
 def recall(found: Neighbours, exact: Neighbours) -> float:
-    """Return the share of the truly nearest images that were found, averaged over the queries that have any.
+    """Return the share of the exact nearest images that were found, averaged over the queries that have any.
 
     Raises:
         ConfigError, EvaluationError: no query has any.
@@ -158,7 +158,7 @@ def recall(found: Neighbours, exact: Neighbours) -> float:
 
 
 def same_person(queries: Labels, gallery: Labels, indices: np.ndarray) -> list[list[bool | None]]:
-    """Return for each query whether its neighbours (Q, k) show its person; None where one of both is not known."""
+    """Return for each query whether its neighbours (Q, k) show its person; None if either person is unknown."""
     return [
         [None if UNKNOWN in (person, gallery[index][1]) else person == gallery[index][1] for index in row if index >= 0]
         for (_, person, _), row in zip(queries, indices, strict=True)

@@ -1,4 +1,4 @@
-"""What a search found: JSON, CSV and a sheet of rank lists that says which order it shows."""
+"""The results of a search: JSON, CSV and a sheet of rank lists whose title names the ranking."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ COLUMNS = ("query", "rank", "gallery", "distance", "person", "camera", "same_per
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was found, and in which order.
+    """The result of a search and its ranking.
 
     Attributes:
         queries, gallery: the images.
@@ -78,7 +78,7 @@ def write_json(result: SearchResult, path: Path) -> None:
 
 
 def write_csv(result: SearchResult, path: Path) -> None:
-    """Write the result as CSV, a line a match; ``same_person`` is 1, 0 or, where nobody knows, empty."""
+    """Write the result as CSV, a line a match; ``same_person`` is 1, 0 or, if unknown, empty."""
 
     def write(file: BinaryIO) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
@@ -99,7 +99,7 @@ def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
     """Draw the nearest images of some queries, spread evenly over all of them, as PNG; of each SHEET_COLUMNS at most.
 
     Raises:
-        OSError: an image can't be read: galleries may move away from their features.
+        OSError: an image can't be read, because galleries may move.
     """
     shown = np.unique(np.linspace(0, len(result.queries.rows) - 1, num=count).round().astype(int))
     indices = result.found.indices[shown, :SHEET_COLUMNS]
@@ -116,6 +116,6 @@ def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
 def sheet_title(order: str, same: Sequence[Sequence[bool | None]]) -> str:
     """Return the order that a sheet shows and what those of its frames mean that occur on it."""
     kinds = {right for row in same for right in row}
-    meanings = {True: "green: same person", False: "red: another one", None: "grey: not known who"}
+    meanings = {True: "green: same person", False: "red: another one", None: "grey: person unknown"}
     legend = ", ".join(text for kind, text in meanings.items() if kind in kinds)
     return f"{order[0].upper()}{order[1:]}" + (f"; {legend}" if legend else "")

@@ -1,4 +1,4 @@
-"""Searches a gallery of features: queries, index, recall, and what is written of it."""
+"""Searches a gallery of features: queries, index, recall and output files."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from fastreid_ext.search.kinds import NAMES
 from fastreid_ext.search.nearest import MARGIN, Neighbours, neighbours, rank_shares, recall, same_camera_rows
 from fastreid_ext.search.results import SearchResult, draw_sheet, write_csv, write_json
 
-CODES_PER_RESULT = 4  # IVF-PQ's distances are rough: so many candidates a result are ordered by the true ones
+CODES_PER_RESULT = 4  # IVF-PQ's distances are rough: this many candidates per result are ordered by exact distances
 
 Queries = tuple[ImageList, np.ndarray]  # and their features (Q, D)
 
@@ -94,7 +94,7 @@ class SearchOptions:
 
 
 def search(store: FeatureStore, queries: Queries, options: SearchOptions, output: Path) -> list[str]:
-    """Search a gallery, write results.json, results.csv and rank_lists.png, and return sentences on what was found."""
+    """Search a gallery, write results.json, results.csv and rank_lists.png, and return sentences on the result."""
     images, features = queries
     if options.topk > len(store):
         raise ConfigError(f"--topk is {options.topk}, and the gallery has {len(store)} images")
@@ -133,7 +133,7 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     shares, count = rank_shares(images.rows, store.images.rows, same, sorted({1, options.topk}), dropped)
     if count:
         text = ", ".join(f"Rank-{k} {share:.2f}" for k, share in shares.items())
-        left_out = "" if options.drop_same_camera else " (what the same camera saw counts too)"
+        left_out = "" if options.drop_same_camera else " (images by the query's camera included)"
         lines.append(f"{text} of the {count} queries whose person is in the gallery{left_out}")
     make_folder(output)
     write_json(result, output / "results.json")

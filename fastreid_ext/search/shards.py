@@ -36,7 +36,7 @@ def write_shards(store: FeatureStore, folder: Path, kind: str = "parquet", rows:
         MissingExtraError: Parquet without pyarrow.
     """
     if rows < 1:
-        raise ConfigError(f"a shard of {rows} rows can't be: give 1 or more")
+        raise ConfigError(f"a shard of {rows} rows is not possible: use 1 or more")
     writer = {"parquet": parquet_writer, "npy": npy_writer}[kind]()
     make_folder(folder)
     count = -(-len(store) // rows)

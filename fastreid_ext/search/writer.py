@@ -38,11 +38,11 @@ class FeatureWriter:
         versions: of what makes them, for meta.json.
 
     Attributes:
-        done: how many images of the list are behind us, skipped ones among them.
+        done: number of processed images of the list, skipped ones included.
         complete: nothing is left to do.
 
     Raises:
-        StoreError: the folder has features of another model, config, list or type, or files that are no store's.
+        StoreError: the folder has features of another model, config, list or type, or files of something else.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class FeatureWriter:
         if self._features is None:
             self.meta["dim"] = dim
             shape, dtype = (self.meta["listed"], dim), np.dtype(self.meta["dtype"])
-            write_meta(self.folder, self.meta)  # before the array: without meta.json, that is no store of ours
+            write_meta(self.folder, self.meta)  # before the array, which is no store without meta.json
             file = self.folder / FEATURES
             self._features = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
             reserve(file, file.stat().st_size)
@@ -163,7 +163,7 @@ class FeatureWriter:
             raise DivergedError(f"the feature of {path} is not finite{hint}")
 
     def save(self) -> None:
-        """Bring what was added onto the disk, then write down how far it is."""
+        """Flush the added rows to the disk, then save the progress."""
         if self._features is not None:
             self._features.flush()
         write_meta(self.folder, self.meta)

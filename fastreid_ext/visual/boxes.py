@@ -1,4 +1,4 @@
-"""Where a model locates the regions of the body, beside where the joints say they are: pictures and measurements."""
+"""Regions of the body that a model locates, compared with those of the joints: pictures and measurements."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def check_locates(model: nn.Module) -> None:
 def measure_boxes(
     model: nn.Module, cfg: CfgNode, images: JointImages, output: Path, on_sheet: int, with_prior: bool
 ) -> str:
-    """Locate the regions in all images, write sheet and tables and return what there is to say.
+    """Locate the regions in all images, write sheet and tables and return the report.
 
     Raises:
         ImageError: an image that can't be read.
@@ -99,7 +99,7 @@ def _on_cpu(boxes: RegionBoxes) -> RegionBoxes:
 
 
 def _joined(pieces: list[RegionBoxes]) -> RegionBoxes:
-    """Put the batches of one region together."""
+    """Concatenate the batches of one region."""
     predicted = torch.cat([piece.predicted for piece in pieces])
     if pieces[0].pseudo is None:
         return RegionBoxes(predicted, pieces[0].prior)
@@ -121,7 +121,7 @@ def _picture(pixels: Any, name: str, regions: dict[str, RegionBoxes], n: int, wi
 
 
 def _with_notes(rows: list[Overlap], images: JointImages) -> str:
-    """Return the table and what it does not say."""
+    """Return the table and notes on it."""
     lines = [overlap_table(rows), ""]
     if images.joints is None:
         lines.append("IoU is unknown: there are no joints of these images; name a pose file with --poses")

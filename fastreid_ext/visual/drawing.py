@@ -27,7 +27,7 @@ Row = dict[str, np.ndarray]  # name of a column -> picture
 
 
 def draw_masks(model: nn.Module, images: Tensor) -> list[Row]:
-    """Return the masks that the model puts on images (B, 3, H, W), each beside what it leaves of the image.
+    """Return the model's masks of images (B, 3, H, W), each next to the masked image.
 
     Raises:
         ConfigError: a model without masks.
@@ -104,7 +104,7 @@ def _length(model: nn.Module) -> Score:
 
 def _similarity(model: nn.Module, picture: Tensor) -> Score:
     with torch.no_grad():
-        return similarity_to(model(picture.clone())[0])  # FastReID's models write into what they are given
+        return similarity_to(model(picture.clone())[0])  # FastReID's models change their input in place
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, score: Score) -> Tens
         (B, H, W) in float32.
 
     Raises:
-        ConfigError: no such layer, one that the score does not pass, or one whose output is no map.
+        ConfigError: no such layer, a layer that the score does not depend on, or one whose output is not a map.
     """
     maps, gradients = watch(model, [layer], images, score)
     weights = gradients[layer].float().mean(dim=(2, 3), keepdim=True)
@@ -90,7 +90,7 @@ def _module(model: nn.Module, layer: str) -> nn.Module:
 
 
 def feature_length(model: nn.Module, images: Tensor) -> Tensor:
-    """Score: the L2 norm of the test feature, that is, what makes the feature what it is; needs no identity.
+    """Score: the L2 norm of the test feature; needs no identity.
 
     Raises:
         ConfigError: a feature of a fixed length, whose gradient is nothing but rounding.

@@ -32,7 +32,7 @@ def granularity_cams(
         Name -> (B, H, W) in float32, ``ALL`` last.
 
     Raises:
-        ValueError: a module that the model has not, that gives no map or that the score does not depend on.
+        ValueError: a module that the model lacks, that gives no map or that the score does not depend on.
     """
     layers = [layer for granularity in granularities.values() for layer in granularity.layers]
     boxes: Mapping[str, RegionBoxes] = {}

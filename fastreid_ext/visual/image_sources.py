@@ -24,7 +24,7 @@ class JointImages:
     Attributes:
         paths: of the images.
         joints: (N, J, 3) as shares of the image, and confidence; zeros for an image without a row; None without labels.
-        source: of the joints, as a sentence calls it; "" without.
+        source: name of the joints' source in messages; "" if there is none.
         missing: how many images have no row.
     """
 
@@ -54,7 +54,7 @@ def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> li
 
 
 def batches(items: Sequence, size: int) -> Iterator[Sequence]:
-    """Part a sequence into pieces of a size; the last one may be smaller."""
+    """Split a sequence into pieces of a size; the last one may be smaller."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -85,7 +85,7 @@ def images_with_joints(
     Raises:
         ConfigError: no image, no such split, or INPUT.JOINTS.FILES that do not fit.
         DataSetError: the data set is missing.
-        PoseError: a pose file that is none, or labels that have a row for none of the images.
+        PoseError: not a pose file, or labels without a row for any of the images.
     """
     if folder is not None:
         paths, labels = [str(path) for path in files_below(folder)], _labels_for_folder(cfg, pose_file)

@@ -1,4 +1,4 @@
-"""Heat maps and masks beside and over images."""
+"""Heat maps and masks next to and over images."""
 
 from collections.abc import Mapping, Sequence
 

@@ -191,7 +191,7 @@ def test_a_target_that_cant_be_written(fails, their_file, tmp_path):
 def test_the_authors_file_stays(their_file, capsys):
     before = their_file.read_bytes()
     assert cli.main(["convert", "msreid", str(their_file), str(their_file.parent / "." / their_file.name)]) == 1
-    assert "it is the authors' file, which stays as it is" in capsys.readouterr().err
+    assert "it is the authors' file, which is never changed" in capsys.readouterr().err
     assert their_file.read_bytes() == before
 
 

@@ -190,7 +190,7 @@ def test_another_test_set(call, trained, tmp_path, capsys):
 
 def test_a_round_too_few(call, capsys, tmp_path):
     assert call("--grid", "0.2", "1", "0.2", "--rounds", "1") == 0
-    sentence = "the last of 1 rounds still changed a weight: raise --rounds"
+    sentence = "a weight still changed in the last of 1 rounds: raise --rounds"
     assert f"warning: {sentence}" in capsys.readouterr().err
     assert sentence in (tmp_path / "out" / "weights.md").read_text()
 

@@ -257,10 +257,10 @@ def test_mistakes(fails, files, tmp_path):
 
 def test_options_without_effect(fails, files, tmp_path):
     out = ("--output", tmp_path / "out")
-    assert "leave one of them out" in fails("--report", "--pairs", "pairs.csv", *out)
+    assert "compares the pairs of a file: remove one" in fails("--report", "--pairs", "pairs.csv", *out)
     assert "--report chooses the threshold itself" in fails("--report", "--threshold", 0.5, *out)
     for option in (("--report", *out), ("--pairs", "pairs.csv")):
-        assert f"say what is compared: leave {files[0]} out" in fails(*option, *files[:2])
+        assert f"say what is compared: remove {files[0]}" in fails(*option, *files[:2])
     assert "--test-set names what --report measures" in fails("--test-set", "SynthReIDTiny", *files[:2])
     assert "--output is the folder of --report or --pairs" in fails(*out, *files[:2])
     assert not (tmp_path / "out").exists()

@@ -161,7 +161,7 @@ def test_derivation(copy, lists, root):
     source = root / "DukeMTMC-reID" / "bounding_box_test" / "0019_c1_f0051230.jpg"
     assert os.path.samefile(source, data.query[0][0]) != copy
     assert source.read_bytes() == (root / "Occluded_Duke" / "query" / source.name).read_bytes()
-    with pytest.raises(LayoutError, match="is there already"):
+    with pytest.raises(LayoutError, match="already exists"):
         derive(root, lists)
 
 
@@ -211,7 +211,7 @@ def test_derivation_from_bad_lists(part, text, kind, sentence, lists, root):
 
 def test_lists_alone_point_to_the_derivation(lists, root):
     lists.rename(root / "Occluded_Duke")
-    with pytest.raises(DataSetError, match="fastreid-ext derive-occluded-duke makes it from them"):
+    with pytest.raises(DataSetError, match="make it from them with fastreid-ext derive-occluded-duke"):
         load_dataset("OccludedDuke", TEST)
 
 
@@ -246,4 +246,4 @@ def test_command_says_what_is_wrong(lists, root, capsys):
     assert "there is no" in error(root) and "train.list" in error(root)
     assert "fully unpacked?" in error(lists, "--duke", root / "nowhere")
     (root / "Occluded_Duke").mkdir()
-    assert error(lists).startswith("fastreid-ext derive-occluded-duke: ") and "is there already" in error(lists)
+    assert error(lists).startswith("fastreid-ext derive-occluded-duke: ") and "already exists" in error(lists)

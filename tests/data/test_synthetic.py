@@ -215,7 +215,7 @@ def test_other_data_is_never_replaced(tiny, tmp_path):
     foreign = tmp_path / "other" / "SynthReID-tiny"
     foreign.mkdir(parents=True)
     (foreign / "thesis.txt").write_text("precious")
-    with pytest.raises(FileError, match="is no SynthReID"):
+    with pytest.raises(FileError, match="is not a SynthReID"):
         make(tmp_path / "other")
     assert (foreign / "thesis.txt").read_text() == "precious"
 
@@ -513,9 +513,9 @@ def test_contact_sheet_has_a_person_a_row(tiny):
     sheet = synthetic.contact_sheet(tiny, columns=6, rows=3, scale=2, joints=True)
     assert sheet.shape == (3 * TINY.height * 2, 6 * TINY.width * 2, 3) and sheet.dtype == np.uint8
     assert synthetic.contact_sheet(tiny, columns=4, rows=2, train=True).shape == (128, 128, 3)
-    with pytest.raises(ValueError, match="none from number 99"):
+    with pytest.raises(ValueError, match="none has the number 99"):
         synthetic.contact_sheet(tiny, first=99)
-    with pytest.raises(FileError, match="no finished SynthReID"):
+    with pytest.raises(FileError, match="not a complete SynthReID"):
         synthetic.contact_sheet(tiny / "query")
 
 

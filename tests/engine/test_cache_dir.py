@@ -55,7 +55,7 @@ def test_a_disk_that_is_full_later_stops_no_run(run_main, monkeypatch, tmp_path)
     output = run_main(DATALOADER__CACHE_DIR=tmp_path / "kept", DATASETS__VALIDATION=3, **TINY)
     assert set(results(output)) == {"SynthReIDTiny", "HeldOut", "Validation"}
     assert not list((tmp_path / "kept").rglob("*.rgb"))
-    assert "images are resized anew: [Errno 28] No space left on device" in (output / "log.txt").read_text()
+    assert "so images are resized each time: [Errno 28] No space left on device" in (output / "log.txt").read_text()
 
 
 def test_every_test_set_is_kept(run_main, decoded, tmp_path):

@@ -107,7 +107,7 @@ IMPOSSIBLE = {
             "MODEL__HEADS__NAME": "EmbeddingHead",
             "MODEL__LOSSES__NAME": "('TripletLoss', 'CenterLoss')",
         },
-        ["CenterLoss", "CrossEntropyLoss", "without a word"],
+        ["CenterLoss", "CrossEntropyLoss", "silently ignores"],
     ),
     "batch augmentation": ({"INPUT__BATCH_AUGMENT__NAME": "['Mixup']"}, ["'Mixup'", "RandomErasing"]),
     "odd total batch": (
@@ -116,7 +116,7 @@ IMPOSSIBLE = {
             "INPUT__BATCH_AUGMENT__CBE__TOTAL_BATCH": True,
             "SOLVER__IMS_PER_BATCH": 17,
         },
-        ["SOLVER.IMS_PER_BATCH (17)", "no multiple of the 2 copies", "CompoundBatchErasing"],
+        ["SOLVER.IMS_PER_BATCH (17)", "not a multiple of the 2 copies", "CompoundBatchErasing"],
     ),
     "total batch": (
         {
@@ -157,7 +157,7 @@ IMPOSSIBLE = {
     ),
     "half a pair": (
         {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "SOLVER__IMS_PER_BATCH": 17},
-        ["17 images per batch and process", "no whole pairs", "an even number"],
+        ["17 images per batch and process", "not whole pairs", "an even number"],
     ),
     "share of pairs": (
         {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "DATALOADER__PAIRS__POSITIVE_SHARE": 1.0},
@@ -206,14 +206,14 @@ def test_batch_of_several_processes():
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('A',)", "DATASETS.TESTS", "('A',)"])
     cfg.merge_from_list(["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "SOLVER.IMS_PER_BATCH", 24])
     check_config(cfg, 2)
-    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH 24 on 5\) does not divide by the 5 processes"):
+    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH 24 on 5\) can't be divided evenly among the 5 processes"):
         check_config(cfg, 5)
     with pytest.raises(ConfigError, match=r"8 images per batch and process .*NUM_INSTANCE \(16\)"):
         cfg.DATALOADER.NUM_INSTANCE = 16
         check_config(cfg, 3)
     cfg.DATALOADER.SAMPLER_TRAIN = "PairSampler"  # 24 images are whole pairs, 3 of 8 processes are not
     check_config(cfg, 3)
-    with pytest.raises(ConfigError, match=r"3 images per batch and process \(.* 24 on 8\) are no whole pairs"):
+    with pytest.raises(ConfigError, match=r"3 images per batch and process \(.* 24 on 8\) are not whole pairs"):
         check_config(cfg, 8)
 
 
@@ -342,7 +342,7 @@ def test_layouts_that_load(layout, weights, run_main, tmp_path):
     log = (output / "log.txt").read_text()
     count = sum(not key.endswith("num_batches_tracked") for key in weights)
     assert f"loaded {count - 6} of the model's {count} weights" in log
-    assert "not loaded, because no test feature reads them: 6 of training alone" in log
+    assert "not loaded: 6 weights of training alone, which no test feature reads" in log
     assert " missing" not in log
 
 

@@ -146,7 +146,7 @@ def test_an_interrupted_run_is_resumed(call, trainer, tmp_path, capsys):
     trainer.ends[1] = "killed"
     assert call("A.yml") == 1
     sentence = capsys.readouterr().err
-    assert "seed1 ended with status -9" in sentence and "goes on from there" in sentence and sentence.count("\n") == 1
+    assert "seed1 ended with status -9" in sentence and "to continue" in sentence and sentence.count("\n") == 1
     assert call("A.yml") == 0
     first, killed, again = trainer.calls
     assert again == ["--resume", *killed] and "--resume" not in first
@@ -213,7 +213,7 @@ def test_results_without_a_test(call, trainer, capsys, tmp_path, results):
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps({"results": results}))
     assert call("A.yml") == 1 and not trainer.calls
-    assert "was tested on nothing that gives Rank-1 and mAP" in capsys.readouterr().err
+    assert "was not tested on a test set with Rank-1 and mAP" in capsys.readouterr().err
 
 
 def test_an_output_that_cant_be_made(call, trainer, capsys, tmp_path):

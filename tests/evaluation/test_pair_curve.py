@@ -129,9 +129,9 @@ def test_refusals(test_set):
     scores, pids, camids = test_set
     score = lambda some, others: scores[some, others]  # noqa: E731
     one = (np.zeros(QUERIES), np.zeros(GALLERY))
-    with pytest.raises(ValueError, match="one person are from two cameras"):
+    with pytest.raises(ValueError, match="no person is in query and gallery by two"):
         pair_curve(score, pids, one)
-    with pytest.raises(ValueError, match="show one person alone"):
+    with pytest.raises(ValueError, match="show only one person"):
         pair_curve(score, one, camids)
     with pytest.raises(ValueError, match="not a number"):
         pair_curve(lambda some, others: scores[some, others] * np.nan, pids, camids)

@@ -180,7 +180,7 @@ def test_table_1():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({1: 4}, "'head': stage 4 is none of 1, 2, 3"),
+        ({1: 4}, "'head': stage 4 is not 1, 2 or 3"),
         ({2: 1.5}, "center .* lies outside the image"),
         ({4: 0}, "sampled size .* must be whole numbers"),
         ({6: 0.0}, "prior .* must be shares"),

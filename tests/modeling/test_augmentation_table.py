@@ -53,5 +53,5 @@ def test_what_is_erased_is_filled(storage, fill):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="BATCH_AUGMENT.NAME has .'Mixup'.; pick from"):
+    with pytest.raises(ValueError, match="BATCH_AUGMENT.NAME has .'Mixup'.; choose from"):
         build_model(small_config("Mixup"))

@@ -142,8 +142,8 @@ def test_shared_state(shared):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "MODEL.LOSSES.NAME is empty; pick from .*'SmoothedCrossEntropyLoss'"),
-        (("TripletLoss",), "'TripletLoss', which DeepMiner does not know; pick from .*'SoftMarginTripletLoss'"),
+        ((), "MODEL.LOSSES.NAME is empty; choose from .*'SmoothedCrossEntropyLoss'"),
+        (("TripletLoss",), "'TripletLoss', which DeepMiner does not know; choose from .*'SoftMarginTripletLoss'"),
         (("CenterLoss", "CenterLoss"), "'CenterLoss' and 'CenterLoss', which both are the center loss"),
         (
             ("SoftMarginTripletLoss", "BatchHardTripletLoss"),

@@ -314,7 +314,7 @@ def with_(key, shape):
         (with_("classifier.weight", ()), r"another shape .*'heads.necks.global_.weight'"),
         (with_("soft_attn.4.conv.0.weight", (3, 3)), r"1 left over \['attention.5.combine.0.weight'\]"),
         (lambda state: {"weight": torch.zeros(3)}, "1 keys are not of the authors'"),
-        (with_("module.classifier.weight", (K, 1536)), "1 keys are there twice, with and without 'module.'"),
+        (with_("module.classifier.weight", (K, 1536)), "1 keys occur twice, with and without the prefix 'module.'"),
     ],
 )
 def test_what_does_not_fit_is_refused(skeleton, change, message):

@@ -201,7 +201,7 @@ def test_a_model_that_augments_no_batches_is_told_so(total, fails):
         ({"INPUT.REA.ENABLED": True}, "INPUT.REA.ENABLED erases every image before CompoundBatchErasing"),
         (
             {"INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": True, "SOLVER.IMS_PER_BATCH": 17},
-            r"SOLVER.IMS_PER_BATCH \(17\) is no multiple of the 2 copies",
+            r"SOLVER.IMS_PER_BATCH \(17\) is not a multiple of the 2 copies",
         ),
         ({"MODEL.LOSSES.BED.ALPHA": 0.0}, "alpha of the BED loss must be positive"),
         ({"MODEL.LOSSES.BED.REDUCTION": "sum"}, "reduction of the BED loss must be one of"),

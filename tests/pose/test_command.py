@@ -96,7 +96,7 @@ def test_report_says_the_same(synth_root, imported, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON file"),
+        ("{", "is not a JSON file"),
         ({"people": []}, "there is no pose of any of the 5 images"),
         ([{"image_id": 3, "keypoints": [1.0] * 51}], "add --annotations"),
         ([{"image_id": "0001_c1.jpg", "keypoints": [5.0] * 51}], "0001_c1.jpg may be query/0001_c1.jpg or train/"),

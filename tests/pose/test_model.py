@@ -80,9 +80,9 @@ def test_simcc_in_the_other_order(tiny_model):
             r"takes a tensor\(uint8\) \['B', 3, 8, 4\]",
         ),
         (IMAGES | {"b": IMAGES["images"]}, [("Add", ["images", "b"], ["y"], {})], ["y"], "but takes images .*, b "),
-        ({"a": (FLOAT, ["B", 8, 4, 3])}, [("Neg", ["a"], ["y"], {})], ["y"], "which are no RGB images"),
+        ({"a": (FLOAT, ["B", 8, 4, 3])}, [("Neg", ["a"], ["y"], {})], ["y"], "which are not RGB images"),
         (IMAGES, [("Flatten", ["images"], ["y"], {})], ["y"], r"gives y \(32, 96\): a pose model gives one output"),
-        (IMAGES, [("Transpose", ["images"], ["y"], {"perm": [0, 2, 3, 1]})], ["y"], "no heat maps .*, 8 high and 4 w"),
+        (IMAGES, [("Transpose", ["images"], ["y"], {"perm": [0, 2, 3, 1]})], ["y"], "not heat maps .*, 8 high and 4 w"),
         (
             IMAGES,
             [("ReduceMax", ["images"], [out], {"axes": [1 + n], "keepdims": 0}) for n, out in enumerate("yz")],
@@ -109,9 +109,9 @@ def test_what_is_no_pose_model(tiny_model, inputs, nodes, outputs, message):
 
 def test_wishes_that_do_not_fit_the_file(colour_model):
     for more, wishes, message in (
-        ({"batch": 4}, {"batch_size": 8}, "takes 4 images at once and no other number: leave --batch-size away"),
+        ({"batch": 4}, {"batch_size": 8}, "takes 4 images at once and no other number: remove --batch-size"),
         ({}, {"size": (64, 32)}, r"takes images of 96 x 48, not --size \(64, 32\)"),
-        ({"kind": "simcc"}, {"udp": True}, "gives SimCC, which has no cells: leave --udp away"),
+        ({"kind": "simcc"}, {"udp": True}, "gives SimCC, which has no cells: remove --udp"),
     ):
         with pytest.raises(PoseError, match=message):
             PoseModel(colour_model(COLOURS, **more), **wishes)
@@ -119,7 +119,7 @@ def test_wishes_that_do_not_fit_the_file(colour_model):
 
 def test_a_model_that_fails_or_gives_no_number(tiny_model, colour_model):
     model = PoseModel(tiny_model(IMAGES, [("Log", ["images"], ["y"], {})], {"y": (FLOAT, ["B", 3, 8, 4])}))
-    with pytest.raises(PoseError, match="no finite number: are --mean, --std right"):
+    with pytest.raises(PoseError, match="values that are not finite: check --mean and --std"):
         model(np.full((1, 3, 8, 4), -1, np.float32))
     with pytest.raises(PoseError, match="can't be run on 1 images: .*") as error:
         model(np.zeros((1, 3, 9, 4), np.float32))

@@ -120,8 +120,8 @@ def test_nobody_is_read_where_no_joint_is_seen(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no JSON file"),
-        ("[" * 100_000, "is no JSON file"),
+        ("", "is not a JSON file"),
+        ("[" * 100_000, "is not a JSON file"),
         ({}, "none of the known pose files"),
         (3, "none of the known pose files"),
         ([1], "none of the known pose files"),
@@ -130,11 +130,11 @@ def test_nobody_is_read_where_no_joint_is_seen(write):
         ([{"image_id": "a", "keypoints": ramp()}, 5], "it should be a list of objects"),
         ([{"image_id": "a", "keypoints": ramp(26)}], "entry 1: keypoints should be .* not 78 entries"),
         ([{"image_id": "a", "keypoints": "x"}], "entry 1: keypoints should be .* not str"),
-        ([{"image_id": "a", "keypoints": ["1"] * 51}], "no number"),
-        ([{"image_id": "a", "keypoints": [True] * 51}], "no number"),
-        ([{"image_id": "a", "keypoints": [float("nan")] * 51}], "no number"),
-        ([{"image_id": "a", "keypoints": [10**400] * 51}], "no number of a pixel"),
-        ([{"image_id": "a", "keypoints": ramp(), "score": "high"}], "the score 'high' is no number"),
+        ([{"image_id": "a", "keypoints": ["1"] * 51}], "not a number"),
+        ([{"image_id": "a", "keypoints": [True] * 51}], "not a number"),
+        ([{"image_id": "a", "keypoints": [float("nan")] * 51}], "not a number"),
+        ([{"image_id": "a", "keypoints": [10**400] * 51}], "too large for a pixel"),
+        ([{"image_id": "a", "keypoints": ramp(), "score": "high"}], "the score 'high' is not a number"),
         (coco([1, 2, 3] * 17), "visibility that is none of 0, 1, 2"),
         (coco(ramp()), "visibility that is none of 0, 1, 2"),
         (coco([1, 2, 2] * 17, image_id=8), "image 8, which its images do not list"),
@@ -163,7 +163,7 @@ def test_a_format_that_is_forced(write, tmp_path):
 def test_no_file_is_run_and_a_folder_may_be_empty(tmp_path):
     (tmp_path / "evil.json").write_bytes(pickle.dumps([{"keypoints": []}]))
     for form in (None, *FORMATS):
-        with pytest.raises(PoseError, match="is no JSON file"):
+        with pytest.raises(PoseError, match="is not a JSON file"):
             read_skeletons(tmp_path / "evil.json", form)
     with pytest.raises(PoseError, match="no file named like <image>_keypoints.json"):
         read_skeletons(tmp_path)

@@ -276,7 +276,7 @@ def test_parts_of_another_run_are_not_mixed(colour_model, run, fails, killed_aft
     before = {path: path.read_bytes() for path in folder.iterdir()}
     other = colour_model(COLOURS[::-1], name="model.onnx") if key == "model" else model
     sentence = fails(other, *SMALL, *(options or ()))
-    assert f"{folder} has what an interrupted run did with another {key}: give it the same again, or delete" in sentence
+    assert f"{folder} holds an interrupted run with another {key}: use the same again, or delete" in sentence
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -308,7 +308,7 @@ def test_damaged_parts(colour_model, run, fails, killed_after, tmp_path):
     killed_after(None)
     part = folder / "000000.npz"
     part.write_bytes(part.read_bytes()[:50])
-    assert f"{part} is damaged: delete it, and its images are run again" in fails(model)
+    assert f"{part} is damaged: delete it, then its images are processed again" in fails(model)
     for content in ("{", "[1]", json.dumps([["a", "b", "c"]])):
         (folder / "settings.json").write_text(content)
         assert f"settings.json can't be read: delete {folder} to start" in fails(model)
@@ -321,7 +321,7 @@ def test_damaged_parts(colour_model, run, fails, killed_after, tmp_path):
 
 def test_two_at_once(colour_model, run, fails, tmp_path):
     chunks = SavedChunks(tmp_path / "poses.npz.chunks", {})
-    assert "another process works on" in fails(colour_model(COLOURS))
+    assert "another process uses" in fails(colour_model(COLOURS))
     chunks.close()
     assert run(colour_model(COLOURS))[0] == 0
 
@@ -347,11 +347,11 @@ def test_mistakes_are_one_sentence(colour_model, fails, ramps, tmp_path):
         ((tmp_path / "no.onnx",), {}, "there is no file"),
         ((model,), {"images": tmp_path / "no"}, "there is no folder"),
         ((model,), {"images": tmp_path / "empty"}, "there is no image below"),
-        ((model,), {"output": "there.npz"}, "there.npz is there already: delete it, or name another --output"),
-        ((model, "--std", "0.229", "0.224", "0.225"), {}, "for shares, multiply by 255"),
-        ((model, "--std", "1", "1", "0"), {}, "no deviation of pixels"),
-        ((model, "--mean", "nan", "0", "0"), {}, "no finite number"),
-        ((colour_model(COLOURS, kind="simcc", name="s.onnx"), "--udp"), {}, "leave --udp away"),
+        ((model,), {"output": "there.npz"}, "there.npz already exists: delete it, or choose another --output"),
+        ((model, "--std", "0.229", "0.224", "0.225"), {}, "multiply deviations of pixels in [0, 1] by 255"),
+        ((model, "--std", "1", "1", "0"), {}, "is not on the 0-255 scale"),
+        ((model, "--mean", "nan", "0", "0"), {}, "values that are not finite"),
+        ((colour_model(COLOURS, kind="simcc", name="s.onnx"), "--udp"), {}, "remove --udp"),
     ):
         assert message in fails(*args, **more), message
     assert (tmp_path / "there.npz").read_text() == "mine"

@@ -36,7 +36,7 @@ def test_it_goes_on_from_the_last_save(features, tmp_path, identity, listed):
     writer.add(features[:3], 3)
     writer.save()
     writer.add(np.zeros((2, 4), np.float32), 2)  # on the disk perhaps, but not saved: killed here
-    with pytest.raises(StoreError, match="has 3 of 7 images: give its fastreid-ext extract command again"):
+    with pytest.raises(StoreError, match="has 3 of 7 images: run the same fastreid-ext extract command again"):
         open_store(tmp_path / "s")
     writer = FeatureWriter(tmp_path / "s", listed(7), identity())
     assert writer.done == 3
@@ -145,7 +145,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, identity, listed):
     np.save(tmp_path / "features.npy", np.zeros(3))
     with pytest.raises(StoreError, match=r"holds features\.npy, but no store"):
         FeatureWriter(tmp_path, listed(7), identity())
-    with pytest.raises(StoreError, match="is no feature store"):
+    with pytest.raises(StoreError, match="is not a feature store"):
         open_store(tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, identity, listed):
         (lambda meta: meta | {"root": 5}, "has the root 5"),
         (lambda meta: meta | {"dim": 5}, r"holds \(7, 4\) float32, meta.json says \(7, 5\)"),
         (lambda meta: meta | {"metric": "jaccard"}, "the metric 'jaccard'"),
-        (lambda meta: [meta], "is no description"),
+        (lambda meta: [meta], "does not describe a feature store"),
     ],
 )
 def test_a_damaged_description(features, make_store, edit, sentence):

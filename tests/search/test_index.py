@@ -128,7 +128,7 @@ def test_an_index_of_other_features(opened, features, make_store):
     other = make_store(features + 1, name="other")
     for suffix in ("faiss", "json"):
         shutil.copy(opened.store.folder / f"index_hnsw.{suffix}", other.folder)
-    with pytest.raises(StoreError, match="is an index of other features than those beside it; --rebuild makes it anew"):
+    with pytest.raises(StoreError, match="is an index of other features than those beside it; use --rebuild"):
         opened(at=other)
     assert not opened(at=other, rebuild=True).loaded
     assert opened(at=other).loaded
@@ -153,7 +153,7 @@ def test_a_foreign_index_is_not_parsed(opened, monkeypatch):
     path = opened().path
     path.with_suffix(".json").unlink()
     refuse(monkeypatch)
-    with pytest.raises(StoreError, match=r"lies there without index_hnsw\.json, so it is not opened"):
+    with pytest.raises(StoreError, match=r"exists without index_hnsw\.json, so it is not opened"):
         opened()
 
 
@@ -161,7 +161,7 @@ def test_a_foreign_index_is_not_parsed(opened, monkeypatch):
 def test_a_record_that_is_none(opened, monkeypatch, text):
     opened().path.with_suffix(".json").write_text(text)
     refuse(monkeypatch)
-    with pytest.raises(StoreError, match="is no record of an index"):
+    with pytest.raises(StoreError, match="is not a record of an index"):
         opened()
 
 
@@ -179,7 +179,7 @@ def test_an_index_of_another_kind_under_the_name(opened):
 def test_other_parameters_need_a_rebuild(opened):
     assert opened(wanted={"m": 8}).build["m"] == 8
     assert opened().build["m"] == 8  # nothing asked for: what is there
-    with pytest.raises(StoreError, match="was built with m 8; --rebuild makes it anew as asked for"):
+    with pytest.raises(StoreError, match="was built with m 8; use --rebuild to build it again as asked for"):
         opened(wanted={"m": 16})
     assert opened(wanted={"m": 8, "ef_search": 99}).loaded
 

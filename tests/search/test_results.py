@@ -62,5 +62,5 @@ def test_sheet(result, tmp_path):
 
 def test_the_title_says_what_there_is():
     assert sheet_title("exact order", [[True, False]]) == "Exact order; green: same person, red: another one"
-    assert sheet_title("order by HNSW", [[None]]) == "Order by HNSW; grey: not known who"
+    assert sheet_title("order by HNSW", [[None]]) == "Order by HNSW; grey: person unknown"
     assert sheet_title("exact order", [[]]) == "Exact order"

@@ -15,7 +15,7 @@ FILE_NAME = re.compile(r"(\d+)_")
 
 
 class BodyImages(ImageDataset):
-    """A folder of queries and one of gallery images, whose names say persons but no cameras.
+    """A folder of queries and one of gallery images, whose names contain persons but no cameras.
 
     The query's camera is 0 and the gallery's 1, so that nothing is left out of a ranking. The person is the name of
     an image's own folder, or, for an image right in the query's or gallery's folder, the digits before its first

@@ -8,8 +8,8 @@ any order, beside other columns; commas, semicolons or tabs)::
     images/anna_2.jpg,anna,stairs
 
 A path starts at the folder of the CSV file, unless it is absolute. Persons and cameras are any words or numbers; the
-person -1 is junk and left out. In a test, what a query's own camera saw of the person is left out of its ranking: who
-has no cameras writes 0 in query.csv and 1 in gallery.csv. Without train.csv it is a test set, and the other way round.
+person -1 is junk and ignored. In a test, images of the query's person by the query's own camera are not ranked: if you
+have no cameras, write 0 in query.csv and 1 in gallery.csv. Without train.csv it is a test set, and vice versa.
 
 A config names it ``CSVDataset``. For more than one, :func:`register_csv_dataset` gives each its own name.
 """
@@ -73,7 +73,7 @@ class CSVDataset(ImageDataset):
         try:
             text = file.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            raise LayoutError(f"{file} is not in UTF-8: save it so") from error
+            raise LayoutError(f"{file} is not in UTF-8: save it in UTF-8") from error
         lines = text.splitlines()
         delimiter = max(",;\t", key=(lines[0] if lines else "").count)
         reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -99,7 +99,7 @@ class CSVDataset(ImageDataset):
 
 
 def numbered(words: set[str]) -> dict[str, int]:
-    """Map words to ints: to themselves if all are whole numbers, else to their places in sorted order."""
+    """Map words to ints: to themselves if all are whole numbers, otherwise to their positions in sorted order."""
     try:
         return {word: int(word) for word in words}
     except ValueError:
@@ -107,7 +107,7 @@ def numbered(words: set[str]) -> dict[str, int]:
 
 
 def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
-    """Register a folder with the three CSV files under a name of its own, for configs to name.
+    """Register a folder with the three CSV files as a data set with its own name.
 
     Args:
         name: the name, which no other data set has.

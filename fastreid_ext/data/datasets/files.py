@@ -9,7 +9,7 @@ from fastreid_ext.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# In the order of preference, where one picture lies there in several formats: the lossless ones first.
+# In order of preference, for an image that exists in several formats: lossless ones first.
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".jpg", ".jpeg")
 
 
@@ -49,7 +49,7 @@ def list_images(folder: Path, *patterns: str) -> list[Path]:
         kept.setdefault(path.with_suffix(""), path)
     if len(kept) < len(paths):
         extra = len(paths) - len(kept)
-        log_once(logging.WARNING, f"{extra} images in {folder} lie there in another format too: each is used once")
+        log_once(logging.WARNING, f"{extra} images in {folder} exist in another format too: each is used once")
     return sorted(kept.values(), key=str)
 
 
@@ -69,7 +69,7 @@ def refuse_names(paths: Iterable[Path], expected: str) -> None:
 
 
 def training_item(path: Path, dataset: str, person: object, camera: object) -> tuple[str, str, str]:
-    """Make an item whose labels stay apart from those of other data sets, as the host wants it."""
+    """Return an item whose labels can't clash with those of other data sets, in FastReID's form."""
     return str(path), f"{dataset}_{person}", f"{dataset}_{camera}"
 
 

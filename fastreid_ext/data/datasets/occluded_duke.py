@@ -40,7 +40,7 @@ class OccludedDuke(ImageDataset):
         except LayoutError as error:
             if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
                 raise LayoutError(
-                    f"{error}; its lists are there: fastreid-ext derive-occluded-duke makes it from them"
+                    f"{error}; its lists exist: make it from them with fastreid-ext derive-occluded-duke"
                 ) from error
             raise
         super().__init__(
@@ -72,7 +72,7 @@ def derive_occluded_duke(
 ) -> dict[str, int]:
     """Make Occluded-Duke out of DukeMTMC-reID, by the lists of names that its makers publish.
 
-    The target appears when it is whole; an interrupted run leaves none.
+    The target appears when it is complete; an interrupted run leaves none.
 
     Args:
         duke_root: ``DukeMTMC-reID`` with its three folders.
@@ -90,7 +90,7 @@ def derive_occluded_duke(
     """
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():
-        raise LayoutError(f"{target} is there already: move it away or choose another target")
+        raise LayoutError(f"{target} already exists: move it away or choose another target")
     sources = {split: find_images(duke_root, lists_folder, split) for split in FOLDERS}
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left

@@ -18,8 +18,8 @@ from fastreid_ext.data.synthetic.writer import KEYPOINTS
 logger = logging.getLogger(__name__)
 
 FILE_NAME = re.compile(r"([-\d]+)_c(\d)")
-# COCO's visibility -> confidence. A joint behind an occluder is drawn where it is, so it counts wherever one that a
-# pose model half trusts would; a joint outside of the image has no place.
+# COCO's visibility -> confidence. A joint behind an occluder is at a known position, so it counts like one in which a
+# pose model has medium confidence; a joint outside the image has no position.
 CONFIDENCE = np.array([0.0, 0.5, 1.0])
 
 # Registered name -> size, directory of the queries, suffix of the test set.

@@ -1,4 +1,4 @@
-"""Batches whose images are put where they stay: no image is copied a second time when its batch is complete."""
+"""Batches whose images are written to their final memory: completing a batch copies no image again."""
 
 from typing import Any
 

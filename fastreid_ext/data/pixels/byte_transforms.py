@@ -32,11 +32,11 @@ ON_TENSORS = (T.RandomErasing, RandomPatch)
 
 
 class ByteTransform:
-    """A list of transforms that takes and gives bytes, wherever the values of its pixels are whole numbers.
+    """A list of transforms that maps bytes to bytes if all its pixel values are whole numbers.
 
     Every pixel and every random draw is that of the transforms themselves, to the bit. Only erasing can fill in
-    numbers that are no bytes, such as the mean pixel. Where it comes last, as in FastReID's strong baseline, it is
-    deferred to whoever makes the images float, see ``deferred``. Else images are float32. The list alone decides which.
+    values that are not bytes, such as the mean pixel. Where it comes last, as in FastReID's strong baseline, it is
+    deferred until the images become float, see ``deferred``. Otherwise images are float32. Only the list decides this.
 
     Args:
         transforms: of torchvision and FastReID, as ``build_transforms(cfg).transforms``.
@@ -58,7 +58,7 @@ class ByteTransform:
         if not all(type(step) in ON_IMAGES for t in transforms[:place] for step in _steps(t)) or not all(
             type(t) in ON_TENSORS for t in self.on_tensors
         ):
-            raise ConfigError(f"of the image transforms {', '.join(names)}, one stands on the wrong side of ToTensor")
+            raise ConfigError(f"of the image transforms {', '.join(names)}, one is on the wrong side of ToTensor")
         self.deferred = deferred_erasing(transforms)
         if self.deferred is not None:
             self.on_tensors.pop()
@@ -85,7 +85,7 @@ class ByteTransform:
 
 
 class DeferredErasing:
-    """Random erasing with numbers that are no bytes, of images that are still in bytes: its draws now, its fill later.
+    """Random erasing with values that are not bytes, on images in bytes: it draws now and fills later.
 
     Args:
         erasing: the last transform.
@@ -136,7 +136,7 @@ def deferred_erasing(transforms: Sequence[Callable]) -> DeferredErasing | None:
 def gives_bytes(transforms: Sequence[Callable]) -> bool:
     """Whether the pixels of known transforms are whole numbers from 0 to 255, whatever the image and the draws."""
     fills = [_values(t) for t in transforms if _erases(t)]
-    # A value that is no number ("random") stands for noise.
+    # A value that is not a number ("random") stands for noise.
     return all(isinstance(v, int | float) and 0 <= v <= 255 and v == int(v) for fill in fills for v in fill)
 
 

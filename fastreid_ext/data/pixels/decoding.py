@@ -1,8 +1,8 @@
 """Image files as RGB bytes: what FastReID's ``read_image`` gives, without its detours.
 
 PIL and OpenCV both decode JPEG by libjpeg-turbo with its default settings, OpenCV in half the time. It reads the plain
-photographs that data sets are made of (JFIF, 8 bits, three channels, no EXIF or colour profile, complete); whatever
-else a file is or suffers from is PIL's business, and so are the errors.
+photographs that data sets are made of (JFIF, 8 bits, three channels, no EXIF or colour profile, complete). PIL
+reads all other files and raises the errors.
 """
 
 import functools

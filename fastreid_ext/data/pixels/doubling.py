@@ -1,4 +1,4 @@
-"""PIL's bicubic resize to exactly twice the height, in a third of its time and equal to it in every bit.
+"""PIL's bicubic resize to exactly twice the height, bit for bit, in a third of the time.
 
 Market-1501 and its like come in 64x128 and are trained at 128x256, and that resize is the longest step of loading them.
 Half-way between pixels the weights of the bicubic filter are whole multiples of 1/128, so sums of weighted bytes are
@@ -15,7 +15,7 @@ import numpy as np
 # distances 7/4, 3/4, 1/4, 5/4 and back.
 EVEN = np.array([[-3], [29], [111], [-9]], np.float32) / 128
 ODD = EVEN[::-1].copy()
-HALF_UP = 1 / 256  # OpenCV rounds halves to even, PIL up; multiples of 1/128 that are moved by this are no halves
+HALF_UP = 1 / 256  # OpenCV rounds halves to even, PIL up; multiples of 1/128 moved by this are not halves
 EDGE = 3  # outputs of each end whose window leaves the image
 PRECISION = 22  # bits of PIL's weights for bytes
 SMALLEST = 8  # inputs: the windows of both ends do not meet

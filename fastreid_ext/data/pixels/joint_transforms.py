@@ -1,4 +1,4 @@
-"""Image transforms that joints follow, while the image comes out as without them."""
+"""Image transforms that also move joints; the image is the same as without joints."""
 
 import copy
 import math
@@ -104,7 +104,7 @@ def mirrored_order(flip_pairs: Sequence[Sequence[int]], joints: int) -> np.ndarr
     """Return for each joint the number of the one that takes its place in a mirrored image.
 
     Raises:
-        ConfigError: no pairs, a joint twice, or one that is no number from 0 to ``joints`` - 1.
+        ConfigError: no pairs, a joint twice, or one outside 0 to ``joints`` - 1.
     """
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in flip_pairs):
         raise ConfigError(f"INPUT.JOINTS.FLIP_PAIRS must be pairs of joints, such as [[1, 2], [3, 4]]: {flip_pairs}")

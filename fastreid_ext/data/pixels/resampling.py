@@ -1,4 +1,4 @@
-"""PIL's bicubic resize in half of its time, equal to it in every bit.
+"""PIL's bicubic resize, bit for bit, in half the time.
 
 Resizing is the longest step of loading most data sets. PIL weighs bytes by whole multiples of 2^-22 and rounds the sums
 to bytes, along one side and then along the other. Here each weight is split into a multiple of 2^-11 and the rest: then
@@ -83,7 +83,7 @@ def _at_height(image: np.ndarray, height: int) -> np.ndarray:
     )
     # Whole numbers below 2^24 once the rests are rounded down, which changes no floor of what follows.
     whole = sums[height:].floor_().add_(sums[:height]).relu_().numpy()
-    # OpenCV rounds halves to even, PIL up: what is moved by a quarter of a step is no half, and no other number's.
+    # OpenCV rounds halves to even, PIL up: a value moved by a quarter of a step is not a half and rounds alike.
     return cv2.convertScaleAbs(whole, alpha=2.0**-SPLIT, beta=2.0 ** -(SPLIT + 2)).reshape(height, *rest)
 
 

@@ -1,4 +1,4 @@
-"""Decoded and resized images, kept on disk: later epochs, evaluations and runs read bytes and do neither again."""
+"""Decoded and resized images, kept on disk: later epochs, evaluations and runs read the bytes instead."""
 
 import hashlib
 import logging
@@ -67,7 +67,7 @@ class ResizedImages:
         return pixels
 
     def _place(self, path: str) -> Path | None:
-        """Where an image is kept; None of what is no file here."""
+        """Return the path that an image is kept at; None for something that is not a file."""
         try:
             status = os.stat(path)
         except OSError:
@@ -97,7 +97,7 @@ class ResizedImages:
             pass  # the folder was deleted this moment: the next image makes it again
         except OSError as error:
             self.writable = False
-            logger.warning("DATALOADER.CACHE_DIR can't be written any more, images are resized anew: %s", error)
+            logger.warning("DATALOADER.CACHE_DIR can't be written any more, so images are resized each time: %s", error)
 
 
 @dataclass(frozen=True)

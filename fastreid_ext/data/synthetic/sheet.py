@@ -21,13 +21,13 @@ def read_images(directory: Path, splits: Sequence[str]) -> dict[int, list[Entry]
     """Return the images of some splits with their joints, by person.
 
     Raises:
-        FileError: the directory is no finished SynthReID.
+        FileError: the directory is not a complete SynthReID.
     """
     people: dict[int, list[Entry]] = {}
     for split in splits:
         path = Path(directory) / "keypoints" / f"{split}.json"
         if not path.is_file():
-            raise FileError(f"{path} is missing: {directory} is no finished SynthReID.")
+            raise FileError(f"{path} is missing: {directory} is not a complete SynthReID.")
         content = json.loads(path.read_text(encoding="ascii"))
         for image, annotation in zip(content["images"], content["annotations"], strict=True):
             joints = np.array(annotation["keypoints"], float).reshape(-1, 3)
@@ -76,7 +76,7 @@ def contact_sheet(
         (rows * height * scale, columns * width * scale, 3) uint8, BGR; fewer rows if there are fewer people.
 
     Raises:
-        FileError: the directory is no finished SynthReID.
+        FileError: the directory is not a complete SynthReID.
         ConfigError: there is no person of that number.
     """
     directory = Path(directory)
@@ -93,7 +93,7 @@ def contact_sheet(
         cells.extend(np.zeros_like(cells[0]) for _ in range(columns - len(cells)))
         lines.append(np.hstack(cells))
     if not lines:
-        raise ConfigError(f"{directory} has {len(people)} people: there is none from number {first} on.")
+        raise ConfigError(f"{directory} has {len(people)} people: none has the number {first} or a higher one.")
     return np.vstack(lines)
 
 

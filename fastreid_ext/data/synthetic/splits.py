@@ -1,4 +1,4 @@
-"""Which images there are: of whom, by which camera, behind what, in which directory."""
+"""The list of all images: identity, camera, occluder and directory of each."""
 
 from dataclasses import dataclass
 

@@ -118,16 +118,16 @@ def measure(directory: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
 
 
 def refuse_foreign(directory: Path, wanted: Mapping[str, Any]) -> None:
-    """Do nothing if ``directory`` may be replaced.
+    """Check that ``directory`` may be replaced.
 
     Raises:
-        FileError: it holds something else than what is wanted.
+        FileError: it holds something other than what was asked for.
     """
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return
     meta = read_meta(directory)
     if meta.get("dataset") != wanted["dataset"]:
-        raise FileError(f"{directory} is there but is no SynthReID: move it away or choose another root.")
+        raise FileError(f"{directory} exists but is not a SynthReID: move it away or choose another root.")
     differing = [f"{key} {meta.get(key)} and not {value}" for key, value in wanted.items() if meta.get(key) != value]
     if differing:
         raise FileError(f"{directory} was made with {', '.join(differing)}: remove it or choose another root.")

@@ -23,7 +23,7 @@ def check_batches(cfg: CfgNode, world_size: int) -> None:
     if sampled != batch:
         what = f"{sampled} sampled for {what}"
     if sampled % world_size:
-        raise ConfigError(f"a batch ({what}) does not divide by the {world_size} processes")
+        raise ConfigError(f"a batch ({what}) can't be divided evenly among the {world_size} processes")
     per_process = sampled // world_size
     if sampler in IDENTITY_SAMPLERS and per_process % instances:
         raise ConfigError(
@@ -38,7 +38,7 @@ def check_batches(cfg: CfgNode, world_size: int) -> None:
     if sampler == PAIR_SAMPLER:
         if per_process % 2:
             raise ConfigError(
-                f"{per_process} images per batch and process ({what}) are no whole pairs: PairSampler needs an even"
+                f"{per_process} images per batch and process ({what}) are not whole pairs: PairSampler needs an even"
                 " number"
             )
         positive_share_of(0, pairs.POSITIVE_SHARE, pairs.NEGATIVE_ANNEAL)

@@ -40,17 +40,17 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
 
 
 def check_host_model(cfg: CfgNode) -> None:
-    """Check the losses of a meta-architecture of FastReID, which drops names that it does not know, and its batches.
+    """Check losses and batch augmentation of FastReID's own meta-architectures, which ignore unknown names.
 
     Raises:
-        ConfigError: no loss, one that FastReID does not know, or a batch augmentation.
+        ConfigError: no loss, a loss that FastReID does not know, or a batch augmentation.
     """
     names = list(cfg.MODEL.LOSSES.NAME)
     unknown = [name for name in names if name not in HOST_LOSSES]
     if unknown or not names:
         raise ConfigError(
             f"MODEL.LOSSES.NAME is {tuple(names)}; FastReID's {cfg.MODEL.META_ARCHITECTURE} knows {HOST_LOSSES} and"
-            " passes over everything else without a word"
+            " silently ignores everything else"
         )
     if cfg.INPUT.BATCH_AUGMENT.NAME:
         raise ConfigError(

@@ -36,11 +36,11 @@ def check_evaluation(cfg: CfgNode) -> None:
         raise ConfigError(f"TEST.OCCLUSION.SEED is {node.SEED} and must be 0 or more")
     if not (_numbers(edges) and all(0 <= edge < 1 for edge in edges) and edges == sorted(set(edges))):
         raise ConfigError(
-            f"TEST.REPORT.OCCLUSION_EDGES is {edges} and must be rising shares from 0 to below 1, such as [0.0, 0.25]"
+            f"TEST.REPORT.OCCLUSION_EDGES is {edges} and must be increasing shares, 0 to below 1, such as [0.0, 0.25]"
         )
     if held < 0 or held == 1:
         raise ConfigError(
-            f"DATASETS.HOLD_OUT is {held}: 0 holds nothing out, and else an identity needs 2 or more held-out images"
+            f"DATASETS.HOLD_OUT is {held}: 0 holds nothing out; otherwise an identity needs 2 or more held-out images"
             " to be found by each other"
         )
     if cfg.DATASETS.VALIDATION < 0:

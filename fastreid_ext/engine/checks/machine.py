@@ -11,7 +11,7 @@ from fastreid_ext.errors import ConfigError
 
 
 def check_device(cfg: CfgNode) -> None:
-    """Check that torch knows MODEL.DEVICE and has it here, and that all processes are on it.
+    """Check that torch knows MODEL.DEVICE, that it is available, and that all processes are on it.
 
     Raises:
         ConfigError: one of these does not hold.
@@ -32,7 +32,7 @@ def check_device(cfg: CfgNode) -> None:
 
 
 def check_writable(cfg: CfgNode) -> None:
-    """Check that OUTPUT_DIR and DATALOADER.CACHE_DIR can be written, before hours of training; makes them.
+    """Check that OUTPUT_DIR and DATALOADER.CACHE_DIR can be written, before hours of training; create them if needed.
 
     Raises:
         ConfigError: one can't be made or written.

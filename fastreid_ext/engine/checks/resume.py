@@ -10,7 +10,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.renamed import renamed_settings
 
-# What may differ between a run and its continuation: it changes neither weights nor batches.
+# Keys that may differ between a run and its continuation: they change neither weights nor batches.
 FREE_ON_RESUME = (
     "OUTPUT_DIR",
     "TEST",
@@ -46,7 +46,7 @@ def check_same_run(cfg: CfgNode) -> None:
     free = set(FREE_ON_RESUME)
     bound = ("TEST.PRECISE_BN",)  # it changes the batch norms that are saved
     if cfg.SOLVER.SCHED == "CosineAnnealingLR":
-        free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there: the rates before it would have been others
+        free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there, so earlier learning rates would have differed
     changed = [
         f"{key} was {before[key]!r} and is {now[key]!r}"
         for key in sorted(now.keys() & before.keys())
@@ -55,7 +55,7 @@ def check_same_run(cfg: CfgNode) -> None:
     if changed:
         raise ConfigError(
             f"{cfg.OUTPUT_DIR} holds a run of another config ({'; '.join(changed)}): choose another OUTPUT_DIR, or"
-            " run without --resume to start anew there"
+            " run without --resume to start again there"
         )
 
 

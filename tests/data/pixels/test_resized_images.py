@@ -221,7 +221,8 @@ def test_a_full_disk_is_said_once_and_costs_nothing_but_time(step, items, folder
             np.testing.assert_array_equal(kept.get(path, read_rgb), resized(path))
     assert len(files(folder)) == 1  # nothing half-written is left
     assert [record.message for record in caplog.records] == [
-        "DATALOADER.CACHE_DIR can't be written any more, images are resized anew: [Errno 28] No space left on device"
+        "DATALOADER.CACHE_DIR can't be written any more, so images are resized each time: [Errno 28] No"
+        " space left on device"
     ]
     kept.get(items[0][0], never)  # what is there is still read
 

@@ -1,7 +1,8 @@
 """FastReID's ResNet-like backbones, run stage by stage."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from fastreid.config import CfgNode
@@ -62,38 +63,46 @@ class StageCopies(nn.Module):
 @torch.no_grad()
 def stage_channels(backbone: nn.Module) -> dict[int, int]:
     """Channels of every stage's output, read off a forward pass; the backbone is left as it was."""
-    training = backbone.training
-    backbone.eval()
-    weight = next(backbone.parameters())
-    y = run_stem(backbone, weight.new_zeros(1, 3, 64, 64))
     channels = {}
-    for stage in STAGES:
-        y = run_stage(backbone, stage, y)
-        channels[stage] = y.shape[1]
-    backbone.train(training)
+    with _evaluating(backbone):
+        y = run_stem(backbone, _zeros(backbone, 64, 64))
+        for stage in STAGES:
+            y = run_stage(backbone, stage, y)
+            channels[stage] = y.shape[1]
     return channels
 
 
 @torch.no_grad()
 def output_channels(backbone: nn.Module) -> int:
     """Channels of any backbone's last map, read off a forward pass; the backbone is left as it was."""
-    training = backbone.training
-    backbone.eval()
-    channels = backbone(next(backbone.parameters()).new_zeros(1, 3, 64, 64)).shape[1]
-    backbone.train(training)
-    return channels
+    with _evaluating(backbone):
+        return backbone(_zeros(backbone, 64, 64)).shape[1]
 
 
 @torch.no_grad()
 def last_map_rows(backbone: nn.Module, height: int) -> int:
     """Rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
-    training = backbone.training
-    backbone.eval()
-    y = run_stem(backbone, next(backbone.parameters()).new_zeros(1, 3, height, 32))
-    for stage in STAGES:
-        y = run_stage(backbone, stage, y)
-    backbone.train(training)
+    with _evaluating(backbone):
+        y = run_stem(backbone, _zeros(backbone, height, 32))
+        for stage in STAGES:
+            y = run_stage(backbone, stage, y)
     return y.shape[2]
+
+
+@contextmanager
+def _evaluating(backbone: nn.Module) -> Iterator[None]:
+    """Put a backbone in eval mode for a while; every module gets its own mode back, a frozen batch norm too."""
+    modes = [(module, module.training) for module in backbone.modules()]
+    backbone.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _zeros(backbone: nn.Module, height: int, width: int) -> torch.Tensor:
+    return next(backbone.parameters()).new_zeros(1, 3, height, width)
 
 
 def trunk_of(cfg: CfgNode) -> nn.Module:

@@ -9,7 +9,17 @@ from fastreid.modeling.backbones.resnet import build_resnet_backbone
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.modeling.trunk import STAGES, StageCopies, check_trunk, run_stage, run_stem, stage_channels, trunk_of
+from fastreid_ext.modeling.trunk import (
+    STAGES,
+    StageCopies,
+    check_trunk,
+    last_map_rows,
+    output_channels,
+    run_stage,
+    run_stem,
+    stage_channels,
+    trunk_of,
+)
 
 BASIC, BOTTLENECK = {1: 64, 2: 128, 3: 256, 4: 512}, {1: 256, 2: 512, 3: 1024, 4: 2048}
 # name -> (builder, DEPTH, switched on, channels)
@@ -91,6 +101,20 @@ def test_reading_the_channels_changes_nothing(training):
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
     assert all(module.training is training for module in backbone.modules())
     assert all(p.grad is None for p in backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    "look",
+    [stage_channels, output_channels, lambda backbone: last_map_rows(backbone, 64)],
+    ids=["stages", "map", "rows"],
+)
+def test_a_look_gives_every_module_its_own_mode_back(look):
+    """A batch norm that was frozen, in a trunk that trains, stays frozen."""
+    backbone = make("R18").train()
+    backbone.bn1.eval()
+    before = [module.training for module in backbone.modules()]
+    look(backbone)
+    assert [module.training for module in backbone.modules()] == before and not backbone.bn1.training
 
 
 def test_copies_take_along_stages_and_non_local_blocks():

@@ -7,25 +7,13 @@ import numpy as np
 import torch
 
 from fastreid_ext.compat.host import HostModule
+from fastreid_ext.compat.numpy_values import plain, stand_ins
 from fastreid_ext.compat.patch import patch, replace
 from fastreid_ext.compat.probing import Asked, refuse
 
 checkpoint = HostModule("fastreid.utils.checkpoint")
 
 LOAD_FILE = "fastreid.utils.checkpoint:Checkpointer._load_file"
-
-
-def numpy_globals() -> list:
-    """What NumPy arrays and scalars of numeric types need to be unpickled; none of it can run code."""
-    # Asked of the values themselves, for the module that holds these two functions has moved.
-    reconstruct, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
-    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
-    functions = [
-        (function, f"{module}.{function.__name__}")
-        for function in (reconstruct, scalar)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")  # as written by NumPy 1 and NumPy 2
-    ]
-    return [np.ndarray, np.dtype, *sorted(dtypes, key=repr), *functions]
 
 
 def _load_file(self, f: str):
@@ -35,8 +23,8 @@ def _load_file(self, f: str):
         pickle.UnpicklingError: the file holds other objects; loading those could run any code.
     """
     try:
-        with torch.serialization.safe_globals(numpy_globals()):
-            return torch.load(f, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(stand_ins()):
+            return plain(torch.load(f, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(
             f"{f} is damaged or holds more than tensors, plain values and NumPy values: not loaded. {error}"

@@ -1,6 +1,8 @@
 """Checkpoints load without full pickle, those of the host's model zoo among them."""
 
 import pickle
+import pickletools
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -88,3 +90,104 @@ def test_model_zoo_layout(host_cfg, r18, tmp_path):
     for key, value in trained.state_dict().items():
         if key != "heads.weight":
             assert torch.equal(model.state_dict()[key], value), key
+
+
+# ---- hostile NumPy values -------------------------------------------------------------------------------------------
+
+
+def hostile_zip(path, data_pkl):
+    """A checkpoint of torch whose pickle is given; the other files of the archive are torch's own."""
+    torch.save({}, path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, data_pkl if name.endswith("data.pkl") else content)
+
+
+def piece(value):
+    """The opcodes that put a value on the stack."""
+    return pickletools.optimize(pickle.dumps(value, 2))[2:-1]  # without protocol and STOP
+
+
+def array_pickle(shape, dtype, data, kind="numpy.ndarray"):
+    """Protocol 2: {"model": _reconstruct(kind, (4,), "f8")}, the array built of (1, shape, dtype, False, data)."""
+    module, _, attribute = kind.rpartition(".")
+    made = (
+        f"cnumpy.core.multiarray\n_reconstruct\nc{module}\n{attribute}\n".encode()
+        + piece((4,))
+        + piece("f8")
+        + b"\x87R"
+    )
+    typed = b"cnumpy\ndtype\n" + piece(dtype) + b"\x85R"
+    return b"\x80\x02}" + piece("model") + made + b"(K\x01" + piece(shape) + typed + b"\x89" + data + b"tbs."
+
+
+NUMBERS = piece(bytes(range(16)))
+HOSTILE = {
+    "objects and a negative dimension": array_pickle((-1,), "O", piece([])),
+    "objects": array_pickle((1,), "O", piece([None])),
+    "a negative dimension": array_pickle((-2,), "f8", NUMBERS),
+    "two negative dimensions": array_pickle((-1, -2), "f8", NUMBERS),
+    "more than there is": array_pickle((3,), "f8", NUMBERS),
+    "less than there is": array_pickle((1,), "f8", NUMBERS),
+    "a product beyond 64 bits": array_pickle((2**33, 2**33), "f8", NUMBERS),
+    "a shape of no number": array_pickle((1.0, 2), "f8", NUMBERS),
+    "a bool in the shape": array_pickle((True, 2), "f8", NUMBERS),
+    "texts": array_pickle((2,), "S8", NUMBERS),
+    "structures": array_pickle((2,), "V8", NUMBERS),
+    "dates": array_pickle((2,), "M8", NUMBERS),
+    "no bytes": array_pickle((2,), "f8", piece(5)),
+    "another class": array_pickle((2,), "f8", NUMBERS, kind="numpy.matrix"),
+    "another stand-in": array_pickle((2,), "f8", NUMBERS, kind="numpy.dtype"),
+    "many dimensions": array_pickle((1,) * 40 + (2,), "f8", NUMBERS),
+    "an empty stand-in": b"\x80\x02}X\x05\x00\x00\x00modelcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+    b"K\x04\x85X\x02\x00\x00\x00f8\x87Rs.",
+    "a class alone": b"\x80\x02}X\x05\x00\x00\x00modelcnumpy\nndarray\ns.",
+    "a type alone": b"\x80\x02}X\x05\x00\x00\x00modelcnumpy\ndtype\nX\x02\x00\x00\x00f8\x85Rs.",
+    "an array by its class": b"\x80\x02}X\x05\x00\x00\x00modelcnumpy\nndarray\nK\x04\x85Rs.",
+    "a scalar of too few bytes": b"\x80\x02}X\x05\x00\x00\x00modelcnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n"
+    b"X\x02\x00\x00\x00f8\x85RK\x05\x86Rs.",
+    "depth": b"\x80\x02}X\x05\x00\x00\x00model" + b"]" * 100_000 + b"a" * 99_999 + b"s.",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_arrays_are_refused_before_numpy_is_asked(what, linear, tmp_path):
+    path = tmp_path / "hostile.pth"
+    hostile_zip(path, HOSTILE[what])
+    with pytest.raises(pickle.UnpicklingError, match="hostile.pth is damaged or holds more than"):
+        Checkpointer(linear)._load_file(str(path))
+
+
+def test_an_array_by_the_same_pickle(linear, tmp_path):
+    """The hostile ones differ from this one in one respect each."""
+    hostile_zip(tmp_path / "good.pth", array_pickle((2, 1), "f8", NUMBERS))
+    array = Checkpointer(linear)._load_file(str(tmp_path / "good.pth"))["model"]
+    assert isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == (2, 1)
+    assert array.tobytes() == bytes(range(16))
+    array += 1  # its own memory, which may be written to
+
+
+def test_arrays_of_every_kind_and_depth(linear, tmp_path):
+    shared = np.arange(3)
+    values = {
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "big endian": np.arange(3, dtype=">i4"),
+        "empty": np.zeros((0, 4), np.uint8),
+        "no dimension": np.array(2.5),
+        "in a tuple": (shared, [shared, {"deep": shared}]),
+    }
+    torch.save({"model": {}, **values}, tmp_path / "arrays.pth")
+    loaded = Checkpointer(linear)._load_file(str(tmp_path / "arrays.pth"))
+    for key in ("fortran", "big endian", "empty", "no dimension"):
+        np.testing.assert_array_equal(loaded[key], values[key])
+        assert loaded[key].shape == values[key].shape
+    (first, (second, deep)) = loaded["in a tuple"]
+    assert all(np.array_equal(array, shared) for array in (first, second, deep["deep"]))
+
+
+def test_a_list_in_itself(linear, tmp_path):
+    hostile_zip(tmp_path / "loop.pth", b"\x80\x02}X\x05\x00\x00\x00model]q\x00h\x00as.")
+    (inner,) = Checkpointer(linear)._load_file(str(tmp_path / "loop.pth"))["model"]
+    assert inner[0] is inner

@@ -43,7 +43,7 @@ setup(
         "matplotlib>=3.8",
         "scipy>=1.11",
         "tqdm>=4.66",
-        "filelock>=3.16",
+        "filelock>=4.3",  # a forked child does not hold its parent's locks
     ],
     extras_require={
         "dev": [

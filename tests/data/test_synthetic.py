@@ -9,8 +9,10 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 
 import fastreid_ext.data.synthetic as synthetic
+from fastreid_ext import files
 from fastreid_ext.cli import main
 from fastreid_ext.data.body import COCO_JOINTS, COCO_SKELETON
 from fastreid_ext.data.synthetic import cameras, render, splits, writer
@@ -147,6 +150,38 @@ def test_killed_run_frees_its_lock(tiny, tmp_path):
     assert done.returncode == -9, done.stderr
     assert synthetic.find(tmp_path, "tiny") is None
     assert contents(make(tmp_path)) == contents(tiny)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_kill_while_workers_draw_leaves_no_process_and_no_lock(sign, tmp_path):
+    code = f"from fastreid_ext.data.synthetic import generate; generate({str(tmp_path)!r}, 'demo', workers=2)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
+    assert wait_until(lambda: len(list(tmp_path.rglob("*.jpg"))) > 10)
+    process.send_signal(sign)  # the parent alone
+    process.wait()
+    assert wait_until(lambda: not members_of(process.pid), 5)
+    with files.locked(tmp_path / ".SynthReID-demo.lock", busy="held"):
+        pass
+
+
+def members_of(session):
+    """Processes of a session that are not zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, sid = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it has just ended
+            continue
+        found += [path.parent.name] if int(sid) == session and state != "Z" else []
+    return found
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 def test_progress_in_a_pipe_is_a_plain_line(tmp_path):

@@ -71,3 +71,7 @@ def argument_parser() -> argparse.ArgumentParser:
         command.add_parser(commands)
     parser.set_defaults(prog="fastreid-ext")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -110,4 +110,5 @@ class Poses:
         except PoseError as error:
             raise PoseError(f"{path}: {error}") from error
         except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
-            raise PoseError(f"{path} is not a pose file ({error}): {MAKE_POSES}") from error
+            said = str(error).split(". ")[0]  # NumPy goes on with how to load it unsafely
+            raise PoseError(f"{path} is not a pose file ({said}): {MAKE_POSES}") from error

@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
             cfg = get_config(f"demo/{name}.yml")
             cfg.merge_from_list([*PAIRS, "MODEL.HEADS.NUM_CLASSES", 5, *opts])
             model = build_model(cfg).eval()
-            for module in getattr(model, "locate", {}).values():
+            for module in getattr(model.heads, "locate", {}).values():
                 torch.nn.init.zeros_(module.predict.weight)
             torch.save({"model": model.state_dict()}, path)
         return path
@@ -113,7 +113,7 @@ def test_predicted_boxes_are_the_model_s(call, record, weights, tmp_path):
     """Other boxes than the prior ones: the head predicted over the whole image."""
     state = torch.load(weights("mgre"))["model"]
     state = {key: value.clone() for key, value in state.items()}
-    state["locate.1.predict.bias"][:4] = torch.tensor([0.0, np.arctanh(5 / 12), 0.0, 0.0])
+    state["heads.locate.1.predict.bias"][:4] = torch.tensor([0.0, np.arctanh(5 / 12), 0.0, 0.0])
     torch.save({"model": state}, tmp_path / "moved.pth")
     assert call("--test-set", "SynthReIDTiny/query", MODEL__WEIGHTS=tmp_path / "moved.pth") == 0
     dataset = load_dataset("SynthReIDTiny", ("query",))
@@ -239,7 +239,7 @@ def test_mistakes(fails, folder, weights, tmp_path):
     assert "no image" in fails("--images", tmp_path / "nowhere")
     assert "no data set is registered as 'Nowhere'" in fails("--test-set", "Nowhere")
     assert "NAME/train, NAME/query or NAME/gallery" in fails("--test-set", "SynthReIDTiny/val")
-    assert "there is no pose file" in fails("--images", folder, "--poses", tmp_path / "no.npz")
+    assert "there is not a pose file" in fails("--images", folder, "--poses", tmp_path / "no.npz")
     file = tmp_path / "other.npz"
     Poses(["another.jpg"], np.ones((1, 17, 3)), np.ones((1, 2))).save(file)
     assert "has a row for none of the 4 images" in fails("--images", folder, "--poses", file)

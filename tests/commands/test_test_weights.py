@@ -6,7 +6,6 @@ import shlex
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from fastreid.modeling import build_model
 from fastreid.utils.compute_dist import build_dist
 from PIL import Image
@@ -129,17 +128,6 @@ def test_stages_that_are_not_used(call, trained, tmp_path, synth_tiny):
     value = json.loads(shlex.split(record["option"])[1])
     assert value == [1.0, 1.0, *record["best"]["weights"].values()]
     assert len(build_model(config(MODEL__MGRE__STAGES=[3], MODEL__MGRE__TEST_WEIGHTS=value)).test_weights) == 2
-
-
-def test_parts_are_what_embed_weighs(make_model, batch):
-    model = make_model({"MODEL.MGRE.TEST_WEIGHTS": [0.2, 0.4, 0.6, 0.9]}).eval()
-    with torch.no_grad():
-        branches = model.branches(model.preprocess_image(batch), None)
-    parts = model.test_parts(branches)
-    assert list(parts) == list(model.test_weights)
-    for name, part in parts.items():
-        torch.testing.assert_close(part, F.normalize(branches[name]["neck"]))
-    assert model.test_weights_option(model.test_weights) == ("MODEL.MGRE.TEST_WEIGHTS", [0.2, 0.4, 0.6, 0.9])
 
 
 # ---- what the weights are worth -------------------------------------------------------------------------------------

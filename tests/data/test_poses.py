@@ -49,7 +49,7 @@ def test_what_does_not_fit(names, joints, sizes, message):
 
 
 def test_files_that_are_no_pose_files(tmp_path):
-    with pytest.raises(PoseError, match="there is no pose file .*fastreid-ext pose"):
+    with pytest.raises(PoseError, match="there is not a pose file .*fastreid-ext pose"):
         Poses.load(tmp_path / "nowhere.npz")
     for name, content in {
         "text.npz": b"no archive",
@@ -57,13 +57,13 @@ def test_files_that_are_no_pose_files(tmp_path):
         "empty.npz": b"",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(PoseError, match=f"{name} is no pose file"):
+        with pytest.raises(PoseError, match=f"{name} is not a pose file"):
             Poses.load(tmp_path / name)
     np.savez(tmp_path / "other.npz", names=np.array(["a"]))
-    with pytest.raises(PoseError, match="is no pose file"):
+    with pytest.raises(PoseError, match="is not a pose file"):
         Poses.load(tmp_path / "other.npz")
     np.savez(tmp_path / "objects.npz", names=np.array([{}], dtype=object), joints=np.zeros(0), sizes=np.zeros(0))
-    with pytest.raises(PoseError, match="is no pose file"):
+    with pytest.raises(PoseError, match="is not a pose file"):
         Poses.load(tmp_path / "objects.npz")
 
 

@@ -259,13 +259,13 @@ def test_images_without_a_row(fails, tiny, tmp_path):
 
 def test_no_file(fails):
     sentence = fails(**READER, INPUT__JOINTS__FILES="['nowhere.npz']")
-    assert "there is no pose file" in sentence and "nowhere.npz" in sentence
+    assert "there is not a pose file" in sentence and "nowhere.npz" in sentence
     assert "make it with fastreid-ext pose run or pose import" in sentence
 
 
 def test_no_pose_file_but_another(fails, tmp_path):
     (tmp_path / "poses.npz").write_text("no")
-    assert "is no pose file" in fails(**READER, INPUT__JOINTS__FILES=f"['{tmp_path / 'poses.npz'}']")
+    assert "is not a pose file" in fails(**READER, INPUT__JOINTS__FILES=f"['{tmp_path / 'poses.npz'}']")
 
 
 def test_a_data_set_without_labels(fails, market, market_keys):

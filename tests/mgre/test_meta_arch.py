@@ -334,3 +334,14 @@ def test_the_region_table_survives_a_config_file(tmp_path):
     (tmp_path / "config.yaml").write_text(cfg.dump())
     again.merge_from_file(str(tmp_path / "config.yaml"))
     assert again.MODEL.MGRE.REGIONS == cfg.MODEL.MGRE.REGIONS
+
+
+def test_parts_are_what_embed_weighs(make_model, batch):
+    model = make_model({"MODEL.MGRE.TEST_WEIGHTS": [0.2, 0.4, 0.6, 0.9]}).eval()
+    with torch.no_grad():
+        branches = model.branches(model.preprocess_image(batch), None)
+    parts = model.test_parts(branches)
+    assert list(parts) == list(model.test_weights)
+    for name, part in parts.items():
+        torch.testing.assert_close(part, F.normalize(branches[name]["neck"]))
+    assert model.test_weights_option(model.test_weights) == ("MODEL.MGRE.TEST_WEIGHTS", [0.2, 0.4, 0.6, 0.9])

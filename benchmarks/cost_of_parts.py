@@ -168,7 +168,7 @@ def main() -> None:
         print(name)
         for row, numbers in rows.items():
             print(
-                f"  {row:38s} {numbers['parameters'] / 1e6:7.2f} M {numbers['flops_per_test_image'] / 1e9:7.3f} GFLOPs"
+                f"  {row:38s} {numbers['parameters'] / 1e6:7.2f} M {numbers['flops_per_test_image'] / 2e9:7.3f} GMACs"
                 f"  test x{numbers['test']['ratio']['median']:.2f}  step x{numbers['train']['ratio']['median']:.2f}"
             )
     print("written to", write_record(args.name, results, settings=vars(args), seed=0))

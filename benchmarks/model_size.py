@@ -51,7 +51,7 @@ def main() -> None:
     results = {}
     for config_file in list_config_files():
         results[config_file] = row = measure(config_file)
-        print(f"{config_file:45s} {row['parameters'] / 1e6:8.2f} M  {row['flops_per_image'] / 1e9:8.2f} GFLOPs")
+        print(f"{config_file:45s} {row['parameters'] / 1e6:8.2f} M  {row['flops_per_image'] / 2e9:8.2f} GMACs")
     print("written to", write_record("model_size", results))
 
 

@@ -7,6 +7,7 @@ __all__ = [
     "FileError",
     "MissingExtraError",
     "UserError",
+    "first_line",
     "is_ours",
 ]
 
@@ -36,6 +37,12 @@ class FileError(UserError):
 
 class MissingExtraError(UserError):
     """An optional package that is not installed; the message names the extra that installs it."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception of another library says; the rest may advise to load unsafely."""
+    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return said.split("In PyTorch 2.6")[0].split(" If you trust")[0].split(" This file can still be loaded")[0].strip()
 
 
 def is_ours(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from fastreid_ext.errors import FileError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 SECONDS_IN_SILENCE = 2.0  # a process that waits longer for a lock says so
@@ -28,6 +29,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         FileError: it can't be written: no such folder, no permission, no space on the disk.
     """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise FileError(f"{path} can't be written: it is not a file")  # a folder, or a device, which stays what it is
     try:
         # Always the same name: what a kill left is overwritten by the next attempt.
         replace_atomically(path, path.with_name(f".{path.name}.tmp"), write)
@@ -80,7 +83,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         FileError: as :func:`write_atomically`.
     """
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode(errors="surrogateescape")))
 
 
 def write_picture(path: Path, picture: "Image") -> None:
@@ -91,6 +94,16 @@ def write_picture(path: Path, picture: "Image") -> None:
     """
     make_folder(path.parent)
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a Matplotlib figure as PNG, whole or not at all; makes the folder.
+
+    Raises:
+        FileError: as :func:`write_atomically`.
+    """
+    make_folder(path.parent)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
 def make_folder(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """What the commands share: how a parser is made, the merged config, the trained model, and the one error line."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -94,11 +95,16 @@ def run_command(args: argparse.Namespace) -> int:
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        sys.stdout.flush()
+        return status
     except UserError as error:
         if args.debug:
             traceback.print_exc()
         print(f"{name}: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # whoever reads the output, head for example, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)

@@ -32,11 +32,14 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         WeightsError, FileError: the weights are not those of the project, or a file can't be read or written.
     """
+    import importlib
+
     import torch
 
     from fastreid_ext.files import make_folder, write_atomically
     from fastreid_ext.modeling.weights import CONVERTERS, WeightsError, read_state
 
+    importlib.import_module(f"fastreid_ext.{args.project}")  # adds its converter to the table
     theirs = read_state(args.source)
     try:
         ours, overrides = CONVERTERS[args.project](theirs)

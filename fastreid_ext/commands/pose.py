@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.commands.common import command_parser
+from fastreid_ext.commands.common import HelpFormatter, command_parser
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.pose.options import BATCH_SIZE, COLORS, FORMATS, MEAN, PADDING, PROVIDERS, STD
 
@@ -20,6 +20,8 @@ def add_parser(commands: Any) -> None:
         "pose",
         help="make pose files with a pose model or from its JSON, and report on them",
         description="Make pose files with a pose model or from JSON that one wrote, and report on them.",
+        epilog="example:\n  fastreid-ext pose run --help",
+        formatter_class=HelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
     importer = command_parser(

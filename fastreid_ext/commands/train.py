@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from fastreid_ext.commands.common import FAILED, add_config_options, command_parser
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import ConfigError, UserError
 
 
 def add_parser(commands: Any) -> None:
@@ -44,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
     """Train or evaluate in as many processes as asked for.
 
     Raises:
+        ConfigError: numbers of processes and machines that can't be.
         UserError: in the only process; of several, each has printed its own.
     """
+    check_numbers(args)
     from fastreid.engine import launch
     from torch.multiprocessing.spawn import ProcessExitedException
 
@@ -63,6 +65,21 @@ def run(args: argparse.Namespace) -> int:
             raise
         return error.exit_code  # that process has said why
     return 0
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Check the numbers of processes and machines.
+
+    Raises:
+        ConfigError: fewer than one, or a machine whose number is not below their number.
+    """
+    for name in ("num_gpus", "num_machines"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(args, name)} and must be 1 or more")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ConfigError(
+            f"--machine-rank is {args.machine_rank} and must be from 0 to below --num-machines ({args.num_machines})"
+        )
 
 
 def in_one_process(args: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from fastreid_ext.compat import hook, imports, patch
 
 __all__ = ["AREAS", "heal", "install", "report"]
 
-AREAS = ("names", "data", "transforms", "evaluation", "checkpoint", "training", "amp", "trainer", "distributed")
+AREAS = ("names", "data", "transforms", "evaluation", "checkpoint", "optimizer", "amp", "trainer", "distributed")
 
 _healed = False
 

@@ -138,16 +138,19 @@ def apply_all(patches: Iterable[Patch]) -> list[Outcome]:
     patches = list(patches)
     # Ask everything first: two patches may touch one function, and the second must see the host's.
     missing = [each.missing_names() for each in patches]
-    needed = [not names and each.is_needed() for each, names in zip(patches, missing, strict=True)]
-    changed = [each.changed_targets() if yes else [] for each, yes in zip(patches, needed, strict=True)]
+    needed = [each.is_needed() for each in patches]
+    changed = [
+        each.changed_targets() if yes and not names else []
+        for each, yes, names in zip(patches, needed, missing, strict=True)
+    ]
     return [_apply(*each) for each in zip(patches, missing, needed, changed, strict=True)]
 
 
 def _apply(each: Patch, missing: list[str], needed: bool, changed: list[str]) -> Outcome:
+    if not needed:  # also where a name is missing because the fault went with it
+        return Outcome(each, NOT_NEEDED)
     if missing:
         return each.skip(f"this FastReID has no {' and no '.join(missing)}")
-    if not needed:
-        return Outcome(each, NOT_NEEDED)
     _undo.clear()
     try:
         each.apply()

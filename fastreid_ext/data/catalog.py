@@ -56,7 +56,7 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
         dataset = kind(root=str(root), **({"combineall": True} if combineall else {}))
         items = {split: getattr(dataset, split) for split in splits}
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
-        if is_ours(error) and not isinstance(error, UserError):
+        if is_ours(error) and not isinstance(error, UserError | OSError):
             raise
         raise DataSetError(_explain(name, root, f"it said: {error}")) from error
     empty = [split for split in splits if not items[split]]

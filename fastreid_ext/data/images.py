@@ -18,7 +18,7 @@ from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.data.pixels.byte_transforms import ByteTransform
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import ConfigError, UserError
 
 BOX = "box_to_erase"  # of an item, until its image is float
 LARGE = 1 << 18  # bytes of an image that does not wait for its batch to be resized: photographs would take gigabytes
@@ -168,7 +168,7 @@ def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:
         if isinstance(transform, JointTransform):
             return transform.on_bytes()
         return ByteTransform(transform.transforms) if type(transform) is Compose else None
-    except ValueError:
+    except ConfigError:  # no equivalent is known
         return None
 
 

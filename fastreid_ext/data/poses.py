@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, first_line
 from fastreid_ext.files import make_folder, write_atomically
 
 MAKE_POSES = "make it with fastreid-ext pose run or pose import"
@@ -106,9 +106,10 @@ class Poses:
             raise PoseError(f"there is no pose file {path}: {MAKE_POSES}")
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls([str(name) for name in arrays["names"]], arrays["joints"], arrays["sizes"])
+                names, joints, sizes = [str(name) for name in arrays["names"]], arrays["joints"], arrays["sizes"]
+        except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
+            raise PoseError(f"{path} is not a pose file ({first_line(error)}): {MAKE_POSES}") from error
+        try:
+            return cls(names, joints, sizes)
         except PoseError as error:
             raise PoseError(f"{path}: {error}") from error
-        except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
-            said = str(error).split(". ")[0]  # NumPy goes on with how to load it unsafely
-            raise PoseError(f"{path} is not a pose file ({said}): {MAKE_POSES}") from error

@@ -11,8 +11,8 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
-from fastreid_ext.errors import UserError, is_ours
-from fastreid_ext.files import write_atomically, write_text
+from fastreid_ext.errors import UserError, first_line, is_ours
+from fastreid_ext.files import read_text, write_atomically, write_text
 from fastreid_ext.modeling.capabilities import HasTrainingOnly
 from fastreid_ext.modeling.renamed import renamed_state
 
@@ -64,7 +64,7 @@ class AtomicCheckpointer(Checkpointer):
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
-        last = self.get_checkpoint_file()
+        last = os.path.join(self.save_dir, read_text(Path(self.save_dir) / "last_checkpoint").strip())
         if not os.path.isfile(last):
             raise CheckpointError(f"there is no checkpoint {last}, although the file last_checkpoint names it")
         try:
@@ -83,7 +83,7 @@ class AtomicCheckpointer(Checkpointer):
         try:
             checkpoint = super()._load_file(f)
         except Exception as error:  # torch raises half a dozen exception types for invalid files
-            raise CheckpointError(f"{f} is not a checkpoint that can be read safely: {error}") from error
+            raise CheckpointError(f"{f} is not a checkpoint that can be read safely ({first_line(error)})") from error
         # A bare state dict, as torchvision and many papers publish it, is a model without further states.
         if _is_state_dict(checkpoint):
             checkpoint = {"model": checkpoint}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.key_tracking import leaves
@@ -12,7 +13,7 @@ from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
-from fastreid_ext.files import make_folder, write_text
+from fastreid_ext.files import make_folder, read_text, write_text
 
 TABLE_METRICS = ("Rank-1", "mAP")
 NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
@@ -83,9 +84,7 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
     now = settings_of(config, call[2:])
     begun = done.is_file() or (output / "last_checkpoint").is_file()  # else there is nothing to mix up with
     if begun and settings.is_file():
-        before = json.loads(settings.read_text())
-        if not isinstance(before, dict):
-            raise RepeatError(f"{settings} is of another version of this command: choose another --output")
+        before = _read(settings)
         changed = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
         if changed:
             raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
@@ -100,10 +99,22 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
                 f"the run in {output} ended with status {finished.returncode} (see its log.txt); run"
                 " this command again to continue from there"
             )
-    results = json.loads(done.read_text())["results"]
+    results = _read(done).get("results")
+    if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
+        raise RepeatError(f"{done} is damaged: delete it, or choose another --output")
     if not results or any(metric not in values for values in results.values() for metric in TABLE_METRICS):
         raise RepeatError(f"the run in {output} was not tested on a test set with {' and '.join(TABLE_METRICS)}")
     return results
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(file))
+    except ValueError as error:
+        raise RepeatError(f"{file} is damaged ({error}): delete it, or choose another --output") from error
+    if not isinstance(content, dict):
+        raise RepeatError(f"{file} is of another version of this command: choose another --output")
+    return content
 
 
 def settings_of(config: str, overrides: Sequence[str]) -> dict[str, str]:

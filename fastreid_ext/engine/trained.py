@@ -15,7 +15,8 @@ from fastreid_ext.engine.checks.machine import check_device
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.engine.training_subsets import training_sets, training_subsets
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, first_line
+from fastreid_ext.files import read_text
 from fastreid_ext.model_zoo import get_config_file
 
 
@@ -85,12 +86,21 @@ def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[st
 
 
 def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
-    """Return cfg with the training set of the run that wrote config.yaml."""
-    node = yaml.safe_load(path.read_text(encoding="utf-8"))["DATASETS"]
+    """Return cfg with the training set of the run that wrote config.yaml.
+
+    Raises:
+        ConfigError, FileError: no such file, or another one than that of a run.
+    """
+    if not path.is_file():
+        raise ConfigError("there is none")
+    try:
+        node = yaml.safe_load(read_text(path))["DATASETS"]
+        names, combineall, validation = tuple(node["NAMES"]), node["COMBINEALL"], node.get("VALIDATION", 0)
+    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:  # another yaml than that of a run
+        raise ConfigError(f"it is not the config of a run ({first_line(error)})") from error
     trained = cfg.clone()
     trained.defrost()
-    trained.DATASETS.NAMES = tuple(node["NAMES"])
-    trained.DATASETS.COMBINEALL = node["COMBINEALL"]
-    trained.DATASETS.VALIDATION = node.get("VALIDATION", 0)  # a run from before this key existed
-    trained.DATASETS.HOLD_OUT = 0  # it keeps images, nobody
+    trained.DATASETS.NAMES, trained.DATASETS.COMBINEALL = names, combineall
+    trained.DATASETS.VALIDATION = validation  # 0 in a run from before this key existed
+    trained.DATASETS.HOLD_OUT = 0  # it holds out images, not identities
     return trained

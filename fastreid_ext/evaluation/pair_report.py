@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from fastreid_ext.evaluation.pair_curve import PairCurve
+from fastreid_ext.files import write_figure
 
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4)
 UNDECIDED = 0.0  # log odds of a probability of 1/2
@@ -136,5 +137,4 @@ def draw_roc(curve: PairCurve, record: Mapping[str, Any], path: Path, title: str
     panel.set_title(f"{title}\narea below the curve: {record['area_below_roc']:.4f}".strip(), fontsize=10)
     panel.legend(title="threshold", fontsize=9)
     panel.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    write_figure(path, figure)

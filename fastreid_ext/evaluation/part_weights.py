@@ -10,6 +10,8 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
 
+MOST_WEIGHTS = 10_000  # of a grid
+
 
 class WeightedParts:
     """Distances of features made of weighted, concatenated parts; a new weighting does not need the features again.
@@ -75,6 +77,8 @@ def weight_grid(first: float, last: float, step: float) -> list[float]:
     if not (0 < first <= last < np.inf and 0 < step < np.inf):
         raise ConfigError(f"a grid needs 0 < FIRST <= LAST and a STEP above 0, got {first:g} {last:g} {step:g}")
     count = int((last - first) / step + 1e-6) + 1
+    if count > MOST_WEIGHTS:
+        raise ConfigError(f"a grid of {count} weights is too fine: choose a STEP that gives {MOST_WEIGHTS} at most")
     return [round(first + step * place, 10) for place in range(count)]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fastreid_ext.evaluation.distances import MatrixRows, Rows
+from fastreid_ext.files import make_folder, write_atomically
 
 GREEN, RED, GREY, INK, PAPER = (0, 158, 96), (213, 58, 47), (120, 120, 120), (40, 40, 40), (255, 255, 255)
 FRAME, GAP, CAPTION = 4, 6, 16
@@ -100,5 +101,6 @@ def draw_rank_lists(
 
 def save_rank_lists(picture: Image.Image, path: Path) -> None:
     """Write the picture as PNG or JPEG, by its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    make_folder(path.parent)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    write_atomically(path, lambda file: picture.save(file, format=kind))

@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from fastreid_ext.errors import EvaluationError
+from fastreid_ext.files import write_figure
 
 Results = Mapping[str, Mapping[str, float]]  # data set -> metric -> value
 
@@ -96,5 +97,4 @@ def draw_box_plots(
             panel.grid(axis="y", alpha=0.3)
     if title:
         figure.suptitle(title, fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    write_figure(path, figure)

@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from fastreid_ext.evaluation.part_weights import Search, shares
+from fastreid_ext.files import write_figure
 
 
 def weight_table(search: Search) -> str:
@@ -80,5 +81,4 @@ def draw_weight_curves(search: Search, path: Path, title: str = "") -> None:
         panel.set_axis_off()
     if title:
         figure.suptitle(title, fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    write_figure(path, figure)

@@ -5,7 +5,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
     from fastreid.config import CfgNode
@@ -17,7 +17,7 @@ def config_folder() -> Path:
     for folder in (here / "configs", here.parents[1] / "configs"):
         if (folder / "Base-ReID.yml").is_file():
             return folder
-    raise FileNotFoundError("the shipped configs are missing from this installation of fastreid-ext: reinstall it")
+    raise FileError("the shipped configs are missing from this installation of fastreid-ext: reinstall it")
 
 
 def list_config_files() -> list[str]:

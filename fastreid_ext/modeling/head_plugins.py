@@ -9,6 +9,7 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY, build_heads
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from fastreid_ext.compat.names import plain_names
 from fastreid_ext.errors import ConfigError
 
 # What a head may take -> the words for it. A meta-architecture of ours names one of them too, in its own ``takes``.
@@ -101,7 +102,8 @@ def build_head(cfg: CfgNode, takes: str, feat_dim: int, keys: Sequence[str] = ()
     heads = REID_HEADS_REGISTRY._obj_map
     found = getattr(heads.get(name), "takes", None)
     if found != takes:
-        fits = ", ".join(sorted(other for other, kind in heads.items() if getattr(kind, "takes", None) == takes))
+        names = plain_names(REID_HEADS_REGISTRY)
+        fits = ", ".join(other for other in names if getattr(heads[other], "takes", None) == takes)
         what = f"takes {TAKES[found]}" if found in TAKES else "is not a head of this kind"
         what = what if name in heads else "is not registered"
         raise ConfigError(f"MODEL.HEADS.NAME is {name}, which {what}; {arch} gives its head {TAKES[takes]}: set {fits}")
@@ -141,7 +143,7 @@ def check_meta_architecture(cfg: CfgNode, head: type[BranchHead]) -> None:
     arch = cfg.MODEL.META_ARCHITECTURE
     kinds = META_ARCH_REGISTRY._obj_map
     if arch in kinds and kinds[arch].__module__.startswith("fastreid."):
-        fits = sorted(name for name, kind in kinds.items() if getattr(kind, "takes", None) == head.takes)
+        fits = [name for name in plain_names(META_ARCH_REGISTRY) if getattr(kinds[name], "takes", None) == head.takes]
         raise ConfigError(
             f"MODEL.HEADS.NAME is {head.__name__}, which takes {TAKES[head.takes]}; FastReID's {arch} gives its head"
             f" one map: set MODEL.META_ARCHITECTURE {' or '.join(fits)}, or another head"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ LOSSES: dict[str, LossEntry] = {
 
 
 def _with(function: Callable[..., Tensor], **settings: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda source, targets: function(source, targets, **settings)
+    return partial(function, **settings)
 
 
 def _checked(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:

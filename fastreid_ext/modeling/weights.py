@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, first_line
 from fastreid_ext.files import reason
 
 # Project -> (their state dict) -> (ours, KEY VALUE pairs that the model needs); WeightsError for another one.
@@ -30,8 +30,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {reason(error)}") from error
     except Exception as error:  # torch raises half a dozen exception types for invalid files
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path} can't be read safely as weights ({said})") from error
+        raise WeightsError(f"{path} can't be read safely as weights ({first_line(error)})") from error
     if isinstance(loaded, dict):
         inner = next((loaded[key] for key in STATES if isinstance(loaded.get(key), dict)), loaded)
         if inner and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in inner.items()):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.files import locked, write_text
+from fastreid_ext.files import locked, make_folder, write_text
 
 SETTINGS, LOCK = "settings.json", ".lock"
 
@@ -27,7 +27,7 @@ class SavedChunks:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with ExitStack() as stack:
             stack.enter_context(locked(folder / LOCK, busy=f"another process uses {folder}: wait for it, or stop it"))
             self._check(settings)

@@ -101,7 +101,8 @@ def open_store(folder: Path) -> FeatureStore:
         )
     features = map_features(folder, (meta["count"], meta["dim"]), meta["dtype"])
     try:
-        with open(folder / IMAGES, encoding="utf-8", newline="") as file:
+        # file names of another encoding, as the system gives them
+        with open(folder / IMAGES, encoding="utf-8", errors="surrogateescape", newline="") as file:
             header, *rows = (tuple(row) for row in csv.reader(file))
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder / IMAGES} can't be read: {error}") from error

@@ -1,14 +1,13 @@
 """Filling a feature store so that a process killed at any moment loses at most what it did since the last save."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastreid_ext.errors import DivergedError
-from fastreid_ext.files import write_text
+from fastreid_ext.files import make_folder, write_atomically, write_text
 from fastreid_ext.search.features import (
     FEATURES,
     FORMAT,
@@ -53,7 +52,7 @@ class FeatureWriter:
         dtype: str = "float32",
         versions: Mapping[str, str] | None = None,
     ):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.folder, self.images = folder, images
         begun = read_meta(folder)
         if begun is None:
@@ -191,10 +190,12 @@ class FeatureWriter:
     def _cut(self) -> None:
         """Leave the unused rows at the end of the array out, by a copy that then takes its place."""
         shape, file = (self.meta["count"], self.meta["dim"]), self.folder / FEATURES
-        temporary = self.folder / f".{FEATURES}.tmp"
-        copy = np.lib.format.open_memmap(temporary, mode="w+", dtype=self._features.dtype, shape=shape)
-        reserve(temporary, temporary.stat().st_size)
-        for start, rows in blocks_of(self._features[: shape[0]]):
-            copy[start : start + len(rows)] = rows
-        copy.flush()
-        os.replace(temporary, file)
+        kind = self._features.dtype
+
+        def write(opened: BinaryIO) -> None:
+            header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(opened, header)
+            for _, rows in blocks_of(self._features[: shape[0]]):
+                opened.write(rows.astype(kind).data)
+
+        write_atomically(file, write)

@@ -239,7 +239,7 @@ def test_mistakes(fails, folder, weights, tmp_path):
     assert "no image" in fails("--images", tmp_path / "nowhere")
     assert "no data set is registered as 'Nowhere'" in fails("--test-set", "Nowhere")
     assert "NAME/train, NAME/query or NAME/gallery" in fails("--test-set", "SynthReIDTiny/val")
-    assert "there is not a pose file" in fails("--images", folder, "--poses", tmp_path / "no.npz")
+    assert "there is no pose file" in fails("--images", folder, "--poses", tmp_path / "no.npz")
     file = tmp_path / "other.npz"
     Poses(["another.jpg"], np.ones((1, 17, 3)), np.ones((1, 2))).save(file)
     assert "has a row for none of the 4 images" in fails("--images", folder, "--poses", file)

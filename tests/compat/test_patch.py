@@ -94,12 +94,20 @@ def test_a_missing_name_skips_the_patch_with_one_warning(target, place):
     name = f"fastreid.{target}"
     names = {"target": name} if place == "target" else {"uses": (name,)}
     with pytest.warns(RuntimeWarning) as caught:
-        found = outcome(("",), lambda: pytest.fail("applied"), needed=lambda: pytest.fail("probed"), **names)
+        found = outcome(("",), lambda: pytest.fail("applied"), needed=lambda: True, **names)
     assert found == ("skipped", f"this FastReID has no {name}")
     assert [str(warning.message) for warning in caught] == [
         "fastreid_ext.compat: the patch 'sample' (engine/train_loop.py:0) is skipped: this FastReID has no "
         f"{name}. Without it nothing moves."
     ]
+
+
+@pytest.mark.parametrize("place", ["target", "uses"])
+def test_a_name_that_went_with_the_fault_is_not_missed(place, recwarn):
+    name = "fastreid.engine.train_loop:TrainerBase.walk"
+    names = {"target": name} if place == "target" else {"uses": (name,)}
+    assert outcome(("",), lambda: pytest.fail("applied"), needed=lambda: False, **names)[0] == "not needed"
+    assert not recwarn.list
 
 
 def test_a_patch_that_fails_leaves_nothing_behind():

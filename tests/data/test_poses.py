@@ -49,7 +49,7 @@ def test_what_does_not_fit(names, joints, sizes, message):
 
 
 def test_files_that_are_no_pose_files(tmp_path):
-    with pytest.raises(PoseError, match="there is not a pose file .*fastreid-ext pose"):
+    with pytest.raises(PoseError, match="there is no pose file .*fastreid-ext pose"):
         Poses.load(tmp_path / "nowhere.npz")
     for name, content in {
         "text.npz": b"no archive",

@@ -259,7 +259,7 @@ def test_images_without_a_row(fails, tiny, tmp_path):
 
 def test_no_file(fails):
     sentence = fails(**READER, INPUT__JOINTS__FILES="['nowhere.npz']")
-    assert "there is not a pose file" in sentence and "nowhere.npz" in sentence
+    assert "there is no pose file" in sentence and "nowhere.npz" in sentence
     assert "make it with fastreid-ext pose run or pose import" in sentence
 
 

@@ -117,7 +117,7 @@ def test_files_that_are_not_there(root, write, tmp_path, capsys):
             ["import", write("[]"), "--images", tmp_path / "no", "--output", "x.npz", "--format", "alphapose"],
             "no folder",
         ),
-        (["report", tmp_path / "no.npz"], "there is not a pose file"),
+        (["report", tmp_path / "no.npz"], "there is no pose file"),
         (["report", write("text", "text.npz")], "is not a pose file"),
     ):
         assert main(["pose", *map(str, args)]) == 1

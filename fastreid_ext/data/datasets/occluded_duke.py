@@ -12,6 +12,8 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, find_folder, list_images, refuse_names, training_item
+from fastreid_ext.errors import FileError
+from fastreid_ext.files import make_folder, read_text, reason
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +86,9 @@ def derive_occluded_duke(
         How many images each list named.
 
     Raises:
-        FileNotFoundError: a list, or images that it names, are missing.
-        FileExistsError: the target is there.
-        LayoutError: a list is empty or names something else than a file.
+        LayoutError: a list, or images that it names, are missing; a list is empty or does not name files; the target
+            exists.
+        FileError: a list can't be read, or the target can't be written.
     """
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():
@@ -96,11 +98,12 @@ def derive_occluded_duke(
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
     try:
         for split, paths in sources.items():
-            folder = partial / FOLDERS[split]
-            folder.mkdir(parents=True)
+            folder = make_folder(partial / FOLDERS[split])
             for path in paths:
                 place(path, folder / path.name, copy)
         partial.rename(target)
+    except OSError as error:
+        raise FileError(f"{target} can't be written: {reason(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     counts = {split: len(paths) for split, paths in sources.items()}
@@ -113,7 +116,7 @@ def find_images(duke_root: Path, lists_folder: Path, split: str) -> list[Path]:
     file = lists_folder / f"{split}.list"
     if not file.is_file():
         raise LayoutError(f"there is no {file}: the lists are train.list, query.list and gallery.list")
-    names = list(dict.fromkeys(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()))
+    names = list(dict.fromkeys(line.strip() for line in read_text(file).splitlines() if line.strip()))
     if not names:
         raise LayoutError(f"{file} is empty")
     odd = [name for name in names if name != Path(name).name or "\\" in name]

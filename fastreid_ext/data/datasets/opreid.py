@@ -17,6 +17,7 @@ from fastreid_ext.data.datasets.files import (
     refuse_names,
     training_item,
 )
+from fastreid_ext.files import read_text
 
 FOLDERS = {
     "train": ("bounding_box_train", "train"),
@@ -129,7 +130,7 @@ def camera_of(path: Path) -> int | None:
 def read_list(file: Path, folders: list[Path]) -> list[Row]:
     """Read lines of path, person and camera, with spaces, tabs or commas between them; the last two are optional."""
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         name, *labels = [word for word in re.split(r"[,\s]+", line) if word] or [""]
         if not name:
             continue

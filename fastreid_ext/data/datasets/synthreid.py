@@ -11,9 +11,11 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
+from fastreid_ext.data.datasets.files import LayoutError
 from fastreid_ext.data.poses import Poses
 from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN, find, generate
 from fastreid_ext.data.synthetic.writer import KEYPOINTS
+from fastreid_ext.files import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class SynthReIDVariant(ImageDataset):
         """Return the joints of all images, training and test: confidence 1 in sight, 0.5 hidden, 0 not in the image."""
         names, joints, sizes = [], [], []
         for file in sorted((self.data_dir / KEYPOINTS).glob("*.json")):
-            known = json.loads(file.read_text(encoding="ascii"))
+            known = _annotations(file)
             images = {image["id"]: image for image in known["images"]}
             for annotation in known["annotations"]:
                 image = images[annotation["image_id"]]
@@ -87,7 +89,7 @@ class SynthReIDVariant(ImageDataset):
     def _occlusions(self, directory: str) -> dict[str, float]:
         if directory not in self._read_occlusions:
             file = self.data_dir / KEYPOINTS / f"{directory}.json"
-            images = json.loads(file.read_text(encoding="ascii"))["images"] if file.is_file() else []
+            images = _annotations(file)["images"] if file.is_file() else []
             self._read_occlusions[directory] = {image["file_name"]: float(image["occlusion"]) for image in images}
         return self._read_occlusions[directory]
 
@@ -128,3 +130,10 @@ def variant(name: str, size: str, query_name: str, suffix: str) -> type[SynthReI
 globals().update({name: variant(name, *choice) for name, choice in VARIANTS.items()})
 for name in VARIANTS:
     register(DATASET_REGISTRY)(globals()[name])
+
+
+def _annotations(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(read_text(file))
+    except ValueError as error:
+        raise LayoutError(f"{file} is damaged ({error}): delete the data set, it is rendered again") from error

@@ -7,7 +7,10 @@ from fastreid.config import CfgNode
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS
+
+METRICS = (*DISTANCE_METRICS, "jaccard")  # the last is FastReID's own name of a distance
 
 
 def check_evaluation(cfg: CfgNode) -> None:
@@ -16,7 +19,7 @@ def check_evaluation(cfg: CfgNode) -> None:
     Raises:
         ConfigError: a value out of its range.
     """
-    for key, allowed in (("EVALUATOR", EVALUATORS), ("PROTOCOL", PROTOCOLS)):
+    for key, allowed in (("EVALUATOR", EVALUATORS), ("PROTOCOL", PROTOCOLS), ("METRIC", METRICS)):
         if cfg.TEST[key] not in allowed:
             raise ConfigError(f"TEST.{key} is {cfg.TEST[key]!r} and must be one of {allowed}")
     if cfg.TEST.EVALUATOR == "host" and cfg.TEST.PROTOCOL != PROTOCOLS[0]:

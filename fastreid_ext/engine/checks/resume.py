@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode
 
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.errors import ConfigError, first_line
+from fastreid_ext.files import read_text
 from fastreid_ext.modeling.renamed import renamed_settings
 
 # Keys that may differ between a run and its continuation: they change neither weights nor batches.
@@ -37,8 +38,13 @@ def check_same_run(cfg: CfgNode) -> None:
     path = Path(cfg.OUTPUT_DIR) / "config.yaml"
     if not path.is_file():
         return
-    with open(path, encoding="utf-8") as file:
-        before = renamed_settings(_flat(yaml.safe_load(file)))
+    try:
+        written = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is damaged ({first_line(error)}): choose another OUTPUT_DIR") from error
+    if not isinstance(written, dict):
+        raise ConfigError(f"{path} is not the config of a run: choose another OUTPUT_DIR")
+    before = renamed_settings(_flat(written))
     now = _flat(yaml.safe_load(cfg.dump()))
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)

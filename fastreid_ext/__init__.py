@@ -10,12 +10,17 @@ import importlib
 from typing import Any
 
 from fastreid_ext import compat
+from fastreid_ext.compat.warn import warn_user
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo", "msreid", "occluded", "res2net"]
 
 # They register themselves in FastReID's registries when they are imported.
-_REGISTERING = ("deepminer", "mgre", "msreid", "occluded", "res2net", "data.datasets")
+_DATA_SETS = ("body_images", "csv_dataset", "cuhk03", "occluded_duke", "opreid", "synthreid")
+_REGISTERING = (
+    *("deepminer", "mgre", "msreid", "occluded", "res2net"),
+    *(f"data.datasets.{name}" for name in _DATA_SETS),
+)
 
 # Name -> module, and the name in it where it is not the module itself.
 _LAZY = {
@@ -42,7 +47,12 @@ def __dir__() -> list[str]:
 
 def _register() -> None:
     for name in _REGISTERING:
-        importlib.import_module(f"{__name__}.{name}")
+        try:
+            importlib.import_module(f"{__name__}.{name}")
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] != "fastreid":
+                raise
+            warn_user(f"{__name__}.{name} is left out, because this FastReID lacks what it extends: {error}")
 
 
 compat.install(_register)

@@ -122,7 +122,7 @@ _NOWHERE = ModuleType("nowhere")
 
 
 class _AttendedLoader(importlib.abc.Loader):
-    """A loader whose execution of a module is handed to someone who attends it; it then leaves the module alone."""
+    """Runs a callback around the execution of a module."""
 
     def __init__(self, loader: Any, attend: Callable[[Callable[[], None]], None]):
         self._loader, self._attend = loader, attend

@@ -1,4 +1,4 @@
-"""Imports the host under aliases for the names that it still imports and nobody offers any more."""
+"""Imports the host with aliases for names that it imports and that no longer exist."""
 
 import collections
 import collections.abc

@@ -61,7 +61,7 @@ class Patch:
         try:
             with silent():
                 return self.needed()
-        except Exception:
+        except (Exception, SystemExit):  # the host exits where it can't compile something
             return True
 
     def warn(self, changed: list[str]) -> None:

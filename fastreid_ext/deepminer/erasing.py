@@ -20,7 +20,7 @@ def keep_mask(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
         (B, 1, h, w) of zeros and ones, in the dtype of the features.
 
     Raises:
-        ConfigError: a threshold outside [0, 1], or a tensor that is not (B, C, h, w).
+        ValueError: a threshold outside [0, 1], or a tensor that is not (B, C, h, w).
     """
     check_threshold(threshold)
     if features.dim() != 4:
@@ -40,6 +40,6 @@ def erase(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
 
 
 def check_threshold(threshold: float) -> None:
-    """Raise a ValueError unless tau lies in [0, 1]."""
+    """Raise a ConfigError unless tau lies in [0, 1]."""
     if not 0.0 <= threshold <= 1.0:
         raise ConfigError(f"the erasing threshold tau must lie in [0, 1], got {threshold}")

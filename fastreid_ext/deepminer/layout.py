@@ -62,7 +62,7 @@ class BranchLayout:
         return {name: channels * (self.local_stripes if name == LOCAL else 1) for name in self.branches}
 
     def check_rows(self, rows: int, height: int) -> None:
-        """Check that the stripes fit a last map of so many rows, of images of so many.
+        """Check that the last map of images of a height has at least one row for each stripe.
 
         Raises:
             ConfigError: fewer rows than stripes.

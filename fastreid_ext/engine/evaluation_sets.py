@@ -10,8 +10,8 @@ from fastreid_ext.data.loader import DeviceLoader
 class EvaluationSets:
     """Loader and evaluator of every set that a run evaluates.
 
-    All are built here, before anything is trained: what is missing is found then, and no set is listed twice. Kept are
-    lists of images; the workers of a loader start with its first evaluation and wait for the next.
+    All are built here, before training, so missing data is reported at once and no set is listed twice. Only lists of
+    images are kept; the workers of a loader start with its first evaluation and wait for the next.
 
     Args:
         names: the sets.

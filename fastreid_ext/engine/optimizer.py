@@ -31,7 +31,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         ConfigError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that matches no parameter.
     """
     factors = dict(cfg.SOLVER.LR_FACTORS)
-    # A project's yaml may name parts of the project's head, which a head of the user's own has not.
+    # A project's yaml may name parts of the project's head, that a user's own head lacks.
     own_head = is_users_own(getattr(model, "heads", None))
     groups = parameter_groups(
         model,

@@ -48,8 +48,8 @@ def encode(
         search: what finds the neighbours; :func:`collective.nearest_by_all` shares the work among processes.
 
     Returns:
-        (N, N) float32 with rows that sum to 1; a row is empty where an image is not among its own k1 nearest, having
-        so many copies.
+        (N, N) float32 with rows that sum to 1; a row is empty where an image has so many duplicates that it is
+        not among its own k1 nearest.
 
     Raises:
         EvaluationError: a feature that is not finite.

@@ -82,7 +82,7 @@ def smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     limit = minima.topk(k, dim=1, largest=False).values[:, -1:]  # at least the k-th smallest value
     row, group = (minima <= limit).nonzero(as_tuple=True)
     if len(row) > 4 * rows * k:
-        return _sorted(values, k)  # so many equal values that the groups single nothing out
+        return _sorted(values, k)  # too many ties for grouping to help
     whole = group < width
     members = grouped[row[whole], group[whole]]  # (groups, size)
     hit, step = (members <= limit[row[whole]]).nonzero(as_tuple=True)

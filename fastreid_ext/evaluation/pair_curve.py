@@ -85,7 +85,7 @@ def pair_curve(
 ) -> PairCurve:
     """Count all pairs of a query and a gallery image, except those of the same identity and camera, as a ranking does.
 
-    Scores are asked for twice, a block at a time: kept are those of the pairs of one person alone, which are few.
+    Scores are asked for twice, a block at a time. Only the scores of same-person pairs, which are few, are kept.
 
     Args:
         score: (some queries, some gallery images) -> scores of their pairs, higher for one person; the same each time.
@@ -94,7 +94,7 @@ def pair_curve(
         block: queries and gallery images of a block.
 
     Raises:
-        ValueError: no pair of one person, or none of two; a score that is not a number.
+        EvaluationError: no pair of one person, or none of two; a score that is not a number.
     """
     found = [scores[same & ~junk] for scores, same, junk in _blocks(score, pids, camids, block)]
     positives = np.sort(np.concatenate(found)) if found else np.empty(0)

@@ -25,7 +25,7 @@ class WeightedParts:
         metric: "cosine" or "euclidean".
 
     Raises:
-        ValueError: another metric.
+        ConfigError: another metric.
     """
 
     def __init__(self, query: Mapping[str, Tensor], gallery: Mapping[str, Tensor], metric: str = "cosine"):
@@ -72,7 +72,7 @@ def weight_grid(first: float, last: float, step: float) -> list[float]:
     """Return first, first + step, ... up to last.
 
     Raises:
-        ValueError: numbers that are not positive, finite and increasing.
+        ConfigError: numbers that are not positive, finite and increasing.
     """
     if not (0 < first <= last < np.inf and 0 < step < np.inf):
         raise ConfigError(f"a grid needs 0 < FIRST <= LAST and a STEP above 0, got {first:g} {last:g} {step:g}")

@@ -56,7 +56,7 @@ class DisentangledNonLocal2d(nn.Module):
         """(B, C, h, w) -> (B, C, h, w).
 
         Raises:
-            ConfigError: an input that is not (B, C, h, w).
+            ValueError: an input that is not (B, C, h, w).
         """
         channels = self.query.in_channels
         if f.dim() != 4 or f.shape[1] != channels:

@@ -46,7 +46,7 @@ class CenterLoss(nn.Module):
         The centers move only in training mode with gradients enabled.
 
         Raises:
-            ConfigError: an empty batch, or shapes that do not fit.
+            ValueError: an empty batch, or shapes that do not fit.
         """
         if features.dim() != 2 or features.shape[1] != self.centers.shape[1]:
             raise ValueError(f"expected features (B, {self.centers.shape[1]}), got {tuple(features.shape)}")

@@ -159,7 +159,7 @@ class MGReLocationHead(BranchHead):
         """Return region -> its boxes on the stages' maps, and those that joints (B, J, 3) give.
 
         Raises:
-            ConfigError: no regions, or boxes of joints and no joints.
+            ValueError: no regions, or boxes of joints and no joints.
         """
         if self.locate or not self.layout.stages:
             boxes = self.boxes(*self.guide(maps))

@@ -30,7 +30,7 @@ class LocationModule(nn.Module):
         norm: channels -> normalisation layer.
 
     Raises:
-        ConfigError: no region.
+        ValueError: no region.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ def location_loss(
         A scalar in float32 or better.
 
     Raises:
-        ConfigError: shapes that do not fit.
+        ValueError: shapes that do not fit.
     """
     if boxes.shape != (len(joints), len(joint_sets), 4):
         raise ValueError(f"expected boxes ({len(joints)}, {len(joint_sets)}, 4), got {tuple(boxes.shape)}")

@@ -74,7 +74,7 @@ class MapHead(BranchHead):
         a classifier of several heads are the sum of their logits.
 
         Raises:
-            ConfigError: a training forward without targets.
+            ValueError: a training forward without targets.
         """
         branches = self.branches(maps, targets)
         if not self.training:

@@ -41,7 +41,7 @@ def _renamed(key: str, table: tuple[tuple[str, str], ...]) -> str:
 def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat settings of a run, KEY -> value, as they are written today.
 
-    Before heads were plug-ins no meta-architecture of ours read MODEL.HEADS.NAME, which so was FastReID's default: such
+    Before heads were plug-ins no meta-architecture of ours read MODEL.HEADS.NAME, so it kept FastReID's default: such
     a run had the head that its config names today, and the key is left out.
     """
     settings = dict(settings)

@@ -15,7 +15,7 @@ STAGES = (1, 2, 3, 4)
 
 
 def check_trunk(backbone: nn.Module) -> None:
-    """Raise a ValueError unless the backbone has a ResNet's stem and stages."""
+    """Raise a ConfigError unless the backbone has a ResNet's stem and stages."""
     needed = ("conv1", "bn1", "relu", _pool_name(backbone), *(f"layer{i}" for i in STAGES))
     missing = [name for name in needed if not hasattr(backbone, name)]
     if missing:

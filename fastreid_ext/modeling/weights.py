@@ -1,4 +1,4 @@
-"""Files of weights from elsewhere: read without running anything in them, and brought into our names."""
+"""Files of weights from elsewhere: read without running anything in them, and renamed to our names."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -45,7 +45,7 @@ class CompoundBatchErasing:
         """Return images (2B, C, H, W) and every label (targets, cameras, poses; (B, ...)) twice: (2B, ...).
 
         Raises:
-            ConfigError: images of fewer rows than stripes, labels of another length, or settings of the rectangles
+            ValueError: images of fewer rows than stripes, labels of another length, or settings of the rectangles
                 outside their range.
         """
         if images.dim() != 4 or any(len(label) != len(images) for label in labels):

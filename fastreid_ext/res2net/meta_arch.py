@@ -66,7 +66,7 @@ class Res2NetMultiTask(BranchedReID):
             first, second: images (N, 3, H, W) on the 0-255 scale, as a batch of the test has them.
 
         Raises:
-            ConfigError: a model without the verification task, or one in training mode.
+            ValueError: a model without the verification task, or one in training mode.
         """
         if self.training:
             raise ValueError("verify() compares test features: call model.eval() first")

@@ -122,8 +122,8 @@ class FeatureWriter:
 
         Raises:
             StoreError: features of another length.
-            FloatingPointError: one that is not finite, or too large for float16.
-            OSError: the disk is full.
+            DivergedError: one that is not finite, or too large for float16.
+            FileError: the disk is full.
         """
         if len(features) + len(skipped) != tried:
             raise ValueError(

@@ -98,7 +98,7 @@ def _score(model: nn.Module, picture: Tensor | None) -> Score:
 
 
 def _length(model: nn.Module) -> Score:
-    """Return what makes the test feature long; of a model that brings parts of it to a length, those before that."""
+    """Return the score to explain: the length of the feature, or of its parts before a model normalises them."""
     return branch_lengths(model.granularities()) if isinstance(model, HasGranularities) else feature_length
 
 

@@ -100,9 +100,8 @@ def _to_one(heat: Tensor) -> Tensor:
 def branch_lengths(granularities: Mapping[str, Granularity]) -> Score:
     """Score: sum over the branches of weight * log of the length of its feature, before it is divided by that length.
 
-    The length of a test feature whose parts are brought to length one tells nothing; that of the parts before tells
-    what makes each feature what it is. The logarithm counts relative changes, so that no branch outweighs another but
-    by its weight in the test feature.
+    The length of a normalised feature carries no information, so the length before normalisation is scored. The
+    logarithm counts relative changes: a branch outweighs another only by its weight in the test feature.
     """
 
     def score(model: nn.Module, images: Tensor) -> Tensor:

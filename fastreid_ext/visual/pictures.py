@@ -28,7 +28,7 @@ def pixels_of(images: Tensor) -> np.ndarray:
 
 
 def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
-    """Return a picture or a map (H, W[, 3]) at least ``height`` pixels high, bilinearly; a higher one as it is."""
+    """Return a picture or a map (H, W[, 3]) at least ``height`` pixels high, bilinearly; larger ones are unchanged."""
     if picture.shape[0] >= height:
         return picture
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import fastreid_ext
+
 # Before the code of a case: packages that are said not to be installed.
 BLOCK = """
 import sys
@@ -241,3 +243,26 @@ def test_the_import_is_quick(subprocess_env):
         for _ in range(2)
     ]
     assert min(times) < 0.5
+
+
+def test_what_a_fork_lacks_is_left_out_with_a_warning(monkeypatch):
+    """A fork without a module of FastReID costs the data set that extends it, and nothing else."""
+    asked = []
+
+    def import_module(name):
+        asked.append(name)
+        if name.endswith("cuhk03"):
+            raise ModuleNotFoundError("there is none", name="fastreid.data.datasets.cuhk03")
+        if name.endswith("opreid"):
+            raise ImportError("a bug of ours", name="fastreid_ext.data.opread")
+
+    monkeypatch.setattr(fastreid_ext.importlib, "import_module", import_module)
+    with (
+        pytest.warns(
+            RuntimeWarning, match=r"data\.datasets\.cuhk03 is left out, because this FastReID lacks"
+        ) as caught,
+        pytest.raises(ImportError, match="a bug of ours"),
+    ):
+        fastreid_ext._register()
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert asked[-1] == "fastreid_ext.data.datasets.opreid"

@@ -10,7 +10,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_every_hole_is_one_rectangle_of_the_wished_size_and_shape():
+def test_every_hole_is_one_rectangle_of_the_drawn_size_and_shape():
     images = torch.ones(400, 3, 48, 32)
     erased = erase_rectangles(images, 1.0, (0.1, 0.2), 0.5, generator())
     for image in erased:

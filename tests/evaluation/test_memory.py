@@ -81,4 +81,4 @@ features = torch.randn(12000, 512)
 expand(features[:500], 5, 3.0, 1, 32)
 print(*beyond(lambda: expand(features, 5, 3.0, 1, 32) is None)[:2])
 """)
-    assert most < 23 + 32 + 24
+    assert most < 23 + 32 + 8  # measured: 46; the features once more would be 23

@@ -13,7 +13,7 @@ def msmt17_version(root: str | Path) -> str:
     """Return "V1" or "V2" (faces are blurred in V2), the one that FastReID reads.
 
     Raises:
-        RuntimeError: there is neither, or one lacks its images, or has those of the other version.
+        LayoutError: there is neither, or one lacks its images, or has those of the other version.
     """
     root = Path(root)
     there = [version for version, (folder, _) in VERSIONS.items() if (root / folder).is_dir()]

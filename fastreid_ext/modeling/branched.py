@@ -150,8 +150,8 @@ class BranchedReID(nn.Module):
         missing = [name for name in needed if name not in batch]
         if missing:
             raise ConfigError(
-                f"{type(self).__name__} {'trains' if self.training else 'tests'} with {', '.join(missing)}, which the"
-                f" batch has not: set {', '.join(keys[name] for name in missing)} True"
+                f"{type(self).__name__} {'trains' if self.training else 'tests'} with {', '.join(missing)}, but the"
+                f" batch has none: set {', '.join(keys[name] for name in missing)} True"
             )
         return {name: batch[name].to(self.device, non_blocking=True) for name in self.labels if name in batch}
 

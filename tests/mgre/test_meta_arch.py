@@ -131,7 +131,7 @@ def test_without_jo_trains_on_the_boxes_of_the_joints(make_model, batch, storage
 
 def test_without_jo_needs_joints_at_the_test(make_model, batch):
     model = make_model({"MODEL.MGRE.BOXES": "labelled"}).eval()
-    with pytest.raises(ValueError, match="MGRe tests with joints, which the batch has not: set INPUT.JOINTS.TEST True"):
+    with pytest.raises(ValueError, match="MGRe tests with joints, which the batch has none: set INPUT.JOINTS.TEST True"):
         model(batch["images"])
     with torch.no_grad():
         one = model(batch)

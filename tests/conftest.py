@@ -84,6 +84,18 @@ def sentence_of(capsys):
     return sentence
 
 
+@pytest.fixture
+def fails(run_main, sentence_of):
+    """``fails(...)``: the one sentence that ``run_main(...)``, which a folder's conftest has, stops with."""
+
+    def run(*args, **kwargs):
+        with pytest.raises(SystemExit) as stopped:
+            run_main(*args, **kwargs)
+        return sentence_of(stopped.value.code)
+
+    return run
+
+
 # ---- small models: the conftest.py of a paper says with ``small`` which one ---------------------------------------
 
 SMALL = {

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from tabulate import tabulate
 from torch import Tensor
 
-from fastreid_ext.modeling.located import RegionBoxes
+from fastreid_ext.modeling.regions import RegionBoxes
 from fastreid_ext.precision import at_least_float32
 
 GOOD = 0.5  # intersection over union above which a box counts as found

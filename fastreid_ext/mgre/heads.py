@@ -13,13 +13,13 @@ from fastreid_ext.compat.names import register
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.mgre.extraction import SemanticGuidance, feature_extraction, pool
 from fastreid_ext.mgre.layout import RegionLayout
-from fastreid_ext.mgre.located import granularities, region_boxes
 from fastreid_ext.mgre.location import LocationModule, labelled_boxes, location_loss
+from fastreid_ext.mgre.region_boxes import granularities, region_boxes
 from fastreid_ext.mgre.sampling import sample_regions
 from fastreid_ext.modeling.branch_modules import BranchModules
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs, check_meta_architecture
 from fastreid_ext.modeling.heads import BNNeckHead
-from fastreid_ext.modeling.located import Granularity, RegionBoxes
+from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 from fastreid_ext.modeling.trunk import STAGES, stage_channels, trunk_of
 
 
@@ -65,7 +65,11 @@ class MGReLocationHead(BranchHead):
         necks = {f"stage{i}": BNNeckHead(channels[i] * n, **neck) for i, n in layout.counts.items()}
         self.guidance = nn.ModuleDict({str(i): SemanticGuidance(channels[4], channels[i]) for i in layout.guided})
         self.locate = nn.ModuleDict(
-            {str(i): LocationModule(channels[i], r) for i, r in layout.located.items() if layout.boxes == "located"}
+            {
+                str(i): LocationModule(channels[i], r)
+                for i, r in layout.regions_of_stage.items()
+                if layout.boxes == "located"
+            }
         )
         self.extract = BranchModules(
             {
@@ -127,8 +131,8 @@ class MGReLocationHead(BranchHead):
         under "location".
         """
         raw, fused = self.guide(maps)
-        located = self.boxes(raw, fused) if self.layout.sample or self.training else {}
-        boxes = located or self._labelled(joints)
+        predicted = self.boxes(raw, fused) if self.layout.sample or self.training else {}
+        boxes = predicted or self._labelled(joints)
         outputs = {}
         for i, regions in self.layout.sampled.items():
             parts = [sample_regions(fused[i], boxes[i][:, n], region.sampled) for n, region in enumerate(regions)]
@@ -137,8 +141,8 @@ class MGReLocationHead(BranchHead):
         for i in self.layout.whole_image:
             outputs[f"stage{i}"] = self._embed(f"stage{i}", [pool(self.extract[f"image{i}"](fused[i]))], targets)
         if targets is not None and joints is not None:
-            for i, found in located.items():
-                joint_sets = [region.joints for region in self.layout.located[i]]
+            for i, found in predicted.items():
+                joint_sets = [region.joints for region in self.layout.regions_of_stage[i]]
                 loss = location_loss(found, joints, joint_sets, **self.location)
                 outputs.setdefault(f"stage{i}", {})["location"] = loss
         return outputs
@@ -155,7 +159,7 @@ class MGReLocationHead(BranchHead):
         found = {name: outputs["location"] for name, outputs in branches.items() if "location" in outputs}
         return {f"loss_location_{name}": self.location_weight * loss for name, loss in found.items()}
 
-    def located(self, maps: Mapping[int, Tensor], joints: Tensor | None = None) -> dict[str, RegionBoxes]:
+    def locate_regions(self, maps: Mapping[int, Tensor], joints: Tensor | None = None) -> dict[str, RegionBoxes]:
         """Return region -> its boxes on the stages' maps, and those that joints (B, J, 3) give.
 
         Raises:
@@ -167,7 +171,7 @@ class MGReLocationHead(BranchHead):
             raise ValueError("this model has the boxes of joints (MODEL.MGRE.BOXES labelled): give it joints")
         else:
             boxes = self._labelled(joints)
-        return region_boxes(self.layout.located, boxes, joints, self.location)
+        return region_boxes(self.layout.regions_of_stage, boxes, joints, self.location)
 
     def granularities(self, test_weights: Mapping[str, float]) -> dict[str, Granularity]:
         """Return stage -> the maps that its feature is pooled from, for weights of the branches' test features."""

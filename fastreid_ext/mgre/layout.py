@@ -70,14 +70,14 @@ class RegionLayout:
         )
 
     @property
-    def located(self) -> dict[int, list[Region]]:
+    def regions_of_stage(self) -> dict[int, list[Region]]:
         """Stage -> its regions."""
         return {i: [region for region in self.regions if region.stage == i] for i in self.stages}
 
     @property
     def sampled(self) -> dict[int, list[Region]]:
         """Stage -> its regions that are sampled and described."""
-        return self.located if self.sample else {}
+        return self.regions_of_stage if self.sample else {}
 
     @property
     def source(self) -> dict[int, int]:

@@ -16,7 +16,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.mgre.heads import MGReLocationHead
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
-from fastreid_ext.modeling.located import Granularity, RegionBoxes
+from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, run_stage, run_stem, stage_channels
 
 
@@ -107,9 +107,9 @@ class MGRe(BranchedReID):
         """Return the config key of lambda^F and its value for weights of the branches; 1 for an unused stage."""
         return "MODEL.MGRE.TEST_WEIGHTS", [weights.get(f"stage{i}", 1.0) for i in STAGES]
 
-    def located(self, images: Tensor, joints: Tensor | None = None) -> dict[str, RegionBoxes]:
+    def locate_regions(self, images: Tensor, joints: Tensor | None = None) -> dict[str, RegionBoxes]:
         """Return region -> its boxes in normalised images, and those that joints (B, J, 3) give."""
-        return self._location_head().located(self.maps(images), joints)
+        return self._location_head().locate_regions(self.maps(images), joints)
 
     def granularities(self) -> dict[str, Granularity]:
         """Return stage -> the maps that its feature is pooled from, for figure 4."""

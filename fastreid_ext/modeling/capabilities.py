@@ -12,7 +12,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor
 
 from fastreid_ext.compat.names import plain_names
-from fastreid_ext.modeling.located import Granularity, RegionBoxes
+from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 
 Batch = Mapping[str, Any] | Tensor
 
@@ -38,7 +38,7 @@ class HasBranches(Protocol):
 class LocatesRegions(Protocol):
     """Locates regions of the body: ``fastreid-ext boxes`` draws and measures them."""
 
-    def located(self, images: Tensor, joints: Tensor | None = None) -> dict[str, RegionBoxes]:
+    def locate_regions(self, images: Tensor, joints: Tensor | None = None) -> dict[str, RegionBoxes]:
         """Return region -> its boxes in normalised images (B, 3, H, W).
 
         Args:

@@ -15,7 +15,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
 from fastreid_ext.files import write_picture, write_text
 from fastreid_ext.modeling.capabilities import LocatesRegions, architectures_with
-from fastreid_ext.modeling.located import RegionBoxes
+from fastreid_ext.modeling.regions import RegionBoxes
 from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
 from fastreid_ext.visual.image_sources import JointImages, batches, spread
 from fastreid_ext.visual.pictures import pixels_of
@@ -89,7 +89,7 @@ def boxes_of_images(
         joints = None
         if images.joints is not None:
             joints = torch.stack([item["joints"] for item in items]).to(cfg.MODEL.DEVICE)
-        regions = model.located(model.preprocess_image(pixels), joints)
+        regions = model.locate_regions(model.preprocess_image(pixels), joints)
         yield pixels, {name: _on_cpu(boxes) for name, boxes in regions.items()}
 
 

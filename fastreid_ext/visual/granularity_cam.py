@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastreid_ext.modeling.located import Granularity, RegionBoxes
+from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 from fastreid_ext.visual.grad_cam import Score, watch
 
 ALL = "all together"
@@ -23,7 +23,7 @@ def granularity_cams(
     the sum over the granularities. Then ReLU, and each picture is divided by its largest value.
 
     Args:
-        model: in evaluation mode, with ``located`` if a map is that of a region.
+        model: in evaluation mode, with ``locate_regions`` if a map is that of a region.
         images: (B, 3, H, W) on the 0-255 scale, on the model's device.
         score: what is explained, one number an image.
         granularities: name -> the modules.
@@ -38,7 +38,7 @@ def granularity_cams(
     boxes: Mapping[str, RegionBoxes] = {}
     if any(region is not None for granularity in granularities.values() for region in granularity.layers.values()):
         with torch.no_grad():
-            boxes = model.located(model.preprocess_image(images))
+            boxes = model.locate_regions(model.preprocess_image(images))
     maps, gradients = watch(model, layers, images, score)
     evidence = {}
     for name, granularity in granularities.items():

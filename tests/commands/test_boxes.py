@@ -14,7 +14,7 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import Poses
 from fastreid_ext.mgre import TABLE_1, regions_from_rows
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.modeling.located import RegionBoxes
+from fastreid_ext.modeling.regions import RegionBoxes
 from fastreid_ext.visual.boxes import boxes_of_images
 from fastreid_ext.visual.image_sources import JointImages, files_below, images_with_joints, spread
 
@@ -197,7 +197,7 @@ def test_the_model_sees_the_test_images_and_joints_follow(synth_tiny):
             self.images = images
             return images
 
-        def located(self, images, joints=None):
+        def locate_regions(self, images, joints=None):
             self.joints = joints
             return {"all": RegionBoxes(torch.zeros(len(images), 4), torch.zeros(4))}
 

@@ -98,18 +98,6 @@ def run_main(datasets, tmp_path, monkeypatch, forget_logs):
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def fails(run_main, sentence_of):
-    """``fails("--resume", KEY=value)``: the one sentence that the command line stops with."""
-
-    def run(*args: object, **overrides: object) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            run_main(*args, **overrides)
-        return sentence_of(stopped.value.code)
-
-    return run
-
-
 def write_market(root: Path, identities: int = 8, images: int = 4, size: tuple[int, int] = (32, 64)) -> Path:
     """A Market1501 tree of noise: training identities under two cameras, and four others to be found again."""
     rng = np.random.RandomState(0)

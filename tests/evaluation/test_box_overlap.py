@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastreid_ext.evaluation.box_overlap import ALL, box_iou, overlap_record, overlap_table, overlaps
-from fastreid_ext.modeling.located import RegionBoxes
+from fastreid_ext.modeling.regions import RegionBoxes
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 on both sides
 UNIT = [0.0, 0.0, 1.0, 1.0]

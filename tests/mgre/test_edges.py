@@ -162,7 +162,7 @@ def test_odd_sizes_train_and_locate(make_model, batch, storage, size):
     with torch.no_grad():
         for module in model.heads.locate.values():
             module.predict.weight.zero_()
-        found = model.located(model.preprocess_image(images), batch["joints"])
+        found = model.locate_regions(model.preprocess_image(images), batch["joints"])
         assert model(images).shape == (4, 4 * 32)
     for region in REGIONS:  # the prior boxes are shares: the same whatever the size
         (x, y), (height, width) = region.center, region.prior
@@ -178,9 +178,9 @@ def test_what_located_says_is_what_the_loss_compares(make_model, batch):
     model = make_model({"MODEL.MGRE.LOCATION.MARGIN": 0.1}).eval()
     images = model.preprocess_image(batch)
     with torch.no_grad():
-        found = model.located(images, batch["joints"])
+        found = model.locate_regions(images, batch["joints"])
         branches = model.branches(images, batch["targets"], joints=batch["joints"])
-        alone = model.located(images)
+        alone = model.locate_regions(images)
     assert found["head"].known.tolist() == [False, False, True, True]
     assert all(boxes.pseudo is None and boxes.known is None for boxes in alone.values())
     for stage in (1, 2, 3):
@@ -200,10 +200,10 @@ def test_autocast_gives_the_same_boxes_features_and_losses(make_model, batch, st
     model = make_model().eval()
     images = model.preprocess_image(batch)
     with torch.no_grad():
-        boxes, feature = model.located(images), model(batch)
+        boxes, feature = model.locate_regions(images), model(batch)
         location = location_of(model, batch, images)
         with torch.autocast("cpu", dtype=dtype):
-            boxes_half, feature_half = model.located(images), model(batch)
+            boxes_half, feature_half = model.locate_regions(images), model(batch)
             location_half = location_of(model, batch, images)
     for name, region in boxes.items():
         assert boxes_half[name].predicted.dtype is torch.float32

@@ -45,12 +45,12 @@ ROWS = {
 def test_rows_of_the_papers_tables(row):
     settings, located, counts, source, guided = ROWS[row]
     layout = RegionLayout(REGIONS, **settings)
-    assert {i: [region.name for region in regions] for i, regions in layout.located.items()} == {
+    assert {i: [region.name for region in regions] for i, regions in layout.regions_of_stage.items()} == {
         i: NAMES[i] for i in sorted(located)
     }
     assert list(layout.counts.items()) == sorted(counts.items())
     assert list(layout.source.values()) == source and layout.guided == guided
-    assert layout.sampled == (layout.located if layout.sample else {})
+    assert layout.sampled == (layout.regions_of_stage if layout.sample else {})
     regions = {name: i for i in layout.sampled for name in NAMES[i]}
     assert layout.extracted == regions | {f"image{i}": i for i in layout.whole_image}
 

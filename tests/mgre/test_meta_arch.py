@@ -112,7 +112,7 @@ def test_without_jo_reads_boxes_off_the_joints(make_model, batch, storage):
     given = described_by(model.eval(), batch)
     with torch.no_grad():
         _, maps = model.heads.guide(model.maps(model.preprocess_image(batch)))
-    for region in [region for regions in model.heads.layout.located.values() for region in regions]:
+    for region in [region for regions in model.heads.layout.regions_of_stage.values() for region in regions]:
         for image in range(4):
             x, y, _ = batch["joints"][image, [j for j in region.joints if batch["joints"][image, j, 2] > 0.2]].T
             box = [x.min() - 0.05, y.min() - 0.05, x.max() + 0.05, y.max() + 0.05]
@@ -131,7 +131,7 @@ def test_without_jo_trains_on_the_boxes_of_the_joints(make_model, batch, storage
 
 def test_without_jo_needs_joints_at_the_test(make_model, batch):
     model = make_model({"MODEL.MGRE.BOXES": "labelled"}).eval()
-    with pytest.raises(ValueError, match="MGRe tests with joints, which the batch has none: set INPUT.JOINTS.TEST True"):
+    with pytest.raises(ValueError, match="MGRe tests with joints, but the batch has none: set INPUT.JOINTS.TEST True"):
         model(batch["images"])
     with torch.no_grad():
         one = model(batch)
@@ -141,10 +141,10 @@ def test_without_jo_needs_joints_at_the_test(make_model, batch):
 
 def test_boxes_of_joints_are_the_boxes_that_are_shown(make_model, batch):
     model = make_model({"MODEL.MGRE.BOXES": "labelled"}).eval()
-    for region in model.located(model.preprocess_image(batch), batch["joints"]).values():
+    for region in model.locate_regions(model.preprocess_image(batch), batch["joints"]).values():
         assert region.known.all() and torch.equal(region.predicted, region.pseudo)
     with pytest.raises(ValueError, match="BOXES labelled.: give it joints"):
-        model.located(model.preprocess_image(batch))
+        model.locate_regions(model.preprocess_image(batch))
 
 
 def test_granularities_name_the_maps_that_are_pooled(make_shape):
@@ -204,7 +204,7 @@ def test_loss_is_equation_9(make_model, batch, storage):
     plain.eval()  # no batch statistics, so that a second forward has the same maps
     boxes = plain.heads.boxes(*plain.heads.guide(plain.maps(plain.preprocess_image(batch))))
     branches = plain.branches(plain.preprocess_image(batch), batch["targets"], joints=batch["joints"])
-    for i, regions in plain.heads.layout.located.items():
+    for i, regions in plain.heads.layout.regions_of_stage.items():
         by_hand = location_loss(boxes[i], batch["joints"], [region.joints for region in regions])
         torch.testing.assert_close(branches[f"stage{i}"]["location"], by_hand, **CLOSE)
 

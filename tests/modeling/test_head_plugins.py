@@ -111,7 +111,7 @@ def test_the_trainer_takes_it_with_the_projects_config(demo, synth_tiny, tmp_pat
 
 def test_what_only_mgres_own_head_knows(storage):
     model = build_model(config("mgre", MODEL__HEADS__NAME="MyStageHead")).eval()
-    for ask in (lambda: model.located(torch.zeros(1, 3, 64, 32)), model.granularities):
+    for ask in (lambda: model.locate_regions(torch.zeros(1, 3, 64, 32)), model.granularities):
         with pytest.raises(ValueError, match="MyStageHead locates no regions: MODEL.HEADS.NAME MGReLocationHead does"):
             ask()
     with pytest.raises(ValueError, match="this model has no mask .*: its MyStageHead makes none"):

@@ -114,15 +114,3 @@ def run_main(synth_tiny, tmp_path, forget_logs, command_line_arguments):
         return output
 
     return run
-
-
-@pytest.fixture
-def fails(run_main, sentence_of):
-    """``fails("--resume", overrides={...})``: the one sentence that the command line stops with."""
-
-    def run(*args, **kwargs):
-        with pytest.raises(SystemExit) as stopped:
-            run_main(*args, **kwargs)
-        return sentence_of(stopped.value.code)
-
-    return run

@@ -7,7 +7,7 @@ from torch import nn
 
 from fastreid_ext.mgre import sample_regions
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.modeling.located import Granularity, RegionBoxes
+from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 from fastreid_ext.visual.grad_cam import feature_length, similarity_to
 from fastreid_ext.visual.granularity_cam import ALL, branch_lengths, granularity_cams, paste
 
@@ -79,7 +79,7 @@ class Halves(nn.Module):
     def preprocess_image(self, images):
         return images
 
-    def located(self, images, joints=None):
+    def locate_regions(self, images, joints=None):
         boxes = {"left": torch.tensor([self.LEFT]), "right": torch.tensor([self.RIGHT])}
         return {name: RegionBoxes(box.expand(len(images), 4), box[0]) for name, box in boxes.items()}
 
@@ -165,7 +165,7 @@ def test_a_region_s_activation_stays_in_its_box(mgre):
     images = torch.rand(2, 3, 64, 32) * 255
     heat = granularity_cams(mgre, images, branch_lengths(parts), parts)["head"]
     with torch.no_grad():
-        boxes = mgre.located(mgre.preprocess_image(images))["head"].predicted
+        boxes = mgre.locate_regions(mgre.preprocess_image(images))["head"].predicted
     for pixels, (x_min, y_min, x_max, y_max) in zip(heat, boxes.tolist(), strict=True):
         y, x = (places + 0.5 for places in torch.nonzero(pixels, as_tuple=True))
         assert len(x) > 4
@@ -200,7 +200,7 @@ def test_only_stage_4():
     assert list(found) == ["stage 4", ALL]
     torch.testing.assert_close(found["stage 4"], found[ALL], rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty"):
-        model.located(images)
+        model.locate_regions(images)
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_ablations(name, expected):
     found = granularity_cams(model, images, branch_lengths(parts), parts)
     assert list(found) == [*parts, ALL] and all(heat.isfinite().all() for heat in found.values())
     if name == "baseline_jo":
-        assert len(model.located(model.preprocess_image(images))) == 7
+        assert len(model.locate_regions(model.preprocess_image(images))) == 7

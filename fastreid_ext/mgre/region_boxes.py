@@ -8,7 +8,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.mgre.location import pseudo_boxes
 from fastreid_ext.mgre.regions import Region
 from fastreid_ext.modeling.branch_modules import module_name
-from fastreid_ext.modeling.located import Granularity, RegionBoxes
+from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 
 
 def region_boxes(

@@ -149,7 +149,7 @@ def test_the_callers_tensors_are_left_alone():
 
 
 def test_more_stripes_than_rows():
-    with pytest.raises(ValueError, match="images of 7 rows is not possible cut into 8 stripes: raise INPUT.SIZE_TRAIN"):
+    with pytest.raises(ValueError, match="images of 7 rows can't be cut into 8 stripes: raise INPUT.SIZE_TRAIN"):
         CompoundBatchErasing()(torch.ones(2, 3, 7, 4))
     assert CompoundBatchErasing()(torch.ones(2, 3, 8, 4))[0].shape == (4, 3, 8, 4)
 
@@ -195,9 +195,9 @@ def test_settings_arrive_and_torchs_numbers_stay_undrawn():
     [
         (
             {"INPUT.SIZE_TRAIN": [6, 32]},
-            r"images of 6 rows is not possible cut into 8 stripes: .*BATCH_AUGMENT.CBE.STRIPES",
+            r"images of 6 rows can't be cut into 8 stripes: .*BATCH_AUGMENT.CBE.STRIPES",
         ),
-        ({CBE + "STRIPES": [6, 65]}, "images of 64 rows is not possible cut into 65 stripes"),
+        ({CBE + "STRIPES": [6, 65]}, "images of 64 rows can't be cut into 65 stripes"),
         ({CBE + "STRIPES": []}, r"CBE needs whole numbers of stripes of 1 or more, got \[\]"),
         ({CBE + "STRIPES": [0]}, r"CBE needs whole numbers of stripes of 1 or more, got \[0\]"),
         ({CBE + "PROB": 1.5}, r"random erasing needs probability in \[0, 1\]"),

@@ -513,7 +513,7 @@ CLASSIFIER = "MODEL.OCCLUDED.CLASSIFIER."
         ({LOSSES: ("SmoothedCrossEntropyLoss",)}, "OCCLUDED.RP is trained by a metric loss, and .* has none: add"),
         ({LOSSES: ("HingeLoss",)}, "'HingeLoss', which OccludedReID does not know"),
         ({"MODEL.BACKBONE.DNL.BLOCKS": [0, 2, 0, 0]}, r"DNL.BLOCKS must say .* at most \[1, 1, 1, 1\]"),
-        ({CBE + "STRIPES": [65]}, "images of 64 rows is not possible cut into 65 stripes"),
+        ({CBE + "STRIPES": [65]}, "images of 64 rows can't be cut into 65 stripes"),
         ({"INPUT.REA.ENABLED": True}, "INPUT.REA.ENABLED erases every image before CompoundBatchErasing"),
     ],
 )

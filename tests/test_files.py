@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -55,6 +56,13 @@ def test_what_can_not_be_written_or_read_is_named(tmp_path):
     (tmp_path / "latin").write_bytes("\u00e4".encode("latin-1"))
     with pytest.raises(FileError, match="latin is not in UTF-8"):
         files.read_text(tmp_path / "latin")
+
+
+def test_a_device_stays_what_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("."), Path("/dev/null")):
+        with pytest.raises(FileError, match="can't be written: it is not a file"):
+            files.write_text(path, "text")
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):

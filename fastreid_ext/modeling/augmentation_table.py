@@ -76,9 +76,11 @@ def augmentations_from_config(cfg: CfgNode) -> list[BatchAugmentation]:
         )
     if len(erasing) > 1:
         raise ConfigError(f"INPUT.BATCH_AUGMENT.NAME has {erasing}, which all erase the same images: keep one")
-    height, width = cfg.INPUT.SIZE_TRAIN
+    size = tuple(cfg.INPUT.SIZE_TRAIN)
+    if names and len(size) != 2:  # FastReID takes one number, of the shorter side
+        raise ConfigError(f"INPUT.SIZE_TRAIN is {list(size)}, and {names} need height and width, such as [256, 128]")
     entries = [AUGMENTATIONS[name] for name in names]
-    return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node], (height, width)) for entry in entries]
+    return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node], size) for entry in entries]
 
 
 def sampled_per_batch(cfg: CfgNode) -> int:

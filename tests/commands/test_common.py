@@ -1,6 +1,10 @@
 """What holds for every command: its help, its one error line, and choices that are those of the code behind it."""
 
 import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +109,28 @@ def test_a_bug_keeps_its_traceback(bug, synth_raises, capsys):
 def test_ctrl_c(synth_raises, capsys):
     assert synth_raises(KeyboardInterrupt()) == common.INTERRUPTED == 130
     assert capsys.readouterr() == ("", "fastreid-ext synth: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--num-gpus", "0"], "--num-gpus is 0 and must be 1 or more"),
+        (["--num-machines", "-1"], "--num-machines is -1 and must be 1 or more"),
+        (["--num-machines", "2", "--machine-rank", "5"], "--machine-rank is 5 and must be from 0 to below"),
+        (["--machine-rank", "-1"], "--machine-rank is -1 and must be from 0 to below"),
+    ],
+)
+def test_processes_that_can_not_be(options, sentence, capsys):
+    assert cli.main(["train", *options]) == 1
+    assert capsys.readouterr().err.startswith(f"fastreid-ext train: {sentence}")
+
+
+def test_who_has_read_enough(tmp_path):
+    """``fastreid-ext configs | head -1`` ends without a traceback."""
+    command = f"{sys.executable} -m fastreid_ext configs | head -1"
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
 
 
 # ---- choices --------------------------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ IMPOSSIBLE = {
     "no test set": ({"DATASETS__TESTS": "()"}, ["DATASETS.TESTS"]),
     "classes": ({"MODEL__HEADS__NUM_CLASSES": 99}, ["NUM_CLASSES is 99", "12 identities", "leave it at 0"]),
     "data set": ({"DATASETS__NAMES": "('Nowhere',)"}, ["'Nowhere'", "SynthReIDTiny", "Market1501"]),
+    "no size": ({"INPUT__SIZE_TRAIN": "[0, 32]"}, ["INPUT.SIZE_TRAIN is [0, 32]", "height and width in pixels"]),
+    "workers": ({"DATALOADER__NUM_WORKERS": -1}, ["DATALOADER.NUM_WORKERS is -1", "0 or more"]),
+    "metric": ({"TEST__METRIC": "foo"}, ["TEST.METRIC is 'foo'", "cosine", "euclidean"]),
+    "nothing": ({"SOLVER__MAX_EPOCH": "None"}, ["SOLVER.MAX_EPOCH has no value"]),
     "config file": ({"config": "nowhere.yml"}, ["nowhere.yml", "did you mean", "fastreid-ext configs"]),
     "cosine": (
         {"SOLVER__SCHED": "CosineAnnealingLR", "SOLVER__WARMUP_EPOCHS": 3},

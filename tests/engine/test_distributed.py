@@ -22,15 +22,26 @@ def metrics(output):
 
 @pytest.fixture(scope="module")
 def trained(command_line, tmp_path_factory):
-    """``trained("torchrun")``: OUTPUT_DIR of two epochs on two ranks."""
+    """``trained("torchrun")``: OUTPUT_DIR of two epochs on two ranks.
+
+    Those of torchrun are a run of one epoch, by --num-gpus, that torchrun resumes: it ends as the other one does.
+    """
     outputs = {}
+
+    def call(output, starter, epochs, *args):
+        torchrun, options = STARTERS[starter]
+        overrides = {**TWO_EPOCHS, "SOLVER.MAX_EPOCH": epochs}
+        result = command_line.run(output, *options, *args, starter=torchrun, overrides=overrides)
+        assert result.returncode == 0, result.stdout + result.stderr
 
     def run(starter):
         if starter not in outputs:
             output = tmp_path_factory.mktemp("two") / starter
-            torchrun, options = STARTERS[starter]
-            result = command_line.run(output, *options, starter=torchrun, overrides=TWO_EPOCHS)
-            assert result.returncode == 0, result.stdout + result.stderr
+            if starter == "torchrun":
+                call(output, "--num-gpus", 1)
+                call(output, starter, 2, "--resume")
+            else:
+                call(output, starter, 2)
             outputs[starter] = output
         return outputs[starter]
 
@@ -55,9 +66,9 @@ def test_two_ranks_train_to_the_same_weights(starter, trained, run_main, differe
 
 
 @pytest.mark.slow
-def test_both_starters_train_the_same(trained, differences):
-    torchrun, spawned = (trained(starter) / "model_final.pth" for starter in ("torchrun", "--num-gpus"))
-    assert differences(torchrun, spawned) == []
+def test_both_starters_train_the_same_resumed_or_not(trained, differences):
+    for name in ("model_final.pth", "rank0.pth", "rank1.pth"):
+        assert differences(trained("torchrun") / name, trained("--num-gpus") / name) == [], name
 
 
 @pytest.mark.slow
@@ -66,17 +77,6 @@ def test_two_ranks_evaluate_alone(trained, command_line, tmp_path):
     result = command_line.run(tmp_path / "out", "--eval-only", starter=STARTERS["torchrun"][0], overrides=overrides)
     assert result.returncode == 0, result.stdout + result.stderr
     assert metrics(tmp_path / "out") == metrics(trained("torchrun"))
-
-
-@pytest.mark.slow
-def test_two_ranks_resume(trained, command_line, differences, tmp_path):
-    """A run of one epoch that is continued for another ends as one of two epochs does."""
-    for epochs in (1, 2):
-        overrides = {**TWO_EPOCHS, "SOLVER.MAX_EPOCH": epochs}
-        result = command_line.run(tmp_path / "out", *STARTERS["--num-gpus"][1], "--resume", overrides=overrides)
-        assert result.returncode == 0, result.stdout + result.stderr
-    for name in ("model_final.pth", "rank0.pth", "rank1.pth"):
-        assert differences(trained("--num-gpus") / name, tmp_path / "out" / name) == [], name
 
 
 @pytest.mark.slow

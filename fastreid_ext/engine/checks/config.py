@@ -29,7 +29,7 @@ def check_config(cfg: CfgNode, world_size: int) -> None:
             raise ConfigError(f"{key} is {value} and must be 1 or more")
     for key in ("SIZE_TRAIN", "SIZE_TEST"):
         size = list(cfg.INPUT[key])
-        if not (len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
+        if len(size) not in (1, 2) or not all(isinstance(side, int) and side > 0 for side in size):
             raise ConfigError(f"INPUT.{key} is {size} and must be height and width in pixels, such as [256, 128]")
     if cfg.DATALOADER.NUM_WORKERS < 0:
         raise ConfigError(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS} and must be 0 or more")

@@ -90,8 +90,8 @@ def trained_model(cfg: "CfgNode") -> "nn.Module":
 def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
-    An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is Ctrl-C. Any other
-    exception is a bug of ours and is not caught.
+    An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is Ctrl-C. If the
+    reader closes the pipe early, the command ends silently. Any other exception is a bug of ours and is not caught.
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
     try:

@@ -25,7 +25,7 @@ from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, UserError
 from fastreid_ext.files import write_text
 
-logger = logging.getLogger("fastreid_ext.main")
+logger = logging.getLogger(__name__)
 
 
 def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eval_only: bool = False) -> Any:

@@ -17,7 +17,7 @@ from fastreid_ext.res2net.config import add_multitask_config, add_res2net_config
 def get_cfg() -> CfgNode:
     """Return FastReID's default config with the keys of fastreid-ext; MODEL.DEVICE is the device at hand."""
     cfg = host_get_cfg()
-    parts = (
+    subjects = (
         add_engine_config,
         add_losses_config,
         add_augmentation_config,
@@ -28,7 +28,7 @@ def get_cfg() -> CfgNode:
         add_res2net_config,
         add_multitask_config,
     )
-    for add_config in parts:
+    for add_config in subjects:
         add_config(cfg)
     return cfg
 
@@ -53,7 +53,7 @@ def add_engine_config(cfg: CfgNode) -> None:
     # runs to read: the same pixels, sooner (docs/loading.md); "" = none. A 256x128 image takes 98 KB; the folder may be
     # shared, and deleted at any time
     cfg.DATALOADER.CACHE_DIR = ""
-    # Joints of every training image, for models that train with them; at its place in the image that the network gets
+    # Joints of every training image, for models that train with them; in the coordinates of the image the network gets
     cfg.INPUT.JOINTS = CfgNode(
         {
             "ENABLED": False,
@@ -80,7 +80,7 @@ def add_engine_config(cfg: CfgNode) -> None:
     # split of CUHK03
     cfg.TEST.PROTOCOL = "market1501"
     # Evaluate each test set a second time, with a rectangle of some images filled with the mean pixel
-    # (MGRe, table 6). Where it lies follows from SEED and the image's place in the test set
+    # (MGRe, table 6). Where it lies follows from SEED and the image's index in the test set
     cfg.TEST.OCCLUSION = CfgNode({"ENABLED": False, "PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "SEED": 0})
     # Rank-1 and mAP by groups of queries, in the log and in report_<test set>.json. The edges cut the hidden share
     # of a query where the data set knows it: 0 is not occluded, then 0 to 0.25, 0.25 to 0.35 and above

@@ -52,7 +52,7 @@ def never_compile() -> None:
     replace(COMPILE, _compile_dependencies)
 
 
-# Two queries that keep three and four of four images, and find their person at places 2 and 1.
+# Two queries that keep three and four of four images, and find their person at ranks 2 and 1.
 SMALL_GALLERY = (
     np.array([[0, 1, 2, 3], [4, 5, 6, 3]], np.float32),
     *(np.array(labels) for labels in ([1, 2], [1, 3, 1, 2], [0, 0], [0, 0, 1, 1])),

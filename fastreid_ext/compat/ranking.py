@@ -22,11 +22,11 @@ def match_positions(distances, match):
     matches = np.flatnonzero(match)
     values = distances[matches]
     ordered = np.sort(distances)
-    places = np.searchsorted(ordered, values, side="left")
-    equals = np.searchsorted(ordered, values, side="right") - places
+    ranks = np.searchsorted(ordered, values, side="left")
+    equals = np.searchsorted(ordered, values, side="right") - ranks
     for index in np.flatnonzero(equals > 1):
-        places[index] += np.count_nonzero(distances[: matches[index]] == values[index])
-    return np.sort(places) + 1
+        ranks[index] += np.count_nonzero(distances[: matches[index]] == values[index])
+    return np.sort(ranks) + 1
 
 
 def eval_market1501(distmat, q_pids, g_pids, q_camids, g_camids, max_rank):
@@ -50,13 +50,13 @@ def eval_market1501(distmat, q_pids, g_pids, q_camids, g_camids, max_rank):
     for distances, pid, camid in zip(distmat, q_pids, q_camids, strict=True):
         match = g_pids == pid
         keep = ~(match & (g_camids == camid))
-        places = match_positions(distances[keep], match[keep])
-        if not len(places):
+        ranks = match_positions(distances[keep], match[keep])
+        if not len(ranks):
             continue
-        if places[0] <= max_rank:
-            first_hits[places[0] - 1] += 1
-        precisions.append(np.mean(np.arange(1, len(places) + 1) / places))
-        penalties.append(len(places) / places[-1])
+        if ranks[0] <= max_rank:
+            first_hits[ranks[0] - 1] += 1
+        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+        penalties.append(len(ranks) / ranks[-1])
     if not precisions:
         raise AssertionError(NO_MATCH)  # the host's type and words
     cmc = np.cumsum(first_hits) / len(precisions)

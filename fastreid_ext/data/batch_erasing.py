@@ -97,7 +97,7 @@ def rectangle_masks(
 
 
 def _run(length: torch.Tensor, place: torch.Tensor, total: int) -> torch.Tensor:
-    """Mark ``length`` (B, 1) consecutive places out of ``total``, starting anywhere they fit: (B, total) bool."""
+    """Mark ``length`` (B, 1) consecutive rows or columns of ``total``, from any start that fits: (B, total) bool."""
     start = (place * (total - length + 1)).floor()
     index = torch.arange(total, device=length.device)
     return (index >= start) & (index < start + length)

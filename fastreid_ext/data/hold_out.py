@@ -59,6 +59,6 @@ def hold_out(items: Sequence[Item], count: int) -> HoldOut:
 
 def as_test_items(held: Sequence[Item]) -> list[tuple[str, int, int]]:
     """Number the identities and cameras of training items, which are names, as the items of a test set are."""
-    pids = {pid: place for place, pid in enumerate(sorted({item[1] for item in held}, key=str))}
-    camids = {camid: place for place, camid in enumerate(sorted({item[2] for item in held}, key=str))}
+    pids = {pid: number for number, pid in enumerate(sorted({item[1] for item in held}, key=str))}
+    camids = {camid: number for number, camid in enumerate(sorted({item[2] for item in held}, key=str))}
     return [(path, pids[pid], camids[camid]) for path, pid, camid in held]

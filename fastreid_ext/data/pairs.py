@@ -148,5 +148,5 @@ def _rises(number: int, share: float) -> bool:
 
 def _numbered(names: Sequence[Any]) -> np.ndarray:
     """Number names from 0 in sorted order, which is the same in every process."""
-    places = {name: place for place, name in enumerate(sorted(set(names), key=str))}
-    return np.array([places[name] for name in names])
+    numbers = {name: number for number, name in enumerate(sorted(set(names), key=str))}
+    return np.array([numbers[name] for name in names])

@@ -13,9 +13,9 @@ CHANNEL_ACTIVATIONS = ("softmax", "sigmoid", "softmax_spatial")
 
 
 class SpatialAttention(nn.Module):
-    """SAM: every place of the map is mixed with the places it is related to (figure 5).
+    """SAM: every position of the map is mixed with the positions it is related to (figure 5).
 
-    SAM(Y) = gamma * BN(Y F) + Y with F = softmax(A^T B) over D = h * w places, A and B two 1x1 convolutions
+    SAM(Y) = gamma * BN(Y F) + Y with F = softmax(A^T B) over D = h * w positions, A and B two 1x1 convolutions
     of Y. F acts on Y itself: there is no value convolution. gamma starts at 0, so the module starts as the
     identity. The affinity and its softmax are float32 under autocast.
 
@@ -47,7 +47,7 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """CHAM: a squeeze-and-excitation block without the pooling, so every place weighs its own channels (figure 6).
+    """CHAM: a squeeze-and-excitation block without the pooling, so every position weighs its own channels (figure 6).
 
     CHAM(Y) = act(W2 relu(W1 Y)) * Y. The paper's activation is a softmax and does not name its axis; over C
     channels it would shrink the map C-fold and starve the next batch norm, so by default it is multiplied by
@@ -56,7 +56,7 @@ class ChannelAttention(nn.Module):
     Args:
         channels: C of the map.
         reduction: the hidden map has C / reduction channels (the paper: 16).
-        activation: "softmax" over channels, "sigmoid", or "softmax_spatial" over the places of each channel.
+        activation: "softmax" over channels, "sigmoid", or "softmax_spatial" over the positions of each channel.
         rescale: multiply a softmax by the number of its entries; has no meaning for "sigmoid".
 
     Raises:
@@ -95,12 +95,12 @@ class ChannelAttention(nn.Module):
 
 
 def build_attention(channels: int, sam: dict[str, Any] | None, cham: dict[str, Any] | None) -> nn.Sequential:
-    """ATT(Y) = CHAM(SAM(Y)) with the parts that are given."""
-    parts: list[tuple[Callable[..., nn.Module], dict[str, Any] | None]] = [
+    """ATT(Y) = CHAM(SAM(Y)) with the modules that are given."""
+    modules: list[tuple[Callable[..., nn.Module], dict[str, Any] | None]] = [
         (SpatialAttention, sam),
         (ChannelAttention, cham),
     ]
-    return nn.Sequential(*(part(channels, **settings) for part, settings in parts if settings is not None))
+    return nn.Sequential(*(part(channels, **settings) for part, settings in modules if settings is not None))
 
 
 def attention_behind(

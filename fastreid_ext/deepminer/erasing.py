@@ -10,7 +10,7 @@ def keep_mask(features: torch.Tensor, threshold: float = 0.8) -> torch.Tensor:
     """Mark what an input-erased branch may see: 1 where the map is kept, 0 where it is erased (eq. 1).
 
     The maps are averaged over channels, scaled to [0, 1] per image, and kept where that value does not exceed
-    the threshold. A constant map has no salient place: nothing is erased. The mask carries no gradient.
+    the threshold. A constant map has no salient position: nothing is erased. The mask carries no gradient.
 
     Args:
         features: (B, C, h, w).

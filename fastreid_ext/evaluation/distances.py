@@ -172,16 +172,17 @@ def chunks(features: Tensor) -> Iterator[slice]:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Let matrix products of float32 keep all its bits, whatever the process has chosen (TF32, bfloat16)."""
-    places = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
-    if all(hasattr(place, "fp32_precision") for place in places):  # torch >= 2.9, where the two ways must not be mixed
-        chosen = [place.fp32_precision for place in places]
+    backends = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    # From torch 2.9 on, where the two ways must not be mixed.
+    if all(hasattr(backend, "fp32_precision") for backend in backends):
+        chosen = [backend.fp32_precision for backend in backends]
         try:
-            for place in places:
-                place.fp32_precision = "ieee"
+            for backend in backends:
+                backend.fp32_precision = "ieee"
             yield
         finally:
-            for place, precision in zip(places, chosen, strict=True):
-                place.fp32_precision = precision
+            for backend, precision in zip(backends, chosen, strict=True):
+                backend.fp32_precision = precision
     else:
         chosen = torch.get_float32_matmul_precision()
         try:

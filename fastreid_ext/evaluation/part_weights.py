@@ -79,7 +79,7 @@ def weight_grid(first: float, last: float, step: float) -> list[float]:
     count = int((last - first) / step + 1e-6) + 1
     if count > MOST_WEIGHTS:
         raise ConfigError(f"a grid of {count} weights is too fine: choose a STEP that gives {MOST_WEIGHTS} at most")
-    return [round(first + step * place, 10) for place in range(count)]
+    return [round(first + step * index, 10) for index in range(count)]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,6 @@ def coordinate_search(
             found = max(grid, key=lambda weight: ask(best | {part: weight}))  # noqa: B023, called at once
             if ask(best | {part: found}) > ask(best):
                 best, converged = best | {part: found}, False
-    places = sorted({*grid, *best.values()})
-    curves = {part: [(weight, ask(best | {part: weight})) for weight in places] for part in best}
+    tried = sorted({*grid, *best.values()})
+    curves = {part: [(weight, ask(best | {part: weight})) for weight in tried] for part in best}
     return Search(dict(start), best, ask(start), ask(best), curves, done, converged)

@@ -45,6 +45,6 @@ def single_shot_hits(
             others = array[row, images]
             earlier = (others < value) | ((others == value) & (images < found[:, None]))
             earlier[:, own] = False
-            place = 1 + earlier.sum(axis=1)
-            hits[query - queries.start] = [(place <= rank).mean() for rank in ranks]
+            expected = 1 + earlier.sum(axis=1)
+            hits[query - queries.start] = [(expected <= rank).mean() for rank in ranks]
     return hits

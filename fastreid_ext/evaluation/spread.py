@@ -87,8 +87,8 @@ def draw_box_plots(
         for panel, metric in zip(row, metrics, strict=True):
             values = [list(summaries[name][dataset][metric]["by_seed"].values()) for name in names]
             panel.boxplot(values, widths=0.5, showfliers=False, medianprops={"color": "#c0392b"})
-            for place, dots in enumerate(values, start=1):
-                panel.plot([place] * len(dots), dots, "o", color="#2c3e50", markersize=3.5, alpha=0.7)
+            for column, dots in enumerate(values, start=1):
+                panel.plot([column] * len(dots), dots, "o", color="#2c3e50", markersize=3.5, alpha=0.7)
             panel.set_xticks(
                 range(1, len(names) + 1), names, rotation=30 if max(map(len, names)) > 4 else 0, ha="center"
             )

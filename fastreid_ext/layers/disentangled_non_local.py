@@ -13,10 +13,10 @@ from fastreid_ext.precision import at_least_float32, without_autocast
 
 
 class DisentangledNonLocal2d(nn.Module):
-    """Add to every place a weighted sum of all places: a whitened pairwise term and a unary one (eq. 1).
+    """Add to every position a weighted sum of all positions: a whitened pairwise term and a unary one (eq. 1).
 
     w_ij = softmax_j((q_i - mean q)^T (k_j - mean k)) + softmax_j(W_m f_j), y_i = f_i + sum_j w_ij v_j. The paper
-    prints f_i for the key and the value too; like Yin et al. we read f_j. Means and softmaxes run over the places of
+    prints f_i for the key and the value too; like Yin et al. we read f_j. Means and softmaxes run over the positions of
     one image. Affinities and softmaxes are float32 under any autocast. There are no biases: the means
     cancel one on q or k, the softmax one on W_m.
 
@@ -66,7 +66,7 @@ class DisentangledNonLocal2d(nn.Module):
             query, key, value, mask = (at_least_float32(part) for part in (query, key, value, mask))
             query, key = (part - part.mean(dim=1, keepdim=True) for part in (query, key))  # whitened, (B, N, C')
             pairwise = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, N, C')
-            unary = mask.softmax(dim=1).transpose(1, 2) @ value  # (B, 1, C'): the same for every place
+            unary = mask.softmax(dim=1).transpose(1, 2) @ value  # (B, 1, C'): the same for every position
             y = (pairwise + unary).transpose(1, 2).unflatten(2, f.shape[2:])
         return f + self.project(y.to(f.dtype))
 

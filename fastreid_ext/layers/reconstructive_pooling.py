@@ -10,11 +10,11 @@ from fastreid_ext.precision import at_least_float32, without_autocast
 
 
 class ReconstructivePooling(nn.Module):
-    """f_r = (W_v F) softmax(W_m F)^T: one map of weights over the places, and a linear layer on what it pools (eq. 2).
+    """f_r = (W_v F) softmax(W_m F)^T: one map of weights over positions, a linear layer on what it pools (eq. 2).
 
-    We pool first and multiply by W_v then: the same numbers, h * w times cheaper. The softmax runs over the places of
-    one image, in float32 under any autocast; the text calls it a selection "on channels", but eq. 2 gives one weight
-    a place.
+    We pool first and multiply by W_v then: the same numbers, h * w times cheaper. The softmax runs over the positions
+    of one image, in float32 under any autocast; the text calls it a selection "on channels", but eq. 2 gives one weight
+    a position.
 
     Args:
         channels: C of the last feature map.

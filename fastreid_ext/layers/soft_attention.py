@@ -15,7 +15,7 @@ from fastreid_ext.precision import without_autocast
 
 
 class SoftAttention(nn.Module):
-    """x * sigmoid(BN(W (spatial(x) * channel(x)))): one weight for every channel of every place (figure 3).
+    """x * sigmoid(BN(W (spatial(x) * channel(x)))): one weight for every channel of every position (figure 3).
 
     The spatial part weighs the channels into one map (the paper's "weighted average pooling", in place of Li et al.'s
     mean), convolves it with stride 2, enlarges it to the input's own size, so that odd maps work too, and convolves
@@ -46,8 +46,8 @@ class SoftAttention(nn.Module):
     def spatial(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) -> (B, 1, h, w), in the type of the weights.
 
-        Not in bfloat16 under autocast: where the smaller map has one place, torch's CPU convolution with stride 2 then
-        makes the gradient of what lay in the memory before (seen with torch 2.15.0 on a CPU with AMX).
+        Not in bfloat16 under autocast: where the smaller map has one position, torch's CPU convolution with stride 2
+        then makes the gradient of what lay in the memory before (seen with torch 2.15.0 on a CPU with AMX).
         """
         weighed = self.weigh(x)
         with without_autocast(x):

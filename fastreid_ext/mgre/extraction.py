@@ -6,6 +6,7 @@ from fastreid.layers import IBN
 from torch import nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.capabilities import ContinuesStage
 
 
 class SemanticGuidance(nn.Module):
@@ -46,7 +47,7 @@ def feature_extraction(stage: nn.Sequential, blocks: int, norm: str = "BN") -> n
     last = stage[-1]
     kind, with_ibn = type(last), isinstance(last.bn1, IBN)
     channels = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
-    if hasattr(last, "following"):  # a block of ours that has more settings than FastReID's
+    if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
         extra = [last.following(norm) for _ in range(blocks)]
     else:
         extra = [kind(channels, channels // kind.expansion, norm, with_ibn) for _ in range(blocks)]

@@ -135,8 +135,8 @@ class MGReLocationHead(BranchHead):
         boxes = predicted or self._labelled(joints)
         outputs = {}
         for i, regions in self.layout.sampled.items():
-            parts = [sample_regions(fused[i], boxes[i][:, n], region.sampled) for n, region in enumerate(regions)]
-            pooled = [pool(self.extract[region.name](part)) for region, part in zip(regions, parts, strict=True)]
+            samples = [sample_regions(fused[i], boxes[i][:, n], region.sampled) for n, region in enumerate(regions)]
+            pooled = [pool(self.extract[region.name](sample)) for region, sample in zip(regions, samples, strict=True)]
             outputs[f"stage{i}"] = self._embed(f"stage{i}", pooled, targets)
         for i in self.layout.whole_image:
             outputs[f"stage{i}"] = self._embed(f"stage{i}", [pool(self.extract[f"image{i}"](fused[i]))], targets)

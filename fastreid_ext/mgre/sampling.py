@@ -7,7 +7,7 @@ from fastreid_ext.precision import at_least_float32, without_autocast
 
 
 def sample_regions(features: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Sample a box of every map at N x M places, by bilinear interpolation (eq. 4, 5); zero outside the map.
+    """Sample a box of every map at N x M points, by bilinear interpolation (eq. 4, 5); zero outside the map.
 
     Place (row i, column j) of the result stands at the middle of cell (i, j) of the box cut into N x M cells. So a
     box of N x M whole pixels comes out exactly; eq. 4 as printed is half a pixel off. Differentiable in both

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastreid_ext.compat.names import plain_names
 from fastreid_ext.modeling.regions import Granularity, RegionBoxes
@@ -138,6 +138,38 @@ class HasTrainingOnly(Protocol):
     """
 
     training_only: tuple[str, ...]
+
+
+@runtime_checkable
+class TakesMaps(Protocol):
+    """A head, or a meta-architecture of ours, that says what maps pass between the two; asked of its class too.
+
+    Attributes:
+        takes: a key of :data:`fastreid_ext.modeling.head_plugins.TAKES`.
+    """
+
+    takes: str
+
+
+@runtime_checkable
+class RenamesWeights(Protocol):
+    """A model whose modules had other names before: ``load_weights`` takes weights written then.
+
+    Attributes:
+        renamed: pairs of a pattern of a weight's name and what it is now, see
+            :func:`fastreid_ext.modeling.renamed.renamed_state`.
+    """
+
+    renamed: tuple[tuple[str, str], ...]
+
+
+@runtime_checkable
+class ContinuesStage(Protocol):
+    """A residual block that can make the one behind it in its stage; MGRe's feature extraction asks it."""
+
+    def following(self, norm: str) -> nn.Module:
+        """Return a new block with this one's output channels and kind, and its own weights."""
+        ...
 
 
 @runtime_checkable

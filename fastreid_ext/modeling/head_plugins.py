@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastreid_ext.compat.names import plain_names
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.capabilities import TakesMaps
 
 # What a head may take -> the words for it. A meta-architecture of ours names one of them too, in its own ``takes``.
 TAKES = {
@@ -100,10 +101,10 @@ def build_head(cfg: CfgNode, takes: str, feat_dim: int, keys: Sequence[str] = ()
     """
     name, arch = cfg.MODEL.HEADS.NAME, cfg.MODEL.META_ARCHITECTURE
     heads = REID_HEADS_REGISTRY._obj_map
-    found = getattr(heads.get(name), "takes", None)
+    found = takes_of(heads.get(name))
     if found != takes:
         names = plain_names(REID_HEADS_REGISTRY)
-        fits = ", ".join(other for other in names if getattr(heads[other], "takes", None) == takes)
+        fits = ", ".join(other for other in names if takes_of(heads[other]) == takes)
         what = f"takes {TAKES[found]}" if found in TAKES else "is not a head of this kind"
         what = what if name in heads else "is not registered"
         raise ConfigError(f"MODEL.HEADS.NAME is {name}, which {what}; {arch} gives its head {TAKES[takes]}: set {fits}")
@@ -123,9 +124,14 @@ def build_head(cfg: CfgNode, takes: str, feat_dim: int, keys: Sequence[str] = ()
     return head
 
 
+def takes_of(kind: type | None) -> str | None:
+    """Return what a registered head takes or a meta-architecture gives, None for FastReID's own and for no class."""
+    return kind.takes if isinstance(kind, TakesMaps) else None
+
+
 def is_users_own(head: nn.Module) -> bool:
     """Return whether a head for our meta-architectures is none of ours."""
-    return hasattr(head, "takes") and not type(head).__module__.startswith("fastreid_ext.")
+    return isinstance(head, TakesMaps) and not type(head).__module__.startswith("fastreid_ext.")
 
 
 def _read_all(node: CfgNode) -> None:
@@ -143,7 +149,7 @@ def check_meta_architecture(cfg: CfgNode, head: type[BranchHead]) -> None:
     arch = cfg.MODEL.META_ARCHITECTURE
     kinds = META_ARCH_REGISTRY._obj_map
     if arch in kinds and kinds[arch].__module__.startswith("fastreid."):
-        fits = [name for name in plain_names(META_ARCH_REGISTRY) if getattr(kinds[name], "takes", None) == head.takes]
+        fits = [name for name in plain_names(META_ARCH_REGISTRY) if takes_of(kinds[name]) == head.takes]
         raise ConfigError(
             f"MODEL.HEADS.NAME is {head.__name__}, which takes {TAKES[head.takes]}; FastReID's {arch} gives its head"
             f" one map: set MODEL.META_ARCHITECTURE {' or '.join(fits)}, or another head"
@@ -152,4 +158,4 @@ def check_meta_architecture(cfg: CfgNode, head: type[BranchHead]) -> None:
 
 def has_extra_losses(cfg: CfgNode) -> bool:
     """Return whether a config's meta-architecture computes a head's extra losses: ours do, FastReID's do not."""
-    return hasattr(META_ARCH_REGISTRY._obj_map.get(cfg.MODEL.META_ARCHITECTURE), "takes")
+    return isinstance(META_ARCH_REGISTRY._obj_map.get(cfg.MODEL.META_ARCHITECTURE), TakesMaps)

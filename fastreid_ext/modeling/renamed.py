@@ -7,6 +7,8 @@ from typing import Any
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
+from fastreid_ext.modeling.capabilities import RenamesWeights, TakesMaps
+
 # SOLVER.LR_FACTORS names modules: those that have moved into the head.
 MOVED = {"verification": "heads.verification"}
 
@@ -22,7 +24,7 @@ def renamed_state(state: Mapping[str, Any], model: nn.Module) -> tuple[dict[str,
     """
     if state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    own, table = model.state_dict().keys(), getattr(model, "renamed", ())
+    own, table = model.state_dict().keys(), model.renamed if isinstance(model, RenamesWeights) else ()
     names = {}
     for key in state:
         new = key if key in own else _renamed(key, table)
@@ -45,7 +47,7 @@ def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     a run had the head that its config names today, and the key is left out.
     """
     settings = dict(settings)
-    ours = hasattr(META_ARCH_REGISTRY._obj_map.get(settings.get("MODEL.META_ARCHITECTURE")), "takes")
+    ours = isinstance(META_ARCH_REGISTRY._obj_map.get(settings.get("MODEL.META_ARCHITECTURE")), TakesMaps)
     if ours and settings.get("MODEL.HEADS.NAME") == "EmbeddingHead":
         del settings["MODEL.HEADS.NAME"]
         factors = settings.get("SOLVER.LR_FACTORS", [])

@@ -51,9 +51,9 @@ def our_name(theirs: str) -> str | None:
 
 
 def switches(ours: Mapping[str, Tensor]) -> dict[str, bool]:
-    """Return which of MODEL.MSREID's parts the weights hold."""
-    parts = {"ATTENTION": "attention.", "LOCAL": "heads.reduce.local.", "MASK": "heads.mask."}
-    return {switch: any(key.startswith(prefix) for key in ours) for switch, prefix in parts.items()}
+    """Return MODEL.MSREID's switches, each with whether the weights have its modules."""
+    modules = {"ATTENTION": "attention.", "LOCAL": "heads.reduce.local.", "MASK": "heads.mask."}
+    return {switch: any(key.startswith(prefix) for key in ours) for switch, prefix in modules.items()}
 
 
 def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -78,9 +78,9 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     ours = {names[key]: value for key, value in bare.items()}
     if "heads.necks.global_.weight" not in ours:
         raise WeightsError("the weights have no classifier.weight, so they are not of the authors' MSReID")
-    parts = switches(ours)
+    present = switches(ours)
     num_classes = next(iter(ours["heads.necks.global_.weight"].shape), 1)
-    expected = _shapes(num_classes, parts)
+    expected = _shapes(num_classes, present)
     missing = sorted(expected.keys() - ours.keys())
     extra = sorted(ours.keys() - expected.keys())
     wrong = sorted(key for key in expected.keys() & ours.keys() if expected[key] != ours[key].shape)
@@ -90,16 +90,20 @@ def convert_authors_weights(theirs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
             f" {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}"
         )
     overrides = ["MODEL.MSREID.STEM_POOL", "torchvision"]
-    for switch, there in parts.items():
+    for switch, there in present.items():
         overrides += [] if there else [f"MODEL.MSREID.{switch}", "False"]
     return ours, overrides
 
 
-def _shapes(num_classes: int, parts: Mapping[str, bool]) -> dict[str, torch.Size]:
-    """Shapes of a ResNet-50 MSReID with these parts, but for the centers, which the authors keep elsewhere."""
+def _shapes(num_classes: int, present: Mapping[str, bool]) -> dict[str, torch.Size]:
+    """Shapes of a ResNet-50 MSReID with these switches, without the centers, which the authors keep elsewhere."""
     with torch.device("meta"):
         head = MaskSeparatedHead(
-            local_channels=1024, global_channels=2048, num_classes=num_classes, local=parts["LOCAL"], mask=parts["MASK"]
+            local_channels=1024,
+            global_channels=2048,
+            num_classes=num_classes,
+            local=present["LOCAL"],
+            mask=present["MASK"],
         )
         model = MSReID(
             backbone=ResNet(1, "BN", False, False, False, Bottleneck, [3, 4, 6, 3], [0, 0, 0, 0]),
@@ -108,7 +112,7 @@ def _shapes(num_classes: int, parts: Mapping[str, bool]) -> dict[str, torch.Size
             loss_terms=[],
             pixel_mean=[0.0] * 3,
             pixel_std=[1.0] * 3,
-            attention=parts["ATTENTION"],
+            attention=present["ATTENTION"],
         )
     return {key: value.shape for key, value in model.state_dict().items()}
 

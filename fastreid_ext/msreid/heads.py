@@ -98,8 +98,8 @@ class MaskSeparatedHead(BranchHead):
     def masks(self, layer3: Tensor, layer4: Tensor) -> dict[str, Tensor]:
         """Return what each branch sees, (B, 1, h, w) in [0, 1]: m on layer4's map, 1 - m on layer3's.
 
-        Where the two maps differ in size (a last stride of 2) m is repeated for the places of layer3 that one place
-        of layer4 stands for.
+        Where the two maps differ in size (a last stride of 2) m is repeated for the positions of layer3 that one
+        position of layer4 stands for.
         """
         m = self.mask(layer4)
         wide = m if m.shape[2:] == layer3.shape[2:] else F.interpolate(m, size=layer3.shape[2:], mode="nearest-exact")

@@ -38,9 +38,9 @@ class Crop:
         """Where in the image (2,) the centre of the model's first pixel lies; outside, mostly."""
         return (np.array(self.size) - 1) / 2 - self.step * (np.array(self.input_size) - 1) / 2
 
-    def to_image(self, places: np.ndarray) -> np.ndarray:
-        """Return where in the image the places (..., 2), x and y in the model's pixels, lie."""
-        return self.first + self.step * places
+    def to_image(self, points: np.ndarray) -> np.ndarray:
+        """Return where in the image the points (..., 2), x and y in the model's pixels, lie."""
+        return self.first + self.step * points
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """Return what the model sees of an image (h, w, 3) uint8: (H, W, 3) uint8, black outside the image."""

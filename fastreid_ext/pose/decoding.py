@@ -40,8 +40,8 @@ def decode_simcc(x: np.ndarray, y: np.ndarray, input_size: tuple[int, int]) -> n
         y: likewise of each row.
         input_size: width W and height H of the model's input.
     """
-    places = [axis.argmax(axis=2) * (pixels / axis.shape[2]) for axis, pixels in zip((x, y), input_size, strict=True)]
-    return _with_confidence(np.stack(places, axis=-1), np.minimum(x.max(axis=2), y.max(axis=2)))
+    points = [axis.argmax(axis=2) * (pixels / axis.shape[2]) for axis, pixels in zip((x, y), input_size, strict=True)]
+    return _with_confidence(np.stack(points, axis=-1), np.minimum(x.max(axis=2), y.max(axis=2)))
 
 
 def _towards(line: np.ndarray, best: np.ndarray) -> np.ndarray:
@@ -53,5 +53,5 @@ def _towards(line: np.ndarray, best: np.ndarray) -> np.ndarray:
     return np.where((best > 0) & (best < last), QUARTER * np.sign(after - before), 0)
 
 
-def _with_confidence(places: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.concatenate([places, values.clip(0, 1)[..., None]], axis=-1)
+def _with_confidence(points: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.concatenate([points, values.clip(0, 1)[..., None]], axis=-1)

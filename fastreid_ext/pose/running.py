@@ -78,8 +78,8 @@ def run_model(
                 batch = remaining[start : start + batch_size]
                 crops, inputs = preparation([read_pose_image(root / name) for name in batch], input_size)
                 for name, crop, joints in zip(batch, crops, _joints(model, inputs, batch), strict=True):
-                    places = np.concatenate([crop.to_image(joints[:, :2]), joints[:, 2:]], axis=1)
-                    rows[name] = places.astype(np.float32), crop.size
+                    points = np.concatenate([crop.to_image(joints[:, :2]), joints[:, 2:]], axis=1)
+                    rows[name] = points.astype(np.float32), crop.size
                     new.append(name)
                 bar.advance(len(batch))
                 if len(new) >= save_every:

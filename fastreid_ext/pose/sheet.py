@@ -55,20 +55,20 @@ def draw_pose(image: np.ndarray, joints: np.ndarray, size: tuple[int, int], thre
     width = max(1, min(round(HEIGHT * image.shape[1] / image.shape[0]), WIDEST * HEIGHT))
     canvas = np.ascontiguousarray(cv2.resize(image, (width, HEIGHT), interpolation=cv2.INTER_LINEAR))
     seen = joints[:, 2] > threshold
-    places = (joints[:, :2] + 0.5) * np.array([width, HEIGHT]) / np.array(size)
+    points = (joints[:, :2] + 0.5) * np.array([width, HEIGHT]) / np.array(size)
     # far outside there is nothing to see, and OpenCV wants small whole numbers
-    places = np.rint(places.clip(-4 * HEIGHT, 5 * HEIGHT)).astype(int)
+    points = np.rint(points.clip(-4 * HEIGHT, 5 * HEIGHT)).astype(int)
     for shade, thickness in ((INK, 5), (None, 2)):  # a dark rim, so that it shows on any clothes
         for colour, limbs in LIMBS:
             for start, end in limbs:
                 if seen[start] and seen[end]:
-                    ends = tuple(map(int, places[start])), tuple(map(int, places[end]))
+                    ends = tuple(map(int, points[start])), tuple(map(int, points[end]))
                     cv2.line(canvas, *ends, shade or colour, thickness, cv2.LINE_AA)
     for joint in np.flatnonzero(seen):
         colour = MIDDLE if joint == 0 else LEFT if joint % 2 else RIGHT
         sure = joints[joint, 2] > UNSURE
-        cv2.circle(canvas, tuple(map(int, places[joint])), 4, INK, -1, cv2.LINE_AA)
-        cv2.circle(canvas, tuple(map(int, places[joint])), 3, colour, -1 if sure else 1, cv2.LINE_AA)
+        cv2.circle(canvas, tuple(map(int, points[joint])), 4, INK, -1, cv2.LINE_AA)
+        cv2.circle(canvas, tuple(map(int, points[joint])), 3, colour, -1 if sure else 1, cv2.LINE_AA)
     return canvas
 
 

@@ -131,10 +131,10 @@ def build_index(store: FeatureStore, plan: Plan, seed: int = 0, threads: int = 1
 
 def _training_rows(store: FeatureStore, centroids: int, seed: int) -> np.ndarray:
     most = min(MANY * centroids, MOST_TRAINING_ROWS)
-    places = np.arange(len(store))
+    rows = np.arange(len(store))
     if len(store) > most:
-        places = np.sort(np.random.RandomState(seed).choice(len(store), most, replace=False))
-    return as_searched(np.asarray(store.features[places], dtype=np.float32), store.metric)
+        rows = np.sort(np.random.RandomState(seed).choice(len(store), most, replace=False))
+    return as_searched(np.asarray(store.features[rows], dtype=np.float32), store.metric)
 
 
 def as_searched(features: np.ndarray, metric: str) -> np.ndarray:

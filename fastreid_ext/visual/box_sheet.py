@@ -86,10 +86,10 @@ def draw_boxes(pixels: np.ndarray, boxes: Mapping[str, Box], colours: Mapping[st
     """
     canvas = pixels.copy()
     height, width = canvas.shape[:2]
-    places = {region: number for number, region in enumerate(colours)}
+    offsets = {region: number for number, region in enumerate(colours)}
     drawn: list[tuple[int, int, int, int]] = []
     for region, box in reversed(boxes.items()):
-        inset = places[region] * (THICK + 1) + 1
+        inset = offsets[region] * (THICK + 1) + 1
         left, right = _ends(box[0], box[2], width, inset)
         top, bottom = _ends(box[1], box[3], height, inset)
         if left >= right or top >= bottom:
@@ -135,18 +135,18 @@ def _group(picture: BoxPicture, colours: Mapping[str, tuple[int, int, int]]) -> 
 def _head(title: str, notes: Sequence[str], colours: Mapping[str, tuple[int, int, int]], width: int) -> Image.Image:
     """Return title, notes and legend; the legend goes on in the next line where the width ends."""
     width = max(width, 2 * GAP + max(_length(text) for text in (title, *notes)))
-    places, x, y = [], GAP, GAP + LINE * (1 + len(notes))
+    entries, x, y = [], GAP, GAP + LINE * (1 + len(notes))
     for region, colour in colours.items():
         needed = 3 * GAP + LINE + _length(region)
         if x > GAP and x + needed > width:
             x, y = GAP, y + LINE
-        places.append((x, y, region, colour))
+        entries.append((x, y, region, colour))
         x += needed
     canvas = Image.new("RGB", (width, y + LINE + 2 * GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
     for number, text in enumerate((title, *notes)):
         pen.text((GAP, GAP + LINE * number), text, fill=INK, font=_font())
-    for x, y, region, colour in places:
+    for x, y, region, colour in entries:
         pen.rectangle((x, y + 2, x + LINE, y + FONT), fill=colour, outline=INK)
         pen.text((x + LINE + GAP, y), region, fill=INK, font=_font())
     return canvas

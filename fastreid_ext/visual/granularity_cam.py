@@ -74,9 +74,9 @@ def paste(maps: Tensor, boxes: Tensor | None, size: tuple[int, int]) -> Tensor:
         boxes = maps.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(maps), 4)
     if maps.dim() != 3 or boxes.shape != (len(maps), 4):
         raise ValueError(f"expected maps (B, h, w) and boxes (B, 4), got {tuple(maps.shape)} and {tuple(boxes.shape)}")
-    places = [(torch.arange(n, device=maps.device, dtype=boxes.dtype) + 0.5) / n for n in size]
-    y, inside_y = _within(places[0], boxes[:, 1], boxes[:, 3])
-    x, inside_x = _within(places[1], boxes[:, 0], boxes[:, 2])
+    positions = [(torch.arange(n, device=maps.device, dtype=boxes.dtype) + 0.5) / n for n in size]
+    y, inside_y = _within(positions[0], boxes[:, 1], boxes[:, 3])
+    x, inside_x = _within(positions[1], boxes[:, 0], boxes[:, 2])
     grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)  # (B, H, W, 2) in [-1, 1]
     spread = F.grid_sample(
         maps[:, None], grid.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=False
@@ -84,11 +84,11 @@ def paste(maps: Tensor, boxes: Tensor | None, size: tuple[int, int]) -> Tensor:
     return spread * (inside_y[:, :, None] & inside_x[:, None, :])
 
 
-def _within(places: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return places (n,) in each box's own coordinate from -1 to 1 (B, n), and whether they lie in it."""
-    inside = (places >= low[:, None]) & (places < high[:, None])
+def _within(positions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return positions (n,) in each box's own coordinate from -1 to 1 (B, n), and whether they lie in it."""
+    inside = (positions >= low[:, None]) & (positions < high[:, None])
     extent = (high - low).clamp_min(torch.finfo(low.dtype).tiny)
-    own = 2 * (places - low[:, None]) / extent[:, None] - 1
+    own = 2 * (positions - low[:, None]) / extent[:, None] - 1
     return own.where(inside, own.new_zeros(())), inside
 
 

@@ -54,6 +54,6 @@ def sheet(rows: Sequence[Mapping[str, np.ndarray]], title: str) -> Image.Image:
     for column, name in enumerate(names):
         pen.text((GAP + column * step, CAPTION + 3), name, fill=INK)
         for row, pictures in enumerate(rows):
-            place = (GAP + column * step, 2 * CAPTION + row * (height + GAP))
-            canvas.paste(Image.fromarray(pictures[name]), place)
+            corner = (GAP + column * step, 2 * CAPTION + row * (height + GAP))
+            canvas.paste(Image.fromarray(pictures[name]), corner)
     return canvas

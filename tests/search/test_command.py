@@ -51,13 +51,6 @@ def stores(model_arguments, synth_root, tmp_path_factory):
     return folder
 
 
-def fails(status, capsys):
-    """The one sentence on stderr of a command that ended with status 1."""
-    printed = capsys.readouterr()
-    assert status == 1 and "Traceback" not in printed.out + printed.err
-    return printed.err.strip().splitlines()[-1]
-
-
 def cfg_of(model_arguments, seed=0, **changed):
     (_, name), pairs = model_arguments(seed, **changed)
     cfg = get_cfg()
@@ -101,7 +94,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_killed_and_given_again(extract, model_arguments, stores, synth_tiny, tmp_path, capsys, monkeypatch):
+def test_killed_and_given_again(
+    extract, model_arguments, stores, synth_tiny, tmp_path, capsys, sentence_of, monkeypatch
+):
     config, pairs = model_arguments()
     options = ["--dataset", "SynthReIDTiny", "--split", "gallery", "--save-every", "16"]
     command = ["extract", *config, "--output", str(tmp_path / "s"), *options, *pairs]
@@ -111,10 +106,10 @@ def test_killed_and_given_again(extract, model_arguments, stores, synth_tiny, tm
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     meta = json.loads((tmp_path / "s" / "meta.json").read_text())
     assert (meta["done"], meta["count"], meta["complete"]) == (32, 32, False)
-    assert "has 32 of 88 images" in fails(
-        main(["search", "--gallery", str(tmp_path / "s"), "--query", str(stores / "query"), "--output", "x"]), capsys
+    assert "has 32 of 88 images" in sentence_of(
+        main(["search", "--gallery", str(tmp_path / "s"), "--query", str(stores / "query"), "--output", "x"])
     )
-    assert "other weights" in fails(extract(tmp_path / "s", *options, seed=1), capsys)
+    assert "other weights" in sentence_of(extract(tmp_path / "s", *options, seed=1))
     seen, forward = [], extract_module.batch_features
     monkeypatch.setattr(
         extract_module,
@@ -129,14 +124,14 @@ def test_killed_and_given_again(extract, model_arguments, stores, synth_tiny, tm
     assert main(command) == 0 and sum(seen) == GALLERY - 32  # nothing is left to do
 
 
-def test_unreadable_images(extract, stores, synth_tiny, tmp_path, capsys):
+def test_unreadable_images(extract, stores, synth_tiny, tmp_path, capsys, sentence_of):
     images = open_store(stores / "gallery").images
     (tmp_path / "in").mkdir()
     for n in range(11):
         Image.open(images.file(n)).save(tmp_path / "in" / f"{n:02d}.png")
     (tmp_path / "in" / "09.png").write_bytes(b"no image")
     options = ["--images", tmp_path / "in"]
-    sentence = fails(extract(tmp_path / "s", *options), capsys)
+    sentence = sentence_of(extract(tmp_path / "s", *options))
     assert f"the image {tmp_path / 'in' / '09.png'} can't be read" in sentence
     assert json.loads((tmp_path / "s" / "meta.json").read_text())["done"] == 8  # the batch before it is kept
     assert extract(tmp_path / "s", *options, "--skip-unreadable", "--half") == 1  # begun in float32
@@ -226,7 +221,7 @@ def test_the_exact_ranks_are_those_of_the_evaluation(stores, model_arguments, sy
     assert not (tmp_path / "o" / "rank_lists.png").exists()
 
 
-def test_images_as_queries(stores, model_arguments, tmp_path, capsys):
+def test_images_as_queries(stores, model_arguments, tmp_path, capsys, sentence_of):
     gallery = open_store(stores / "gallery")
     config, pairs = model_arguments()
     files = [gallery.images.file(n) for n in (3, 40)]
@@ -239,10 +234,10 @@ def test_images_as_queries(stores, model_arguments, tmp_path, capsys):
     assert all(match["same_person"] is None for entry in read["results"] for match in entry["matches"])
     assert "Rank-1" not in capsys.readouterr().out
     other = model_arguments(1)[1]
-    assert "can't be compared: other weights" in fails(main([*command, *other]), capsys)
+    assert "can't be compared: other weights" in sentence_of(main([*command, *other]))
     smaller = model_arguments(0, INPUT__SIZE_TEST="[32,32]")[1]
-    assert "can't be compared: another config" in fails(main([*command, *smaller]), capsys)
-    assert "is not known, so nothing can be left out" in fails(main([*command, "--drop-same-camera", *pairs]), capsys)
+    assert "can't be compared: another config" in sentence_of(main([*command, *smaller]))
+    assert "is not known, so nothing can be left out" in sentence_of(main([*command, "--drop-same-camera", *pairs]))
 
 
 @pytest.mark.parametrize(
@@ -256,17 +251,17 @@ def test_images_as_queries(stores, model_arguments, tmp_path, capsys):
         (["--index", "ivfpq", "--pq-m", "7"], "pq_m is 7 and must divide the features' length 512"),
     ],
 )
-def test_options_that_can_not_be(stores, tmp_path, capsys, options, sentence):
+def test_options_that_can_not_be(stores, tmp_path, sentence_of, options, sentence):
     command = ["search", "--gallery", str(stores / "gallery"), "--query", str(stores / "query")]
-    assert sentence in fails(main([*command, "--output", str(tmp_path / "o"), *options]), capsys)
+    assert sentence in sentence_of(main([*command, "--output", str(tmp_path / "o"), *options]))
     assert not (tmp_path / "o").exists()
 
 
-def test_extract_options_that_can_not_be(extract, tmp_path, capsys):
-    assert "--dataset and --split go together" in fails(extract(tmp_path / "s", "--dataset", "SynthReIDTiny"), capsys)
-    assert "holds no image" in fails(extract(tmp_path / "s", "--images", tmp_path), capsys)
+def test_extract_options_that_can_not_be(extract, tmp_path, sentence_of):
+    assert "--dataset and --split go together" in sentence_of(extract(tmp_path / "s", "--dataset", "SynthReIDTiny"))
+    assert "holds no image" in sentence_of(extract(tmp_path / "s", "--images", tmp_path))
     options = ("--images", tmp_path, "--save-every", 0)
-    assert "--save-every is 0" in fails(extract(tmp_path / "s", *options), capsys)
+    assert "--save-every is 0" in sentence_of(extract(tmp_path / "s", *options))
     assert not (tmp_path / "s").exists()
 
 

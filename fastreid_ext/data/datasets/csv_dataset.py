@@ -103,7 +103,7 @@ def numbered(words: set[str]) -> dict[str, int]:
     try:
         return {word: int(word) for word in words}
     except ValueError:
-        return {word: place for place, word in enumerate(sorted(words))}
+        return {word: number for number, word in enumerate(sorted(words))}
 
 
 def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:

@@ -136,13 +136,13 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+def locked(path: Path, busy: str | Callable[[], str] | None = None) -> Iterator[None]:
     """Hold a lock file that no other process can hold; the system frees it however this one ends.
 
     Args:
         path: the lock file; made if it is not there.
-        busy: the sentence to raise if another process holds it; None waits for that process, and says so in the log
-            after two seconds.
+        busy: the sentence to raise if another process holds it, or a function that returns it; None waits for that
+            process, and says so in the log after two seconds.
 
     Raises:
         FileError: another process holds it and ``busy`` is given, or the file can't be made.
@@ -155,7 +155,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
             lock.acquire(timeout=SECONDS_IN_SILENCE if busy is None else 0)
         except Timeout as error:
             if busy is not None:
-                raise FileError(busy) from error
+                raise FileError(busy if isinstance(busy, str) else busy()) from error
             logger.info("waiting for another process that holds %s", path)
             lock.acquire()
     except OSError as error:

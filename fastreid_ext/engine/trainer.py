@@ -29,6 +29,7 @@ from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
+from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
 from fastreid_ext.engine.step import TrainingStep, step_settings
 from fastreid_ext.engine.training_subsets import evaluated_sets
@@ -55,6 +56,7 @@ class Trainer(DefaultTrainer):
             if not logging.getLogger(name).isEnabledFor(logging.INFO):  # not started from the command line
                 setup_logger(name=name)
         check_writable(cfg)
+        self.folder = _held(cfg)  # here too, since a program may build a trainer without the command line
         cfg, reads = track(cfg)
         self.seed = RunSeed(cfg.SEED)
         logger.info("seed %d", int(self.seed))
@@ -194,6 +196,7 @@ class Trainer(DefaultTrainer):
 
     def train(self) -> OrderedDict[str, Any]:
         """Train from start_epoch to MAX_EPOCH and return the last evaluation's results (main process)."""
+        self.folder = _held(self.cfg)  # again, for a trainer that has trained before
         self.data_loader.start_at(self.start_epoch)
         try:
             if self.start_epoch >= self.max_epoch:
@@ -202,10 +205,12 @@ class Trainer(DefaultTrainer):
             else:
                 with self._trainer.loading():
                     TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+            if comm.is_main_process():
+                write_results(self.cfg, self._last_eval_results, int(self.seed))
         finally:
             self.evaluation_sets.end_workers()
-        if comm.is_main_process():
-            write_results(self.cfg, self._last_eval_results, int(self.seed))
+            if self.folder is not None:
+                self.folder.release()
         return self._last_eval_results
 
     def _seeded_train_loader(self, cfg: CfgNode) -> DeviceLoader:
@@ -245,3 +250,8 @@ class Trainer(DefaultTrainer):
         if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
             return None
         return hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+
+
+def _held(cfg: CfgNode) -> HeldFolder | None:
+    """Hold OUTPUT_DIR for this process, if it is the one that writes."""
+    return HeldFolder(cfg.OUTPUT_DIR) if comm.is_main_process() else None

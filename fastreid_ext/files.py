@@ -1,5 +1,6 @@
 """Files that are either whole or absent, whenever the process is killed; locks between processes; hashes."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 SECONDS_IN_SILENCE = 2.0  # a process that waits longer for a lock says so
 
 logger = logging.getLogger(__name__)
@@ -122,6 +124,15 @@ def make_folder(path: Path) -> Path:
 def reason(error: OSError) -> str:
     """Return the system's message of an error, without its number and the file's name."""
     return error.strerror or str(error)
+
+
+def no_room(error: BaseException | None) -> OSError | None:
+    """Return the system's error behind an exception, if the disk or a quota is full or can only be read; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return error
+        error = error.__cause__
+    return None
 
 
 def sync(path: Path) -> None:

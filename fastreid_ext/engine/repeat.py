@@ -17,7 +17,7 @@ from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table
 from fastreid_ext.files import read_text, write_text
 
 TABLE_METRICS = ("Rank-1", "mAP")
-NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
+NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR", "DATALOADER.VERIFY_IMAGES")  # they change no number
 
 
 class RepeatError(UserError):

@@ -7,6 +7,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.cuhk03 import CUHK03
 
 from fastreid_ext.compat.names import register
+from fastreid_ext.data.datasets.cuhk03_extraction import extract_cuhk03
 
 
 class CUHK03NewSplit(CUHK03):
@@ -20,6 +21,7 @@ class CUHK03NewSplit(CUHK03):
     labeled: bool
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
+        extract_cuhk03(Path(root))
         super().__init__(root, cuhk03_labeled=self.labeled, cuhk03_classic_split=False, **kwargs)
         # The splits name the images by where they were when they were written, often below another working directory.
         folder = Path(self.imgs_labeled_dir if self.labeled else self.imgs_detected_dir)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastreid_ext.errors import FileError
+from fastreid_ext.errors import FileError, UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise FileError(f"{path} can't be written: it is not a file")  # a folder, or a device, which stays what it is
     try:
         # Always the same name: what a kill left is overwritten by the next attempt.
-        replace_atomically(path, path.with_name(f".{path.name}.tmp"), write)
+        with no_room_named(path):
+            replace_atomically(path, path.with_name(f".{path.name}.tmp"), write)
     except OSError as error:
         raise FileError(f"{path} can't be written: {reason(error)}") from error
     sync(path.parent)  # the rename itself
@@ -131,8 +132,26 @@ def no_room(error: BaseException | None) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return error
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # torch raises another error while it handles the system's
     return None
+
+
+@contextmanager
+def no_room_named(place: str | Path) -> Iterator[None]:
+    """Turn the error of a full disk into a sentence that names what is being written.
+
+    Raises:
+        FileError: the disk or a quota is full, or can only be read.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = no_room(error)
+        if full is None:
+            raise
+        raise FileError(f"{place} can't be written: {reason(full)}") from error
 
 
 def sync(path: Path) -> None:

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.checks.machine import check_writable
 from fastreid_ext.engine.checks.resume import check_same_run
+from fastreid_ext.engine.log_file import stop_if_unwritable
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.errors import ConfigError, UserError
-from fastreid_ext.files import write_text
+from fastreid_ext.errors import ConfigError, FileError, UserError
+from fastreid_ext.files import no_room_named, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
     """
     try:
         cfg = checked_config(config_file, overrides)
-        with holding(cfg) as folder:
+        with holding(cfg) as folder, no_room_named(cfg.OUTPUT_DIR):
             setup(cfg, resume, eval_only)
             if folder is not None:
                 folder.log_taken_over()
@@ -54,7 +55,8 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
             trainer.resume_or_load(resume=resume)
             return trainer.train()
     except UserError:
-        logger.debug("stopped:", exc_info=True)
+        with suppress(FileError):  # the disk may be full of the same
+            logger.debug("stopped:", exc_info=True)
         raise
 
 
@@ -107,8 +109,12 @@ def setup(cfg: CfgNode, resume: bool, eval_only: bool) -> None:
     for name in ("fastreid", "fastreid_ext"):
         handlers = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name).handlers
         for handler in handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            if not isinstance(handler, logging.StreamHandler):
+                continue
+            if handler.stream is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
+            else:
+                stop_if_unwritable(handler, Path(handler.stream.name))
     logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
     logger.info("process %d of %d", rank, comm.get_world_size())
     logger.debug("environment:\n%s", collect_env_info())

@@ -12,7 +12,7 @@ from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import comm
-from fastreid.utils.events import EventStorage, JSONWriter, TensorboardXWriter
+from fastreid.utils.events import EventStorage
 from fastreid.utils.logger import setup_logger
 from torch import nn
 
@@ -26,6 +26,7 @@ from fastreid_ext.engine.environment import warn_if_elsewhere
 from fastreid_ext.engine.epoch_checkpoints import NO_METRIC, EpochCheckpoints
 from fastreid_ext.engine.evaluation import build_evaluator, evaluate_test_sets
 from fastreid_ext.engine.evaluation_sets import EvaluationSets
+from fastreid_ext.engine.event_writers import EventsWriter, MetricsWriter
 from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.model import build_model
@@ -169,7 +170,7 @@ class Trainer(DefaultTrainer):
     def build_writers(self) -> list[Any]:
         """Tensorboard and JSON as the host writes them; :class:`Progress` does the terminal."""
         folder = Path(self.cfg.OUTPUT_DIR)
-        return [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+        return [MetricsWriter(folder / "metrics.json"), EventsWriter(folder)]
 
     @staticmethod
     def auto_scale_hyperparams(cfg: CfgNode, num_classes: int) -> CfgNode:

@@ -15,6 +15,7 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.data.loader_faults import dead_workers_named
 from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.checks.machine import check_writable
 from fastreid_ext.engine.checks.resume import check_same_run
@@ -45,7 +46,7 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
     """
     try:
         cfg = checked_config(config_file, overrides)
-        with holding(cfg) as folder, no_room_named(cfg.OUTPUT_DIR):
+        with holding(cfg) as folder, no_room_named(cfg.OUTPUT_DIR), dead_workers_named():
             setup(cfg, resume, eval_only)
             if folder is not None:
                 folder.log_taken_over()

@@ -6,6 +6,9 @@ import pytest
 import torch
 from fastreid.data.datasets.market1501 import Market1501
 
+from fastreid_ext.engine.finite_images import check_finite_images
+from fastreid_ext.errors import ConfigError
+
 SHORT = {"SOLVER__MAX_EPOCH": 2, "SOLVER__STEPS": "[]", "SOLVER__IMS_PER_BATCH": 8}
 
 
@@ -48,3 +51,53 @@ def test_an_image_that_vanishes_in_training(workers, market, market_keys, fails,
     sentence = fails(**market_keys, **more)
     assert f"the image {path} can't be read (" in sentence and "replace it or remove it" in sentence
     assert torch.load(tmp_path / "out" / "model_latest.pth", weights_only=True)["epoch"] <= workers
+
+
+def test_a_pixel_that_is_not_finite(market, market_keys, fails, monkeypatch, tmp_path):
+    """In the second epoch: the first one's checkpoint is kept, and the sentence names the file."""
+    from fastreid_ext.data import loader
+    from fastreid_ext.engine.epoch_checkpoints import EpochCheckpoints
+
+    tree, save, as_float32 = market(), EpochCheckpoints.after_epoch, loader.as_float32
+
+    def after_epoch(self):
+        save(self)
+        monkeypatch.setattr(loader, "as_float32", broken)
+
+    def broken(images):
+        images = as_float32(images)
+        images[2, 1, 5, 7] = float("nan")
+        return images
+
+    monkeypatch.setattr(EpochCheckpoints, "after_epoch", after_epoch)
+    sentence = fails(**market_keys, **SHORT, TEST__EVAL_PERIOD=0)
+    assert f"1 of 8 images of a batch have pixels that are not finite, the first is {tree}/bounding_box_tr" in sentence
+    assert torch.load(tmp_path / "out" / "model_latest.pth", weights_only=True)["epoch"] == 0
+
+
+def test_a_test_image_that_is_not_finite(market, market_keys, fails, monkeypatch, tmp_path):
+    from fastreid_ext.data import loader
+    from fastreid_ext.engine.epoch_checkpoints import EpochCheckpoints
+
+    tree, save, as_float32 = market(), EpochCheckpoints.after_epoch, loader.as_float32
+
+    def after_epoch(self):
+        save(self)
+        monkeypatch.setattr(loader, "as_float32", lambda images: as_float32(images) * float("nan"))
+
+    monkeypatch.setattr(EpochCheckpoints, "after_epoch", after_epoch)
+    assert f"{tree}/query/" in fails(**market_keys, **SHORT)
+    assert (tmp_path / "out" / "model_latest.pth").is_file()
+
+
+@pytest.mark.parametrize(("std", "wrong"), [(57.0, False), (1.0, False), (0.1, False), (1e-3, True), (0.0, True)])
+def test_a_deviation_that_makes_pixels_huge(std, wrong):
+    model = torch.nn.Module()
+    model.register_buffer("pixel_std", torch.tensor([57.0, std, 58.0]).view(1, 3, 1, 1))
+    batch = {"images": torch.zeros(2, 3, 4, 4), "img_paths": ["a", "b"]}
+    if not wrong:
+        check_finite_images(batch, model)
+        check_finite_images(batch, torch.nn.Module())  # one that does not normalise
+        return
+    with pytest.raises(ConfigError, match="MODEL.PIXEL_STD .* makes pixels larger than 10000"):
+        check_finite_images(batch, model)

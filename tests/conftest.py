@@ -9,6 +9,7 @@ import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes befo
 import numpy as np
 import pytest
 import torch
+import warm  # noqa: F401  (processes of multiprocessing's forkserver start warm)
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 

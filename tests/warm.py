@@ -1,7 +1,8 @@
 """Python processes that start warm: forked from a server that has imported torch, FastReID and us.
 
 A start costs no imports, which take five seconds of CPU; all else is as in a process that a user starts: arguments,
-environment, output, session, exit status, signals. What has to import afresh is started by :mod:`subprocess`.
+environment, output, session, exit status, signals. What has to import afresh is started by :mod:`subprocess`, or is a
+script in a fork of a :class:`Nursery`, which has imported torch but nothing of FastReID or of ours.
 """
 
 import atexit
@@ -110,3 +111,62 @@ def _become(
         sys.argv = command
         sys.path.insert(0, str(Path(command[0]).resolve().parent))
         runpy.run_path(command[0], run_name="__main__")
+
+
+NURSERY = """
+import os, sys, traceback
+import cv2, faiss, h5py, scipy.io, sklearn.metrics, tabulate, torch, torch.utils.tensorboard, torchvision.transforms
+import yacs.config
+
+assert not any(name.startswith("fastreid") for name in sys.modules)
+for script in sys.stdin:
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            exec(compile(open(script.strip()).read(), script.strip(), "exec"), {"__name__": "__main__"})
+            status = 0
+        except SystemExit as stopped:
+            status = stopped.code or 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Nursery:
+    """Has imported what FastReID needs, and runs each script in a fork of itself.
+
+    For what happens as FastReID and we are imported that is a fresh interpreter; a RuntimeWarning is an error.
+
+    Args:
+        folder: the one that the scripts run in.
+    """
+
+    def __init__(self, folder: Path):
+        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error::RuntimeWarning", "-c", NURSERY],
+            env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), "OMP_NUM_THREADS": "1"},
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, script: Path) -> tuple[int, str]:
+        """Run a script and return its exit status and all that it printed."""
+        print(script, file=self._process.stdin, flush=True)
+        lines = []
+        while not (line := self._process.stdout.readline()).startswith("status "):
+            assert line, "".join(lines)
+            lines.append(line)
+        return int(line.split()[1]), "".join(lines)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=60)

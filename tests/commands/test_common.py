@@ -107,7 +107,7 @@ def test_a_bug_keeps_its_traceback(bug, synth_raises, capsys):
 
 
 def test_ctrl_c(synth_raises, capsys):
-    assert synth_raises(KeyboardInterrupt()) == common.INTERRUPTED == 130
+    assert synth_raises(KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "fastreid-ext synth: interrupted\n")
 
 

@@ -21,7 +21,7 @@ from fastreid_ext.data.synthetic.sizes import Size, size_named
 from fastreid_ext.data.synthetic.splits import Shot, directories, plan
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import locked, make_folder, sync
-from fastreid_ext.processes import end_with_parent
+from fastreid_ext.processes import as_worker
 from fastreid_ext.progress import ProgressBar
 
 # To be raised with every change that changes a picture or a plan: older data is then made anew.
@@ -148,7 +148,7 @@ def draw_chunk(directory: Path, size: Size, seed: int, shots: Sequence[Shot]) ->
 
 def start_worker() -> None:
     """Let a worker end with its parent, and draw without threads that would compete with the other workers."""
-    end_with_parent()
+    as_worker()
     cv2.setNumThreads(0)
 
 

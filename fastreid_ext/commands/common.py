@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastreid_ext.errors import UserError
 from fastreid_ext.processes import end_with_starter, kill_workers
-from fastreid_ext.signals import Stopping, stopped_by_signals
+from fastreid_ext.signals import Stopping, end, stopped_by_signals
 
 if TYPE_CHECKING:
     from fastreid.config import CfgNode
@@ -124,4 +124,4 @@ def _stopped(stopping: Stopping) -> int:
     kill_workers()
     with suppress(OSError):  # after SIGHUP the terminal may be gone
         print(stopping.sentence, file=sys.stderr, flush=True)
-    return stopping.status
+    return stopping.status if stopping.number is None else end(stopping.status)

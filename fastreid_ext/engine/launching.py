@@ -27,6 +27,7 @@ from fastreid_ext.signals import signal_name
 FAILED = 1  # exit status of a process that has said why
 SECONDS_FOR_REASONS = 2.0  # what one process's end does to the others, they notice by then
 
+START = "spawn"  # CUDA does not survive a fork
 MOST_CHARACTERS = 1000  # of a sentence
 # How gloo, NCCL and the store of addresses say that another process is gone or does not answer.
 GONE = re.compile(
@@ -78,7 +79,7 @@ def spawn_ranks(ranks: Ranks, work: Callable[[Any], None], argument: Any, debug:
     sentences, sending = mp.get_context("spawn").Pipe(duplex=False)
     with _interrupts_stay_here():
         started = mp.start_processes(
-            _rank, (sending, ranks, work, argument, debug), nprocs=ranks.here, join=False, start_method="spawn"
+            _rank, (sending, ranks, work, argument, debug), nprocs=ranks.here, join=False, start_method=START
         )
     sending.close()  # here
     try:

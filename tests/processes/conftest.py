@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,10 +41,13 @@ class Session:
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 120.0) -> "Session":
+    def wait_for(self, text: str) -> "Session":
         """Wait until the command has written this."""
+        return self.wait_until(lambda: text in self.said)
+
+    def wait_until(self, true: Callable[[], bool], seconds: float = 120.0) -> "Session":
         deadline = time.monotonic() + seconds
-        while text not in self.said:
+        while not true():
             assert self.process.poll() is None and time.monotonic() < deadline, self.said
             time.sleep(0.02)
         return self

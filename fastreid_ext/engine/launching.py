@@ -170,15 +170,17 @@ def _is_no_loss(record: logging.LogRecord) -> bool:
 
 def _wait_until_one_fails(processes: Sequence[Any]) -> list[int | None]:
     """Return the exit statuses: all 0, or those some seconds after the first other one; None for who still runs."""
-    while not any(process.exitcode for process in processes):
-        running = [process.sentinel for process in processes if process.exitcode is None]
-        if not running:
+    while True:
+        ended = [process.exitcode for process in processes]  # asked once: one may end at any time
+        if any(ended):
             break
+        running = [process.sentinel for process, status in zip(processes, ended, strict=True) if status is None]
+        if not running:
+            return ended
         wait(running)
-    else:
-        deadline = time.monotonic() + SECONDS_FOR_REASONS
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
+    deadline = time.monotonic() + SECONDS_FOR_REASONS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
     return [process.exitcode for process in processes]
 
 
@@ -194,7 +196,7 @@ def _raise_reason(started: ProcessContext, ended: Sequence[int | None], sentence
             )
     said = []
     with suppress(EOFError):
-        while True:
+        while sentences.poll():
             said.append(sentences.recv())
     own = [sentence for lost, sentence in said if not lost]
     if own:

@@ -12,7 +12,7 @@ PACKAGE = Path(fastreid_ext.__file__).parent
 PAPERS = ("deepminer", "msreid", "mgre", "res2net", "occluded")
 # From the ground up: a room imports rooms below it and itself. Papers stand beside each other and beside evaluation.
 FLOORS = (
-    ("errors.py", "precision.py", "processes.py", "progress.py"),
+    ("errors.py", "image_files.py", "precision.py", "processes.py", "progress.py"),
     ("files.py", "signals.py"),
     ("layers",),
     ("losses",),
@@ -31,7 +31,10 @@ FLOORS = (
 # What a paper may know of ours.
 OF_PAPERS = ("data", "errors.py", "files.py", "layers", "losses", "modeling", "precision.py")
 # They take plain arguments: neither FastReID nor a config.
-PLAIN = ("layers", "losses", "precision.py", "errors.py", "files.py", "processes.py", "progress.py", "signals.py")
+PLAIN = (
+    *("layers", "losses", "precision.py", "errors.py", "files.py"),
+    *("image_files.py", "processes.py", "progress.py", "signals.py"),
+)
 # It heals FastReID and knows nothing of us. Who trains or starts everything knows it; who registers something knows
 # how names are registered.
 COMPAT, KNOW_COMPAT, NAMES = "compat", ("engine", "__init__.py"), "fastreid_ext.compat.names"

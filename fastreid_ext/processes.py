@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 
 ORPHANED = 1  # exit status
 STARTER = "FASTREID_EXT_STARTER"  # environment variable of a command that another command starts: that one's process id
+MOST_CHARACTERS = 200  # of a command line in a message
 POLL_SECONDS = 1.0
 SECONDS_TO_END = 2.0  # for a process that is asked to
 
@@ -83,6 +85,18 @@ def run_command(arguments: Sequence[str]) -> int:
             process.kill()
             process.wait()
         raise
+
+
+def holder_of(lock: Path) -> str:
+    """Return who holds a lock file, in words: the process and its command line, where the system (Linux) tells it."""
+    try:
+        inode = f":{os.stat(lock).st_ino}"
+        fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        pid = next(each[4] for each in fields if each[1] == "FLOCK" and each[5].endswith(inode))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (OSError, IndexError, StopIteration):
+        return "another process"
+    return f"process {pid} ({command[:MOST_CHARACTERS].splitlines()[0]})" if command else f"process {pid}"
 
 
 def kill_workers() -> None:

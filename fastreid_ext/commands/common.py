@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, name_too_long
 from fastreid_ext.processes import end_with_starter, kill_workers
 from fastreid_ext.signals import Stopping, end, stopped_by_signals
 
@@ -109,6 +109,7 @@ def run_command(args: argparse.Namespace) -> int:
         except Exception as error:
             if stopping.number is not None:  # its consequence, such as a worker that the same signal ended
                 return _stopped(stopping)
+            error = name_too_long(error) or error
             if isinstance(error, UserError):
                 if args.debug:
                     traceback.print_exc()

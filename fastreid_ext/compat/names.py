@@ -71,7 +71,7 @@ def _warn(registry: Any, name: str, winner: Any, ours: Any) -> None:
 
 
 def _later_one_is_not_reported() -> bool:
-    """Whether a registry refuses a second object under one of our names, or takes it without a word as some forks do."""
+    """Whether a registry refuses a second object under one of our names, or takes it silently, as some forks do."""
     registry = registry_module.Registry("trial")
     register(registry)(_later_one_is_not_reported)
     with warnings.catch_warnings(record=True) as said:

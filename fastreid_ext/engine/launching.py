@@ -20,7 +20,7 @@ from fastreid.engine.train_loop import TrainerBase
 from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException
 
 from fastreid_ext.compat.host import HostModule
-from fastreid_ext.errors import ConfigError, UserError, first_line
+from fastreid_ext.errors import ConfigError, UserError, first_line, name_too_long
 from fastreid_ext.processes import as_worker, kill_workers
 from fastreid_ext.signals import signal_name
 
@@ -111,7 +111,10 @@ def _rank(local_rank: int, sending: Any, ranks: Ranks, work: Callable, argument:
         meet = (ranks.world, ranks.here, ranks.machine, ranks.url, (work, argument))
         with meeting_at(ranks.url):
             host_launch._distributed_worker(local_rank, in_group, *meet)
-    except UserError as error:
+    except (UserError, OSError) as raised:
+        error = name_too_long(raised) or raised
+        if not isinstance(error, UserError):
+            raise
         if debug:
             traceback.print_exc()
         # As short as a pipe takes in one piece: others write too, and one that is killed must not leave half of it.
@@ -133,8 +136,8 @@ def in_group(work: Callable[[Any], None], argument: Any) -> None:
         if not is_loss(error):
             raise
         raise LostProcessError(
-            f"another process of this run has ended or does not answer ({first_line(error)}): see what it says; start"
-            " all of them again with --resume"
+            f"another process of this run has ended or does not answer ({GONE.search(str(error)).group().lower()}): see"
+            " what it says; start all of them again with --resume"
         ) from error
     finally:
         log.removeFilter(_is_no_loss)

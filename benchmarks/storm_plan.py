@@ -100,9 +100,12 @@ def plan(
     """
     phases, used, drawn = Counter(met), Counter(), []
     aimed_at = phases_of(scenarios)
+    unused = [] if met else rng.sample(scenarios, len(scenarios))  # each of them comes once, then the rarest phases
     while count > 0:
-        rarest = min(aimed_at, key=lambda phase: (phases[phase], rng.random()))
-        fitting = [scenario for scenario in scenarios if rarest in scenario.phases]
+        fitting = [unused.pop()] if unused else list(scenarios)
+        possible = [phase for phase in aimed_at if any(phase in scenario.phases for scenario in fitting)]
+        rarest = min(possible, key=lambda phase: (phases[phase], rng.random()))
+        fitting = [scenario for scenario in fitting if rarest in scenario.phases]
         chosen = min(fitting, key=lambda scenario: (used[scenario.name], rng.random()))
         used[chosen.name] += chosen.cost
         number = 1 if disk_full else min(count, rng.randint(1, MOST_KILLS))

@@ -31,7 +31,8 @@ def test_the_plan_has_every_phase_and_scenario(disk_full):
     blows = [blow for series in drawn for blow in series.blows]
     phases = Counter(blow.phase for blow in blows)
     assert len(blows) == 200 and [series.number for series in drawn] == list(range(7, 7 + len(drawn)))
-    assert min(phases[phase] for phase in AIMED_AT) >= least_per_phase(200, scenarios())
+    aimed_at = [phases[phase] for phase in AIMED_AT]
+    assert min(aimed_at) >= 0.7 * sum(aimed_at) / len(aimed_at) and sum(aimed_at) >= 130
     assert {series.scenario for series in drawn} == {scenario.name for scenario in scenarios()}
     names = {DISK_FULL} if disk_full else {"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"}
     assert {blow.what for blow in blows} == names

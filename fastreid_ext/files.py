@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastreid_ext.errors import FileError
+from fastreid_ext.processes import holder_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,7 +157,8 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
         except Timeout as error:
             if busy is not None:
                 raise FileError(busy) from error
-            logger.info("waiting for another process that holds %s", path)
+            # A warning, which is seen where no log is set up, too.
+            logger.warning("waiting for %s, which holds %s", holder_of(path), path)
             lock.acquire()
     except OSError as error:
         if isinstance(error, Timeout):

@@ -5,16 +5,19 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, name_too_long
+from fastreid_ext.processes import end_with_starter, kill_workers
+from fastreid_ext.signals import Stopping, end, stopped_by_signals
 
 if TYPE_CHECKING:
     from fastreid.config import CfgNode
     from torch import nn
 
-FAILED, INTERRUPTED = 1, 130  # exit statuses; the second is the shell's for Ctrl-C
+FAILED = 1  # exit status of a mistake
 WEIGHTS_HELP = "config keys with their values; MODEL.WEIGHTS is one"
 
 
@@ -90,22 +93,36 @@ def trained_model(cfg: "CfgNode") -> "nn.Module":
 def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
-    An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is Ctrl-C. If the
-    reader closes the pipe early, the command ends silently. Any other exception is a bug of ours and is not caught.
+    An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is a signal that
+    asks the command to end, Ctrl-C for one. If the reader closes the pipe early, the command ends silently. Any other
+    exception is a bug of ours and is not caught.
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
-    try:
-        status = args.run(args) or 0
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"{name}: {error}", file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:  # whoever reads the output, head for example, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    end_with_starter()
+    with stopped_by_signals(name) as stopping:
+        try:
+            status = args.run(args) or 0
+            sys.stdout.flush()
+            return status
+        except KeyboardInterrupt:
+            return _stopped(stopping)
+        except Exception as error:
+            if stopping.number is not None:  # its consequence, such as a worker that the same signal ended
+                return _stopped(stopping)
+            error = name_too_long(error) or error
+            if isinstance(error, UserError):
+                if args.debug:
+                    traceback.print_exc()
+                print(f"{name}: {error}", file=sys.stderr)
+                return FAILED
+            if isinstance(error, BrokenPipeError):  # whoever reads the output, head for example, has had enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return FAILED
+            raise
+
+
+def _stopped(stopping: Stopping) -> int:
+    kill_workers()
+    with suppress(OSError):  # after SIGHUP the terminal may be gone
+        print(stopping.sentence, file=sys.stderr, flush=True)
+    return stopping.status if stopping.number is None else end(stopping.status)

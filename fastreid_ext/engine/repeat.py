@@ -1,8 +1,6 @@
 """Trains configs over several seeds, continues after interruptions, and gathers the results."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 from fastreid_ext.files import make_folder, read_text, write_text
+from fastreid_ext.processes import run_command
 
 TABLE_METRICS = ("Rank-1", "mAP")
 NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
@@ -91,12 +90,11 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
     if not done.is_file():
         make_folder(output)
         write_text(settings, json.dumps(now, indent=1))
-        command = [sys.executable, "-m", "fastreid_ext", "train"]
         resume = ["--resume"] if begun else []  # otherwise the config of a run that never began would be compared
-        finished = subprocess.run([*command, *resume, "--num-gpus", str(num_gpus), *call], check=False)
-        if finished.returncode or not done.is_file():
+        status = run_command(["train", *resume, "--num-gpus", str(num_gpus), *call])
+        if status or not done.is_file():
             raise RepeatError(
-                f"the run in {output} ended with status {finished.returncode} (see its log.txt); run"
+                f"the run in {output} ended with status {status} (see its log.txt); run"
                 " this command again to continue from there"
             )
     results = _read(done).get("results")

@@ -15,6 +15,7 @@ from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from fastreid_ext.engine.devices import device_of
+from fastreid_ext.engine.finite_images import check_finite_images
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.errors import ConfigError, DivergedError
 
@@ -62,6 +63,7 @@ class TrainingStep(SimpleTrainer):
 
         Raises:
             FloatingPointError: a loss that is not finite on some rank; raised on every rank, before the weights move.
+            ImageError, ConfigError: instead of it where the images of this rank are the reason.
         """
         start = time.perf_counter()
         data = next(self._data_loader_iter)
@@ -73,7 +75,11 @@ class TrainingStep(SimpleTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         self.grad_scaler.scale(total).backward()
 
-        self._write(losses, data_time)
+        try:
+            self._write(losses, data_time)
+        except DivergedError:
+            check_finite_images(data, self.model)
+            raise
         self._update()
 
     def _update(self) -> None:

@@ -1,6 +1,6 @@
 """Finds config keys that were set but that no code of this run reads."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from fastreid.config import CfgNode
@@ -42,6 +42,9 @@ def track(cfg: CfgNode) -> tuple[TrackedCfgNode, set[str]]:
     log = _Log()
     tracked = TrackedCfgNode(cfg)  # yacs converts the nodes below
     _mark(tracked, "", log)
+    given = given_keys(cfg)
+    if given is not None:
+        note_given(tracked, given)
     if cfg.is_frozen():
         tracked.freeze()
     return tracked, log
@@ -52,6 +55,16 @@ def _mark(node: TrackedCfgNode, path: str, log: _Log) -> None:
         if isinstance(value, TrackedCfgNode):
             _mark(value, f"{path}{key}.", log)
     node.__dict__["_log"], node.__dict__["_path"] = log, path
+
+
+def note_given(cfg: CfgNode, keys: Collection[str]) -> None:
+    """Note in a config which keys its user gave; clones have the note too."""
+    cfg.__dict__["_given"] = frozenset(keys)
+
+
+def given_keys(cfg: CfgNode) -> frozenset[str] | None:
+    """Return which keys the user gave; None for a config that was not merged by us."""
+    return cfg.__dict__.get("_given")
 
 
 def leaves(node: CfgNode, path: str = "") -> Iterator[tuple[str, Any]]:

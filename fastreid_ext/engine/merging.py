@@ -12,6 +12,7 @@ from fastreid.config import CfgNode
 from fastreid.config.config import BASE_KEY
 
 from fastreid_ext.engine.checks.listing import raise_together
+from fastreid_ext.engine.checks.paths import expand_paths
 from fastreid_ext.engine.checks.ranges import RANGES, out_of_range
 from fastreid_ext.engine.checks.rules import TEXT, listed, shortened
 from fastreid_ext.engine.config_files import read_with_bases
@@ -43,7 +44,8 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
         given = set(values) if own else given - set(values)
     values = dict(merger.pairs(list(overrides)))
     merger.merge(COMMAND_LINE, values)
-    note_given(cfg, given | set(values))
+    expand_paths(cfg)
+    note_given(cfg, dict.fromkeys(given, False) | dict.fromkeys(values, True))
     wrong = [sentence for key, sentence in out_of_range(cfg) if key not in merger.refused]
     raise_together([*merger.mistakes, *wrong])
 

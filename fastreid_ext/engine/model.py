@@ -6,7 +6,9 @@ from fastreid.config import CfgNode
 from fastreid.modeling import build_model as build_registered
 from torch import nn
 
-from fastreid_ext.engine.checks.config import check_host_model
+from fastreid_ext.engine.checks.config import augmentation_mistakes
+from fastreid_ext.engine.checks.listing import raise_together
+from fastreid_ext.engine.checks.names import loss_mistakes
 from fastreid_ext.engine.precision import losses_in_float32
 from fastreid_ext.errors import ConfigError, UserError, is_ours
 from fastreid_ext.modeling.branched import BranchedReID
@@ -36,7 +38,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
             " MODEL.BACKBONE.PRETRAIN False to train from scratch"
         ) from error
     if not isinstance(model, BranchedReID):
-        check_host_model(cfg)
+        raise_together([*loss_mistakes(cfg), *augmentation_mistakes(cfg)])
         losses_in_float32(model)
     logger.debug("model:\n%s", model)
     logger.info(

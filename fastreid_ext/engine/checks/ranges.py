@@ -86,7 +86,7 @@ RANGES: dict[str, Rule] = {
         listed(whole(0, 1000), least=2, most=2), what="a list of pairs of joints, such as [[1, 2], [3, 4]]"
     ),
     "INPUT.JOINTS.TEST": FLAG,
-    "INPUT.BATCH_AUGMENT.NAME": listed(one_of(lambda: AUGMENTATIONS), what="a list of names of batch augmentations"),
+    "INPUT.BATCH_AUGMENT.NAME": listed(one_of(lambda: AUGMENTATIONS)),
     **{f"INPUT.BATCH_AUGMENT.{node}.PROB": share() for node in ("REA", "CBE")},
     **{f"INPUT.BATCH_AUGMENT.{node}.AREA": AREA for node in ("REA", "CBE")},
     **{f"INPUT.BATCH_AUGMENT.{node}.RATIO": share(above=0) for node in ("REA", "CBE")},
@@ -100,7 +100,7 @@ RANGES: dict[str, Rule] = {
         lambda value: value != 1,
         "0, which holds nothing out, or 2 and more images: those of an identity are found by each other",
     ),
-    "DATASETS.VALIDATION": whole(0, 10**7),
+    "DATASETS.VALIDATION": whole(0, 10**7, such_as=" identities"),
     "DATALOADER.SAMPLER_TRAIN": one_of(lambda: sorted(SAMPLERS)),
     "DATALOADER.NUM_INSTANCE": whole(1, BATCH),
     "DATALOADER.NUM_WORKERS": whole(0, 1024),

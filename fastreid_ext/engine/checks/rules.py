@@ -125,7 +125,7 @@ def rising(values: Sequence[float]) -> bool:
 def nearest(value: Any, known: Iterable[Any], everything_said: bool = False) -> str:
     """Return "; did you mean ...?" with the names most like a value, whatever their case; "" = none is."""
     names = {str(name).lower(): str(name) for name in known}
-    found = difflib.get_close_matches(str(value).lower(), list(names), n=1 if everything_said else 3, cutoff=0.5)
+    found = difflib.get_close_matches(str(value).lower(), list(names), n=1 if everything_said else 3, cutoff=0.6)
     return f"; did you mean {' or '.join(names[name] for name in found)}?" if found else ""
 
 
@@ -149,9 +149,9 @@ def _within(value: float, low: Any, high: Any, above: Any, below: Any) -> bool:
 
 
 def _range_text(low: Any, high: Any, above: Any, below: Any) -> str:
-    first = f"{low:g} or more" if low is not None else f"above {above:g}" if above is not None else ""
-    last = f"not above {high:g}" if high is not None else f"below {below:g}" if below is not None else ""
+    first = f"{low} or more" if low is not None else f"above {above}" if above is not None else ""
+    last = f"not above {high}" if high is not None else f"below {below}" if below is not None else ""
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
+        return f" from {low} to {high}"
     text = " and ".join(filter(None, (first, last)))
     return f", {text}" if text else ""

@@ -1,0 +1,61 @@
+"""Checks of the files and folders that a config names, before anything is read or written."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+FOLDERS = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")
+FILES = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH")
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of Linux; others allow no more
+
+
+def expand_paths(cfg: CfgNode) -> None:
+    """Write out the ~ of a home folder in every key that names a file or folder, as a shell would."""
+    for key in (*FOLDERS, *FILES):
+        *path, last = key.split(".")
+        node = cfg
+        for part in path:
+            node = node[part]
+        if node[last].startswith("~"):
+            node[last] = os.path.expanduser(node[last])
+
+
+def path_mistakes(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence for each path of a config that can't be one."""
+    if not cfg.OUTPUT_DIR.strip():
+        yield "OUTPUT_DIR is empty: name the folder for checkpoints, log and results"
+    named = {
+        "OUTPUT_DIR": cfg.OUTPUT_DIR,
+        "DATALOADER.CACHE_DIR": cfg.DATALOADER.CACHE_DIR,
+        "MODEL.WEIGHTS": cfg.MODEL.WEIGHTS,
+        "MODEL.BACKBONE.PRETRAIN_PATH": cfg.MODEL.BACKBONE.PRETRAIN_PATH,
+    }
+    for key, path in named.items():
+        fault = fault_of(path)
+        if fault:
+            yield f"{key} {fault}"
+        elif key in FOLDERS and path and (found := file_in_the_way(path)):
+            yield f"{key} {path!r} can't be written: {found} is a file, so name another folder"
+        elif key in FILES and os.path.isdir(path):
+            yield f"{key} is {path}, which is a folder: name a file in it"
+
+
+def fault_of(path: str) -> str:
+    """Return what is wrong with a path whatever there is on the disk, as the end of a sentence; "" = nothing."""
+    if "\0" in path:
+        return "has a character of value 0, which no path may have"
+    if "://" in path:
+        return f"is {path[:200]}, and nothing is downloaded: save that file and name it"
+    if path.startswith("~"):
+        return f"is {path[:200]}, but there is no such user on this machine"
+    parts = [os.fsencode(part) for part in path.split(os.sep)]
+    if max(map(len, parts)) > LONGEST_NAME or sum(map(len, parts)) + len(parts) > LONGEST_PATH:
+        return f"is a path of {len(path)} characters, which is longer than a file system allows"
+    return ""
+
+
+def file_in_the_way(folder: str) -> Path | None:
+    """Return the file that stands where a folder, or one above it, would be made."""
+    return next((path for path in (Path(folder), *Path(folder).parents) if path.exists() and not path.is_dir()), None)

@@ -1,6 +1,7 @@
 """Config files: a yaml and those that it is based on, read without trusting any of them."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fastreid_ext.files import reason
 MOST_BYTES = 2**20
 MOST_VALUES = 20_000  # with every alias written out; a complete config has about 250
 MOST_BASES = 20
+DEEPEST = 100  # brackets inside brackets
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,6 +100,8 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> Any:
+    if _depth(text) > DEEPEST:
+        raise ConfigError("it is nested too deeply")  # before the parser, which would take seconds for that
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -109,6 +113,14 @@ def _parsed(text: str) -> Any:
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _written_out(node: yaml.Node, sizes: dict[int, int], above: set[int]) -> int:

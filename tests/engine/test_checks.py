@@ -86,7 +86,7 @@ IMPOSSIBLE = {
     "loss": ({"MODEL__LOSSES__NAME": "('HingeLoss',)"}, ["'HingeLoss'", "CenterLoss"]),
     "unread": (
         {"MODEL__LOSSES__CIRCLE__MARGIN": 0.5},
-        ["MODEL.LOSSES.CIRCLE.MARGIN has no effect here: MODEL.LOSSES.NAME has no CircleLoss"],
+        ["MODEL.LOSSES.CIRCLE.MARGIN has no effect", "no CircleLoss"],
     ),
     "ImageNet weights": (
         {
@@ -143,7 +143,7 @@ IMPOSSIBLE = {
     ),
     "label smoothing": (
         {"MODEL__LOSSES__SMOOTHED_CE__EPSILON": 1.0},
-        ["MODEL.LOSSES.SMOOTHED_CE.EPSILON is 1.0 and must be a finite number, 0 or more and below 1"],
+        ["SMOOTHED_CE.EPSILON is 1.0", "and below 1"],
     ),
     "an idle classifier": (
         {"MODEL__LOSSES__NAME": "['SoftMarginTripletLoss']"},
@@ -221,10 +221,7 @@ def test_batch_of_several_processes():
     with pytest.raises(ConfigError, match=r"8 images per batch and process .*NUM_INSTANCE \(16\)"):
         cfg.DATALOADER.NUM_INSTANCE = 16
         check_config(cfg, 3)
-    cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.NUM_INSTANCE = (
-        "PairSampler",
-        4,
-    )  # 24 images are whole pairs, 3 of 8 processes are not
+    cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.NUM_INSTANCE = ("PairSampler", 4)
     check_config(cfg, 3)
     with pytest.raises(ConfigError, match=r"3 images per batch and process \(.* 24 on 8\) are not whole pairs"):
         check_config(cfg, 8)

@@ -1,6 +1,6 @@
 """Keys that a user set although something else is set in a way that they have no effect."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,7 @@ def without_effect(cfg: CfgNode) -> Iterator[str]:
     """
     defaults, given = dict(leaves(get_cfg())), given_keys(cfg)
     own = [k for k, value in leaves(cfg) if value != defaults.get(k) and (given is None or k in given)]
-    for switch in _switches():
+    for switch in _switches(defaults):
         idle = [key for key in own if below(key, switch.keys)]
         if given is not None and any(given.get(key) for key in switch.by):
             idle = [key for key in idle if given[key]]
@@ -73,9 +73,9 @@ def _lacks(key: str, *names: str) -> dict[str, Any]:
     return {"off": lambda cfg: not set(names) & set(value_of(cfg, key)), "because": because, "by": (key,)}
 
 
-def _switches() -> Iterator[Switch]:
-    for node, keys in _enabled_nodes(get_cfg()):
-        yield Switch(keys, **_is(f"{node}.ENABLED", False))
+def _switches(keys: Iterable[str]) -> Iterator[Switch]:
+    for node, others in _enabled_nodes(list(keys)):
+        yield Switch(others, **_is(f"{node}.ENABLED", False))
     by_node: dict[str, list[str]] = {node: [name] for node, name in HOST_LOSSES.items()}
     for name, entry in LOSSES.items():
         by_node.setdefault(entry.node, []).append(name)
@@ -88,9 +88,8 @@ def _switches() -> Iterator[Switch]:
     yield from TABLE
 
 
-def _enabled_nodes(cfg: CfgNode) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield every node that has a key ENABLED, and its other keys."""
-    keys = [key for key, _ in leaves(cfg)]
     for node in (key.removesuffix(".ENABLED") for key in keys if key.endswith(".ENABLED")):
         others = tuple(key for key in keys if key.startswith(f"{node}.") and key != f"{node}.ENABLED")
         if others:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from fastreid.config import CfgNode
@@ -87,6 +87,20 @@ def trained_model(cfg: "CfgNode") -> "nn.Module":
     return load_trained(cfg).eval()
 
 
+def check_paths(args: argparse.Namespace) -> None:
+    """Check that every path among the options can be one, whatever there is on the disk.
+
+    Raises:
+        ConfigError: it is empty, too long, or has a character that no path may have.
+    """
+    from fastreid_ext.files import fault_of
+
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and (fault := fault_of(str(path))):
+                raise ConfigError(f"--{name.replace('_', '-')} {fault}")
+
+
 def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
@@ -95,6 +109,7 @@ def run_command(args: argparse.Namespace) -> int:
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
     try:
+        check_paths(args)
         status = args.run(args) or 0
         sys.stdout.flush()
         return status

@@ -10,7 +10,13 @@ from fastreid_ext.engine.checks.effects import without_effect
 from fastreid_ext.engine.checks.evaluation import evaluation_mistakes
 from fastreid_ext.engine.checks.listing import raise_together
 from fastreid_ext.engine.checks.machine import device_mistakes
-from fastreid_ext.engine.checks.names import dataset_mistakes, is_hosts_model, loss_mistakes, pooling_mistakes
+from fastreid_ext.engine.checks.names import (
+    dataset_mistakes,
+    host_model_mistakes,
+    is_hosts_model,
+    loss_mistakes,
+    pooling_mistakes,
+)
 from fastreid_ext.engine.checks.paths import path_mistakes
 from fastreid_ext.engine.checks.ranges import out_of_range
 from fastreid_ext.engine.key_tracking import below
@@ -35,6 +41,7 @@ def mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
         ((), path_mistakes),
         ((), dataset_mistakes),
         (("MODEL.META_ARCHITECTURE",), loss_mistakes),
+        (("MODEL.META_ARCHITECTURE", "MODEL.QUEUE_SIZE", "SOLVER.IMS_PER_BATCH"), host_model_mistakes),
         (("MODEL.META_ARCHITECTURE", "INPUT.BATCH_AUGMENT"), augmentation_mistakes),
         (("MODEL.HEADS.POOL_LAYER", "MODEL.BACKBONE.NAME"), pooling_mistakes),
         (("INPUT",), input_mistakes),

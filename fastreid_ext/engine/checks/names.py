@@ -1,5 +1,6 @@
 """Checks of names that depend on each other: losses of a model, pooling of a backbone, registered data sets."""
 
+import os
 from collections.abc import Iterator
 
 from fastreid.config import CfgNode
@@ -51,6 +52,23 @@ def loss_mistakes(cfg: CfgNode) -> Iterator[str]:
             yield f"MODEL.LOSSES.NAME has {name!r}; {who} knows {', '.join(known)}{behind}{near}"
     if len(set(map(str, names))) < len(names):
         yield f"MODEL.LOSSES.NAME is {names}: name each loss once"
+
+
+def host_model_mistakes(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence for each setting that FastReID's MoCo or Distiller would stop at later."""
+    arch, batch = cfg.MODEL.META_ARCHITECTURE, cfg.SOLVER.IMS_PER_BATCH
+    if arch == "MoCo" and cfg.MODEL.QUEUE_SIZE % batch:
+        yield f"MODEL.QUEUE_SIZE ({cfg.MODEL.QUEUE_SIZE}) of MoCo must be a multiple of SOLVER.IMS_PER_BATCH ({batch})"
+    configs, weights = list(cfg.KD.MODEL_CONFIG), list(cfg.KD.MODEL_WEIGHTS)
+    if arch == "Distiller" and not len(configs) == len(weights) > 0:
+        yield (
+            f"KD.MODEL_CONFIG has {len(configs)} teachers and KD.MODEL_WEIGHTS weights of {len(weights)}:"
+            " Distiller needs both, one for each teacher"
+        )
+    elif arch == "Distiller":
+        for file in map(str, (*configs, *weights)):
+            if not os.path.isfile(file):
+                yield f"there is no file {shortened(file)}, which KD names for a teacher"
 
 
 def pooling_mistakes(cfg: CfgNode) -> Iterator[str]:

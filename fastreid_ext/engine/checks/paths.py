@@ -6,9 +6,10 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
+from fastreid_ext.files import fault_of
+
 FOLDERS = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")
 FILES = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH")
-LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of Linux; others allow no more
 
 
 def expand_paths(cfg: CfgNode) -> None:
@@ -40,20 +41,6 @@ def path_mistakes(cfg: CfgNode) -> Iterator[str]:
             yield f"{key} {path!r} can't be written: {found} is a file, so name another folder"
         elif key in FILES and os.path.isdir(path):
             yield f"{key} is {path}, which is a folder: name a file in it"
-
-
-def fault_of(path: str) -> str:
-    """Return what is wrong with a path whatever there is on the disk, as the end of a sentence; "" = nothing."""
-    if "\0" in path:
-        return "has a character of value 0, which no path may have"
-    if "://" in path:
-        return f"is {path[:200]}, and nothing is downloaded: save that file and name it"
-    if path.startswith("~"):
-        return f"is {path[:200]}, but there is no such user on this machine"
-    parts = [os.fsencode(part) for part in path.split(os.sep)]
-    if max(map(len, parts)) > LONGEST_NAME or sum(map(len, parts)) + len(parts) > LONGEST_PATH:
-        return f"is a path of {len(path)} characters, which is longer than a file system allows"
-    return ""
 
 
 def file_in_the_way(folder: str) -> Path | None:

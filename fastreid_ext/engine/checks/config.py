@@ -58,7 +58,14 @@ def mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
 
 
 def input_mistakes(cfg: CfgNode) -> Iterator[str]:
-    """Yield a sentence for each setting of INPUT that torchvision would refuse in the first batch."""
+    """Yield a sentence for each setting of INPUT that makes no batch."""
+    for key in ("SIZE_TRAIN", "SIZE_TEST"):
+        size = list(cfg.INPUT[key])
+        if len(size) == 1 and not cfg.INPUT.CROP.ENABLED:
+            yield (
+                f"INPUT.{key} is {size}, the shorter side, and images of several shapes make no batch: give height and"
+                " width, such as [256, 128], or set INPUT.CROP.ENABLED True"
+            )
     node, side = cfg.INPUT.PADDING, min(cfg.INPUT.SIZE_TRAIN)
     if node.ENABLED and node.MODE in ("reflect", "symmetric") and node.SIZE >= side:
         yield (

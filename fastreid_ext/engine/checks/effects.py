@@ -41,11 +41,16 @@ def without_effect(cfg: CfgNode) -> Iterator[str]:
     defaults, given = dict(leaves(get_cfg())), given_keys(cfg)
     own = [k for k, value in leaves(cfg) if value != defaults.get(k) and (given is None or k in given)]
     for switch in _switches(defaults):
-        idle = [key for key in own if below(key, switch.keys)]
+        idle = [key for key in own if below(key, switch.keys) and not _is_off(cfg, key)]
         if given is not None and any(given.get(key) for key in switch.by):
             idle = [key for key in idle if given[key]]
         if idle and switch.off(cfg):
             yield from (f"{key} has no effect here: {switch.because(cfg)}" for key in idle)
+
+
+def _is_off(cfg: CfgNode, key: str) -> bool:
+    """Whether a key switches a part off, which does no harm where there is none."""
+    return key.endswith(".ENABLED") and not value_of(cfg, key)
 
 
 def value_of(cfg: CfgNode, key: str) -> Any:

@@ -13,7 +13,8 @@ from fastreid_ext.losses.bounded_exponential_distance import REDUCTIONS
 
 NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")
 LONGEST, SIDE, BLOCKS = 2**20, 4096, 50
-WEIGHT, POSITIVE, NOT_NEGATIVE = number(0), number(above=0), number(0)
+MOST = 10**6  # of a weight, a scale or a margin: beyond it every loss overflows
+WEIGHT, POSITIVE, NOT_NEGATIVE = number(0, MOST), number(above=0, high=MOST), number(0, MOST)
 
 
 def _norm_exists(name: Any) -> bool:
@@ -31,7 +32,9 @@ def _names_of(registry: Any) -> Rule:
 NORM = Rule(
     _norm_exists, f"a norm of FastReID's: {', '.join(NORMS)}", lambda value: nearest(value, NORMS, everything_said=True)
 )
-THREE_NUMBERS = listed(number(), least=3, most=3, what="three finite numbers, one for each of red, green and blue")
+THREE_NUMBERS = listed(
+    number(-MOST, MOST), least=3, most=3, what="three finite numbers, one for each of red, green and blue"
+)
 
 MODEL_RANGES: dict[str, Rule] = {
     "MODEL.META_ARCHITECTURE": _names_of(META_ARCH_REGISTRY),
@@ -46,7 +49,7 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.FEAT_DIM": whole(1, LONGEST),
     "MODEL.BACKBONE.NORM": NORM,
     **dict.fromkeys((f"MODEL.BACKBONE.WITH_{part}" for part in ("IBN", "SE", "NL")), FLAG),
-    "MODEL.BACKBONE.SIE_COE": number(0),
+    "MODEL.BACKBONE.SIE_COE": NOT_NEGATIVE,
     "MODEL.BACKBONE.STRIDE_SIZE": listed(whole(1, SIDE), least=2, most=2, what="two whole numbers, 1 or more"),
     "MODEL.BACKBONE.DROP_PATH_RATIO": share(below=1),
     "MODEL.BACKBONE.DROP_RATIO": share(below=1),
@@ -68,7 +71,7 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.HEADS.POOL_LAYER": one_of(pooling.__all__),
     "MODEL.HEADS.CLS_LAYER": one_of(any_softmax.__all__),
     "MODEL.HEADS.MARGIN": share(),
-    "MODEL.HEADS.SCALE": number(above=0),
+    "MODEL.HEADS.SCALE": POSITIVE,
     # ---- losses: EPSILON -1 is FastReID's adaptive smoothing, and a margin of 0 its soft margin ----
     "MODEL.LOSSES.CE.EPSILON": Rule(
         lambda value: value == -1 or share(below=1).holds(value), "from 0 to below 1, or -1 for the adaptive smoothing"

@@ -27,19 +27,24 @@ def path_mistakes(cfg: CfgNode) -> Iterator[str]:
     """Yield a sentence for each path of a config that can't be one."""
     if not cfg.OUTPUT_DIR.strip():
         yield "OUTPUT_DIR is empty: name the folder for checkpoints, log and results"
-    named = {
-        "OUTPUT_DIR": cfg.OUTPUT_DIR,
-        "DATALOADER.CACHE_DIR": cfg.DATALOADER.CACHE_DIR,
-        "MODEL.WEIGHTS": cfg.MODEL.WEIGHTS,
-        "MODEL.BACKBONE.PRETRAIN_PATH": cfg.MODEL.BACKBONE.PRETRAIN_PATH,
-    }
-    for key, path in named.items():
-        fault = fault_of(path)
-        if fault:
+    for key, path in (("OUTPUT_DIR", cfg.OUTPUT_DIR), ("DATALOADER.CACHE_DIR", cfg.DATALOADER.CACHE_DIR)):
+        if fault := fault_of(path):
             yield f"{key} {fault}"
-        elif key in FOLDERS and path and (found := file_in_the_way(path)):
+        elif path and (found := file_in_the_way(path)):
             yield f"{key} {path!r} can't be written: {found} is a file, so name another folder"
-        elif key in FILES and os.path.isdir(path):
+    yield from weights_mistakes(cfg)
+
+
+def weights_mistakes(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence for each file of weights that can't be one."""
+    backbone = cfg.MODEL.BACKBONE
+    files = {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS}
+    if backbone.PRETRAIN:
+        files["MODEL.BACKBONE.PRETRAIN_PATH"] = backbone.PRETRAIN_PATH
+    for key, path in files.items():
+        if fault := fault_of(path):
+            yield f"{key} {fault}"
+        elif os.path.isdir(path):
             yield f"{key} is {path}, which is a folder: name a file in it"
 
 

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.data.batch_erasing import FILLS
 from fastreid_ext.data.batches import SAMPLERS
-from fastreid_ext.engine.checks.model_ranges import MODEL_RANGES, SIDE, THREE_NUMBERS
+from fastreid_ext.engine.checks.model_ranges import MODEL_RANGES, NOT_NEGATIVE, POSITIVE, SIDE, THREE_NUMBERS
 from fastreid_ext.engine.checks.rules import (
     FLAG,
     TEXT,
@@ -35,9 +35,15 @@ EPOCHS, ITERS, BATCH = 100_000, 10**9, 2**16
 MOST_SEED = 2**31 - 1
 
 
+# They need a closure, or gradients of another kind, in every step.
+NO_OPTIMISERS = ("Optimizer", "LBFGS", "SparseAdam")
+
+
 def _optimisers() -> list[str]:
     kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    return [name for name, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer) and name != "Optimizer"]
+    return [
+        name for name, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer) and name not in NO_OPTIMISERS
+    ]
 
 
 SIZE = listed(
@@ -57,7 +63,6 @@ FACTOR = Rule(
     ),
     "a name and a factor",
 )
-POSITIVE, NOT_NEGATIVE = number(above=0), number(0)
 
 RANGES: dict[str, Rule] = {
     "SEED": whole(-1, MOST_SEED, such_as="; -1 draws one"),
@@ -112,7 +117,7 @@ RANGES: dict[str, Rule] = {
     "SOLVER.AMP.DTYPE": one_of(DTYPES),
     "SOLVER.OPT": one_of(_optimisers, listed=False),
     "SOLVER.MAX_EPOCH": whole(1, EPOCHS),
-    "SOLVER.BASE_LR": number(above=0),
+    "SOLVER.BASE_LR": number(above=0, high=100),
     "SOLVER.HEADS_LR_FACTOR": NOT_NEGATIVE,
     "SOLVER.BIAS_LR_FACTOR": NOT_NEGATIVE,
     "SOLVER.MOMENTUM": share(below=1),

@@ -40,12 +40,15 @@ def repeat(
         RepeatError, ConfigError: runs that can't be made or gathered.
         FileError: a file that can't be written, or another process trains in the folder of a run.
     """
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise RepeatError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
     names = names_of(configs)
     ours = {"SEED", "OUTPUT_DIR"}.intersection(overrides[::2])
     if ours:
         raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
     for config in names.values():  # before hours of the first
         settings_of(config, overrides)
+    make_folder(output)
     summaries = {}
     for name, config in names.items():
         runs = {seed: train(config, seed, output / name, overrides, num_gpus) for seed in seeds}
@@ -61,8 +64,10 @@ def names_of(configs: Sequence[str]) -> dict[str, str]:
     """Return name -> config: the file's stem, or as much of its path as is needed to be unique.
 
     Raises:
-        RepeatError: one config twice.
+        RepeatError: one config twice, or an empty name.
     """
+    if not all(Path(config).name for config in configs):
+        raise RepeatError(f"--configs has a name that is none: {' '.join(map(repr, configs))}")
     paths = [Path(config).with_suffix("") for config in configs]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["-".join(path.parts[-parts:]) for path in paths]

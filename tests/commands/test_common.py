@@ -133,7 +133,7 @@ def test_ctrl_c(synth_raises, capsys):
     ],
 )
 def test_processes_that_can_not_be(options, sentence, capsys):
-    assert cli.main(["train", *options]) == 1
+    assert cli.main(["train", "--config-file", "demo/tiny.yml", *options]) == 1
     assert capsys.readouterr().err.startswith(f"fastreid-ext train: {sentence}")
 
 

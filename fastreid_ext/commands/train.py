@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from fastreid_ext.commands.common import add_config_options, command_parser

@@ -12,7 +12,7 @@ from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
-from fastreid_ext.files import read_text, write_text
+from fastreid_ext.files import make_folder, read_text, write_text
 from fastreid_ext.processes import run_command
 
 TABLE_METRICS = ("Rank-1", "mAP")

@@ -10,15 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastreid_ext.errors import FileError, UserError
+from fastreid_ext.processes import holder_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
 NO_ROOM = {getattr(errno, name, errno.ENOSPC) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS")}  # Windows lacks one
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of Linux; others allow no more
 SECONDS_IN_SILENCE = 2.0  # a process that waits longer for a lock says so
 
 logger = logging.getLogger(__name__)
+
+
+def fault_of(path: str) -> str:
+    """Return what is wrong with a path whatever there is on the disk, as the end of a sentence; "" = nothing."""
+    if "\0" in path:
+        return "has a character of value 0, which no path may have"
+    if "://" in path:
+        return f"is {path[:200]}, and nothing is downloaded: save that file and name it"
+    if path.startswith("~"):
+        return f"is {path[:200]}, but there is no such user on this machine"
+    parts = [os.fsencode(part) for part in path.split(os.sep)]
+    if max(map(len, parts)) > LONGEST_NAME or sum(map(len, parts)) + len(parts) > LONGEST_PATH:
+        return f"is a path of {len(path)} characters, which is longer than a file system allows"
+    return ""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -186,7 +202,8 @@ def locked(path: Path, busy: str | Callable[[], str] | None = None) -> Iterator[
         except Timeout as error:
             if busy is not None:
                 raise FileError(busy if isinstance(busy, str) else busy()) from error
-            logger.info("waiting for another process that holds %s", path)
+            # A warning, which is seen where no log is set up, too.
+            logger.warning("waiting for %s, which holds %s", holder_of(path), path)
             lock.acquire()
     except OSError as error:
         if isinstance(error, Timeout):

@@ -13,6 +13,7 @@ from fastreid_ext.data.images import BOX, ImageError, ReIDImages
 from fastreid_ext.data.loader_faults import LoaderError, explained, remember
 from fastreid_ext.data.pixels.batch_memory import collate
 from fastreid_ext.data.pixels.byte_transforms import erase_boxes
+from fastreid_ext.processes import as_worker
 
 
 class DeviceLoader:
@@ -133,13 +134,14 @@ def _loader(
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
-        worker_init_fn=one_thread if num_workers else None,
+        worker_init_fn=start_worker if num_workers else None,
         persistent_workers=persistent and num_workers > 0,
         # Its own generator: starting workers must not move the generator that the model draws from.
         generator=torch.Generator().manual_seed(0),
     )
 
 
-def one_thread(worker: int) -> None:
-    """Keep a loader worker from starting a thread per core for every small tensor operation."""
+def start_worker(worker: int) -> None:
+    """Let a loader worker end with its parent, and not start a thread per core for every small tensor operation."""
+    as_worker()
     torch.set_num_threads(1)

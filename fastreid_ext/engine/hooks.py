@@ -104,9 +104,10 @@ class FiniteWeights(HookBase):
     def after_epoch(self) -> None:
         bad = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if bad:
+            saved = "the checkpoint of the epoch before is good" if self.trainer.epoch else "no epoch was saved"
             raise DivergedError(
-                f"epoch {self.trainer.epoch}: {len(bad)} weights are not finite, such as {bad[:3]}; the checkpoint of"
-                " the epoch before is good. Lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
+                f"epoch {self.trainer.epoch}: {len(bad)} weights are not finite, such as {bad[:3]}; {saved}."
+                " Lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
             )
 
 

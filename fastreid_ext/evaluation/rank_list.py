@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from fastreid_ext.evaluation.distances import MatrixRows, Rows
 from fastreid_ext.files import make_folder, write_atomically
+from fastreid_ext.image_files import check_is_file
 
 GREEN, RED, GREY, INK, PAPER = (0, 158, 96), (213, 58, 47), (120, 120, 120), (40, 40, 40), (255, 255, 255)
 FRAME, GAP, CAPTION = 4, 6, 16
@@ -51,6 +52,7 @@ def rank_queries(
 
 def read_picture(path: str) -> Image.Image:
     """Read an image file as RGB."""
+    check_is_file(path)
     with Image.open(path) as image:
         return image.convert("RGB")
 

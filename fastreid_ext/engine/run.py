@@ -1,6 +1,7 @@
 """One run, in one of its processes: set up from a config, then train, continue or evaluate."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -112,10 +113,11 @@ def setup(cfg: CfgNode, resume: bool, eval_only: bool) -> None:
         for handler in handlers:
             if not isinstance(handler, logging.StreamHandler):
                 continue
+            name = str(getattr(handler.stream, "name", ""))
             if handler.stream is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
-            else:
-                stop_if_unwritable(handler, Path(handler.stream.name))
+            elif os.path.basename(name).startswith("log.txt"):  # of another rank too
+                stop_if_unwritable(handler, Path(name))
     logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
     logger.info("process %d of %d", rank, comm.get_world_size())
     logger.debug("environment:\n%s", collect_env_info())

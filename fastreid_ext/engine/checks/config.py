@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from fastreid.config import CfgNode
+from fastreid.config.defaults import _C as host_defaults
 
-from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks.batches import batch_mistakes
 from fastreid_ext.engine.checks.effects import without_effect
 from fastreid_ext.engine.checks.evaluation import evaluation_mistakes
@@ -76,11 +76,11 @@ def input_mistakes(cfg: CfgNode) -> Iterator[str]:
 
 def solver_mistakes(cfg: CfgNode) -> Iterator[str]:
     """Yield a sentence for each pair of settings of SOLVER that contradict each other."""
-    node, default_iters = cfg.SOLVER, get_cfg().SOLVER.WARMUP_ITERS
-    if node.WARMUP_EPOCHS > 0 and node.WARMUP_ITERS != default_iters:
+    node, default_iters = cfg.SOLVER, host_defaults.SOLVER.WARMUP_ITERS
+    if node.WARMUP_EPOCHS > 0 and node.WARMUP_ITERS not in (0, default_iters):
         yield (
             f"SOLVER.WARMUP_EPOCHS ({node.WARMUP_EPOCHS}) and SOLVER.WARMUP_ITERS ({node.WARMUP_ITERS}) both set the"
-            f" warm-up: set one of them to 0 (WARMUP_ITERS {default_iters} is FastReID's default, which gives way)"
+            " warm-up: set one of them to 0"
         )
     if node.SCHED == "CosineAnnealingLR" and node.ETA_MIN_LR > node.BASE_LR:
         yield (

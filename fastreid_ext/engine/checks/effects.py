@@ -105,7 +105,6 @@ TABLE = (
     Switch(("MODEL.FREEZE_LAYERS",), **_is("SOLVER.FREEZE_ITERS", 0)),
     Switch(("SOLVER.FREEZE_ITERS",), **_is("MODEL.FREEZE_LAYERS", [])),
     Switch(("MODEL.BACKBONE.PRETRAIN_PATH",), **_is("MODEL.BACKBONE.PRETRAIN", False)),
-    Switch(("MODEL.BACKBONE.DNL",), **_is_not("MODEL.BACKBONE.NAME", "build_dnl_resnet_backbone")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),
     Switch(("MODEL.LOSSES.CE.ALPHA",), **_is_not("MODEL.LOSSES.CE.EPSILON", -1)),
     Switch(("MODEL.MULTITASK.VERIFICATION_WEIGHT",), **_is("MODEL.MULTITASK.VERIFICATION", False)),

@@ -13,8 +13,10 @@ from torch import nn
 
 from fastreid_ext.errors import UserError, first_line, is_ours
 from fastreid_ext.files import read_text, write_atomically, write_text
+from fastreid_ext.foreign_files import is_below, shown
 from fastreid_ext.modeling.capabilities import HasTrainingOnly
 from fastreid_ext.modeling.renamed import renamed_state
+from fastreid_ext.modeling.weight_files import check_weights_file
 
 LATEST = "model_latest"
 
@@ -64,7 +66,13 @@ class AtomicCheckpointer(Checkpointer):
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
-        last = os.path.join(self.save_dir, read_text(Path(self.save_dir) / "last_checkpoint").strip())
+        named = read_text(Path(self.save_dir) / "last_checkpoint").strip()
+        if not is_below(named) or Path(named).name != named:
+            raise CheckpointError(
+                f"{self.save_dir}/last_checkpoint names {shown(named)}, which is not a file of that folder: name a"
+                " checkpoint of another folder in MODEL.WEIGHTS"
+            )
+        last = os.path.join(self.save_dir, named)
         if not os.path.isfile(last):
             raise CheckpointError(f"there is no checkpoint {last}, although the file last_checkpoint names it")
         try:
@@ -81,6 +89,7 @@ class AtomicCheckpointer(Checkpointer):
 
     def _load_file(self, f: str) -> dict[str, Any]:
         try:
+            check_weights_file(f)
             checkpoint = super()._load_file(f)
         except Exception as error:  # torch raises half a dozen exception types for invalid files
             raise CheckpointError(f"{f} is not a checkpoint that can be read safely ({first_line(error)})") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fastreid_ext.data.pixels.decoding import read_rgb
 from fastreid_ext.evaluation.distances import MatrixRows, Rows
 from fastreid_ext.files import make_folder, write_atomically
 
@@ -50,9 +51,12 @@ def rank_queries(
 
 
 def read_picture(path: str) -> Image.Image:
-    """Read an image file as RGB."""
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    """Read an image file as RGB.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    return Image.fromarray(read_rgb(path))
 
 
 def draw_rank_lists(

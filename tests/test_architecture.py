@@ -14,7 +14,7 @@ PAPERS = ("deepminer", "msreid", "mgre", "res2net", "occluded")
 FLOORS = (
     ("errors.py", "precision.py", "processes.py", "progress.py"),
     ("files.py",),
-    ("foreign_files.py",),
+    ("foreign_files.py", "isolation.py"),
     ("layers",),
     ("losses",),
     ("data",),

@@ -13,6 +13,8 @@ from fastreid.data.datasets.cuhk03 import CUHK03
 from PIL import Image
 
 from fastreid_ext.compat.names import register
+from fastreid_ext.data.datasets.matlab_files import check_matlab_file
+from fastreid_ext.isolation import run_apart
 
 
 class CUHK03NewSplit(CUHK03):
@@ -36,9 +38,28 @@ class CUHK03NewSplit(CUHK03):
         self.data = getattr(self, self.mode)
 
     def preprocess_split(self) -> None:
-        """Write images and splits, as FastReID does, with or without imageio."""
-        with imageio_lent():
-            super().preprocess_split()
+        """Write images and splits, as FastReID does, with or without imageio.
+
+        In a process of its own: a damaged MATLAB file crashes the libraries that read it.
+        """
+        paths = (self.imgs_labeled_dir, self.imgs_detected_dir, *self.split_paths())
+        if all(Path(path).exists() for path in paths):
+            return
+
+        def extract() -> None:
+            check_matlab_file(Path(self.raw_mat_path))
+            with imageio_lent():
+                super(CUHK03NewSplit, self).preprocess_split()
+
+        run_apart(extract, f"the MATLAB files of {self.dataset_dir}")
+
+    def split_paths(self) -> list[str]:
+        """Return where the four files of splits lie."""
+        return [
+            getattr(self, f"split_{split}_{boxes}_json_path")
+            for split in ("classic", "new")
+            for boxes in ("det", "lab")
+        ]
 
 
 @register(DATASET_REGISTRY)

@@ -8,7 +8,6 @@ goes on. Results: ``results/fuzz_loaders.json``.
 
 import argparse
 import contextlib
-import gc
 import json
 import os
 import resource
@@ -189,7 +188,6 @@ def fuzz(loader: Loader, count: int, seed: int = SEED) -> dict[str, Any]:
 def _one_child(loader: Loader, sample: Path, room: Path, numbers: range, seed: int, note: Any) -> int:
     """Let a child read files until it is done or dies; return the number of the next file."""
     reading, writing = os.pipe()
-    gc.freeze()
     child = os.fork()
     if child == 0:
         status = 1

@@ -38,6 +38,7 @@ from fastreid_ext.search.index_files import open_index
 from fastreid_ext.search.writer import FeatureWriter
 
 SHAPE = (8, 6)
+CFG = get_cfg()
 Image.init()  # otherwise PIL imports what it needs for the first damaged file
 
 
@@ -290,11 +291,11 @@ def make_yaml(folder: Path) -> None:
 
 
 def load_yaml(folder: Path) -> None:
-    merge_config(get_cfg(), str(folder / "config.yaml"), [])
+    merge_config(CFG.clone(), str(folder / "config.yaml"), [])
 
 
 def load_run_config(folder: Path) -> None:
-    cfg = get_cfg()
+    cfg = CFG.clone()
     cfg.OUTPUT_DIR = str(folder)
     check_same_run(cfg)
 
@@ -343,13 +344,6 @@ LOADERS = (
     Loader("pairs (CSV)", make_pairs, "pairs.csv", lambda f: pairs_of(f / "pairs.csv", [])),
     Loader("SynthReID: annotations", make_annotations, "SynthReID-tiny/keypoints/train.json", load_annotations),
     Loader("SynthReID: meta.json", make_annotations, "SynthReID-tiny/meta.json", load_synth_meta),
-    *(
-        Loader(f"CUHK03: {name}", make_cuhk03, f"cuhk03/{file}", set_named("CUHK03Labeled"), fresh=True)
-        for name, file in (
-            ("images (HDF5)", "cuhk03_release/cuhk-03.mat"),
-            ("split (.mat)", "cuhk03_new_protocol_config_labeled.mat"),
-        )
-    ),
     Loader("config (YAML)", make_yaml, "config.yaml", load_yaml),
     Loader("config.yaml of a run", make_yaml, "config.yaml", load_run_config),
     Loader(
@@ -365,6 +359,13 @@ LOADERS = (
     image(".bmp"),
     image(".webp"),
     image(".gif"),
+    *(
+        Loader(f"CUHK03: {name}", make_cuhk03, f"cuhk03/{file}", set_named("CUHK03Labeled"), fresh=True)
+        for name, file in (
+            ("images (HDF5)", "cuhk03_release/cuhk-03.mat"),
+            ("split (.mat)", "cuhk03_new_protocol_config_labeled.mat"),
+        )
+    ),
 )
 
 

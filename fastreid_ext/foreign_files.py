@@ -17,6 +17,7 @@ from fastreid_ext.files import read_text, reason
 UNPACKED_FREELY = 256 << 20  # bytes that a packed file may unpack to, however small it is
 PACKED_AT_MOST = 50  # what is larger may be so many times as large as the file; labels of images are some 5
 LARGEST = (1 << 63) - 1  # an identity or camera is an int64 in tensors
+LAST_LETTER = 0x10FFFF
 SHOWN = 60  # characters of a file's own words in a message
 
 
@@ -174,7 +175,12 @@ def _array(data: bytes, name: str, kinds: str) -> np.ndarray:
         raise ValueError(f"{name} is of {dtype}")
     if math.prod(shape) * dtype.itemsize != len(data) - start:
         raise ValueError(f"{name} is of shape {shown(shape)} in {len(data) - start} bytes")
-    return np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    if dtype.kind == "U" and array.size:
+        letters = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder), offset=start)
+        if letters.max() > LAST_LETTER:  # NumPy would make texts of it that crash what reads them
+            raise ValueError(f"{name} holds letters that Unicode does not have")
+    return array
 
 
 def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:

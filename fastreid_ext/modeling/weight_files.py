@@ -7,6 +7,7 @@ beyond the file, packed or overlapping parts.
 """
 
 import math
+import mmap
 import pickle
 import zipfile
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ def check_weights_file(path: str | Path) -> None:
             if file.read(4) == b"PK\x03\x04":
                 _check_archive(file)
             else:
-                _check_legacy(file)
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # its read() gives what there is
+                    _check_legacy(data)
     except OSError:
         raise
     except pickle.UnpicklingError:
@@ -75,9 +77,8 @@ def _check_archive(file: BinaryIO) -> None:
             _machine(_budget(sizes[f"{top}/data.pkl"]), check_storage).run(instructions)
 
 
-def _check_legacy(file: BinaryIO) -> None:
-    size = file.seek(0, 2)
-    file.seek(0)
+def _check_legacy(file: mmap.mmap) -> None:
+    size = len(file)
     storages: dict[str, int] = {}
 
     def check_storage(key: str, size: int) -> None:

@@ -40,11 +40,11 @@ def check_same_run(cfg: CfgNode) -> None:
         return
     try:
         written = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+        before = renamed_settings(_flat(written)) if isinstance(written, dict) else None
+    except (RecursionError, TypeError, ValueError, yaml.YAMLError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{path} is damaged ({first_line(error)}): choose another OUTPUT_DIR") from error
-    if not isinstance(written, dict):
+    if before is None:
         raise ConfigError(f"{path} is not the config of a run: choose another OUTPUT_DIR")
-    before = renamed_settings(_flat(written))
     now = _flat(yaml.safe_load(cfg.dump()))
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)

@@ -9,6 +9,7 @@ import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes befo
 import numpy as np
 import pytest
 import torch
+import warm  # with it, processes of multiprocessing's forkserver start warm
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 
@@ -50,6 +51,40 @@ def synth_tiny(synth_root, monkeypatch):
     """FASTREID_DATASETS names a folder with SynthReIDTiny and SynthReIDOccludedTiny."""
     monkeypatch.setenv("FASTREID_DATASETS", str(synth_root))
     return synth_root
+
+
+# ---- scripts in fresh interpreters ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory):
+    nursery = warm.Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def exit_of(nursery, tmp_path):
+    """``exit_of(code)``: exit status and output of code that imports FastReID and us for the first time."""
+
+    def run(code):
+        script = tmp_path / "script.py"
+        script.write_text(code, encoding="utf-8")
+        return nursery.run(script)
+
+    return run
+
+
+@pytest.fixture
+def forked(exit_of):
+    """``forked(code)``: the words that such code printed; it must not fail."""
+
+    def run(code):
+        status, printed = exit_of(code)
+        assert status == 0, printed
+        return printed.split()
+
+    return run
 
 
 # ---- commands in this process ---------------------------------------------------------------------------------------

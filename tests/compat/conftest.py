@@ -1,8 +1,6 @@
 """A miniature Market1501 tree and the host's base configs, shrunk until a CPU trains them in seconds."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,63 +92,3 @@ def subprocess_env(market_root, monkeypatch):
     monkeypatch.setenv("FASTREID_DATASETS", str(market_root))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return dict(os.environ)
-
-
-# Imports what FastReID needs, but nothing of FastReID or of ours, and runs each script of stdin in a fork of itself:
-# a fresh interpreter for our purpose, without importing torch anew for every case.
-NURSERY = """
-import os, sys, traceback
-import cv2, faiss, h5py, scipy.io, sklearn.metrics, tabulate, torch, torch.utils.tensorboard, torchvision.transforms
-import yacs.config
-
-assert not any(name.startswith("fastreid") for name in sys.modules)
-for script in sys.stdin:
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            exec(compile(open(script.strip()).read(), script.strip(), "exec"), {"__name__": "__main__"})
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="session")
-def nursery(tmp_path_factory):
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    folder = tmp_path_factory.mktemp("nursery")
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error::RuntimeWarning", "-c", NURSERY],
-        env=environment,
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    yield process
-    process.stdin.close()
-    process.wait(timeout=60)
-
-
-@pytest.fixture
-def forked(nursery, tmp_path):
-    """Run code in a fork of the nursery; returns the words that it printed."""
-
-    def run(code):
-        script = tmp_path / "script.py"
-        script.write_text(code, encoding="utf-8")
-        print(script, file=nursery.stdin, flush=True)
-        lines = []
-        while not (line := nursery.stdout.readline()).startswith("status "):
-            assert line, "".join(lines)
-            lines.append(line)
-        assert line == "status 0\n", "".join(lines)
-        return "".join(lines).split()
-
-    return run

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import warm
 from PIL import Image
 
 FOLDER = Path(__file__).parent
@@ -31,36 +31,32 @@ _load(SCRIPT)  # registers the tiny backbone in this process
 
 
 class CommandLine:
-    """Runs train_tiny.py as a user would, in a process of its own."""
+    """Runs train_tiny.py as a user would, in a process of its own that starts warm."""
 
     def __init__(self, data: Path):
         self.env = {**os.environ, "FASTREID_DATASETS": str(data), "OMP_NUM_THREADS": "1"}
 
     def command(self, output: Path, *args: object, overrides: dict | None = None, starter: Sequence[str] = ()) -> list:
+        """Return what stands behind the interpreter's name; ``starter`` is a module that starts the script."""
         pairs = [str(item) for pair in {"OUTPUT_DIR": output, **(overrides or {})}.items() for item in pair]
-        starter = list(starter) or [sys.executable]
         return [*starter, str(SCRIPT), "--config-file", str(CONFIG), *map(str, args), *pairs]
 
     def start(self, output: Path, *args: object, overrides: dict | None = None, env: dict | None = None, **kwargs):
         """Start it and return the process; its output is in ``<output>.txt``."""
-        with open(f"{output}.txt", "a", encoding="utf-8") as text:
-            return subprocess.Popen(
-                self.command(output, *args, overrides=overrides),
-                env={**self.env, **(env or {})},
-                stdout=text,
-                stderr=text,
-                **kwargs,
-            )
+        text = Path(f"{output}.txt")
+        command = self.command(output, *args, overrides=overrides)
+        return warm.WarmProcess(command, {**self.env, **(env or {})}, text, text, **kwargs)
 
-    def run(self, output: Path, *args: object, starter: Sequence[str] = (), overrides: dict | None = None):
+    def run(
+        self,
+        output: Path,
+        *args: object,
+        starter: Sequence[str] = (),
+        overrides: dict | None = None,
+        env: dict | None = None,
+    ):
         """Run it to its end."""
-        return subprocess.run(
-            self.command(output, *args, overrides=overrides, starter=starter),
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return warm.run(self.command(output, *args, overrides=overrides, starter=starter), {**self.env, **(env or {})})
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import pickle
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -405,7 +404,7 @@ def test_unwritable_output(fails, tmp_path):
 def test_the_sentence_of_two_processes(starter, command_line, tmp_path):
     options, torchrun = ["--num-gpus", 2, "--dist-url", "auto"], ()
     if starter == "torchrun":
-        options, torchrun = [], (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+        options, torchrun = [], ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     result = command_line.run(tmp_path / "out", *options, starter=torchrun, overrides={"DATALOADER.NUM_INSTANCE": 16})
     assert result.returncode != 0
     assert "fastreid-ext train: 8 images per batch and process" in result.stderr

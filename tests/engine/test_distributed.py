@@ -1,7 +1,6 @@
 """Two ranks on a CPU, by --num-gpus and by torchrun, from the command line a user types."""
 
 import json
-import sys
 import types
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from fastreid.utils import comm
 
 STARTERS = {
     "--num-gpus": ((), ("--num-gpus", 2, "--dist-url", "auto")),
-    "torchrun": ((sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"), ()),
+    "torchrun": (("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"), ()),
 }
+FORKED = {"FORK_RANKS": "1"}  # where another test has ranks that are spawned as a user's are
 TWO_EPOCHS = {"SOLVER.MAX_EPOCH": 2, "SOLVER.STEPS": "[]", "DATALOADER.NUM_WORKERS": 1}
 
 
@@ -28,17 +28,17 @@ def trained(command_line, tmp_path_factory):
     """
     outputs = {}
 
-    def call(output, starter, epochs, *args):
+    def call(output, starter, epochs, *args, env=None):
         torchrun, options = STARTERS[starter]
         overrides = {**TWO_EPOCHS, "SOLVER.MAX_EPOCH": epochs}
-        result = command_line.run(output, *options, *args, starter=torchrun, overrides=overrides)
+        result = command_line.run(output, *options, *args, starter=torchrun, overrides=overrides, env=env)
         assert result.returncode == 0, result.stdout + result.stderr
 
     def run(starter):
         if starter not in outputs:
             output = tmp_path_factory.mktemp("two") / starter
             if starter == "torchrun":
-                call(output, "--num-gpus", 1)
+                call(output, "--num-gpus", 1, env=FORKED)
                 call(output, starter, 2, "--resume")
             else:
                 call(output, starter, 2)
@@ -74,7 +74,8 @@ def test_both_starters_train_the_same_resumed_or_not(trained, differences):
 @pytest.mark.slow
 def test_two_ranks_evaluate_alone(trained, command_line, tmp_path):
     overrides = {"MODEL.WEIGHTS": trained("torchrun") / "model_final.pth"}
-    result = command_line.run(tmp_path / "out", "--eval-only", starter=STARTERS["torchrun"][0], overrides=overrides)
+    options = ("--eval-only", *STARTERS["--num-gpus"][1])
+    result = command_line.run(tmp_path / "out", *options, overrides=overrides, env=FORKED)
     assert result.returncode == 0, result.stdout + result.stderr
     assert metrics(tmp_path / "out") == metrics(trained("torchrun"))
 
@@ -82,7 +83,7 @@ def test_two_ranks_evaluate_alone(trained, command_line, tmp_path):
 @pytest.mark.slow
 def test_two_ranks_train_on_whole_pairs(command_line, differences, tmp_path):
     options = ("--config-file", Path(__file__).with_name("tiny_pairs.yml"), *STARTERS["--num-gpus"][1])
-    result = command_line.run(tmp_path / "out", *options, overrides={"SOLVER.IMS_PER_BATCH": 12})
+    result = command_line.run(tmp_path / "out", *options, overrides={"SOLVER.IMS_PER_BATCH": 12}, env=FORKED)
     assert result.returncode == 0, result.stdout + result.stderr
     ranks = [torch.load(tmp_path / "out" / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
     assert differences(*ranks) == []

@@ -32,7 +32,7 @@ def run(command_line, tmp_path_factory):
     terminal, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))  # 40 lines of 160 columns
     process = subprocess.Popen(
-        command_line.command(output, overrides=overrides),
+        [sys.executable, *command_line.command(output, overrides=overrides)],
         env={**command_line.env, "TERM": "xterm"},
         stdout=subprocess.PIPE,
         stderr=inner,

@@ -96,7 +96,7 @@ def with_nan(features):
 
 
 def on_ranks(world_size, folder, change=False):
-    mp.spawn(work, (world_size, str(folder), change), nprocs=world_size)
+    mp.start_processes(work, (world_size, str(folder), change), nprocs=world_size, start_method="forkserver")
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(world_size)]
 
 

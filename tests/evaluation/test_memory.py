@@ -1,9 +1,10 @@
-"""What an evaluation takes beyond the features, measured in processes of their own.
+"""What an evaluation takes beyond the features, measured one after the other in a process of its own.
 
-Their allocator gives back at once what is freed: by itself glibc keeps up to 50 MB of it or none, from run to run,
-and that can't be told from what the evaluation holds.
+Its allocator gives back at once what is freed: by itself glibc keeps up to 50 MB of it or none, from run to run, and
+that can't be told from what the evaluation holds.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 MEASURE = """
-import sys
+import json
 from pathlib import Path
 import fastreid_ext
 import numpy as np
@@ -30,55 +31,61 @@ def beyond(work):
     result = work()
     return status("VmHWM") - held, status("VmRSS") - held, result
 
+def gathered():
+    parts = [torch.rand(64, 2048) for _ in range(192)]
+    most, after, rows = beyond(lambda: gather_rows(parts))
+    assert rows.shape == (192 * 64, 2048) and not parts
+    return most, after
+
+def ranked(dtype, memory_mb):
+    query, gallery = (torch.randn(n, 128).to(dtype) for n in (2000, 20000))
+    labels = [torch.arange(n) % kinds for kinds in (100, 7) for n in (2000, 20000)]
+    few = [query[:50], gallery[:500]] + [part[: 500 if index % 2 else 50] for index, part in enumerate(labels)]
+    rank_metrics(*few)
+    return beyond(lambda: rank_metrics(query, gallery, *labels, memory_mb=memory_mb))[:2]
+
+def expanded():
+    features = torch.randn(12000, 512)
+    expand(features[:500], 5, 3.0, 1, 32)
+    return beyond(lambda: expand(features, 5, 3.0, 1, 32) is None)[:2]
+
 torch.set_num_threads(1)
 torch.mm(torch.ones(64, 64), torch.ones(64, 64))
+found = {"gathered": gathered(), "expanded": expanded()}
+for dtype in (torch.float32, torch.float16):
+    for memory_mb in (40, 80):
+        found[f"ranked {dtype} {memory_mb}"] = ranked(dtype, memory_mb)
+print(json.dumps(found))
 """
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
-def megabytes(code):
+@pytest.fixture(scope="module")
+def megabytes():
+    """What was measured -> the most that it held beyond what was held before, and what it holds after."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16), "MALLOC_TRIM_THRESHOLD_": str(1 << 16)}
-    command = [sys.executable, "-c", MEASURE + code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=False, env=environment)
     assert not done.returncode, done.stderr
-    return [float(x) for x in done.stdout.split()]
+    return json.loads(done.stdout)
 
 
-def test_features_are_not_held_twice():
+def test_features_are_not_held_twice(megabytes):
     """The batches of 94 MB of features, which are put together: twice as much would be 94 more."""
-    most, after = megabytes("""
-parts = [torch.rand(64, 2048) for _ in range(192)]
-most, after, rows = beyond(lambda: gather_rows(parts))
-assert rows.shape == (192 * 64, 2048) and not parts
-print(most, after)
-""")
+    most, after = megabytes["gathered"]
     assert most < 48 and after < 8
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("memory_mb", [40, 80])
-def test_ranking_takes_what_it_may(dtype, memory_mb):
+def test_ranking_takes_what_it_may(dtype, memory_mb, megabytes):
     """Without the bound it would be 160 MB, the distances of all queries.
 
     24 MB are for the 400000 matches, which are the result, and for the product's own memory: measured 8 at the most.
     """
-    most, _ = megabytes(f"""
-query, gallery = (torch.randn(n, 128).to(torch.{dtype}) for n in (2000, 20000))
-labels = [torch.arange(n) % kinds for kinds in (100, 7) for n in (2000, 20000)]
-few = [query[:50], gallery[:500]] + [part[:500 if place % 2 else 50] for place, part in enumerate(labels)]
-rank_metrics(*few)
-most, after, found = beyond(lambda: rank_metrics(query, gallery, *labels, memory_mb={memory_mb}))
-print(most, after)
-""")
-    assert most < memory_mb + 24
+    assert megabytes[f"ranked torch.{dtype} {memory_mb}"][0] < memory_mb + 24
 
 
-def test_expansion_takes_the_features_once_more_and_what_it_may():
+def test_expansion_takes_the_features_once_more_and_what_it_may(megabytes):
     """TEST.AQE: 23 MB of new features, and blocks of 32 MB; all distances at once would be 576."""
-    most, _ = megabytes("""
-features = torch.randn(12000, 512)
-expand(features[:500], 5, 3.0, 1, 32)
-print(*beyond(lambda: expand(features, 5, 3.0, 1, 32) is None)[:2])
-""")
-    assert most < 23 + 32 + 8  # measured: 46; the features once more would be 23
+    assert megabytes["expanded"][0] < 23 + 32 + 8  # measured: 46; the features once more would be 23

@@ -1,13 +1,13 @@
 """``fastreid-ext pose run``: joints whose place in the picture is known, and runs that are interrupted."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from PIL import Image
 
 from fastreid_ext.cli import main
@@ -203,7 +203,7 @@ main(sys.argv[1:])
 def test_a_killed_run_goes_on(colour_model, run, ramps, reference, killed_after, tmp_path):
     model, output = colour_model(COLOURS), tmp_path / "poses.npz"
     args = ["pose", "run", "--model", model, "--images", ramps.root, "--output", output, "--threads", "1", *SMALL]
-    killed = subprocess.run([sys.executable, "-c", KILLER, *map(str, args)], capture_output=True, timeout=120)
+    killed = warm.run(["-c", KILLER, *args], os.environ)
     assert killed.returncode == -signal.SIGKILL
     done = sorted(path.name for path in tmp_path.glob("poses.npz*/[!.]*"))
     assert done == [

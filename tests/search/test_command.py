@@ -4,17 +4,15 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import warm
 from fastreid.evaluation import inference_on_dataset
 from PIL import Image
 
-import fastreid_ext
 from fastreid_ext.cli import main
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.loaders import eval_loader
@@ -100,10 +98,8 @@ def test_killed_and_given_again(
     config, pairs = model_arguments()
     options = ["--dataset", "SynthReIDTiny", "--split", "gallery", "--save-every", "16"]
     command = ["extract", *config, "--output", str(tmp_path / "s"), *options, *pairs]
-    path = os.pathsep.join([str(Path(fastreid_ext.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", KILLED, *command], env=env, capture_output=True, timeout=500)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    done = warm.run(["-c", KILLED, *command], os.environ)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     meta = json.loads((tmp_path / "s" / "meta.json").read_text())
     assert (meta["done"], meta["count"], meta["complete"]) == (32, 32, False)
     assert "has 32 of 88 images" in sentence_of(

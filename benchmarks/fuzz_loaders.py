@@ -9,6 +9,7 @@ goes on. Results: ``results/fuzz_loaders.json``.
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import resource
 import select
@@ -20,6 +21,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,17 +233,27 @@ def faults(result: dict[str, Any]) -> int:
     return sum(result[name] for name in OUTCOMES[2:])
 
 
+def fuzz_number(number: int, count: int, seed: int) -> dict[str, Any]:
+    """Return :func:`fuzz` of one of the loaders, for another process."""
+    return fuzz(LOADERS[number], count, seed)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--files", type=int, default=2000, help="damaged files a loader (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=1, help="loaders at once (default: %(default)s)")
     parser.add_argument("--only", default="", help="loaders whose name contains this")
     parser.add_argument("--output", type=Path, help="default: results/fuzz_loaders.json")
     options = parser.parse_args()
+    chosen = [loader for loader in LOADERS if options.only in loader.name]
     results = {}
-    for loader in LOADERS:
-        if options.only in loader.name:
-            results[loader.name] = found = fuzz(loader, options.files, options.seed)
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+        futures = [
+            pool.submit(fuzz_number, LOADERS.index(one), options.files, options.seed) for one in reversed(chosen)
+        ]
+        for loader, future in zip(chosen, reversed(futures), strict=True):
+            results[loader.name] = found = future.result()
             print(f"{loader.name}: {json.dumps(found)}", flush=True)
     total = {name: sum(result[name] for result in results.values()) for name in ("files", *OUTCOMES)}
     print(f"all: {json.dumps(total)}")

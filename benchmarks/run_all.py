@@ -14,6 +14,7 @@ RUNS = (
     ["res2net_profile.py"],
     ["loading.py"],
     ["evaluation.py"],
+    ["fuzz_loaders.py"],
     ["occluded_ladder.py"],
     ["res2net_tables.py", "--seeds", "0", "1"],
 )

@@ -111,6 +111,12 @@ def eps(_):
     return file.getvalue()
 
 
+def wide_image(file, _):
+    known = json.loads(file.read_text())
+    known["images"][0]["width"] = 1 << 70
+    file.write_text(json.dumps(known))
+
+
 DEEP = b"[" * 100_000
 CELL = b"path,person,camera\n" + b"a" * 200_000 + b",1,1\n"
 TAG = b"SEED: !!python/object/apply:builtins.open [%s, w]\n"
@@ -188,6 +194,7 @@ HOSTILE = [
     ("list of images (CSV)", "a large cell", content(CELL), "line 2 of .*list.csv can't be read"),
     ("pairs (CSV)", "a large cell", content(CELL), "line 2 of .*pairs.csv can't be read"),
     ("SynthReID: annotations", "depth", content(DEEP), "is damaged .*nested too deeply"),
+    ("SynthReID: annotations", "a huge size", wide_image, "is damaged .OverflowError"),
     ("SynthReID: annotations", "another kind", content(b'{"images": 5, "annotations": []}'), "is damaged .TypeError"),
     ("CUHK03: images (HDF5)", "damage", content(b"\x89HDF\r\n\x1a\n" + b"\xff" * 4000), "the MATLAB files of"),
     ("CUHK03: split (.mat)", "damage", content(bytes(124) + b"\x00\x01IM" + b"\xff" * 400), "the MATLAB files of"),

@@ -84,7 +84,7 @@ class SynthReIDVariant(ImageDataset):
                     names.append(f"{file.stem}/{image['file_name']}")
                     joints.append(np.array(annotation["keypoints"], dtype=np.float64).reshape(17, 3))
                     joints[-1][:, 2] = CONFIDENCE[joints[-1][:, 2].astype(int)]
-                    sizes.append((int(image["width"]), int(image["height"])))
+                    sizes.append(np.array([int(image["width"]), int(image["height"])], dtype=np.int64))
         return Poses(names, np.array(joints).reshape(-1, 17, 3), np.array(sizes, dtype=np.int64).reshape(-1, 2))
 
     def _occlusions(self, directory: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ RUNS = (
     ["loading.py"],
     ["evaluation.py"],
     ["storm.py"],
+    ["fuzz_loaders.py"],
     ["occluded_ladder.py"],
     ["res2net_tables.py", "--seeds", "0", "1"],
 )

@@ -14,6 +14,7 @@ PAPERS = ("deepminer", "msreid", "mgre", "res2net", "occluded")
 FLOORS = (
     ("errors.py", "image_files.py", "precision.py", "processes.py", "progress.py"),
     ("files.py", "signals.py"),
+    ("foreign_files.py", "isolation.py"),
     ("layers",),
     ("losses",),
     ("data",),

@@ -121,5 +121,7 @@ def _plain(value: Any, seen: dict[int, Any]) -> Any:
         seen[id(value)] = value
         value[:] = [_plain(item, seen) for item in value]
     elif type(value) in (tuple, set):
-        return type(value)(_plain(item, seen) for item in value)
+        made = type(value)(_plain(item, seen) for item in value)
+        seen[id(value)] = made  # a file may hold one tuple in the next, twice each: 40 of them are 2^40 values
+        return made
     return value

@@ -6,8 +6,9 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fastreid_ext.errors import UserError, first_line
+from fastreid_ext.errors import FileError, UserError
 from fastreid_ext.files import make_folder, write_atomically
+from fastreid_ext.foreign_files import is_below, read_arrays, shown
 
 MAKE_POSES = "make it with fastreid-ext pose run or pose import"
 
@@ -36,7 +37,8 @@ class Poses:
     _rows: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        joints, sizes = np.asarray(self.joints, dtype=np.float32), np.asarray(self.sizes, dtype=np.int64)
+        with np.errstate(over="ignore"):  # float64 beyond float32 is infinite, which is refused below
+            joints, sizes = np.asarray(self.joints, dtype=np.float32), np.asarray(self.sizes, dtype=np.int64)
         count = len(self.names)
         if joints.ndim != 3 or joints.shape[::2] != (count, 3) or sizes.shape != (count, 2):
             raise PoseError(
@@ -105,11 +107,14 @@ class Poses:
         if not path.is_file():
             raise PoseError(f"there is no pose file {path}: {MAKE_POSES}")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                names, joints, sizes = [str(name) for name in arrays["names"]], arrays["joints"], arrays["sizes"]
-        except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
-            raise PoseError(f"{path} is not a pose file ({first_line(error)}): {MAKE_POSES}") from error
+            arrays = read_arrays(path, {"names": "U", "joints": "f", "sizes": "iu"})
+            names = [str(name) for name in arrays["names"].reshape(-1)]
+        except (FileError, ValueError) as error:  # ValueError: a letter that Unicode does not have
+            raise PoseError(f"{path} is not a pose file ({error}): {MAKE_POSES}") from error
+        above = next((name for name in names if not is_below(name)), None)
+        if above is not None:
+            raise PoseError(f"{path} names {shown(above)}, which is not a path below the data set's folder")
         try:
-            return cls(names, joints, sizes)
+            return cls(names, arrays["joints"], arrays["sizes"])
         except PoseError as error:
             raise PoseError(f"{path}: {error}") from error

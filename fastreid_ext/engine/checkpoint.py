@@ -13,8 +13,10 @@ from torch import nn
 from fastreid_ext.engine.run_state import faults_of
 from fastreid_ext.errors import UserError, first_line, is_ours
 from fastreid_ext.files import read_text, write_atomically, write_text
+from fastreid_ext.foreign_files import is_below, shown
 from fastreid_ext.modeling.capabilities import HasTrainingOnly
 from fastreid_ext.modeling.renamed import renamed_state
+from fastreid_ext.modeling.weight_files import check_weights_file
 
 
 class CheckpointError(UserError):
@@ -66,13 +68,13 @@ class AtomicCheckpointer(Checkpointer):
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
-        tag = Path(self.save_dir) / "last_checkpoint"
-        name = read_text(tag).strip()
-        if name != os.path.basename(name) or name in ("", ".", "..") or "\0" in name:
+        named = read_text(Path(self.save_dir) / "last_checkpoint").strip()
+        if not is_below(named) or Path(named).name != named:
             raise CheckpointError(
-                f"{tag} names {name[:80]!r}, which is no file of its folder: write model_latest.pth there"
+                f"{self.save_dir}/last_checkpoint names {shown(named)}, which is not a file of that folder: name a"
+                " checkpoint of another folder in MODEL.WEIGHTS"
             )
-        last = os.path.join(self.save_dir, name)
+        last = os.path.join(self.save_dir, named)
         if not os.path.isfile(last):
             raise CheckpointError(f"there is no checkpoint {last}, although the file last_checkpoint names it")
         self._resumed = last
@@ -88,6 +90,7 @@ class AtomicCheckpointer(Checkpointer):
 
     def _load_file(self, f: str) -> dict[str, Any]:
         try:
+            check_weights_file(f)
             checkpoint = super()._load_file(f)
         except Exception as error:  # torch raises half a dozen exception types for invalid files
             raise CheckpointError(f"{f} is not a checkpoint that can be read safely ({first_line(error)})") from error

@@ -1,6 +1,8 @@
 """The model of a run, on its device, or one sentence on why there is none."""
 
 import logging
+import pickle
+from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.modeling import build_model as build_registered
@@ -15,6 +17,7 @@ from fastreid_ext.engine.checks.trial import MISFITS, try_model
 from fastreid_ext.engine.precision import losses_in_float32
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
 from fastreid_ext.modeling.branched import BranchedReID
+from fastreid_ext.modeling.weight_files import check_weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +28,16 @@ def build_model(cfg: CfgNode) -> nn.Module:
     Raises:
         ConfigError: a model that does not exist, settings that it refuses, or missing ImageNet weights.
     """
+    backbone = cfg.MODEL.BACKBONE
     try:
+        if backbone.PRETRAIN and Path(backbone.PRETRAIN_PATH).is_file():
+            check_weights_file(backbone.PRETRAIN_PATH)
         model = build_registered(cfg)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"MODEL.BACKBONE.PRETRAIN_PATH: {backbone.PRETRAIN_PATH} can't be read safely as weights"
+            f" ({first_line(error)})"
+        ) from error
     except UserError as error:
         raise ConfigError(f"the model can't be built: {error}") from error
     except (KeyError, ValueError) as error:  # KeyError: the registries and tables of the host

@@ -10,9 +10,10 @@ from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.trained import config_file_of
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import FileError, UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
-from fastreid_ext.files import make_folder, read_text, write_text
+from fastreid_ext.files import make_folder, write_text
+from fastreid_ext.foreign_files import read_json
 from fastreid_ext.processes import run_command
 
 TABLE_METRICS = ("Rank-1", "mAP")
@@ -113,9 +114,9 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(file))
-    except ValueError as error:
-        raise RepeatError(f"{file} is damaged ({error}): delete it, or choose another --output") from error
+        content = read_json(file)
+    except FileError as error:
+        raise RepeatError(f"{error}: delete it, or choose another --output") from error
     if not isinstance(content, dict):
         raise RepeatError(f"{file} is of another version of this command: choose another --output")
     return content

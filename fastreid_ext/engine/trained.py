@@ -17,7 +17,7 @@ from fastreid_ext.engine.checks.paths import weights_mistakes
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.engine.training_subsets import training_sets, training_subsets
-from fastreid_ext.errors import ConfigError, first_line
+from fastreid_ext.errors import ConfigError, FileError, first_line
 from fastreid_ext.files import read_text
 from fastreid_ext.model_zoo import get_config_file
 
@@ -75,7 +75,7 @@ def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[st
     try:
         trained = _trained_with(cfg, path)
         seen = people & {item[1] for item in training_subsets(trained, training_sets(trained)).train}
-    except (AttributeError, ConfigError, DataSetError, KeyError, OSError, TypeError, yaml.YAMLError) as error:
+    except (AttributeError, DataSetError, FileError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
         why = "there is none" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         return [f"whether {VALIDATION} was seen in training can't be checked by {path}: {why}"]
     if not seen:
@@ -98,7 +98,8 @@ def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
     try:
         node = yaml.safe_load(read_text(path))["DATASETS"]
         names, combineall, validation = tuple(node["NAMES"]), node["COMBINEALL"], node.get("VALIDATION", 0)
-    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:  # another yaml than that of a run
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
+        # another yaml than that of a run
         raise ConfigError(f"it is not the config of a run ({first_line(error)})") from error
     trained = cfg.clone()
     trained.defrost()

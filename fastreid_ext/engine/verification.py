@@ -29,6 +29,7 @@ from fastreid_ext.evaluation.pair_report import (
     record_text,
 )
 from fastreid_ext.files import read_text, write_text
+from fastreid_ext.foreign_files import csv_rows
 from fastreid_ext.modeling.capabilities import VerifiesPairs, architectures_with
 
 IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
@@ -43,8 +44,7 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
     """
     if file is None:
         return [(images[0], images[1])]
-    lines = csv.reader(io.StringIO(read_text(file), newline=""))
-    rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if row]
+    rows = [(line, [cell.strip() for cell in row]) for line, row in csv_rows(read_text(file), file, spaces=False)]
     for number, row in rows:
         if len(row) != 2 or not all(row):
             raise ConfigError(f"line {number} of {file} is not a pair: expected two image files, separated by a comma")

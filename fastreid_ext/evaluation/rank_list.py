@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fastreid_ext.data.pixels.decoding import read_rgb
 from fastreid_ext.evaluation.distances import MatrixRows, Rows
 from fastreid_ext.files import make_folder, write_atomically
-from fastreid_ext.image_files import check_is_file
 
 GREEN, RED, GREY, INK, PAPER = (0, 158, 96), (213, 58, 47), (120, 120, 120), (40, 40, 40), (255, 255, 255)
 FRAME, GAP, CAPTION = 4, 6, 16
@@ -51,10 +51,12 @@ def rank_queries(
 
 
 def read_picture(path: str) -> Image.Image:
-    """Read an image file as RGB."""
-    check_is_file(path)
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    """Read an image file as RGB.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    return Image.fromarray(read_rgb(path))
 
 
 def draw_rank_lists(

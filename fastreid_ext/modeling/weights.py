@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastreid_ext.errors import UserError, first_line
 from fastreid_ext.files import reason
+from fastreid_ext.modeling.weight_files import check_weights_file
 
 # Project -> (their state dict) -> (ours, KEY VALUE pairs that the model needs); WeightsError for another one.
 CONVERTERS: dict[str, Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], list[str]]]] = {}
@@ -26,6 +27,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightsError: it can't be read, or it does not hold tensors.
     """
     try:
+        check_weights_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {reason(error)}") from error

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext.data.poses import PoseError, Poses
+from fastreid_ext.errors import FileError
 from fastreid_ext.files import locked, make_folder, write_text
+from fastreid_ext.foreign_files import read_json
 
 SETTINGS, LOCK = "settings.json", ".lock"
 
@@ -80,8 +82,8 @@ class SavedChunks:
             write_text(file, json.dumps(settings, indent=1))
             return
         try:
-            before = dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            before = dict(read_json(file))
+        except (FileError, ValueError, TypeError) as error:  # JSON, but no object
             raise PoseError(f"{file} can't be read: {_start_again(self.folder)}") from error
         other = sorted(key for key in {**before, **settings} if before.get(key) != settings.get(key))
         if other:

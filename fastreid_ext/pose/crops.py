@@ -5,10 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
+from fastreid_ext.data.pixels.decoding import read_rgb
 from fastreid_ext.data.poses import PoseError
-from fastreid_ext.image_files import check_is_file
 from fastreid_ext.pose.options import MEAN, PADDING, STD
 
 
@@ -75,8 +74,6 @@ def read_pose_image(path: Path) -> np.ndarray:
         PoseError: it can't be read, or it is truncated.
     """
     try:
-        check_is_file(path)
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Exception as error:  # Pillow raises half a dozen exception types for invalid files
+        return read_rgb(str(path))
+    except (OSError, ValueError) as error:
         raise PoseError(f"{path} can't be read as an image ({error}): repair or remove it") from error

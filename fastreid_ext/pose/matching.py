@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from fastreid_ext.data.body import HEAD
 from fastreid_ext.data.datasets.files import is_image, list_images
+from fastreid_ext.data.pixels.decoding import opened_image
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.image_files import check_is_file
 from fastreid_ext.pose.readers import Skeleton
@@ -118,10 +118,10 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         check_is_file(path)
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except Exception as error:  # Pillow raises half a dozen exception types for invalid files
+    except (OSError, ValueError) as error:
         raise PoseError(f"{path} can't be read as an image ({error})") from error
     return (height, width) if turned else (width, height)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastreid_ext.data.poses import PoseError
 from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
+from fastreid_ext.pose.onnx_files import check_onnx_file
 from fastreid_ext.pose.options import BATCH_SIZE, PROVIDERS
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -150,6 +151,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = FATAL, threads
     try:
+        check_onnx_file(path)
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[provider])
     except Exception as error:  # see above
         raise PoseError(f"{path} can't be used as an ONNX model: {_reason(error)}") from error

@@ -1,6 +1,5 @@
 """Pose files of other programs: COCO ground truth and keypoint results, AlphaPose, OpenPose; all of them JSON."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ import numpy as np
 
 from fastreid_ext.data.body import COCO_JOINTS, OPENPOSE
 from fastreid_ext.data.poses import PoseError
-from fastreid_ext.files import reason
+from fastreid_ext.errors import FileError
+from fastreid_ext.foreign_files import read_json, shown
 
 # COCO's visibility -> confidence. 1 is a joint that is hidden but was labelled: it's as good a place as any for a
 # region, so it counts as seen at the usual threshold, and a threshold of 0.5 leaves it out.
@@ -69,7 +69,9 @@ def read_coco(path: Path, content: Any, images: Mapping[Any, Listed]) -> Iterato
     images = _images(content, path)
     for category in _entries(content.get("categories", []), path, "categories"):
         if category.get("keypoints", list(COCO_JOINTS)) != list(COCO_JOINTS):
-            raise PoseError(f"{path}: category {category.get('name')!r} does not have COCO's 17 joints in COCO's order")
+            raise PoseError(
+                f"{path}: category {shown(category.get('name'))} does not have COCO's 17 joints in COCO's order"
+            )
     for number, entry in enumerate(_entries(content.get("annotations"), path, "annotations"), start=1):
         if "keypoints" not in entry:  # a box alone, of a file that has both
             continue
@@ -80,7 +82,7 @@ def read_coco(path: Path, content: Any, images: Mapping[Any, Listed]) -> Iterato
         joints[:, 2] = [CONFIDENCE_OF_VISIBILITY[int(visibility)] for visibility in joints[:, 2]]
         image = images.get(_key(entry.get("image_id")))
         if image is None:
-            raise PoseError(f"{where} is of image {entry.get('image_id')!r}, which its images do not list")
+            raise PoseError(f"{where} is of image {shown(entry.get('image_id'))}, which its images do not list")
         yield Skeleton(image.name, joints, _score(entry, joints, where), image.size)
 
 
@@ -142,11 +144,9 @@ def _detect(path: Path, content: Any) -> str:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise PoseError(f"{path} can't be read: {reason(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"{path} is not a JSON file ({error})") from error
+        return read_json(path)
+    except FileError as error:
+        raise PoseError(str(error)) from error
 
 
 def _of_type(value: Any, kind: type, path: Path) -> Any:
@@ -181,7 +181,7 @@ def _score(entry: Mapping[str, Any], joints: np.ndarray, where: str) -> float:
     if isinstance(score, list) and len(score) == 1:  # AlphaPose saved a tensor of one number
         score = score[0]
     if type(score) not in (int, float) or not abs(score) < FARTHEST_PX:
-        raise PoseError(f"{where}: the score {str(score)[:40]!r} is not a number")
+        raise PoseError(f"{where}: the score {shown(score)} is not a number")
     return float(score)
 
 
@@ -199,7 +199,7 @@ def _images(content: Any, path: Path) -> dict[Any, Listed]:
             raise PoseError(f"{path}: image {number} has no id or no file_name")
         whole = all(type(side) is int and 1 <= side < FARTHEST_PX for side in size)
         if key in images:
-            raise PoseError(f"{path}: two images have the id {key}")
+            raise PoseError(f"{path}: two images have the id {shown(key)}")
         images[key] = Listed(name, size if whole else None)
     return images
 
@@ -211,5 +211,7 @@ def _listed(entry: Mapping[str, Any], images: Mapping[Any, Listed], where: str) 
         if isinstance(name, str):
             return listed, name
     if not images:
-        raise PoseError(f"{where} numbers its image ({key}): add --annotations, the COCO file that lists the images")
-    raise PoseError(f"{where} is of image {key}, which --annotations does not list")
+        raise PoseError(
+            f"{where} numbers its image ({shown(key)}): add --annotations, the COCO file that lists the images"
+        )
+    raise PoseError(f"{where} is of image {shown(key)}, which --annotations does not list")

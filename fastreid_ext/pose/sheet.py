@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fastreid_ext.data.body import LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
+from fastreid_ext.data.pixels.decoding import read_rgb
 from fastreid_ext.data.poses import PoseError, Poses
 
 HEIGHT, GAP, CAPTION, COLUMNS = 256, 8, 16, 8
@@ -73,10 +74,12 @@ def draw_pose(image: np.ndarray, joints: np.ndarray, size: tuple[int, int], thre
 
 
 def _read(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if image is None:
-        raise PoseError(f"{path} can't be read as an image: the sheet needs the images that the poses are of")
-    return image[..., ::-1]
+    try:
+        return read_rgb(str(path))
+    except (OSError, ValueError) as error:
+        raise PoseError(
+            f"{path} can't be read as an image ({error}): the sheet needs the images that the poses are of"
+        ) from error
 
 
 def _grid(cells: Sequence[np.ndarray], names: Sequence[str]) -> Image.Image:

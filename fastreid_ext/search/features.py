@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from fastreid_ext.errors import FileError, UserError
+from fastreid_ext.errors import FileError, UserError, first_line
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.files import locked, reason, write_text
+from fastreid_ext.foreign_files import are_whole_numbers, csv_rows, map_array, read_json, shown
 from fastreid_ext.search.image_list import COLUMNS, ImageList
 
 FEATURES, IMAGES, META, LOCK = "features.npy", "images.csv", "meta.json", ".lock"
@@ -102,10 +103,10 @@ def open_store(folder: Path) -> FeatureStore:
     features = map_features(folder, (meta["count"], meta["dim"]), meta["dtype"])
     try:
         # file names of another encoding, as the system gives them
-        with open(folder / IMAGES, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = (tuple(row) for row in csv.reader(file))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder / IMAGES} can't be read: {error}") from error
+        text = (folder / IMAGES).read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise StoreError(f"{folder / IMAGES} can't be read: {reason(error)}") from error
+    header, *rows = [tuple(row) for _, row in csv_rows(text, folder / IMAGES, spaces=False)] or [()]
     if header != COLUMNS or len(rows) != meta["count"] or any(len(row) != len(COLUMNS) for row in rows):
         raise StoreError(f"{folder / IMAGES} does not have {meta['count']} rows of {', '.join(COLUMNS)}")
     return FeatureStore(folder, features, ImageList(Path(meta["root"]), rows, meta["source"]), meta)
@@ -120,21 +121,37 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     file = folder / META
     if not file.exists():
         return None
-    needed = {"done", "listed", "count", "dim", "dtype", "root", "source", "images_sha256", *IDENTITY}
     try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-        if meta["format"] != FORMAT:
-            raise StoreError(f"{file} says {meta['format']!r}, this version reads {FORMAT!r}")
-        absent = (needed | ({"features_sha256", "skipped"} if meta.get("complete") else set())) - set(meta)
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise StoreError(f"{file} does not describe a feature store: {error!r}") from error
+        meta = read_json(file)
+    except FileError as error:
+        raise StoreError(f"{error}, so {folder} is not a feature store") from error
+    if not isinstance(meta, dict) or "format" not in meta:
+        raise StoreError(f"{file} does not describe a feature store: it is of another kind")
+    if meta["format"] != FORMAT:
+        raise StoreError(f"{file} says {shown(meta['format'])}, this version reads {FORMAT!r}")
+    _check_meta(meta, file)
+    return meta
+
+
+def _check_meta(meta: Mapping[str, Any], file: Path) -> None:
+    complete = meta.get("complete", False)
+    texts = ["dtype", "root", "source", "images_sha256", *(set(IDENTITY) - {"flip"})]
+    texts += ["features_sha256"] if complete else []
+    numbers = ("dim", "count", "done", "listed")
+    absent = {*texts, *numbers, *IDENTITY, "skipped"} - set(meta)
     if absent:
         raise StoreError(f"{file} lacks {', '.join(sorted(absent))}")
-    if not isinstance(meta["root"], str) or not isinstance(meta["source"], str):
-        raise StoreError(f"{file} has the root {meta['root']!r} and the source {meta['source']!r}, which must be text")
+    for key in texts:
+        if not isinstance(meta[key], str):
+            raise StoreError(f"{file} has the {key} {shown(meta[key])}, which must be text")
     if meta["metric"] not in DISTANCE_METRICS or meta["dtype"] not in ("float32", "float16"):
-        raise StoreError(f"{file} has the metric {meta['metric']!r} and the type {meta['dtype']!r}")
-    return meta
+        raise StoreError(f"{file} has the metric {shown(meta['metric'])} and the type {shown(meta['dtype'])}")
+    _, count, done, listed = sizes = [meta[key] for key in numbers]
+    if not (are_whole_numbers(sizes) and count <= done <= listed and (min(sizes) > 0 or not complete)):
+        raise StoreError(f"{file} has {', '.join(f'{key} {shown(meta[key])}' for key in numbers)}, which do not fit")
+    skipped = meta["skipped"]
+    if not isinstance(skipped, list) or not all(isinstance(one, dict) and "path" in one for one in skipped):
+        raise StoreError(f"{file} has skipped images without a path")
 
 
 def map_features(folder: Path, shape: tuple[int, int], dtype: str, mode: str = "r") -> np.ndarray:
@@ -145,12 +162,9 @@ def map_features(folder: Path, shape: tuple[int, int], dtype: str, mode: str = "
     """
     file = folder / FEATURES
     try:
-        features = np.load(file, mmap_mode=mode, allow_pickle=False)
-    except (EOFError, OSError, ValueError) as error:
-        raise StoreError(f"{file} can't be read: {error}") from error
-    if getattr(features, "shape", None) != shape or features.dtype != np.dtype(dtype):
-        raise StoreError(f"{file} holds {features.shape} {features.dtype}, {META} says {shape} {dtype}")
-    return features
+        return map_array(file, shape, np.dtype(dtype), mode)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file} can't be read: {first_line(error)}") from error
 
 
 def check_comparable(ours: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str]) -> None:

@@ -1,6 +1,5 @@
 """The images to extract features from: of a folder, a list or a data set."""
 
-import csv
 import hashlib
 import json
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from fastreid_ext.data.catalog import dataset_root, load_dataset
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import read_text
+from fastreid_ext.foreign_files import read_table
 from fastreid_ext.visual.image_sources import files_below
 
 UNKNOWN = ""  # an unknown person or camera
@@ -62,11 +62,10 @@ def images_of_list(file: Path) -> ImageList:
         ConfigError: no image, a path twice, or no column of paths.
         FileError: the file can't be read, or is not in UTF-8.
     """
-    text = read_text(file)
     if file.suffix.lower() == ".csv":
-        rows = _rows_of_csv(file, text.splitlines())
+        rows = _rows_of_csv(file)
     else:
-        rows = [(line.strip(), UNKNOWN, UNKNOWN) for line in text.splitlines() if line.strip()]
+        rows = [(line.strip(), UNKNOWN, UNKNOWN) for line in read_text(file).splitlines() if line.strip()]
     if not rows:
         raise ConfigError(f"--list {file} names no image")
     if len({row[0] for row in rows}) < len(rows):
@@ -93,13 +92,11 @@ def _below(root: Path, path: str) -> str:
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
 
 
-def _rows_of_csv(file: Path, lines: list[str]) -> list[tuple[str, str, str]]:
-    delimiter = max(",;\t", key=(lines[0] if lines else "").count)
-    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    if "path" not in reader.fieldnames:
+def _rows_of_csv(file: Path) -> list[tuple[str, str, str]]:
+    names, found = read_table(file)
+    if "path" not in names:
         raise ConfigError(f"the first line of {file} names no column path: it should be path or path,person,camera")
-    rows = [tuple((row.get(column) or "").strip() for column in COLUMNS) for row in reader]
+    rows = [tuple(row.get(column, UNKNOWN) for column in COLUMNS) for _, row in found]
     empty = next((number for number, row in enumerate(rows, 2) if not row[0]), None)
     if empty is not None:
         raise ConfigError(f"row {empty} of {file} has no path")

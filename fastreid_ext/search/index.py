@@ -108,18 +108,12 @@ def build_index(store: FeatureStore, plan: Plan, seed: int = 0, threads: int = 1
         seed: of the training (IVF-PQ).
         threads: with more than one, HNSW is faster to build and another graph every time.
     """
-    dim = store.features.shape[1]
-    metric = faiss.METRIC_INNER_PRODUCT if store.metric == "cosine" else faiss.METRIC_L2
-    flat = faiss.IndexFlatIP if store.metric == "cosine" else faiss.IndexFlatL2
     with omp_threads(threads):
-        if plan.kind == "flat":
-            index = flat(dim)
-        elif plan.kind == "hnsw":
-            index = faiss.IndexHNSWFlat(dim, plan.build["m"], metric)
+        index = empty_index(store.features.shape[1], plan.kind, plan.build, store.metric)
+        if plan.kind == "hnsw":
             index.hnsw.efConstruction = plan.build["ef_construction"]
-        else:
-            nlist, m, bits = (plan.build[name] for name in BUILD["ivfpq"])
-            index = faiss.IndexIVFPQ(flat(dim), dim, nlist, m, bits, metric)
+        elif plan.kind == "ivfpq":
+            nlist, _, bits = (plan.build[name] for name in BUILD["ivfpq"])
             for clustering in (index.cp, index.pq.cp):
                 clustering.seed = seed
                 clustering.min_points_per_centroid = 1  # the plan says what is few; faiss would print it again
@@ -127,6 +121,24 @@ def build_index(store: FeatureStore, plan: Plan, seed: int = 0, threads: int = 1
         for _, rows in store.blocks():
             index.add(as_searched(rows, store.metric))
     return index
+
+
+def empty_index(dim: int, kind: str, build: Mapping[str, int], metric: str) -> faiss.Index:
+    """Return an index without features; one of IVF-PQ is not trained.
+
+    Args:
+        dim: length of a feature.
+        kind, build: as :class:`Plan` has them.
+        metric: "cosine" or "euclidean".
+    """
+    product = metric == "cosine"
+    measure = faiss.METRIC_INNER_PRODUCT if product else faiss.METRIC_L2
+    if kind == "hnsw":
+        return faiss.IndexHNSWFlat(dim, build["m"], measure)
+    flat = faiss.IndexFlatIP(dim) if product else faiss.IndexFlatL2(dim)
+    if kind == "flat":
+        return flat
+    return faiss.IndexIVFPQ(flat, dim, *(build[name] for name in BUILD["ivfpq"]), measure)
 
 
 def _training_rows(store: FeatureStore, centroids: int, seed: int) -> np.ndarray:

@@ -1,26 +1,26 @@
-"""Indexes on disk, next to their features.
+"""Indexes on disk, next to their features: arrays that are checked before faiss gets them.
 
-faiss parses binary files without a defence against hostile ones, so only what lies in the store under our names, with
-our record beside it (SHA-256 of the file, hash of the features, parameters), is given to it. That keeps out foreign,
-stale and damaged files. It is no signature: who can write into the store can write both files, so a store from
-somebody you do not trust is searched with ``--rebuild``, which reads no index at all.
+A record lies beside each (SHA-256 of the file, hash of the features, parameters), which keeps out stale and damaged
+ones. It is no signature: who can write into the store can write both files, and an index that fits can still give wrong
+candidates; ``--rebuild`` reads none.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import faiss
 
-from fastreid_ext.files import file_hash, write_atomically, write_text
+from fastreid_ext.errors import FileError
+from fastreid_ext.files import file_hash, reason, write_atomically, write_text
+from fastreid_ext.foreign_files import are_whole_numbers, read_arrays, read_json, shown, write_arrays
 from fastreid_ext.search.features import FeatureStore, StoreError, features_hash
 from fastreid_ext.search.fingerprints import versions
 from fastreid_ext.search.index import Plan, build_index
+from fastreid_ext.search.index_arrays import KINDS, IndexArraysError, arrays_of, index_of
 from fastreid_ext.search.kinds import BUILD, NAMES
 
-FORMAT = "fastreid-ext index 1"
-TYPES = {"flat": faiss.IndexFlat, "hnsw": faiss.IndexHNSWFlat, "ivfpq": faiss.IndexIVFPQ}
+FORMAT = "fastreid-ext index 2"
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class OpenedIndex:
     Attributes:
         index: of faiss.
         build: the parameters that it was built with.
-        path: its file.
+        path: its file; None for a flat index, which is nothing but the features.
         loaded: it was there; otherwise it was built now.
     """
 
     index: faiss.Index
     build: dict[str, int]
-    path: Path
+    path: Path | None
     loaded: bool
 
 
 def index_paths(store: FeatureStore, kind: str) -> tuple[Path, Path]:
     """Return where the index of a kind and its record lie."""
-    return store.folder / f"index_{kind}.faiss", store.folder / f"index_{kind}.json"
+    return store.folder / f"index_{kind}.npz", store.folder / f"index_{kind}.json"
 
 
 def open_index(
@@ -62,15 +62,23 @@ def open_index(
             are no longer those that were extracted.
     """
     path, record = index_paths(store, plan.kind)
-    if not rebuild and (path.exists() or record.exists()):
+    saved = bool(KINDS[plan.kind])
+    if saved and not rebuild and (path.exists() or record.exists()):
         build = _checked_record(store, plan, path, record, wanted)
-        index = faiss.read_index(str(path))
-        _check_index(index, store, plan.kind, path)
+        try:
+            index = index_of(read_arrays(path, KINDS[plan.kind]), store, plan.kind, build)
+        except (FileError, IndexArraysError) as error:
+            raise StoreError(
+                f"{path} is not the {NAMES[plan.kind]} index of {len(store)} features ({error}); use --rebuild to build"
+                " it again"
+            ) from error
         return OpenedIndex(index, build, path, True)
     if features_hash(store.features) != store.fingerprint:
         raise StoreError(f"the features of {store.folder} are not those that were extracted: extract them anew")
     index = build_index(store, plan, seed, threads)
-    write_atomically(path, lambda file: faiss.write_index(index, faiss.PyCallbackIOWriter(file.write)))
+    if not saved:
+        return OpenedIndex(index, dict(plan.build), None, False)
+    write_atomically(path, lambda file: write_arrays(file, arrays_of(index, plan.kind)))
     about = {
         "format": FORMAT,
         "kind": plan.kind,
@@ -93,29 +101,24 @@ def _checked_record(store: FeatureStore, plan: Plan, path: Path, record: Path, w
         there, absent = (path, record) if path.exists() else (record, path)
         raise StoreError(f"{there} exists without {absent.name}, so it is not opened{way_out}")
     try:
-        about = json.loads(record.read_text(encoding="utf-8"))
-        build = {name: int(about["build"][name]) for name in BUILD[plan.kind]}
+        about = read_json(record)
+        build = {name: about["build"][name] for name in BUILD[plan.kind]}
         said = about["format"], about["kind"], about["features_sha256"], about["file_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{record} is not a record of an index ({error!r}){way_out}") from error
+        same = file_hash(path) == said[3]
+    except (FileError, KeyError, TypeError) as error:
+        raise StoreError(f"{record} is not a record of an index ({error}){way_out}") from error
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {reason(error)}") from error
     if said[:2] != (FORMAT, plan.kind):
-        raise StoreError(f"{record} is of {said[0]!r}, {said[1]!r}{way_out}")
+        raise StoreError(f"{record} is of {shown(said[0])}, {shown(said[1])}{way_out}")
+    if not are_whole_numbers(build.values(), least=1):
+        raise StoreError(f"{record} is not a record of an index (its parameters are {shown(build)}){way_out}")
     if said[2] != store.fingerprint:
         raise StoreError(f"{path} is an index of other features than those beside it{way_out}")
-    if file_hash(path) != said[3]:
+    if not same:
         raise StoreError(f"{path} is damaged, or not the file that was written with {record.name}{way_out}")
     others = {name: build[name] for name in BUILD[plan.kind] if name in wanted and build[name] != plan.build[name]}
     if others:
         there = ", ".join(f"{name} {value}" for name, value in others.items())
         raise StoreError(f"{path} was built with {there}{way_out} as asked for")
     return build
-
-
-def _check_index(index: Any, store: FeatureStore, kind: str, path: Path) -> None:
-    metric = faiss.METRIC_INNER_PRODUCT if store.metric == "cosine" else faiss.METRIC_L2
-    if (
-        not isinstance(index, TYPES[kind])
-        or (index.ntotal, index.d) != store.features.shape
-        or index.metric_type != metric
-    ):
-        raise StoreError(f"{path} is not the {NAMES[kind]} index of {len(store)} features; use --rebuild")

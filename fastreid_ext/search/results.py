@@ -81,7 +81,8 @@ def write_csv(result: SearchResult, path: Path) -> None:
     """Write the result as CSV, a line a match; ``same_person`` is 1, 0 or, if unknown, empty."""
 
     def write(file: BinaryIO) -> None:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        # file names of another encoding, as the system gives them
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         table = csv.writer(text, lineterminator="\n")
         table.writerow(COLUMNS)
         for (query, _, _), matches in result.lists():

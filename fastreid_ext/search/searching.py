@@ -148,6 +148,5 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
 
 def _index_line(opened: OpenedIndex, kind: str, parameters: dict[str, int]) -> str:
     values = ", ".join(f"{name} {value}" for name, value in parameters.items())
-    return f"{NAMES[kind]} index {'loaded from' if opened.loaded else 'built and saved as'} {opened.path}" + (
-        f" ({values})" if values else ""
-    )
+    where = f"loaded from {opened.path}" if opened.loaded else f"built and saved as {opened.path}"
+    return f"{NAMES[kind]} index {where if opened.path else 'of all features'}" + (f" ({values})" if values else "")

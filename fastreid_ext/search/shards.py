@@ -11,6 +11,7 @@ import numpy as np
 
 from fastreid_ext.errors import ConfigError, MissingExtraError
 from fastreid_ext.files import file_hash, make_folder, write_atomically, write_text
+from fastreid_ext.foreign_files import shown
 from fastreid_ext.search.features import IDENTITY, FeatureStore, StoreError
 from fastreid_ext.search.image_list import COLUMNS, UNKNOWN
 
@@ -85,6 +86,9 @@ def parquet_writer() -> Writer:
     def write(store: FeatureStore, first: int, last: int, stem: Path) -> list[Path]:
         vectors = np.ascontiguousarray(store.features[first:last], dtype=np.float32)
         labels = list(zip(*store.images.rows[first:last], strict=True))
+        for word in (word for column in labels for word in column):
+            if not word.isascii() and word != word.encode(errors="replace").decode():
+                raise StoreError(f"Parquet holds UTF-8 alone, and {shown(word)} is not: use --format npy")
         person, camera = ([None if word == UNKNOWN else word for word in column] for column in labels[1:])
         table = pyarrow.table(
             {
@@ -111,7 +115,7 @@ def npy_writer() -> Writer:
         write_atomically(array, lambda opened: np.save(opened, vectors, allow_pickle=False))
 
         def rows(opened: BinaryIO) -> None:
-            text = io.TextIOWrapper(opened, encoding="utf-8", newline="")
+            text = io.TextIOWrapper(opened, encoding="utf-8", errors="surrogateescape", newline="")
             lines = csv.writer(text, lineterminator="\n")
             lines.writerow(("id", *COLUMNS))
             lines.writerows((n, *store.images.rows[n]) for n in range(first, last))

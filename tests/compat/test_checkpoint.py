@@ -191,3 +191,17 @@ def test_a_list_in_itself(linear, tmp_path):
     hostile_zip(tmp_path / "loop.pth", b"\x80\x02}X\x05\x00\x00\x00model]q\x00h\x00as.")
     (inner,) = Checkpointer(linear)._load_file(str(tmp_path / "loop.pth"))["model"]
     assert inner[0] is inner
+
+
+@pytest.mark.timeout(60)
+def test_a_tuple_twice_in_the_next_and_so_on(linear, tmp_path):
+    """A few bytes each; gone through one by one they would be 2^60 values."""
+    value = (np.float64(0.5),)
+    for _ in range(60):
+        value = (value, value)
+    torch.save({"model": {}, "values": value}, tmp_path / "doubled.pth")
+    loaded = Checkpointer(linear)._load_file(str(tmp_path / "doubled.pth"))["values"]
+    for _ in range(60):
+        assert loaded[0] is loaded[1]
+        loaded = loaded[0]
+    assert loaded == (0.5,)

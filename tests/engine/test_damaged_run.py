@@ -137,7 +137,7 @@ def test_last_checkpoint_names_a_file_of_its_folder(name, tmp_path):
         torch.save(Parts().stepped().checkpoint(), folder / "a.pth")
     (run / "last_checkpoint").write_text(name)
     parts = Parts()
-    with pytest.raises(Exception, match="last_checkpoint names .* which is no file of its folder"):
+    with pytest.raises(Exception, match="last_checkpoint names .* which is not a file of that folder"):
         AtomicCheckpointer(parts.model, str(run), **parts.states).resume_or_load("", resume=True)
 
 

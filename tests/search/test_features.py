@@ -156,7 +156,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, identity, listed):
         (lambda meta: {k: v for k, v in meta.items() if k != "dim"}, "lacks dim"),
         (lambda meta: {k: v for k, v in meta.items() if k != "features_sha256"}, "lacks features_sha256"),
         (lambda meta: meta | {"root": 5}, "has the root 5"),
-        (lambda meta: meta | {"dim": 5}, r"holds \(7, 4\) float32, meta.json says \(7, 5\)"),
+        (lambda meta: meta | {"dim": 5}, r"holds \(7, 4\) float32, and not \(7, 5\)"),
         (lambda meta: meta | {"metric": "jaccard"}, "the metric 'jaccard'"),
         (lambda meta: [meta], "does not describe a feature store"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from fastreid_ext.cli import main
 from fastreid_ext.files import file_hash
+from fastreid_ext.search.features import StoreError
 from fastreid_ext.search.shards import write_shards
 
 
@@ -52,6 +53,16 @@ def test_npy(store, tmp_path):
         with open(file, encoding="utf-8", newline="") as text:
             rows += list(csv.reader(text))[1:]
     assert [tuple(row) for row in rows] == [(str(n), *row) for n, row in enumerate(store.images.rows)]
+
+
+def test_names_of_another_encoding(make_store, tmp_path):
+    """As the system gives a name in Latin-1: NumPy's table keeps its bytes, Parquet has no such text."""
+    store = make_store(np.ones((2, 4)), rows=[("\udce9.jpg", "", ""), ("é.jpg", "", "")])
+    write_shards(store, tmp_path / "npy", "npy")
+    assert b"\xe9.jpg" in (tmp_path / "npy" / "shard-00000.csv").read_bytes()
+    pytest.importorskip("pyarrow")
+    with pytest.raises(StoreError, match=r"Parquet holds UTF-8 alone, and '.udce9.jpg' is not: use --format npy"):
+        write_shards(store, tmp_path / "parquet")
 
 
 def test_without_pyarrow(store, tmp_path, monkeypatch, capsys):

@@ -14,7 +14,6 @@ have no cameras, write 0 in query.csv and 1 in gallery.csv. Without train.csv it
 A config names it ``CSVDataset``. For more than one, :func:`register_csv_dataset` gives each its own name.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, training_item
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.foreign_files import read_table, whole_number
 
 COLUMNS = ("path", "person", "camera")
 JUNK = "-1"
@@ -70,24 +70,17 @@ class CSVDataset(ImageDataset):
         file = self.data_dir / f"{split}.csv"
         if not file.is_file():
             return []
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise LayoutError(f"{file} is not in UTF-8: save it in UTF-8") from error
-        lines = text.splitlines()
-        delimiter = max(",;\t", key=(lines[0] if lines else "").count)
-        reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        absent = [column for column in COLUMNS if column not in reader.fieldnames]
+        names, found = read_table(file)
+        absent = [column for column in COLUMNS if column not in names]
         if absent:
             raise LayoutError(
                 f"the first line of {file} names no column {' and no '.join(absent)}: it should be path,person,camera"
             )
         rows = []
-        for row in reader:
-            path, person, camera = ((row[column] or "").strip() for column in COLUMNS)
+        for line, row in found:
+            path, person, camera = (row[column] for column in COLUMNS)
             if not (path and person and camera):
-                raise LayoutError(f"line {reader.line_num} of {file} lacks a path, a person or a camera")
+                raise LayoutError(f"line {line} of {file} lacks a path, a person or a camera")
             if person != JUNK:
                 rows.append((str(self.data_dir / path), person, camera))
         missing = [path for path, _, _ in rows if not Path(path).is_file()]
@@ -100,10 +93,10 @@ class CSVDataset(ImageDataset):
 
 def numbered(words: set[str]) -> dict[str, int]:
     """Map words to ints: to themselves if all are whole numbers, otherwise to their positions in sorted order."""
-    try:
-        return {word: int(word) for word in words}
-    except ValueError:
-        return {word: number for number, word in enumerate(sorted(words))}
+    numbers = {word: whole_number(word) for word in words}
+    if None not in numbers.values():
+        return numbers
+    return {word: number for number, word in enumerate(sorted(words))}
 
 
 def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from fastreid.data.datasets.cuhk03 import CUHK03
 from PIL import Image
 
+from fastreid_ext.data.datasets.matlab_files import check_matlab_file
 from fastreid_ext.files import locked, make_folder, write_text
+from fastreid_ext.isolation import run_apart
 
 IMAGES = ("images_detected", "images_labeled")
 SPLITS = tuple(f"splits_{split}_{boxes}.json" for split in ("classic", "new") for boxes in ("detected", "labeled"))
@@ -84,8 +86,13 @@ def _extract(folder: Path) -> None:
         host.split_new_det_json_path,
         host.split_new_lab_json_path,
     ) = (str(partial / name) for name in SPLITS)
-    with imageio_lent():
-        CUHK03.preprocess_split(host)
+
+    def extract() -> None:
+        check_matlab_file(Path(host.raw_mat_path))
+        with imageio_lent():
+            CUHK03.preprocess_split(host)
+
+    run_apart(extract, f"the MATLAB files of {folder}")  # a damaged one crashes the libraries that read it
     for name in IMAGES:
         make_folder(folder / name)
         for image in sorted((partial / name).iterdir()):

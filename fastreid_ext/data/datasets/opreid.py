@@ -18,6 +18,7 @@ from fastreid_ext.data.datasets.files import (
     training_item,
 )
 from fastreid_ext.files import read_text
+from fastreid_ext.foreign_files import whole_number
 
 FOLDERS = {
     "train": ("bounding_box_train", "train"),
@@ -138,12 +139,11 @@ def read_list(file: Path, folders: list[Path]) -> list[Row]:
         if path is None:
             raise LayoutError(f"line {number} of {file} names {name}, which is not there")
         named = PERSON.match(path.name)
-        try:
-            person = int(labels[0]) if labels else int(named[1])
-            camera = int(labels[1]) if len(labels) > 1 else camera_of(path)
-        except (TypeError, ValueError) as error:
+        person = whole_number(labels[0] if labels else named[1] if named else "")
+        camera = whole_number(labels[1]) if len(labels) > 1 else camera_of(path)
+        if person is None or (camera is None and len(labels) > 1):
             raise LayoutError(
                 f"line {number} of {file} doesn't tell the person: a line should have path, person and camera"
-            ) from error
+            )
         rows.append(Row(path, person, camera))
     return rows

@@ -1,8 +1,9 @@
 """SynthReID as data sets of the host: made on first use, holistic or occluded queries, three sizes."""
 
-import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from fastreid_ext.data.datasets.files import LayoutError
 from fastreid_ext.data.poses import Poses
 from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN, find, generate
 from fastreid_ext.data.synthetic.writer import KEYPOINTS
-from fastreid_ext.files import read_text
+from fastreid_ext.errors import FileError, first_line
+from fastreid_ext.foreign_files import read_json
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = re.compile(r"([-\d]+)_c(\d)")
+FILE_NAME = re.compile(r"(-?\d{1,9})_c(\d)")
 # COCO's visibility -> confidence. A joint behind an occluder is at a known position, so it counts like one in which a
 # pose model has medium confidence; a joint outside the image has no position.
 CONFIDENCE = np.array([0.0, 0.5, 1.0])
@@ -75,22 +77,24 @@ class SynthReIDVariant(ImageDataset):
         """Return the joints of all images, training and test: confidence 1 in sight, 0.5 hidden, 0 not in the image."""
         names, joints, sizes = [], [], []
         for file in sorted((self.data_dir / KEYPOINTS).glob("*.json")):
-            known = _annotations(file)
-            images = {image["id"]: image for image in known["images"]}
-            for annotation in known["annotations"]:
-                image = images[annotation["image_id"]]
-                names.append(f"{file.stem}/{image['file_name']}")
-                joints.append(annotation["keypoints"])
-                sizes.append((image["width"], image["height"]))
-        joints = np.array(joints, dtype=np.float64).reshape(-1, 17, 3)
-        joints[..., 2] = CONFIDENCE[joints[..., 2].astype(int)]
-        return Poses(names, joints, np.array(sizes).reshape(-1, 2))
+            with annotations(file) as known:
+                images = {image["id"]: image for image in known["images"]}
+                for annotation in known["annotations"]:
+                    image = images[annotation["image_id"]]
+                    names.append(f"{file.stem}/{image['file_name']}")
+                    joints.append(np.array(annotation["keypoints"], dtype=np.float64).reshape(17, 3))
+                    joints[-1][:, 2] = CONFIDENCE[joints[-1][:, 2].astype(int)]
+                    sizes.append(np.array([int(image["width"]), int(image["height"])], dtype=np.int64))
+        return Poses(names, np.array(joints).reshape(-1, 17, 3), np.array(sizes, dtype=np.int64).reshape(-1, 2))
 
     def _occlusions(self, directory: str) -> dict[str, float]:
         if directory not in self._read_occlusions:
             file = self.data_dir / KEYPOINTS / f"{directory}.json"
-            images = _annotations(file)["images"] if file.is_file() else []
-            self._read_occlusions[directory] = {image["file_name"]: float(image["occlusion"]) for image in images}
+            shares: dict[str, float] = {}
+            if file.is_file():
+                with annotations(file) as known:
+                    shares = {image["file_name"]: float(image["occlusion"]) for image in known["images"]}
+            self._read_occlusions[directory] = shares
         return self._read_occlusions[directory]
 
     def read_items(self, directory: Path, is_train: bool = False) -> list[tuple]:
@@ -101,8 +105,10 @@ class SynthReIDVariant(ImageDataset):
         """
         items = []
         for path in sorted(directory.glob("*.jpg")):
-            person, camera = map(int, FILE_NAME.match(path.name).groups())
-            camera -= 1
+            named = FILE_NAME.match(path.name)
+            if named is None:
+                raise LayoutError(f"{path} is not named like an image of SynthReID: remove it")
+            person, camera = int(named[1]), int(named[2]) - 1
             if is_train:
                 items.append((str(path), f"{self.dataset_name}_{person}", f"{self.dataset_name}_{camera}"))
             else:
@@ -132,8 +138,15 @@ for name in VARIANTS:
     register(DATASET_REGISTRY)(globals()[name])
 
 
-def _annotations(file: Path) -> dict[str, Any]:
+@contextmanager
+def annotations(file: Path) -> Iterator[dict[str, Any]]:
+    """Give what an annotation file holds; whoever reads it need not check what is there.
+
+    Raises:
+        LayoutError: it can't be read, or something is missing in it or of another kind.
+    """
     try:
-        return json.loads(read_text(file))
-    except ValueError as error:
-        raise LayoutError(f"{file} is damaged ({error}): delete the data set, it is rendered again") from error
+        yield read_json(file)
+    except (AttributeError, FileError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        said = first_line(error) if isinstance(error, FileError) else f"{type(error).__name__} {first_line(error)}"
+        raise LayoutError(f"{file} is damaged ({said}): delete the data set, it is rendered again") from error

@@ -2,32 +2,37 @@
 
 PIL and OpenCV both decode JPEG by libjpeg-turbo with its default settings, OpenCV in half the time. It reads the plain
 photographs that data sets are made of (JFIF, 8 bits, three channels, no EXIF or colour profile, complete). PIL
-reads all other files and raises the errors.
+reads all other files and raises the errors. It tells a file's format by its content, and one of its formats (EPS)
+starts Ghostscript, others are hardly ever used: it gets the list of those that are.
 """
 
 import functools
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
-from fastreid.data.data_utils import read_image
 from fastreid.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fastreid_ext.image_files import check_is_file
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 JFIF, TABLES, BASELINE, PROGRESSIVE, CODES, RESTART, SCAN, COMMENT = 0xE0, 0xDB, 0xC0, 0xC2, 0xC4, 0xDD, 0xDA, 0xFE
 TABLE_BYTES = 65  # a quantisation table of 8 bits and its number
-MOST_PIXELS = 1 << 24  # PIL warns of very large images, and refuses larger ones
+MOST_PIXELS = 1 << 24  # OpenCV's part; larger photographs are rare
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+LARGEST = 1 << 26  # pixels of an image; 200 MB once it is decoded, of a file that may have a few hundred bytes
 
 
 def read_rgb(path: str) -> np.ndarray:
     """Return an image file upright, as (H, W, 3) uint8.
 
     Raises:
-        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: PIL's, of a file that can't be read.
+        OSError: it can't be read, it is of none of ``FORMATS``, or it has more than ``LARGEST`` pixels.
     """
     check_is_file(path)
     with PathManager.open(path, "rb") as file:
@@ -37,7 +42,33 @@ def read_rgb(path: str) -> np.ndarray:
         image = _decode(data)
         if image is not None and image.shape == (*size, 3):
             return image
-    return np.asarray(read_image(path, format="RGB"))
+    with opened_image(io.BytesIO(data)) as image:
+        return np.asarray(_upright(image).convert("RGB"))
+
+
+@contextmanager
+def opened_image(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """Open an image by PIL, whose pixels are read when they are asked for.
+
+    Raises, also for what is done with it:
+        OSError: as :func:`read_rgb`.
+    """
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            if image.width * image.height > LARGEST:
+                raise OSError(f"{image.width} x {image.height} are more than {LARGEST} pixels")
+            yield image
+    except OSError:
+        raise
+    except Exception as error:  # PIL raises a dozen exception types for invalid files
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data say nothing; FastReID takes the image as it is, too
+        return image
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:

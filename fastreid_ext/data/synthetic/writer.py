@@ -21,6 +21,7 @@ from fastreid_ext.data.synthetic.sizes import Size, size_named
 from fastreid_ext.data.synthetic.splits import Shot, directories, plan
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import locked, make_folder, no_room_named, sync
+from fastreid_ext.foreign_files import is_below, read_json
 from fastreid_ext.processes import as_worker
 from fastreid_ext.progress import ProgressBar
 
@@ -95,8 +96,8 @@ def find(root: Path | str, size: str) -> Path | None:
 def read_meta(directory: Path) -> dict[str, Any]:
     """Return the content of ``meta.json`` in ``directory``; an empty dict if there is none that can be read."""
     try:
-        meta = json.loads((directory / META).read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        meta = read_json(directory / META)
+    except FileError:
         return {}
     return meta if isinstance(meta, dict) else {}
 
@@ -107,7 +108,8 @@ def is_complete(directory: Path, wanted: Mapping[str, Any]) -> bool:
     if any(meta.get(key) != value for key, value in {**wanted, "renderer": RENDERER_VERSION}.items()):
         return False
     files = meta.get("files")
-    return isinstance(files, dict) and measure(directory, files) == files
+    named = isinstance(files, dict) and all(is_below(name) for name in files)
+    return named and measure(directory, files) == files
 
 
 def measure(directory: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:

@@ -48,13 +48,12 @@ def check_same_run(cfg: CfgNode) -> None:
         return
     try:
         written = yaml.safe_load(read_text(path))
-        before = _flat(written) if isinstance(written, dict) else {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that can't be
+        before = renamed_settings(_flat(written)) if isinstance(written, dict) else {}
+    except (RecursionError, TypeError, ValueError, yaml.YAMLError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{path} is damaged ({first_line(error)}): choose another OUTPUT_DIR") from error
     now = _flat(yaml.safe_load(cfg.dump()))
     if not now.keys() & before.keys():
         raise ConfigError(f"{path} is not the config of a run: choose another OUTPUT_DIR")
-    before = renamed_settings(before)
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)
         now.pop("MODEL.HEADS.NUM_CLASSES")

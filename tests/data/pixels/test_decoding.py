@@ -49,7 +49,7 @@ def test_opencv_is_in_use_here(tmp_path, monkeypatch):
     """Else the other tests would compare PIL with itself."""
     assert decoding.decoders_agree()
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    monkeypatch.setattr(decoding, "read_image", lambda *args, **kwargs: pytest.fail("PIL was asked"))
+    monkeypatch.setattr(decoding, "opened_image", lambda *args, **kwargs: pytest.fail("PIL was asked"))
     read_rgb(str(tmp_path / "a.jpg"))
 
 

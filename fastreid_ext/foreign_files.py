@@ -1,0 +1,193 @@
+"""Files from elsewhere, read within bounds: JSON, tables, and arrays whose type and size are checked before NumPy."""
+
+import csv
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fastreid_ext.errors import FileError, first_line
+from fastreid_ext.files import read_text, reason
+
+UNPACKED_FREELY = 256 << 20  # bytes that a packed file may unpack to, however small it is
+PACKED_AT_MOST = 50  # what is larger may be so many times as large as the file; labels of images are some 5
+LARGEST = (1 << 63) - 1  # an identity or camera is an int64 in tensors
+LAST_LETTER = 0x10FFFF
+SHOWN = 60  # characters of a file's own words in a message
+
+
+def shown(value: object) -> str:
+    """Return a value of a file for a message, cut to one short line."""
+    text = repr(value[: 2 * SHOWN] if isinstance(value, str | bytes | list | tuple) else value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        FileError: it can't be read, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(f"{path} can't be read: {reason(error)}") from error
+    except RecursionError as error:
+        raise FileError(f"{path} is not a JSON file that can be read (it is nested too deeply)") from error
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are of this kind
+        raise FileError(f"{path} is not a JSON file ({first_line(error)})") from error
+
+
+def csv_rows(text: str, path: Path, delimiter: str = ",", spaces: bool = True) -> list[tuple[int, list[str]]]:
+    """Return (number of its last line, cells) of every row of a table that is not empty.
+
+    Args:
+        text: of the file.
+        path: of the file, for messages.
+        delimiter: between cells.
+        spaces: leave out the spaces behind a delimiter.
+
+    Raises:
+        FileError: a cell is longer than 128 KB, or a quotation never ends.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaces)
+    try:
+        return [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise FileError(f"line {reader.line_num} of {path} can't be read ({error})") from error
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return the column names, in lower case, and (line number, cell by column) of a CSV file with a first line.
+
+    Commas, semicolons or tabs stand between the cells: the most frequent one of the first line. Cells are stripped, and
+    those that a row lacks are empty.
+
+    Raises:
+        FileError: it can't be read.
+    """
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    rows = csv_rows(text, path, max(",;\t", key=first.count))
+    if not rows:
+        return [], []
+    names = [name.strip().lower() for name in rows[0][1]]
+    blank = dict.fromkeys(names, "")
+    cells = [(line, {name: cell.strip() for name, cell in zip(names, row, strict=False)}) for line, row in rows[1:]]
+    return names, [(line, blank | row) for line, row in cells]
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a text is, of 64 bits; None for any other text."""
+    try:
+        value = int(text)
+    except ValueError:
+        return None
+    return value if abs(value) <= LARGEST else None
+
+
+def is_below(name: str) -> bool:
+    """Whether a name from a file is a path below a folder: not absolute, without ``..`` and without a zero byte."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+# ---- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, order (True: FORTRAN's) and type of an array in NumPy's format; the file stands behind its header.
+
+    Raises:
+        ValueError: it is none, or one of objects or structures.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise ValueError(f"version {version} of the format")
+        shape, fortran, dtype = read(file)
+    except ValueError:
+        raise
+    except Exception as error:  # NumPy evaluates the header as a literal and raises half a dozen types
+        raise ValueError(f"the header is damaged: {first_line(error)}") from error
+    if dtype.kind not in "biufU" or dtype.itemsize == 0 or any(type(side) is not int or side < 0 for side in shape):
+        raise ValueError(f"an array of {shown(dtype)} {shown(shape)}")
+    return shape, bool(fortran), dtype
+
+
+def map_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: str = "r") -> np.ndarray:
+    """Map an array in NumPy's format from the disk, if it has this shape and type and its file all of its bytes.
+
+    Args:
+        path: the .npy file.
+        shape, dtype: what is expected.
+        mode: "r", or "r+" for writing.
+
+    Raises:
+        ValueError: it is another array, or none.
+        OSError: it can't be read.
+    """
+    with open(path, "rb") as file:
+        found = array_header(file)
+        start = file.tell()
+        size = file.seek(0, io.SEEK_END) - start
+    if found != (shape, False, dtype):
+        raise ValueError(f"it holds {shown(found[0])} {found[2]}, and not {shape} {dtype}")
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"an array of {shape} {dtype} in {size} bytes")
+    return np.memmap(path, dtype, mode, start, shape)
+
+
+def read_arrays(path: Path, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Read some arrays of an .npz file.
+
+    Args:
+        path: the file.
+        kinds: name -> NumPy's letters of the kinds that it may be of, such as "f" or "iu"; others are not read.
+
+    Raises:
+        FileError: it can't be read, it lacks one, one is of another kind, or it would unpack to far more than it is.
+    """
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.getinfo(f"{name}.npy") for name in kinds}
+            unpacked = sum(member.file_size for member in members.values())
+            if unpacked > max(UNPACKED_FREELY, PACKED_AT_MOST * size):
+                raise ValueError(f"{size} bytes would unpack to {unpacked}")
+            return {name: _array(archive.read(member), name, kinds[name]) for name, member in members.items()}
+    except Exception as error:  # zipfile and zlib raise half a dozen types
+        said = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise FileError(f"{path} can't be read ({said})") from error
+
+
+def _array(data: bytes, name: str, kinds: str) -> np.ndarray:
+    file = io.BytesIO(data)
+    shape, fortran, dtype = array_header(file)
+    start = file.tell()
+    if dtype.kind not in kinds:
+        raise ValueError(f"{name} is of {dtype}")
+    if math.prod(shape) * dtype.itemsize != len(data) - start:
+        raise ValueError(f"{name} is of shape {shown(shape)} in {len(data) - start} bytes")
+    array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    if dtype.kind == "U" and array.size:
+        letters = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder), offset=start)
+        if letters.max() > LAST_LETTER:  # NumPy would make texts of it that crash what reads them
+            raise ValueError(f"{name} holds letters that Unicode does not have")
+    return array
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as :func:`read_arrays` reads them, not packed."""
+    np.savez(file, **arrays)
+
+
+def are_whole_numbers(values: Iterable[Any], least: int = 0) -> bool:
+    """Whether all values, as JSON gave them, are ints of 64 bits and of at least ``least``."""
+    return all(type(value) is int and least <= value <= LARGEST for value in values)

@@ -1,0 +1,246 @@
+"""Files of weights, checked before torch reads them.
+
+A ``.pth`` file is a program: pickle's instructions build its values. torch keeps it from calling what is not on a list,
+but not from building too much, or a tensor larger than its bytes. So the instructions are followed first, and what a
+state dict, an optimiser and a counter do not need is refused: other names, tensors beyond their storages, storages
+beyond the file, packed or overlapping parts.
+"""
+
+import math
+import mmap
+import pickle
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from fastreid_ext.foreign_files import shown
+from fastreid_ext.modeling.pickle_machine import Machine, Value, check_key, refuse
+
+__all__ = ["check_weights_file"]
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # what torch before 1.6 writes first
+STORAGE_BYTES = {
+    **dict.fromkeys(("Byte", "Char", "Bool"), 1),
+    **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
+    **dict.fromkeys(("Float", "Int"), 4),
+    **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
+    "ComplexDouble": 16,
+}
+STORAGES = {f"torch {name}Storage": size for name, size in STORAGE_BYTES.items()} | {"torch.storage UntypedStorage": 1}
+
+
+def check_weights_file(path: str | Path) -> None:
+    """Check a file that torch.save may have written.
+
+    Raises:
+        pickle.UnpicklingError: it is none, or holds anything but tensors, plain values and NumPy values that fit it.
+        OSError: it can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) == b"PK\x03\x04":
+                _check_archive(file)
+            else:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # its read() gives what there is
+                    _check_legacy(data)
+    except OSError:
+        raise
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # zipfile and pickletools raise half a dozen types
+        raise pickle.UnpicklingError(f"the file is damaged: {type(error).__name__}, {error}") from error
+
+
+def _check_archive(file: BinaryIO) -> None:
+    size = file.seek(0, 2)
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        names = {member.filename.lower() for member in members}  # torch looks a name up in any case
+        if len(names) < len(members) or len({name.partition("/")[0] for name in names}) != 1:
+            refuse("an archive with a name twice, or with several folders")
+        packed = any(one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size for one in members)
+        if packed or sum(one.file_size for one in members) > size or min(one.header_offset for one in members) > 0:
+            refuse("an archive that is packed or whose parts overlap, which torch does not write")
+        top = members[0].filename.partition("/")[0]
+        sizes = {member.filename: member.file_size for member in members}
+
+        def check_storage(key: str, size: int) -> None:
+            there = sizes[f"{top}/data/{key}"]
+            if there != size:
+                refuse(f"a storage of {size} bytes in {there}")
+
+        with archive.open(f"{top}/data.pkl") as instructions:
+            _machine(_budget(sizes[f"{top}/data.pkl"]), check_storage).run(instructions)
+
+
+def _check_legacy(file: mmap.mmap) -> None:
+    size = len(file)
+    storages: dict[str, int] = {}
+
+    def check_storage(key: str, size: int) -> None:
+        if storages.setdefault(key, size) != size:
+            refuse("a storage of two sizes")
+
+    magic = _machine(0, check_storage).run(file)
+    if magic.value != LEGACY_MAGIC:
+        refuse("neither an archive of torch nor a file of torch before 1.6")
+    *_, keys = [_machine(_budget(size), check_storage).run(file) for _ in range(4)]
+    if keys.kind != "list" or sorted(str(part.value) for part in keys.parts) != sorted(storages):
+        refuse("a list of storages that are not those of the tensors")
+    if sum(storages.values()) + 8 * len(storages) > size - file.tell():
+        refuse("storages that are larger than the file")
+
+
+def _budget(size: int) -> int:
+    """Return the bytes that NumPy values may take: each is copied twice from what stands in the file once."""
+    return 2 * size + 4096
+
+
+def _machine(budget: int, check_storage: Callable[[str, int], None]) -> Machine:
+    """Return what follows the instructions of a file of weights.
+
+    Args:
+        budget: bytes that NumPy values may hold together.
+        check_storage: (key, bytes) of each storage.
+    """
+    left = [budget]
+
+    def spend(value: Value) -> None:
+        if isinstance(value.value, bytes):
+            left[0] -= len(value.value)
+        if left[0] < 0:
+            refuse("values that are larger than the file")
+
+    def build(state: Value, target: Value) -> None:
+        if target.kind == "dict" and state.kind == "dict":
+            _check_metadata(state)
+        elif target.kind == "array" and state.kind == "tuple":
+            for part in state.parts:
+                spend(part)
+        elif target.kind != "dtype" or state.kind != "tuple":
+            refuse("a state of something that has none")
+
+    def encoded(parts: Sequence[Value]) -> Value:
+        """How pickle writes bytes: as text in Latin-1."""
+        if len(parts) != 2 or not isinstance(parts[0].value, str) or parts[1].value != "latin1":
+            refuse("bytes that are made in another way than by pickle")
+        made = Value("atom", parts[0].value.encode("latin1"))
+        spend(made)
+        return made
+
+    def number(parts: Sequence[Value]) -> Value:
+        for part in parts:
+            spend(part)
+        return Value("number")
+
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    calls: dict[str, Callable[[Sequence[Value]], Value]] = {
+        "collections OrderedDict": _ordered,
+        "collections Counter": _counted,
+        "torch Size": lambda parts: Value("size", None, parts),
+        "torch device": lambda parts: Value("device", None, parts),
+        "torch._utils _rebuild_tensor": partial(_tensor, known=4),
+        "torch._utils _rebuild_tensor_v2": partial(_tensor, known=6),
+        "torch._utils _rebuild_tensor_v3": partial(_tensor, known=7),
+        "torch._utils _rebuild_parameter": _parameter,
+        "_codecs encode": encoded,
+        "numpy dtype": lambda parts: Value("dtype", None, parts),
+        **{f"{module} scalar": number for module in modules},
+        **{f"{module} _reconstruct": lambda parts: Value("array", None, parts) for module in modules},
+        **{f"{module} set": _unordered for module in ("builtins", "__builtin__")},
+        **{f"{module} bytes": lambda parts: Value("atom", b"", parts) for module in ("builtins", "__builtin__")},
+    }
+
+    def may_name(name: str) -> bool:
+        return name in calls or name in STORAGES or name == "numpy ndarray" or _dtype(name) is not None
+
+    return Machine(may_name, calls, build, partial(_storage, check=check_storage))
+
+
+def _storage(identity: Value, check: Callable[[str, int], None]) -> Value:
+    """Return the storage of ("storage", type, key, device, number of elements[, None])."""
+    parts = identity.parts if identity.kind == "tuple" else ()
+    if len(parts) not in (5, 6) or parts[0].value not in ("storage", b"storage"):
+        refuse("a reference to something that is no storage")
+    kind, key, device, count = (part.value for part in parts[1:5])
+    known = parts[1].kind == "global" and kind in STORAGES and isinstance(key, str) and isinstance(device, str)
+    whole = all(part.kind == "atom" and part.value is None for part in parts[5:])
+    if not (known and whole) or device == "meta" or type(count) is not int or count < 0:
+        refuse("a storage of an unknown kind")
+    check(key, count * STORAGES[kind])
+    return Value("storage", (count, STORAGES[kind]))
+
+
+def _tensor(parts: Sequence[Value], known: int) -> Value:
+    """Return a tensor of (storage, offset, size, stride[, requires_grad, hooks[, dtype]][, None])."""
+    if len(parts) < known or parts[0].kind != "storage" or any(part.value is not None for part in parts[known:]):
+        refuse("a tensor that is made in another way than by pickle")
+    offset, size, stride = parts[1].value, *([side.value for side in part.parts] for part in parts[2:4])
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or not all(type(one) is int and one >= 0 for one in numbers):
+        refuse("a tensor whose shape is not made of whole numbers from 0 on")
+    if known > 4 and (type(parts[4].value) is not bool or parts[5].kind != "dict" or parts[5].parts):
+        refuse("a tensor with hooks")
+    elements, width = parts[0].value
+    if known == 7:
+        kind = _dtype(str(parts[6].value))
+        if kind is None:
+            refuse("a tensor of an unknown type")
+        elements = elements * width // kind.itemsize
+    last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
+    if math.prod(size) > elements or (math.prod(size) and last >= elements):
+        refuse(f"a tensor of shape {shown(size)} beyond its storage of {elements} elements")
+    return Value("tensor")
+
+
+def _parameter(parts: Sequence[Value]) -> Value:
+    if len(parts) != 3 or parts[0].kind != "tensor" or type(parts[1].value) is not bool or parts[2].parts:
+        refuse("a parameter that is made in another way than by pickle")
+    return Value("tensor")
+
+
+def _ordered(parts: Sequence[Value]) -> Value:
+    items = parts[0].parts if parts else ()
+    if len(parts) > 1 or (parts and parts[0].kind != "list") or any(len(item.parts) != 2 for item in items):
+        refuse("an ordered dict of something else than pairs")
+    made = Value("dict", None, [part for item in items for part in item.parts])
+    for key in made.parts[::2]:
+        check_key(key)
+    return made
+
+
+def _counted(parts: Sequence[Value]) -> Value:
+    """The epochs of a schedule."""
+    if len(parts) != 1 or parts[0].kind != "dict":
+        refuse("a counter of something else than numbers by key")
+    return Value("dict", None, list(parts[0].parts))
+
+
+def _unordered(parts: Sequence[Value]) -> Value:
+    if len(parts) != 1 or parts[0].kind != "list":
+        refuse("a set of something else than a list")
+    for part in parts[0].parts:
+        check_key(part)
+    return Value("set", None, tuple(parts[0].parts))
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    """Return torch's type of a global such as "torch float32"."""
+    module, _, attribute = name.partition(" ")
+    kind: Any = getattr(torch, attribute, None) if module == "torch" else None
+    return kind if isinstance(kind, torch.dtype) else None
+
+
+def _check_metadata(state: Value) -> None:
+    """Check that what is set of a state dict is ``_metadata``: module -> {"version": number}."""
+    for name, modules in zip(state.parts[::2], state.parts[1::2], strict=True):
+        if name.value != "_metadata" or modules.kind != "dict":
+            refuse("an attribute of a state dict that is not the versions of its modules")
+        for about in modules.parts[1::2]:
+            versions = zip(about.parts[::2], about.parts[1::2], strict=True)
+            if about.kind != "dict" or not all(k.value == "version" and type(v.value) is int for k, v in versions):
+                refuse("a version of a module that is no number")

@@ -1,7 +1,9 @@
 """What the commands share: how a parser is made, the merged config, the trained model, and the one error line."""
 
 import argparse
+import errno
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.errors import UserError, name_too_long
+from fastreid_ext.errors import ConfigError, UserError, name_too_long
 from fastreid_ext.processes import end_with_starter, kill_workers
 from fastreid_ext.signals import Stopping, end, stopped_by_signals
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FAILED = 1  # exit status of a mistake
+LEAST = {"limit": 0, "sheet_images": 0, "workers": 1, "num_gpus": 1, "num_machines": 1, "save_every": 1, "rows": 1}
 WEIGHTS_HELP = "config keys with their values; MODEL.WEIGHTS is one"
 
 
@@ -90,6 +93,50 @@ def trained_model(cfg: "CfgNode") -> "nn.Module":
     return load_trained(cfg).eval()
 
 
+def check_options(args: argparse.Namespace) -> None:
+    """Check what holds for an option of any command: paths that can be one, and counts that are not negative.
+
+    Raises:
+        ConfigError: a count below its least, or a path that :func:`check_path` refuses.
+    """
+    for name, least in LEAST.items():
+        value = getattr(args, name, None)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value} and must be {least} or more")
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path):
+                check_path(f"--{name.replace('_', '-')}", path)
+
+
+def check_path(name: str, path: Path) -> None:
+    """Check that a path can be one, and that it is not one which would be waited for without end.
+
+    Args:
+        name: what names it, for the message.
+        path: of a file or folder that need not exist; what a shell makes of <(...) may be read.
+
+    Raises:
+        ConfigError: it is too long, has a character that no path may have, or is a pipe, a socket, a device or a link
+            to itself.
+    """
+    from fastreid_ext.files import fault_of
+
+    if fault := fault_of(str(path)) or _fault_on_disk(path):
+        raise ConfigError(f"{name} {fault}")
+
+
+def _fault_on_disk(path: Path) -> str:
+    if str(path).startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/")):
+        return ""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:  # of any other one, whoever opens the file says so
+        return f"is {path}, a link to itself" if error.errno == errno.ELOOP else ""
+    special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return f"is {path}, a pipe, a socket or a device: name a file or a folder" if special else ""
+
+
 def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
@@ -101,6 +148,7 @@ def run_command(args: argparse.Namespace) -> int:
     end_with_starter()
     with stopped_by_signals(name) as stopping:
         try:
+            check_options(args)
             status = args.run(args) or 0
             sys.stdout.flush()
             return status

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from fastreid_ext.commands.common import add_config_options, command_parser
@@ -50,6 +51,14 @@ def run(args: argparse.Namespace) -> None:
         UserError: what a process stopped with.
     """
     check_numbers(args)
+    if not args.config_file:
+        raise ConfigError("no config is named: add --config-file demo/tiny.yml, say; fastreid-ext configs lists them")
+    if args.num_machines > 1:
+        print(
+            f"machine {args.machine_rank} of {args.num_machines} (numbered from 0) waits until all of them have started"
+            f" at --dist-url {args.dist_url}",
+            file=sys.stderr,
+        )
     from fastreid.engine import launch
 
     from fastreid_ext.engine.launching import Ranks, in_group, meeting_at, spawn_ranks

@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.images import BOX, ImageError, ReIDImages
+from fastreid_ext.data.loader_faults import LoaderError, explained, remember
 from fastreid_ext.data.pixels.batch_memory import collate
 from fastreid_ext.data.pixels.byte_transforms import erase_boxes
 from fastreid_ext.processes import as_worker
@@ -23,6 +24,7 @@ class DeviceLoader:
 
     Raises:
         ImageError: an image can't be read, in this process or in a worker.
+        LoaderError: too little memory for the workers.
     """
 
     def __init__(self, loader: DataLoader, dataset: ReIDImages, device: torch.device):
@@ -35,6 +37,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         fill = None
+        remember(self)
         try:
             for batch in self.loader:
                 boxes = batch.pop(BOX, None)
@@ -50,12 +53,19 @@ class DeviceLoader:
                 yield moved
             return
         except ImageError as error:  # torch puts a worker's traceback before its message
-            sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()
+            refusal = ImageError(str(error).rsplit("ImageError: ", 1)[-1].strip())
+            traceback.clear_frames(error.__traceback__)
+            self.end_workers()
+        except (OSError, RuntimeError) as error:
+            sentence = explained(error, self)
+            if sentence is None:
+                raise
+            refusal = LoaderError(sentence)
             traceback.clear_frames(error.__traceback__)
             self.end_workers()
         # Raised here, where the first error no longer references the loader's workers: the garbage collector would
         # wait ten seconds for them.
-        raise ImageError(sentence)
+        raise refusal
 
     def keep_workers(self) -> None:
         """Let the workers of an iteration wait for the next one, until :meth:`end_workers`."""

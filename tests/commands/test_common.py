@@ -133,8 +133,39 @@ def test_ctrl_c(synth_raises, capsys):
     ],
 )
 def test_processes_that_can_not_be(options, sentence, capsys):
-    assert cli.main(["train", *options]) == 1
+    assert cli.main(["train", "--config-file", "demo/tiny.yml", *options]) == 1
     assert capsys.readouterr().err.startswith(f"fastreid-ext train: {sentence}")
+
+
+def test_train_without_a_config(capsys):
+    assert cli.main(["train", "SEED", "3"]) == 1
+    assert capsys.readouterr().err.startswith("fastreid-ext train: no config is named: add --config-file demo/tiny.yml")
+
+
+def test_a_machine_says_what_it_waits_for(capsys, monkeypatch):
+    monkeypatch.setattr("fastreid.engine.launch", lambda *args, **kwargs: None)
+    several = ["--num-machines", "2", "--machine-rank", "1", "--dist-url", "tcp://10.0.0.1:5000"]
+    assert cli.main(["train", "--config-file", "demo/tiny.yml", *several]) == 0
+    said = capsys.readouterr().err
+    assert "machine 1 of 2" in said and "waits until all of them have started at --dist-url tcp://10.0.0.1:5000" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["masks", "--images", "x" * 300], "--images is a path of 300 characters, which is longer than"),
+        (["masks", "--images", "fifo"], "--images is fifo, a pipe, a socket or a device: name a file or a folder"),
+        (["masks", "--images", "loop"], "--images is loop, a link to itself"),
+        (["masks", "--images", "a\0b"], "--images has a character of value 0"),
+        (["masks", "--images", "y", "--limit", "-1"], "--limit is -1 and must be 0 or more"),
+    ],
+)
+def test_options_of_any_command(options, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    Path("loop").symlink_to("loop")
+    assert cli.main([*options, "--config-file", "demo/msreid.yml", "--output", "out"]) == 1
+    assert capsys.readouterr().err.startswith(f"fastreid-ext masks: {said}")
 
 
 def test_who_has_read_enough(tmp_path):

@@ -4,7 +4,6 @@
 import os
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, os.environ.get("FASTREID_EXT_PATH", str(Path(__file__).resolve().parents[2])))
@@ -20,7 +19,7 @@ from fastreid.modeling.backbones.resnet import BasicBlock, ResNet  # noqa: E402
 from fastreid.utils import comm  # noqa: E402
 
 from fastreid_ext.cli import main  # noqa: E402
-from fastreid_ext.engine import run  # noqa: E402
+from fastreid_ext.engine import launching, run  # noqa: E402
 from fastreid_ext.engine.trainer import Trainer  # noqa: E402
 
 
@@ -68,7 +67,7 @@ if __name__ in ("__main__", "__mp_main__"):
     run.Trainer = DumpingTrainer
 if __name__ == "__main__":
     if "FORK_RANKS" in os.environ:  # nothing has to be imported again; spawned is what a user's are
-        torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")
+        launching.START = "fork"
     if "STALL_IN_SAVE" in os.environ:
         stall_in_save(int(os.environ["STALL_IN_SAVE"]))
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -20,7 +20,7 @@ from fastreid_ext.data.synthetic.seeds import random_state
 from fastreid_ext.data.synthetic.sizes import Size, size_named
 from fastreid_ext.data.synthetic.splits import Shot, directories, plan
 from fastreid_ext.errors import ConfigError, FileError
-from fastreid_ext.files import locked, make_folder, sync
+from fastreid_ext.files import locked, make_folder, no_room_named, sync
 from fastreid_ext.processes import as_worker
 from fastreid_ext.progress import ProgressBar
 
@@ -73,7 +73,8 @@ def generate(
         shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
         if partial.exists() or partial.is_symlink():
             raise FileError(f"{partial} is in the way and can't be removed: remove it or choose another root.")
-        write_all(partial, chosen, wanted, workers, progress)
+        with no_room_named(target):
+            write_all(partial, chosen, wanted, workers, progress)
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)

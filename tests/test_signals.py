@@ -1,6 +1,7 @@
 """What a command does with signals, in this process; tests/processes has real ones."""
 
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -132,6 +133,9 @@ def test_a_forked_worker_does_not_speak_for_its_parent(synth_does, exits):
         if not child:
             signal.raise_signal(signal.SIGINT)  # ignored: the terminal sends it to the parent too
             signal.raise_signal(signal.SIGHUP)
+            signal.signal(signal.SIGTERM, lambda number, frame: None)  # its own: no word of it to the parent
+            signal.raise_signal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
@@ -175,10 +179,11 @@ def test_a_command_ends_with_the_one_that_started_it(number, tmp_path):
     )
     assert starter.stdout.readline() == "started\n"
     starter.send_signal(number)
-    deadline = threading.Timer(10, starter.stdout.close)
-    deadline.start()
-    assert starter.stdout.read() == ""  # ends when the command does
-    deadline.cancel()
+    with selectors.DefaultSelector() as selector:
+        selector.register(starter.stdout, selectors.EVENT_READ)
+        assert selector.select(timeout=10), "the command still runs"
+    assert starter.stdout.read() == ""  # the end of the pipe: nobody holds it any more
+    starter.stdout.close()
     starter.wait()
 
 

@@ -90,8 +90,9 @@ def test_one_is_killed(others, run, capfd):
 @pytest.mark.parametrize("all_fail", [False, True])
 def test_a_mistake_is_said_once(all_fail, run, capfd):
     work = (lambda rank: stop()) if all_fail else fail_alone(stop)
-    with pytest.raises(UserError, match="^the image a.jpg can't be read$"):
+    with pytest.raises(UserError, match="^the image a.jpg can't be read$") as raised:
         run(work, here=3)
+    assert raised.type is UserError  # not what the others say of the lost one
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -122,6 +123,16 @@ def test_a_port_in_use(run):
         url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UserError, match=f"^the processes can't meet at {url} .*choose another --dist-url"):
             run(wait_for_all, url=url)
+
+
+def test_torchruns_processes_end_with_it(monkeypatch):
+    """It is their parent, in sessions of their own: after a SIGKILL of torchrun alone nobody else would end them."""
+    calls = []
+    monkeypatch.setenv(train.UNDER_TORCHRUN, "1")
+    monkeypatch.setattr(train, "end_with_parent", lambda: calls.append("watched"))
+    monkeypatch.setattr("fastreid.engine.launch", lambda work, *args, **kwargs: calls.append(work))
+    train.run(train_args("--config-file", "x.yml"))
+    assert calls == ["watched", launching.in_group]
 
 
 def train_args(*options):

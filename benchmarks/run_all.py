@@ -15,6 +15,7 @@ RUNS = (
     ["loading.py"],
     ["evaluation.py"],
     ["fuzz_loaders.py"],
+    ["storm.py"],
     ["occluded_ladder.py"],
     ["res2net_tables.py", "--seeds", "0", "1"],
 )

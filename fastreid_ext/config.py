@@ -53,6 +53,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # runs to read: the same pixels, sooner (docs/loading.md); "" = none. A 256x128 image takes 98 KB; the folder may be
     # shared, and deleted at any time
     cfg.DATALOADER.CACHE_DIR = ""
+    # Decode every image of every data set in use before training, and name those that can't be decoded; that they are
+    # there is always checked
+    cfg.DATALOADER.VERIFY_IMAGES = False
     # Joints of every training image, for models that train with them; in the coordinates of the image the network gets
     cfg.INPUT.JOINTS = CfgNode(
         {

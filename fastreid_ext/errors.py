@@ -1,5 +1,8 @@
 """Errors the user can fix, which a command shows as one sentence; anything else is a bug and keeps its traceback."""
 
+import errno
+import os
+
 __all__ = [
     "ConfigError",
     "DivergedError",
@@ -9,9 +12,11 @@ __all__ = [
     "UserError",
     "first_line",
     "is_ours",
+    "name_too_long",
 ]
 
 
+SHOWN = 60  # characters of a name that is too long
 HOST, OURS = "fastreid", "fastreid_ext"
 
 
@@ -43,6 +48,17 @@ def first_line(error: BaseException) -> str:
     """Return the first line of what an exception of another library says; the rest may advise to load unsafely."""
     said = next(iter(str(error).splitlines()), "") or type(error).__name__
     return said.split("In PyTorch 2.6")[0].split(" If you trust")[0].split(" This file can still be loaded")[0].strip()
+
+
+def name_too_long(error: BaseException) -> "FileError | None":
+    """Return what to say of an error of the system if it refused a file's name for its length, else None.
+
+    Such a name came from the user, by whatever option, key or list, and any look at the file raises it.
+    """
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "of a file"
+    return FileError(f"the name {name[:SHOWN]}... is too long for the file system: choose a shorter one")
 
 
 def is_ours(error: BaseException) -> bool:

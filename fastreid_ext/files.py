@@ -1,5 +1,6 @@
 """Files that are either whole or absent, whenever the process is killed; locks between processes; hashes."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -8,15 +9,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastreid_ext.errors import FileError
+from fastreid_ext.errors import FileError, UserError
+from fastreid_ext.processes import holder_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+NO_ROOM = {getattr(errno, name, errno.ENOSPC) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS")}  # Windows lacks one
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of Linux; others allow no more
 SECONDS_IN_SILENCE = 2.0  # a process that waits longer for a lock says so
 
 logger = logging.getLogger(__name__)
+
+
+def fault_of(path: str) -> str:
+    """Return what is wrong with a path whatever there is on the disk, as the end of a sentence; "" = nothing."""
+    if "\0" in path:
+        return "has a character of value 0, which no path may have"
+    if "://" in path:
+        return f"is {path[:200]}, and nothing is downloaded: save that file and name it"
+    if path.startswith("~"):
+        return f"is {path[:200]}, but there is no such user on this machine"
+    parts = [os.fsencode(part) for part in path.split(os.sep)]
+    if max(map(len, parts)) > LONGEST_NAME or sum(map(len, parts)) + len(parts) > LONGEST_PATH:
+        return f"is a path of {len(path)} characters, which is longer than a file system allows"
+    return ""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -33,7 +51,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise FileError(f"{path} can't be written: it is not a file")  # a folder, or a device, which stays what it is
     try:
         # Always the same name: what a kill left is overwritten by the next attempt.
-        replace_atomically(path, path.with_name(f".{path.name}.tmp"), write)
+        with no_room_named(path):
+            replace_atomically(path, path.with_name(f".{path.name}.tmp"), write)
     except OSError as error:
         raise FileError(f"{path} can't be written: {reason(error)}") from error
     sync(path.parent)  # the rename itself
@@ -124,6 +143,33 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def no_room(error: BaseException | None) -> OSError | None:
+    """Return the system's error behind an exception, if the disk or a quota is full or can only be read; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return error
+        error = error.__cause__ or error.__context__  # torch raises another error while it handles the system's
+    return None
+
+
+@contextmanager
+def no_room_named(place: str | Path) -> Iterator[None]:
+    """Turn the error of a full disk into a sentence that names what is being written.
+
+    Raises:
+        FileError: the disk or a quota is full, or can only be read.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = no_room(error)
+        if full is None:
+            raise
+        raise FileError(f"{place} can't be written: {reason(full)}") from error
+
+
 def sync(path: Path) -> None:
     """Flush a file or folder to the disk; only POSIX can flush a folder, and with it a rename."""
     if os.name != "posix" and path.is_dir():
@@ -136,13 +182,13 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+def locked(path: Path, busy: str | Callable[[], str] | None = None) -> Iterator[None]:
     """Hold a lock file that no other process can hold; the system frees it however this one ends.
 
     Args:
         path: the lock file; made if it is not there.
-        busy: the sentence to raise if another process holds it; None waits for that process, and says so in the log
-            after two seconds.
+        busy: the sentence to raise if another process holds it, or a function that returns it; None waits for that
+            process, and says so in the log after two seconds.
 
     Raises:
         FileError: another process holds it and ``busy`` is given, or the file can't be made.
@@ -155,8 +201,9 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
             lock.acquire(timeout=SECONDS_IN_SILENCE if busy is None else 0)
         except Timeout as error:
             if busy is not None:
-                raise FileError(busy) from error
-            logger.info("waiting for another process that holds %s", path)
+                raise FileError(busy if isinstance(busy, str) else busy()) from error
+            # A warning, which is seen where no log is set up, too.
+            logger.warning("waiting for %s, which holds %s", holder_of(path), path)
             lock.acquire()
     except OSError as error:
         if isinstance(error, Timeout):

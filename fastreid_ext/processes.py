@@ -1,23 +1,105 @@
-"""Worker processes that do not outlive the process that started them."""
+"""Processes that do not outlive the one that started them: workers, ranks, and commands that a command starts."""
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 
 ORPHANED = 1  # exit status
+STARTER = "FASTREID_EXT_STARTER"  # environment variable of a command that another command starts: that one's process id
+MOST_CHARACTERS = 200  # of a command line in a message
+POLL_SECONDS = 1.0
+SECONDS_TO_END = 2.0  # for a process that is asked to
+
+HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+def as_worker() -> None:
+    """Make this process a worker: it ends with the process that started it, and leaves Ctrl-C to that one.
+
+    To be called first in a worker of :mod:`multiprocessing`, forked or spawned; anywhere else it does nothing.
+    """
+    if multiprocessing.parent_process() is None:
+        return
+    leave_signals_to_parent()
+    end_with_parent()
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore the signals that a terminal sends to all processes of a command."""
+    for number in filter(None, (signal.SIGINT, HANG_UP)):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
-    """End this worker as soon as the process that started it is gone, also after a SIGKILL.
+    """End this process, within two seconds, once the process that started it is gone, also after a SIGKILL.
 
-    To be called in a worker of :mod:`multiprocessing`, forked or spawned; anywhere else it does nothing.
+    That is the parent of :mod:`multiprocessing` where there is one, and otherwise of the operating system.
     """
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+    watched = [] if parent is None else [parent.sentinel]
+    threading.Thread(target=_end_after, args=(watched, os.getppid()), daemon=True).start()
 
 
-def _end_after(sentinel: int) -> None:
-    wait([sentinel])  # a pipe whose other end goes with the parent
+def end_with_starter() -> None:
+    """End this command with the one that started it by :func:`run_command`, if one did."""
+    starter = os.environ.pop(STARTER, None)  # not for the processes that this one starts
+    if starter is None:
+        return
+    if str(os.getppid()) != starter:  # gone before this line
+        os._exit(ORPHANED)
+    end_with_parent()
+
+
+def _end_after(sentinels: Sequence[int], parent: int) -> None:
+    # A worker inherits the pipes of those forked before it, so that their sentinels wait for it too. The system's
+    # word on the parent is quicker, but it has none where a fork server is the parent.
+    while os.getppid() == parent:
+        if sentinels and wait(sentinels, POLL_SECONDS):
+            break
+        if not sentinels:
+            time.sleep(POLL_SECONDS)
     os._exit(ORPHANED)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run ``fastreid-ext`` with these arguments in a process that ends with this one, and return its exit status.
+
+    Where an exception, Ctrl-C for one, ends the waiting, the process is asked to end, and killed if it does not.
+    """
+    command = [sys.executable, "-m", "fastreid_ext", *arguments]
+    process = subprocess.Popen(command, env={**os.environ, STARTER: str(os.getpid())})
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def holder_of(lock: Path) -> str:
+    """Return who holds a lock file, in words: the process and its command line, where the system (Linux) tells it."""
+    try:
+        inode = f":{os.stat(lock).st_ino}"
+        fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        pid = next(each[4] for each in fields if each[1] == "FLOCK" and each[5].endswith(inode))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (OSError, IndexError, StopIteration):
+        return "another process"
+    return f"process {pid} ({command[:MOST_CHARACTERS].splitlines()[0]})" if command else f"process {pid}"
+
+
+def kill_workers() -> None:
+    """Kill what :mod:`multiprocessing` started and still runs: at the end of a command Python waits for all of it."""
+    for process in multiprocessing.active_children():
+        process.kill()

@@ -12,8 +12,8 @@ PACKAGE = Path(fastreid_ext.__file__).parent
 PAPERS = ("deepminer", "msreid", "mgre", "res2net", "occluded")
 # From the ground up: a room imports rooms below it and itself. Papers stand beside each other and beside evaluation.
 FLOORS = (
-    ("errors.py", "precision.py", "processes.py", "progress.py"),
-    ("files.py",),
+    ("errors.py", "image_files.py", "precision.py", "processes.py", "progress.py"),
+    ("files.py", "signals.py"),
     ("foreign_files.py", "isolation.py"),
     ("layers",),
     ("losses",),
@@ -32,7 +32,10 @@ FLOORS = (
 # What a paper may know of ours.
 OF_PAPERS = ("data", "errors.py", "files.py", "layers", "losses", "modeling", "precision.py")
 # They take plain arguments: neither FastReID nor a config.
-PLAIN = ("layers", "losses", "precision.py", "errors.py", "files.py", "processes.py", "progress.py")
+PLAIN = (
+    *("layers", "losses", "precision.py", "errors.py", "files.py"),
+    *("image_files.py", "processes.py", "progress.py", "signals.py"),
+)
 # It heals FastReID and knows nothing of us. Who trains or starts everything knows it; who registers something knows
 # how names are registered.
 COMPAT, KNOW_COMPAT, NAMES = "compat", ("engine", "__init__.py"), "fastreid_ext.compat.names"
@@ -146,7 +149,7 @@ def test_files_are_short():
 
 def test_commands_are_light():
     """At module level a command imports the standard library and modules of ours that do the same."""
-    allowed = ("fastreid_ext.commands", "fastreid_ext.errors")
+    allowed = ("fastreid_ext.commands", "fastreid_ext.errors", "fastreid_ext.processes", "fastreid_ext.signals")
     plain = ("fastreid_ext.data.validation", "fastreid_ext.search.kinds", "fastreid_ext.pose.options")
     for file in FILES:
         if room_of(file) != "commands":

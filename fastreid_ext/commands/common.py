@@ -1,20 +1,26 @@
 """What the commands share: how a parser is made, the merged config, the trained model, and the one error line."""
 
 import argparse
+import errno
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import ConfigError, UserError, name_too_long
+from fastreid_ext.processes import end_with_starter, kill_workers
+from fastreid_ext.signals import Stopping, end, stopped_by_signals
 
 if TYPE_CHECKING:
     from fastreid.config import CfgNode
     from torch import nn
 
-FAILED, INTERRUPTED = 1, 130  # exit statuses; the second is the shell's for Ctrl-C
+FAILED = 1  # exit status of a mistake
+LEAST = {"limit": 0, "sheet_images": 0, "workers": 1, "num_gpus": 1, "num_machines": 1, "save_every": 1, "rows": 1}
 WEIGHTS_HELP = "config keys with their values; MODEL.WEIGHTS is one"
 
 
@@ -87,25 +93,84 @@ def trained_model(cfg: "CfgNode") -> "nn.Module":
     return load_trained(cfg).eval()
 
 
+def check_options(args: argparse.Namespace) -> None:
+    """Check what holds for an option of any command: paths that can be one, and counts that are not negative.
+
+    Raises:
+        ConfigError: a count below its least, or a path that :func:`check_path` refuses.
+    """
+    for name, least in LEAST.items():
+        value = getattr(args, name, None)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value} and must be {least} or more")
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path):
+                check_path(f"--{name.replace('_', '-')}", path)
+
+
+def check_path(name: str, path: Path) -> None:
+    """Check that a path can be one, and that it is not one which would be waited for without end.
+
+    Args:
+        name: what names it, for the message.
+        path: of a file or folder that need not exist; what a shell makes of <(...) may be read.
+
+    Raises:
+        ConfigError: it is too long, has a character that no path may have, or is a pipe, a socket, a device or a link
+            to itself.
+    """
+    from fastreid_ext.files import fault_of
+
+    if fault := fault_of(str(path)) or _fault_on_disk(path):
+        raise ConfigError(f"{name} {fault}")
+
+
+def _fault_on_disk(path: Path) -> str:
+    if str(path).startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/")):
+        return ""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:  # of any other one, whoever opens the file says so
+        return f"is {path}, a link to itself" if error.errno == errno.ELOOP else ""
+    special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return f"is {path}, a pipe, a socket or a device: name a file or a folder" if special else ""
+
+
 def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
-    An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is Ctrl-C. If the
-    reader closes the pipe early, the command ends silently. Any other exception is a bug of ours and is not caught.
+    An error that the user can fix is one line on stderr, with its traceback if --debug is set; so is a signal that
+    asks the command to end, Ctrl-C for one. If the reader closes the pipe early, the command ends silently. Any other
+    exception is a bug of ours and is not caught.
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
-    try:
-        status = args.run(args) or 0
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"{name}: {error}", file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:  # whoever reads the output, head for example, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    end_with_starter()
+    with stopped_by_signals(name) as stopping:
+        try:
+            check_options(args)
+            status = args.run(args) or 0
+            sys.stdout.flush()
+            return status
+        except KeyboardInterrupt:
+            return _stopped(stopping)
+        except Exception as error:
+            if stopping.number is not None:  # its consequence, such as a worker that the same signal ended
+                return _stopped(stopping)
+            error = name_too_long(error) or error
+            if isinstance(error, UserError):
+                if args.debug:
+                    traceback.print_exc()
+                print(f"{name}: {error}", file=sys.stderr)
+                return FAILED
+            if isinstance(error, BrokenPipeError):  # whoever reads the output, head for example, has had enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return FAILED
+            raise
+
+
+def _stopped(stopping: Stopping) -> int:
+    kill_workers()
+    with suppress(OSError):  # after SIGHUP the terminal may be gone
+        print(stopping.sentence, file=sys.stderr, flush=True)
+    return stopping.status if stopping.number is None else end(stopping.status)

@@ -5,8 +5,11 @@ import os
 import sys
 from typing import Any
 
-from fastreid_ext.commands.common import FAILED, add_config_options, command_parser
-from fastreid_ext.errors import ConfigError, UserError
+from fastreid_ext.commands.common import add_config_options, command_parser
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.processes import end_with_parent
+
+UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torchrun starts
 
 
 def add_parser(commands: Any) -> None:
@@ -40,38 +43,52 @@ def default_url() -> str:
     return f"tcp://127.0.0.1:{2**15 + 2**14 + user % 2**14}"
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Train or evaluate in as many processes as asked for.
 
     Raises:
         ConfigError: numbers of processes and machines that can't be.
-        UserError: in the only process; of several, each has printed its own.
+        UserError: what a process stopped with.
     """
     check_numbers(args)
-    from fastreid.engine import launch
-    from torch.multiprocessing.spawn import ProcessExitedException
-
-    try:
-        launch(
-            in_one_process,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
+    if not args.config_file:
+        raise ConfigError("no config is named: add --config-file demo/tiny.yml, say; fastreid-ext configs lists them")
+    if args.num_machines > 1:
+        print(
+            f"machine {args.machine_rank} of {args.num_machines} (numbered from 0) waits until all of them have started"
+            f" at --dist-url {args.dist_url}",
+            file=sys.stderr,
         )
-    except ProcessExitedException as error:
-        if error.signal_name is not None:
-            raise
-        return error.exit_code  # that process has said why
-    return 0
+    from fastreid.engine import launch
+
+    from fastreid_ext.engine.launching import Ranks, in_group, meeting_at, spawn_ranks
+
+    if UNDER_TORCHRUN in os.environ:
+        end_with_parent()  # a SIGKILL of torchrun alone would leave its processes
+        with meeting_at("torchrun's address"):
+            launch(in_group, 1, args=(in_one_process, args))
+    elif args.num_gpus * args.num_machines > 1:
+        url = free_url() if args.dist_url == "auto" else args.dist_url
+        ranks = Ranks(args.num_gpus, args.num_machines, args.machine_rank, url)
+        spawn_ranks(ranks, in_one_process, args, args.debug)
+    else:
+        in_one_process(args)
+
+
+def free_url() -> str:
+    """Return the address of this machine with a port that is free now."""
+    import socket
+
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{opened.getsockname()[1]}"
 
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Check the numbers of processes and machines.
 
     Raises:
-        ConfigError: fewer than one, or a machine whose number is not below their number.
+        ConfigError: fewer than one, a machine whose number is not below their number, or no address to meet at.
     """
     for name in ("num_gpus", "num_machines"):
         if getattr(args, name) < 1:
@@ -80,21 +97,12 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--machine-rank is {args.machine_rank} and must be from 0 to below --num-machines ({args.num_machines})"
         )
+    if args.dist_url == "auto" and args.num_machines > 1:
+        raise ConfigError("--dist-url auto is for one machine: give all of them tcp://<address of machine 0>:<port>")
 
 
 def in_one_process(args: argparse.Namespace) -> None:
-    """Do what the command line says in one of its processes.
-
-    Raises:
-        UserError: in a process that was not spawned; a spawned one prints it and exits.
-    """
+    """Do what the command line says in one of its processes."""
     from fastreid_ext.engine.run import run as train
 
-    spawned = args.num_machines * args.num_gpus > 1
-    try:
-        train(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
-    except UserError as error:
-        if not spawned:
-            raise
-        print(f"{args.prog} train: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+    train(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.commands.common import add_output_option, command_parser, merged_config, trained_model
+from fastreid_ext.commands.common import add_output_option, check_path, command_parser, merged_config, trained_model
 from fastreid_ext.errors import ConfigError
 
 
@@ -107,4 +107,6 @@ def images_and_overrides(args: argparse.Namespace) -> tuple[list[str], list[str]
     images, keys = args.opts[:2], [key for key, _ in leaves(get_cfg())]
     if len(images) < 2 or any(image in keys for image in images):
         raise ConfigError("name two images before the KEY VALUE pairs, or --pairs FILE, or --report")
+    for image in images:
+        check_path("an image", Path(image))
     return images, args.opts[2:]

@@ -15,6 +15,8 @@ three things:
 If healing or registering fails, the error is raised by the import, and all modules that came with it are forgotten: no
 half-healed ``fastreid`` stays behind, and the next import tries again.
 
+Threads that import at the same time do so one after the other, see :mod:`.import_lock`.
+
 A spawned process (a rank of FastReID's ``launch``, for instance) is healed when it imports this package before
 ``fastreid``; unpickling anything of ours does that.
 """
@@ -27,6 +29,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from fastreid_ext.compat import import_lock
 from fastreid_ext.compat.imports import NEVER_MISSING, what_is_missing
 
 __all__ = ["Hook", "install"]
@@ -144,6 +147,7 @@ def install(heal: Callable[[], None], undo: Callable[[], None], register: Callab
         if type(finder).__qualname__ == Hook.__qualname__ and type(finder).__module__ == __name__:
             finder.heal, finder.undo, finder.register = heal, undo, register  # fastreid_ext is reloaded
             return
+    import_lock.install((HOST, OURS))
     hook = Hook(heal, undo, register)
     sys.meta_path.insert(0, hook)
     if HOST in sys.modules:

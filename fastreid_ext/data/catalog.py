@@ -7,12 +7,15 @@ from pathlib import Path
 
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
+from fastreid.data.datasets.cuhk03 import CUHK03
 
 from fastreid_ext.compat.names import PREFIX, plain_names
+from fastreid_ext.data.datasets.cuhk03_extraction import extract_cuhk03
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.datasets.msmt17 import msmt17_version
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
-from fastreid_ext.errors import UserError, is_ours
+from fastreid_ext.errors import FileError, UserError, is_ours
+from fastreid_ext.files import no_room, reason
 
 
 class DataSetError(UserError):
@@ -37,6 +40,7 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
 
     Raises:
         DataSetError: one sentence with the expected tree, whatever the data set itself raised.
+        FileError: a set that is made or extracted at first use finds no room on the disk.
     """
     root = dataset_root()
     try:
@@ -50,12 +54,16 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
             f"(DATASETS.NAMES), and name {name} in DATASETS.TESTS"
         )
     try:
+        if kind is CUHK03:  # FastReID's own; ours do it themselves
+            extract_cuhk03(root)
         if name == "MSMT17":
             log_once(logging.INFO, f"MSMT17 is {msmt17_version(root)}; results on V1 and V2 differ by points")
         # Some data sets, such as those of FastReID's projects/PartialReID, take nothing but the root.
         dataset = kind(root=str(root), **({"combineall": True} if combineall else {}))
         items = {split: getattr(dataset, split) for split in splits}
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
+        if (full := no_room(error)) is not None:  # of a set that is made or extracted at first use
+            raise FileError(f"data set {name} can't be written below {root.resolve()}: {reason(full)}") from error
         if is_ours(error) and not isinstance(error, UserError | OSError):
             raise
         raise DataSetError(_explain(name, root, f"it said: {error}")) from error

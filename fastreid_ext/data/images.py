@@ -73,7 +73,7 @@ class ReIDImages(CommDataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
-        pixels = _read(self.img_items[index][0])
+        pixels = read_image(self.img_items[index][0])
         with nullcontext() if seed is None else seeded(seed):
             return self._item(index, self.transform, Image.fromarray(pixels))
 
@@ -90,7 +90,7 @@ class ReIDImages(CommDataset):
         with kept_generators() if any(seed is not None for _, seed in pairs) else nullcontext():
             items = BatchItems(len(pairs))
             for (index, seed), pixels in zip(pairs, self._resized(pairs), strict=True):
-                pixels = _read(self.img_items[index][0]) if pixels is None else pixels
+                pixels = read_image(self.img_items[index][0]) if pixels is None else pixels
                 place = None if self.remembered else items.next_place()
                 items.add(self._fetched(index, seed, pixels, place))
             return items
@@ -104,7 +104,7 @@ class ReIDImages(CommDataset):
         for index, seed in pairs:
             path, pixels = self.img_items[index][0], None
             if self.resize is not None and self.resize.is_first(seed):
-                pixels = _read(path) if self.kept is None else self.kept.get(path, _read)
+                pixels = read_image(path) if self.kept is None else self.kept.get(path, read_image)
                 if pixels.nbytes > LARGE:
                     pixels = resampling.resize(pixels, *self.resize.size)
             images.append(pixels)
@@ -172,7 +172,12 @@ def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:
         return None
 
 
-def _read(path: str) -> np.ndarray:
+def read_image(path: str) -> np.ndarray:
+    """Return an image file's pixels (H, W, 3) in RGB, uint8.
+
+    Raises:
+        ImageError: it can't be read.
+    """
     try:
         return decoding.read_rgb(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name

@@ -10,8 +10,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.images import BOX, ImageError, ReIDImages
+from fastreid_ext.data.loader_faults import LoaderError, explained, remember
 from fastreid_ext.data.pixels.batch_memory import collate
 from fastreid_ext.data.pixels.byte_transforms import erase_boxes
+from fastreid_ext.processes import as_worker
 
 
 class DeviceLoader:
@@ -22,6 +24,7 @@ class DeviceLoader:
 
     Raises:
         ImageError: an image can't be read, in this process or in a worker.
+        LoaderError: too little memory for the workers.
     """
 
     def __init__(self, loader: DataLoader, dataset: ReIDImages, device: torch.device):
@@ -34,6 +37,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         fill = None
+        remember(self)
         try:
             for batch in self.loader:
                 boxes = batch.pop(BOX, None)
@@ -49,12 +53,19 @@ class DeviceLoader:
                 yield moved
             return
         except ImageError as error:  # torch puts a worker's traceback before its message
-            sentence = str(error).rsplit("ImageError: ", 1)[-1].strip()
+            refusal = ImageError(str(error).rsplit("ImageError: ", 1)[-1].strip())
+            traceback.clear_frames(error.__traceback__)
+            self.end_workers()
+        except (OSError, RuntimeError) as error:
+            sentence = explained(error, self)
+            if sentence is None:
+                raise
+            refusal = LoaderError(sentence)
             traceback.clear_frames(error.__traceback__)
             self.end_workers()
         # Raised here, where the first error no longer references the loader's workers: the garbage collector would
         # wait ten seconds for them.
-        raise ImageError(sentence)
+        raise refusal
 
     def keep_workers(self) -> None:
         """Let the workers of an iteration wait for the next one, until :meth:`end_workers`."""
@@ -123,13 +134,14 @@ def _loader(
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
-        worker_init_fn=one_thread if num_workers else None,
+        worker_init_fn=start_worker if num_workers else None,
         persistent_workers=persistent and num_workers > 0,
         # Its own generator: starting workers must not move the generator that the model draws from.
         generator=torch.Generator().manual_seed(0),
     )
 
 
-def one_thread(worker: int) -> None:
-    """Keep a loader worker from starting a thread per core for every small tensor operation."""
+def start_worker(worker: int) -> None:
+    """Let a loader worker end with its parent, and not start a thread per core for every small tensor operation."""
+    as_worker()
     torch.set_num_threads(1)

@@ -3,22 +3,19 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any, SupportsInt
+from typing import Any
 
 import numpy as np
 import torch
-from fastreid.engine.train_loop import HookBase
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
+from fastreid_ext.engine.run_state import faults_of
 from fastreid_ext.errors import UserError, first_line, is_ours
 from fastreid_ext.files import read_text, write_atomically, write_text
-from fastreid_ext.foreign_files import is_below, shown
 from fastreid_ext.modeling.capabilities import HasTrainingOnly
 from fastreid_ext.modeling.renamed import renamed_state
 from fastreid_ext.modeling.weight_files import check_weights_file
-
-LATEST = "model_latest"
 
 
 class CheckpointError(UserError):
@@ -28,15 +25,19 @@ class CheckpointError(UserError):
 class AtomicCheckpointer(Checkpointer):
     """FastReID's checkpointer with files that are either whole or absent, and a count of what did not load."""
 
-    def save(self, name: str, **extra: Any) -> None:
-        """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it."""
+    _resumed: str | None = None  # the file that a run is being continued from
+
+    def save(self, name: str, *, last: bool = True, **extra: Any) -> None:
+        """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it if it is the
+        one to resume from."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {name: state.state_dict() for name, state in self.checkpointables.items()}
         data = {"model": self.model.state_dict(), **states, **extra}
         folder = Path(self.save_dir)
         write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
-        self.tag_last_checkpoint(f"{name}.pth")
+        if last:
+            self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
@@ -66,26 +67,25 @@ class AtomicCheckpointer(Checkpointer):
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
-        named = read_text(Path(self.save_dir) / "last_checkpoint").strip()
-        if not is_below(named) or Path(named).name != named:
+        tag = Path(self.save_dir) / "last_checkpoint"
+        name = read_text(tag).strip()
+        if name != os.path.basename(name) or name in ("", ".", "..") or "\0" in name:
             raise CheckpointError(
-                f"{self.save_dir}/last_checkpoint names {shown(named)}, which is not a file of that folder: name a"
-                " checkpoint of another folder in MODEL.WEIGHTS"
+                f"{tag} names {name[:80]!r}, which is no file of its folder: write model_latest.pth there"
             )
-        last = os.path.join(self.save_dir, named)
+        last = os.path.join(self.save_dir, name)
         if not os.path.isfile(last):
             raise CheckpointError(f"there is no checkpoint {last}, although the file last_checkpoint names it")
+        self._resumed = last
         try:
-            checkpoint = self.load(last)
-        except CheckpointError:
-            raise
-        except (KeyError, RuntimeError, ValueError) as error:  # an optimiser or scaler of other settings
-            if is_ours(error):
+            return self.load(last)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, UserError) or is_ours(error):
                 raise
-            raise CheckpointError(f"{last} can't be resumed by this config: {error}") from error
-        if "epoch" not in checkpoint:
-            raise CheckpointError(f"{last} can't be resumed: it holds weights only; load it with MODEL.WEIGHTS")
-        return checkpoint
+            # an optimiser or scaler of other settings
+            raise CheckpointError(f"{last} can't be resumed by this config: {first_line(error)}") from error
+        finally:
+            self._resumed = None
 
     def _load_file(self, f: str) -> dict[str, Any]:
         try:
@@ -101,6 +101,11 @@ class AtomicCheckpointer(Checkpointer):
         return checkpoint
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        if self._resumed is not None:  # before anything of it is loaded
+            faults = faults_of(checkpoint, self.checkpointables)
+            if faults:
+                hint = "" if "epoch" in checkpoint else ": weights alone are loaded with MODEL.WEIGHTS"
+                raise CheckpointError(f"{self._resumed} can't be resumed: {'; '.join(faults)}{hint}")
         checkpoint["model"], count = renamed_state(checkpoint["model"], self.model)
         if count:
             logging.getLogger(__name__).info(
@@ -137,6 +142,11 @@ class AtomicCheckpointer(Checkpointer):
                 f"the checkpoint has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
                 f" {sorted(own)[:3]}, ..."
             )
+        if self._resumed is not None and missing:
+            raise CheckpointError(
+                f"{self._resumed} can't be resumed: {len(missing)} weights are not in it or of another shape, such as"
+                f" {missing[:3]}"
+            )
         if self._complete and missing:
             raise CheckpointError(
                 f"{len(missing)} weights that the test feature needs are not in the checkpoint, such as {missing[:5]}:"
@@ -163,38 +173,3 @@ def training_only_keys(model: nn.Module) -> set[str]:
         for below in module.training_only
     )
     return classifiers | {key for key in model.state_dict() if key.startswith(unread)}
-
-
-class EpochCheckpoints(HookBase):
-    """Saves ``model_latest`` after every epoch (what --resume reads), and the host's files at their period.
-
-    ``model_best`` is the best epoch that was evaluated, ``model_<epoch>`` every CHECKPOINT_PERIOD epochs,
-    ``model_final`` the last one.
-
-    Args:
-        checkpointer: where and what to save.
-        period: SOLVER.CHECKPOINT_PERIOD, in epochs.
-        metric: returns this epoch's metric, or None where the epoch was not evaluated.
-        seed: the run's, which every checkpoint holds.
-    """
-
-    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric: Any, seed: SupportsInt):
-        self.checkpointer = checkpointer
-        self.period = period
-        self.metric = metric
-        self.seed = seed
-        self.best_metric = -1.0
-
-    def after_epoch(self) -> None:
-        epoch, last = self.trainer.epoch, self.trainer.max_epoch - 1
-        metric = self.metric()
-        names = []
-        if metric is not None and metric > self.best_metric:
-            self.best_metric = metric
-            names.append("model_best")
-        if (epoch + 1) % self.period == 0 and epoch < last:
-            names.append(f"model_{epoch:04d}")
-        names.append("model_final" if epoch == last else LATEST)  # last: it is what last_checkpoint names
-        metrics = {"metric": -1.0 if metric is None else metric, "best_metric": self.best_metric}
-        for name in names:
-            self.checkpointer.save(name, epoch=epoch, **metrics, seed=int(self.seed))

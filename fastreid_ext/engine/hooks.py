@@ -15,21 +15,45 @@ from fastreid_ext.modeling.capabilities import MovesAfterStep
 
 
 class EvaluateEpochs(hooks.EvalHook):
-    """Evaluates every ``period`` epochs and after the last one, before that epoch's checkpoint is written.
+    """Evaluates every ``period`` epochs and after the last one, when that epoch's checkpoint is on the disk.
 
-    The host evaluates a last epoch that is off the period after the checkpoint, which then lacks the metric, and
-    divides by a period of 0; here 0 means the last epoch only.
+    The host evaluates a last epoch that is off the period after everything else, and divides by a period of 0; here 0
+    means the last epoch only. A run that ended between checkpoint and evaluation evaluates that epoch when it is
+    resumed, before it trains on.
+
+    Args:
+        period: TEST.EVAL_PERIOD.
+        evaluate: returns the metrics.
+        record: called after it, with the epoch; writes the metric into the checkpoint.
     """
 
-    def __init__(self, period: int, evaluate: Callable[[], dict[str, Any]]):
+    def __init__(self, period: int, evaluate: Callable[[], dict[str, Any]], record: Callable[[int], None]):
         super().__init__(period, evaluate)
-        self.evaluated_epoch = -1
+        self.record = record
+        self.pending: int | None = None  # the epoch that a resumed run ended with, if its checkpoint has no metric
+
+    def asked_for(self, epoch: int) -> bool:
+        """Whether an epoch is to be evaluated."""
+        done = epoch + 1
+        return done >= self.trainer.max_epoch or (self._period > 0 and done % self._period == 0)
+
+    def evaluate(self, epoch: int) -> None:
+        """Evaluate the weights, which are those at the end of an epoch."""
+        self._do_eval()
+        self.record(epoch)
+
+    def before_train(self) -> None:
+        if self.pending is None or not self.asked_for(self.pending):
+            return
+        storage = self.trainer.storage
+        storage.iter = self.trainer.start_iter - 1  # the last one of that epoch
+        self.evaluate(self.pending)
+        storage.iter = self.trainer.start_iter
+        self.pending = None
 
     def after_epoch(self) -> None:
-        done = self.trainer.epoch + 1
-        if done == self.trainer.max_epoch or (self._period > 0 and done % self._period == 0):
-            self._do_eval()
-            self.evaluated_epoch = self.trainer.epoch
+        if self.asked_for(self.trainer.epoch):
+            self.evaluate(self.trainer.epoch)
 
     def after_train(self) -> None:
         """The last epoch was evaluated as it ended."""
@@ -80,9 +104,10 @@ class FiniteWeights(HookBase):
     def after_epoch(self) -> None:
         bad = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if bad:
+            saved = "the checkpoint of the epoch before is good" if self.trainer.epoch else "no epoch was saved"
             raise DivergedError(
-                f"epoch {self.trainer.epoch}: {len(bad)} weights are not finite, such as {bad[:3]}; the checkpoint of"
-                " the epoch before is good. Lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
+                f"epoch {self.trainer.epoch}: {len(bad)} weights are not finite, such as {bad[:3]}; {saved}."
+                " Lower SOLVER.BASE_LR, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
             )
 
 
@@ -92,6 +117,9 @@ class WriteEvents(hooks.PeriodicWriter):
     The host also writes after the last iteration of a run; a writer skips events that are not newer, so the
     metrics of the last evaluation never reached metrics.json.
     """
+
+    def before_train(self) -> None:
+        super().after_epoch()  # of the evaluation that a resumed run made up for, if it did
 
     def after_step(self) -> None:
         if (self.trainer.iter + 1) % self.trainer.iters_per_epoch:

@@ -1,6 +1,6 @@
-"""Finds config keys that were set but that no code of this run reads."""
+"""Which config keys the user gave, which a run reads, and those that were given and are not read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastreid.config import CfgNode
@@ -42,6 +42,9 @@ def track(cfg: CfgNode) -> tuple[TrackedCfgNode, set[str]]:
     log = _Log()
     tracked = TrackedCfgNode(cfg)  # yacs converts the nodes below
     _mark(tracked, "", log)
+    given = given_keys(cfg)
+    if given is not None:
+        note_given(tracked, given)
     if cfg.is_frozen():
         tracked.freeze()
     return tracked, log
@@ -54,6 +57,16 @@ def _mark(node: TrackedCfgNode, path: str, log: _Log) -> None:
     node.__dict__["_log"], node.__dict__["_path"] = log, path
 
 
+def note_given(cfg: CfgNode, keys: Mapping[str, bool]) -> None:
+    """Note in a config which keys its user gave, and whether on the command line; clones have the note too."""
+    cfg.__dict__["_given"] = dict(keys)
+
+
+def given_keys(cfg: CfgNode) -> dict[str, bool] | None:
+    """Return key -> whether it was given on the command line; None for a config that was not merged by us."""
+    return cfg.__dict__.get("_given")
+
+
 def leaves(node: CfgNode, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) of every leaf of a config, without recording a read."""
     for key, value in node.items():
@@ -64,7 +77,10 @@ def leaves(node: CfgNode, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str, ...] | None = None) -> list[str]:
-    """Return the keys that differ from the defaults and were not read so far.
+    """Return the keys that the user gave, that differ from the defaults and were not read so far.
+
+    A key in a yaml counts unless the command line changes the part of the config that the key is in, so that what reads
+    it may be switched off there. In a config that we did not merge, every key counts.
 
     Args:
         cfg: the run's config.
@@ -72,14 +88,16 @@ def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str
         log: of :func:`track`.
         nodes: look below these nodes only; None = everywhere.
     """
-    default = dict(leaves(defaults))
+    default, given = dict(leaves(defaults)), given_keys(cfg)
+    changed = {key.partition(".")[0] for key, late in (given or {}).items() if late}
     return [
         key
         for key, value in leaves(cfg)
         if value != default.get(key)
+        and (given is None or given.get(key) or (key in given and key.partition(".")[0] not in changed))
         and key not in log
-        and not _below(key, READ_LATER)
-        and (nodes is None or _below(key, nodes))
+        and not below(key, READ_LATER)
+        and (nodes is None or below(key, nodes))
     ]
 
 
@@ -87,15 +105,18 @@ def check_all_read(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[
     """Check that every key that was set has been read.
 
     Raises:
-        ConfigError: keys that nothing in this run reads.
+        ConfigError: keys that have no effect in this run, because nothing reads them.
     """
     unread = unread_keys(cfg, defaults, log, nodes)
     if unread:
         raise ConfigError(
-            f"nothing in this run reads {', '.join(unread)} (MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE},"
-            f" MODEL.LOSSES.NAME {tuple(cfg.MODEL.LOSSES.NAME)}): remove the key, or enable the part that reads it"
+            f"{', '.join(unread)} {'have' if len(unread) > 1 else 'has'} no effect here: no part reads"
+            f" {'them' if len(unread) > 1 else 'it'} (MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE},"
+            f" MODEL.LOSSES.NAME {tuple(cfg.MODEL.LOSSES.NAME)}); leave {'them' if len(unread) > 1 else 'it'} out, or"
+            " enable the part"
         )
 
 
-def _below(key: str, nodes: tuple[str, ...]) -> bool:
+def below(key: str, nodes: tuple[str, ...]) -> bool:
+    """Return whether a key is one of some keys, or below one of some nodes."""
     return any(key == node or key.startswith(node + ".") for node in nodes)

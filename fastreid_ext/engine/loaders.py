@@ -17,6 +17,7 @@ from fastreid_ext.data.capabilities import KnowsOcclusion
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
+from fastreid_ext.data.image_check import check_images
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
 from fastreid_ext.data.pairs import positive_share_of
@@ -39,6 +40,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
 
     Raises:
         DataSetError, ConfigError: a data set that is missing or can't fill a batch.
+        ImageError: images that are listed but missing or, with DATALOADER.VERIFY_IMAGES, broken.
         PoseError: INPUT.JOINTS.ENABLED asks for labels that are missing.
     """
     datasets = training_sets(cfg)
@@ -49,6 +51,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     items = subsets.train
     world = comm.get_world_size()
     check_training_set(cfg, items, world)
+    _check_images(cfg, items, "the training set")
     sampled = sampled_per_batch(cfg)
     settings = {}
     if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
@@ -85,6 +88,7 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
 
     Raises:
         DataSetError: a data set that is missing.
+        ImageError: as :func:`train_loader`.
         ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
@@ -105,9 +109,15 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
             transform = follow_joints(cfg, transform, joints)
         kept = _resized_images(cfg, transform)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
+    _check_images(cfg, images.img_items, dataset_name)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     sampler = samplers.InferenceSampler(len(images))
     return build_test_loader(images, sampler, batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)), num_query
+
+
+def _check_images(cfg: CfgNode, items: Items, name: str) -> None:
+    node = cfg.DATALOADER
+    check_images((item[0] for item in items), name, decode=node.VERIFY_IMAGES, threads=node.NUM_WORKERS)
 
 
 def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:

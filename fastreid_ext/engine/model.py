@@ -6,9 +6,14 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.modeling import build_model as build_registered
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from fastreid_ext.engine.checks.config import check_host_model
+from fastreid_ext.engine.checks.config import augmentation_mistakes
+from fastreid_ext.engine.checks.listing import raise_together
+from fastreid_ext.engine.checks.names import loss_mistakes
+from fastreid_ext.engine.checks.rules import nearest
+from fastreid_ext.engine.checks.trial import MISFITS, try_model
 from fastreid_ext.engine.precision import losses_in_float32
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
 from fastreid_ext.modeling.branched import BranchedReID
@@ -38,7 +43,11 @@ def build_model(cfg: CfgNode) -> nn.Module:
     except (KeyError, ValueError) as error:  # KeyError: the registries and tables of the host
         if is_ours(error):
             raise
-        raise ConfigError(f"the model can't be built: {error.args[0] if error.args else error}") from error
+        raise ConfigError(f"the model can't be built: {_depths(cfg, error) or first_line(error)}") from error
+    except MISFITS as error:  # FastReID asserts its names, and its MGN loads weights of another shape
+        if is_ours(error):
+            raise
+        raise ConfigError(f"the model can't be built: {first_line(error)}") from error
     except OSError as error:
         if not cfg.MODEL.BACKBONE.PRETRAIN:
             raise
@@ -47,8 +56,9 @@ def build_model(cfg: CfgNode) -> nn.Module:
             " MODEL.BACKBONE.PRETRAIN False to train from scratch"
         ) from error
     if not isinstance(model, BranchedReID):
-        check_host_model(cfg)
+        raise_together([*loss_mistakes(cfg), *augmentation_mistakes(cfg)])
         losses_in_float32(model)
+    try_model(model, cfg)
     logger.debug("model:\n%s", model)
     logger.info(
         "%s with %.2f M parameters on %s",
@@ -57,3 +67,18 @@ def build_model(cfg: CfgNode) -> nn.Module:
         cfg.MODEL.DEVICE,
     )
     return model
+
+
+def _depths(cfg: CfgNode, error: Exception) -> str:
+    """Return which depths a backbone has, if an error is about one that it lacks; FastReID has them in its code."""
+    depth, name = cfg.MODEL.BACKBONE.DEPTH, cfg.MODEL.BACKBONE.NAME
+    if not isinstance(error, KeyError) or error.args != (depth,):
+        return ""
+    build = BACKBONE_REGISTRY._obj_map.get("build_resnet_backbone" if "dnl" in name else name)
+    tables = [c for c in build.__code__.co_consts if isinstance(c, tuple) and c]
+    known = [
+        d for table in tables if all(isinstance(d, str) and any(map(str.isdigit, d)) for d in table) for d in table
+    ]
+    known = list(dict.fromkeys(known))
+    listed = f", which has {', '.join(known)}{nearest(depth, known, everything_said=True)}" if known else ""
+    return f"MODEL.BACKBONE.DEPTH is {depth!r}, a depth that is none of {name}{listed}"

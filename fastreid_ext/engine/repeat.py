@@ -1,8 +1,6 @@
 """Trains configs over several seeds, continues after interruptions, and gathers the results."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,16 @@ from typing import Any
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import FileError, UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 from fastreid_ext.files import make_folder, write_text
 from fastreid_ext.foreign_files import read_json
+from fastreid_ext.processes import run_command
 
 TABLE_METRICS = ("Rank-1", "mAP")
-NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")  # they change no number
+NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR", "DATALOADER.VERIFY_IMAGES")  # they change no number
 
 
 class RepeatError(UserError):
@@ -39,14 +39,17 @@ def repeat(
 
     Raises:
         RepeatError, ConfigError: runs that can't be made or gathered.
-        FileError: a file that can't be written.
+        FileError: a file that can't be written, or another process trains in the folder of a run.
     """
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise RepeatError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
     names = names_of(configs)
     ours = {"SEED", "OUTPUT_DIR"}.intersection(overrides[::2])
     if ours:
         raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
     for config in names.values():  # before hours of the first
         settings_of(config, overrides)
+    make_folder(output)
     summaries = {}
     for name, config in names.items():
         runs = {seed: train(config, seed, output / name, overrides, num_gpus) for seed in seeds}
@@ -62,8 +65,10 @@ def names_of(configs: Sequence[str]) -> dict[str, str]:
     """Return name -> config: the file's stem, or as much of its path as is needed to be unique.
 
     Raises:
-        RepeatError: one config twice.
+        RepeatError: one config twice, or an empty name.
     """
+    if not all(Path(config).name for config in configs):
+        raise RepeatError(f"--configs has a name that is none: {' '.join(map(repr, configs))}")
     paths = [Path(config).with_suffix("") for config in configs]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["-".join(path.parts[-parts:]) for path in paths]
@@ -90,14 +95,13 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         if changed:
             raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
     if not done.is_file():
-        make_folder(output)
-        write_text(settings, json.dumps(now, indent=1))
-        command = [sys.executable, "-m", "fastreid_ext", "train"]
+        with HeldFolder(output):  # not while another process trains there
+            write_text(settings, json.dumps(now, indent=1))
         resume = ["--resume"] if begun else []  # otherwise the config of a run that never began would be compared
-        finished = subprocess.run([*command, *resume, "--num-gpus", str(num_gpus), *call], check=False)
-        if finished.returncode or not done.is_file():
+        status = run_command(["train", *resume, "--num-gpus", str(num_gpus), *call])
+        if status or not done.is_file():
             raise RepeatError(
-                f"the run in {output} ended with status {finished.returncode} (see its log.txt); run"
+                f"the run in {output} ended with status {status} (see its log.txt); run"
                 " this command again to continue from there"
             )
     results = _read(done).get("results")

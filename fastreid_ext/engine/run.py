@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.data.loader_faults import dead_workers_named
 from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.checks.machine import check_writable
 from fastreid_ext.engine.checks.resume import check_same_run
+from fastreid_ext.engine.log_file import stop_if_unwritable
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
+from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.errors import ConfigError, UserError
-from fastreid_ext.files import write_text
+from fastreid_ext.errors import ConfigError, FileError, UserError
+from fastreid_ext.files import no_room_named, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +45,19 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
         UserError: an error the user can fix; its traceback is in log.txt.
     """
     try:
-        cfg = setup(config_file, overrides, resume, eval_only)
-        if eval_only:
-            return evaluate(cfg)
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=resume)
-        return trainer.train()
+        cfg = checked_config(config_file, overrides)
+        with holding(cfg) as folder, no_room_named(cfg.OUTPUT_DIR), dead_workers_named():
+            setup(cfg, resume, eval_only)
+            if folder is not None:
+                folder.log_taken_over()
+            if eval_only:
+                return evaluate(cfg)
+            trainer = Trainer(cfg)
+            trainer.resume_or_load(resume=resume)
+            return trainer.train()
     except UserError:
-        logger.debug("stopped:", exc_info=True)
+        with suppress(FileError):  # the disk may be full of the same
+            logger.debug("stopped:", exc_info=True)
         raise
 
 
@@ -69,23 +78,44 @@ def evaluate(cfg: CfgNode) -> Any:
     return results
 
 
-def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: bool) -> CfgNode:
-    """Merge the config, check it, open the log and, for a training run, write config.yaml into OUTPUT_DIR."""
+def checked_config(config_file: str, overrides: Sequence[str]) -> CfgNode:
+    """Return the merged config, frozen, after the checks that need neither data nor the folder of the run."""
     cfg = get_cfg()
     merge_config(cfg, config_file_of(config_file), list(overrides))
     check_config(cfg, comm.get_world_size())
     check_writable(cfg)
+    cfg.freeze()
+    return cfg
+
+
+@contextmanager
+def holding(cfg: CfgNode) -> Iterator[HeldFolder | None]:
+    """Hold OUTPUT_DIR in the main process; the others go on when it does, and get None.
+
+    Raises:
+        FileError: another process holds it.
+    """
+    with HeldFolder(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext() as folder:
+        comm.synchronize()
+        yield folder
+
+
+def setup(cfg: CfgNode, resume: bool, eval_only: bool) -> None:
+    """Open the log and, for a training run, write config.yaml into OUTPUT_DIR, which the main process holds."""
     if resume:
         check_same_run(cfg)
-    cfg.freeze()
     comm.synchronize()  # no process may overwrite config.yaml before all have compared it
 
     rank = comm.get_rank()
     for name in ("fastreid", "fastreid_ext"):
         handlers = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name).handlers
         for handler in handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            if not isinstance(handler, logging.StreamHandler):
+                continue
+            if handler.stream is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone
+            else:
+                stop_if_unwritable(handler, Path(handler.stream.name))
     logging.getLogger(TrainerBase.__module__).addFilter(_is_unexpected)
     logger.info("process %d of %d", rank, comm.get_world_size())
     logger.debug("environment:\n%s", collect_env_info())
@@ -99,7 +129,6 @@ def setup(config_file: str, overrides: Sequence[str], resume: bool, eval_only: b
         write_text(path, cfg.dump())
         logger.info("full config in %s", path)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
-    return cfg
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:

@@ -15,6 +15,7 @@ from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from fastreid_ext.engine.devices import device_of
+from fastreid_ext.engine.finite_images import check_finite_images
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.errors import ConfigError, DivergedError
 
@@ -62,6 +63,7 @@ class TrainingStep(SimpleTrainer):
 
         Raises:
             FloatingPointError: a loss that is not finite on some rank; raised on every rank, before the weights move.
+            ImageError, ConfigError: instead of it where the images of this rank are the reason.
         """
         start = time.perf_counter()
         data = next(self._data_loader_iter)
@@ -73,7 +75,11 @@ class TrainingStep(SimpleTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         self.grad_scaler.scale(total).backward()
 
-        self._write(losses, data_time)
+        try:
+            self._write(losses, data_time)
+        except DivergedError:
+            check_finite_images(data, self.model)
+            raise
         self._update()
 
     def _update(self) -> None:
@@ -100,8 +106,9 @@ class TrainingStep(SimpleTrainer):
         if bad:
             raise DivergedError(
                 f"iteration {self.iter}: {', '.join(f'{name} is {value}' for name, value in bad.items())};"
-                " the weights were not touched and the last checkpoint is good. Lower SOLVER.BASE_LR, lengthen the"
-                " warm-up, or set SOLVER.AMP.ENABLED False to see whether it is the precision"
+                " the weights were not touched, and the last checkpoint, if there is one, is good."
+                " Lower SOLVER.BASE_LR, lengthen the warm-up, or set SOLVER.AMP.ENABLED False to see whether it is the"
+                " precision"
             )
         storage = get_event_storage()
         total = sum(metrics[name] for name in names)
@@ -112,7 +119,8 @@ def step_settings(cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
     """Read the settings of :class:`TrainingStep` beyond model, data and optimiser.
 
     Raises:
-        ConfigError: SOLVER.AMP.DTYPE or SOLVER.CLIP_GRADIENTS.CLIP_TYPE is none that we know.
+        ConfigError: SOLVER.AMP.DTYPE or SOLVER.CLIP_GRADIENTS.CLIP_TYPE is none that we know, or a name in
+            MODEL.FREEZE_LAYERS matches no parameter.
     """
     settings: dict[str, Any] = {
         "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
@@ -122,6 +130,13 @@ def step_settings(cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
         settings["clip"] = gradient_clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE)
     if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
         layers = tuple(f"{layer}." for layer in cfg.MODEL.FREEZE_LAYERS)
+        names = [name for name, _ in model.named_parameters()]
+        idle = [layer for layer in cfg.MODEL.FREEZE_LAYERS if not any(f"{n}.".startswith(f"{layer}.") for n in names)]
+        if idle:
+            tops = sorted({name.partition(".")[0] for name in names})
+            raise ConfigError(
+                f"MODEL.FREEZE_LAYERS names {idle}, but no parameter has such a name; the model has {tops}"
+            )
         settings["frozen"] = [p for name, p in model.named_parameters() if f"{name}.".startswith(layers)]
         settings["freeze_iters"] = cfg.SOLVER.FREEZE_ITERS
     return settings

@@ -11,7 +11,9 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
-from fastreid_ext.engine.checks.machine import check_device
+from fastreid_ext.engine.checks.listing import raise_together
+from fastreid_ext.engine.checks.machine import device_mistakes
+from fastreid_ext.engine.checks.paths import weights_mistakes
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.engine.training_subsets import training_sets, training_subsets
@@ -43,7 +45,7 @@ def load_trained(cfg: CfgNode) -> torch.nn.Module:
     """
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError("weights are missing: add MODEL.WEIGHTS <output folder>/model_best.pth")
-    check_device(cfg)
+    raise_together([*device_mistakes(cfg), *weights_mistakes(cfg)])
     tracked, reads = track(cfg)
     tracked.defrost()
     tracked.MODEL.BACKBONE.PRETRAIN = False

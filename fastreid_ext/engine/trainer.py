@@ -12,23 +12,27 @@ from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import comm
-from fastreid.utils.events import JSONWriter, TensorboardXWriter
+from fastreid.utils.events import EventStorage
 from fastreid.utils.logger import setup_logger
 from torch import nn
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints, loaders, optimizer, schedule
-from fastreid_ext.engine.checkpoint import AtomicCheckpointer, EpochCheckpoints
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.machine import check_writable
 from fastreid_ext.engine.devices import distributed
+from fastreid_ext.engine.environment import warn_if_elsewhere
+from fastreid_ext.engine.epoch_checkpoints import NO_METRIC, EpochCheckpoints
 from fastreid_ext.engine.evaluation import build_evaluator, evaluate_test_sets
 from fastreid_ext.engine.evaluation_sets import EvaluationSets
+from fastreid_ext.engine.event_writers import EventsWriter, MetricsWriter
 from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
+from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
 from fastreid_ext.engine.step import TrainingStep, step_settings
 from fastreid_ext.engine.training_subsets import evaluated_sets
@@ -55,6 +59,7 @@ class Trainer(DefaultTrainer):
             if not logging.getLogger(name).isEnabledFor(logging.INFO):  # not started from the command line
                 setup_logger(name=name)
         check_writable(cfg)
+        self.folder = _held(cfg)  # here too, since a program may build a trainer without the command line
         cfg, reads = track(cfg)
         self.seed = RunSeed(cfg.SEED)
         logger.info("seed %d", int(self.seed))
@@ -135,11 +140,19 @@ class Trainer(DefaultTrainer):
         return evaluate_test_sets(cfg, model, partial(cls.build_evaluator, cfg) if sets is None else sets.__getitem__)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """FastReID's hooks in FastReID's order, with our seeding, evaluation, checkpoints and progress."""
+        """FastReID's hooks in FastReID's order, with our seeding, checkpoints, evaluation and progress."""
         cfg = self.cfg
-        evaluate = EvaluateEpochs(cfg.TEST.EVAL_PERIOD, self._evaluate)
         period = cfg.SOLVER.CHECKPOINT_PERIOD  # read on every rank: all of them check that nothing is left unread
-        ret = [
+        main = comm.is_main_process()
+        self.epoch_checkpoints = None
+        if main:
+            self.epoch_checkpoints = EpochCheckpoints(
+                self.checkpointer, period, self._metric, self.seed, cfg.MODEL.DEVICE, lambda: self.folder.check()
+            )
+        record = self.epoch_checkpoints.record if main else (lambda epoch: None)
+        self.evaluation = EvaluateEpochs(cfg.TEST.EVAL_PERIOD, self._evaluate, record)
+        self.events = WriteEvents(self.build_writers(), 200) if main else None
+        return [
             SeedEpochs(self.seed),
             AfterStep(self.model),
             hooks.IterationTimer(),
@@ -148,26 +161,16 @@ class Trainer(DefaultTrainer):
             self._layer_freeze(),
             AverageBuffers(self.model),
             FiniteWeights(self.model),
-            evaluate,
+            self.epoch_checkpoints,  # before the evaluation, whose faults then lose nothing
+            self.evaluation,
+            Progress(sampled_per_batch(cfg)) if main else None,
+            self.events,
         ]
-        if comm.is_main_process():
-            self.epoch_checkpoints = EpochCheckpoints(
-                self.checkpointer,
-                period,
-                metric=lambda: self._metric() if evaluate.evaluated_epoch == self.epoch else None,
-                seed=self.seed,
-            )
-            ret += [
-                self.epoch_checkpoints,
-                Progress(sampled_per_batch(cfg)),
-                WriteEvents(self.build_writers(), 200),
-            ]
-        return ret
 
     def build_writers(self) -> list[Any]:
         """Tensorboard and JSON as the host writes them; :class:`Progress` does the terminal."""
         folder = Path(self.cfg.OUTPUT_DIR)
-        return [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+        return [MetricsWriter(folder / "metrics.json"), EventsWriter(folder)]
 
     @staticmethod
     def auto_scale_hyperparams(cfg: CfgNode, num_classes: int) -> CfgNode:
@@ -189,23 +192,29 @@ class Trainer(DefaultTrainer):
             return
         self.start_epoch = checkpoint["epoch"] + 1
         self.seed.resume(checkpoint.get("seed", int(self.seed)))
-        if comm.is_main_process():
-            self.epoch_checkpoints.best_metric = checkpoint.get("best_metric", -1.0)
+        if checkpoint.get("metric", NO_METRIC) == NO_METRIC:
+            self.evaluation.pending = checkpoint["epoch"]
+        if self.epoch_checkpoints is not None:
+            warn_if_elsewhere(checkpoint.get("environment"), self.cfg.MODEL.DEVICE)
+            self.epoch_checkpoints.best_metric = checkpoint.get("best_metric", NO_METRIC)
 
     def train(self) -> OrderedDict[str, Any]:
         """Train from start_epoch to MAX_EPOCH and return the last evaluation's results (main process)."""
+        self.folder = _held(self.cfg)  # again, for a trainer that has trained before
         self.data_loader.start_at(self.start_epoch)
         try:
             if self.start_epoch >= self.max_epoch:
                 logger.info("the run in %s is finished (%d epochs): evaluating it", self.cfg.OUTPUT_DIR, self.max_epoch)
-                self._evaluate()
+                self._evaluate_finished()
             else:
                 with self._trainer.loading():
                     TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+            if comm.is_main_process():
+                write_results(self.cfg, self._last_eval_results, int(self.seed))
         finally:
             self.evaluation_sets.end_workers()
-        if comm.is_main_process():
-            write_results(self.cfg, self._last_eval_results, int(self.seed))
+            if self.folder is not None:
+                self.folder.release()
         return self._last_eval_results
 
     def _seeded_train_loader(self, cfg: CfgNode) -> DeviceLoader:
@@ -218,8 +227,21 @@ class Trainer(DefaultTrainer):
         return loader
 
     def _evaluate(self) -> OrderedDict[str, Any]:
+        modes = [(module, module.training) for module in self.model.modules()]
         self._last_eval_results = self.test(self.cfg, self.model, self.evaluation_sets)
+        for module, training in modes:  # the host sets all to that of the model, also layers that are frozen
+            module.training = training
         return self._last_eval_results
+
+    def _evaluate_finished(self) -> None:
+        """Evaluate the last epoch; where it ended before its metric was recorded, make up for that."""
+        if self.evaluation.pending is None:
+            self._evaluate()
+            return
+        with EventStorage(self.start_epoch * self.iters_per_epoch - 1) as self.storage:
+            self.evaluation.evaluate(self.evaluation.pending)
+            if self.events is not None:
+                self.events.after_epoch()
 
     def _metric(self) -> float:
         """The host's metric, (Rank-1 + mAP) / 2, of the first test set."""
@@ -245,3 +267,8 @@ class Trainer(DefaultTrainer):
         if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
             return None
         return hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+
+
+def _held(cfg: CfgNode) -> HeldFolder | None:
+    """Hold OUTPUT_DIR for this process, if it is the one that writes."""
+    return HeldFolder(cfg.OUTPUT_DIR) if comm.is_main_process() else None

@@ -62,11 +62,7 @@ def regions_from_rows(rows: Sequence[Sequence], num_joints: int = len(COCO_JOINT
     """
     regions = []
     for row in rows:
-        if len(row) != 9:
-            raise ConfigError(
-                "a region is (name, stage, C_x, C_y, N, M, prior height, prior width, joints), nine entries; got"
-                f" {len(row)}: {row!r}"
-            )
+        _check_form(row)
         name, stage, cx, cy, rows_out, columns_out, height, width, joints = row
         region = Region(name, stage, (cx, cy), (rows_out, columns_out), (height, width), tuple(joints))
         _check(region, num_joints)
@@ -75,6 +71,22 @@ def regions_from_rows(rows: Sequence[Sequence], num_joints: int = len(COCO_JOINT
     if len(set(names)) != len(names):
         raise ConfigError(f"region names must differ, got {names}")
     return regions
+
+
+def _check_form(row: Sequence) -> None:
+    if not isinstance(row, list | tuple) or len(row) != 9:
+        raise ConfigError(
+            "a region is (name, stage, C_x, C_y, N, M, prior height, prior width, joints), nine entries; got"
+            f" {len(row) if isinstance(row, list | tuple) else 'one value'}: {row!r}"
+        )
+    name, *numbers, joints = row
+    whole = joints if isinstance(joints, list | tuple) else [None]
+    if not (
+        isinstance(name, str)
+        and all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers)
+        and all(type(joint) is int for joint in whole)
+    ):
+        raise ConfigError(f"a region is a name, seven numbers and a list of joints' numbers; got {row!r}")
 
 
 def _check(region: Region, num_joints: int) -> None:

@@ -11,6 +11,7 @@ from fastreid_ext.data.body import HEAD
 from fastreid_ext.data.datasets.files import is_image, list_images
 from fastreid_ext.data.pixels.decoding import opened_image
 from fastreid_ext.data.poses import PoseError, Poses
+from fastreid_ext.image_files import check_is_file
 from fastreid_ext.pose.readers import Skeleton
 
 PATTERNS = ("*", "*/*", "*/*/*", "*/*/*/*")  # of data sets' images; unlike "**" they follow links to folders
@@ -116,6 +117,7 @@ def image_size(path: Path) -> tuple[int, int]:
         PoseError: it is not an image.
     """
     try:
+        check_is_file(path)
         with opened_image(path) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION) in TURNED

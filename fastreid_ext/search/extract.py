@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
+from fastreid_ext.data.loader_faults import dead_workers_named
 from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import check_images_suffice
-from fastreid_ext.files import make_folder
+from fastreid_ext.files import make_folder, no_room_named
 from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.fingerprints import feature_identity, versions
@@ -121,7 +122,7 @@ def extract(
     """
     check_images_suffice(model)
     make_folder(folder)
-    with only_writer(folder):
+    with only_writer(folder), no_room_named(folder), dead_workers_named():
         identity = feature_identity(cfg, model)
         writer = FeatureWriter(folder, images, identity, "float16" if half else "float32", versions())
         earlier = writer.done

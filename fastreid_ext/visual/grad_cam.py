@@ -3,6 +3,7 @@
 Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
 """
 
+import difflib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -81,8 +82,10 @@ def watch(
 def _module(model: nn.Module, layer: str) -> nn.Module:
     modules = dict(model.named_modules())
     if layer not in modules:
-        near = [name for name in modules if name.count(".") <= 1 and name]
-        raise ConfigError(f"the model has no layer {layer!r}; it has {', '.join(near)} and what lies below them")
+        near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.6)
+        tops = [name for name in modules if name and "." not in name]
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(tops)} and what lies below them"
+        raise ConfigError(f"the model has no layer {layer!r}; {hint}")
     watched = modules[layer]
     while isinstance(watched, nn.Sequential) and len(watched):
         watched = watched[-1]  # FastReID's ResNets run the blocks of a layer themselves, not the layer

@@ -12,6 +12,7 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.joints import files_of, poses_of
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.image_files import without_others
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 SPLITS = {"train": ("train",), "query": ("query",), "gallery": ("gallery",), "": ("query", "gallery")}
@@ -37,6 +38,8 @@ class JointImages:
 def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> list[Path]:
     """Return the images of a folder and of those in it, in order; the first so many if there is a limit.
 
+    A warning counts and names what is named like an image but is no file.
+
     Args:
         folder: of images.
         limit: 0 for none.
@@ -45,7 +48,8 @@ def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> li
     Raises:
         ConfigError: no image.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = without_others(named, f"--images {folder}")
     if without is not None and folder.resolve() in without.resolve().parents:
         files = [path for path in files if without.resolve() not in path.resolve().parents]
     if not files:

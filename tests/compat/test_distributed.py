@@ -113,7 +113,7 @@ STARTERS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("starter", STARTERS)
 def test_two_ranks_train_to_the_same_weights(starter, tmp_path, host_cfg, r18, subprocess_env):
-    overrides = {"DATALOADER.NUM_INSTANCE": 2, "DATALOADER.NUM_WORKERS": 1, "SOLVER.MAX_EPOCH": 2}
+    overrides = {"DATALOADER.NUM_INSTANCE": 2, "DATALOADER.NUM_WORKERS": 1, "SOLVER.MAX_EPOCH": 1}
     config = tmp_path / "config.yml"
     config.write_text(host_cfg(overrides={**r18, **overrides}).dump())
     result = subprocess.run(

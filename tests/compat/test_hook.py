@@ -107,6 +107,51 @@ def test_healed_and_registered_in_any_order(order, forked):
     forked(ORDERS[order] + HEALED)
 
 
+# Threads that import at the same moment, each something else; whoever is through has a healed FastReID.
+THREADS = """
+import faulthandler, sys, threading
+import fastreid_ext
+
+faulthandler.dump_traceback_later(60, exit=True)
+sys.setswitchinterval(1e-5)
+imports, healed = {imports!r}, {healed!r}
+start, failed = threading.Barrier(len(imports)), []
+
+
+def work(statement):
+    start.wait()
+    try:
+        exec(statement, {{}})
+        exec(healed, {{}})
+    except BaseException as error:
+        failed.append(f"{{statement}}: {{error!r}}")
+
+
+threads = [threading.Thread(target=work, args=(statement,)) for statement in imports]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+print("healed")
+"""
+TOGETHER = {
+    "FastReID and a paper": ["import fastreid", "import fastreid_ext.deepminer"],
+    "parts of both": [
+        "from fastreid.config import get_cfg",
+        "from fastreid_ext import get_cfg; get_cfg().MODEL.DEEPMINER",
+        "import fastreid.engine.launch",
+        "import importlib; importlib.import_module('fastreid_ext.modeling.branched')",
+        "from fastreid_ext.data.datasets.synthreid import SynthReIDTiny",
+    ],
+}
+
+
+@pytest.mark.parametrize("together", TOGETHER)
+def test_threads_that_import_at_once(together, forked):
+    assert forked(THREADS.format(imports=TOGETHER[together], healed=HEALED)) == ["healed"]
+
+
 def test_a_module_that_was_loaded_shows_its_own_loader(forked):
     """Tools that read sources ask the loader of a module."""
     code = """

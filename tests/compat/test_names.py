@@ -10,6 +10,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
 from fastreid_ext.compat.names import plain_names, register
+from fastreid_ext.compat.patch import PATCHES
 from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.modeling.capabilities import HasBranches, architectures_with
 
@@ -48,6 +49,20 @@ def test_the_fork_keeps_the_name_and_one_warning_says_so(order, way, registry):
     assert caught[0].filename == __file__
     assert registry.get("OccludedDuke") is FORKS
     assert registry.get("fastreid_ext.OccludedDuke") is OURS
+
+
+def test_a_fork_whose_registry_overwrites_names_gets_the_warning_too(registry, monkeypatch):
+    """The probe asks whether a clash is reported, and not only whether it fails."""
+    (clash,) = (each for each in PATCHES if each.name == "registry-clash")
+    assert not clash.is_needed()  # healed
+    monkeypatch.setattr(Registry, "_do_register", lambda self, name, obj: self._obj_map.update({name: obj}))
+    assert clash.is_needed()
+    clash.apply()  # undone with the line above
+    register(registry)(OURS)
+    with pytest.warns(RuntimeWarning) as caught:
+        registry.register(FORKS)
+    assert [str(warning.message) for warning in caught] == [WARNING]
+    assert registry.get("OccludedDuke") is FORKS
 
 
 def test_without_a_clash_both_names_are_ours(registry):

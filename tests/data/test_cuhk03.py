@@ -1,18 +1,24 @@
 """CUHK03's two registered forms, from a miniature of its MATLAB files."""
 
+import errno
 import importlib.util
+import shutil
 import sys
 import types
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from fastreid.data.datasets import DATASET_REGISTRY
+from PIL import Image
 from scipy.io import savemat
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
-from fastreid_ext.data.datasets.cuhk03 import imageio_lent
+from fastreid_ext.data.datasets.cuhk03_extraction import imageio_lent
 from fastreid_ext.data.images import ReIDImages
+from fastreid_ext.errors import FileError
 
 TEST = ("query", "gallery")
 FILES = ["1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_1_02.png", "1_002_2_06.png", "1_003_1_01.png"]
@@ -110,3 +116,98 @@ def test_half_unpacked(cuhk03):
     (cuhk03 / "cuhk03_new_protocol_config_detected.mat").unlink()
     with pytest.raises(DataSetError, match='cuhk03_new_protocol_config_detected.mat" is not found'):
         load_dataset("CUHK03Labeled", ("train",))
+
+
+# ---- killed while it is extracted -----------------------------------------------------------------------------------
+
+
+def listed(name):
+    data = load_dataset(name, ("train", *TEST))
+    return [getattr(data, split) for split in ("train", *TEST)]
+
+
+def pixels_of(folder):
+    return {str(path): np.array(Image.open(path)) for path in sorted(folder.glob("images_*/*.png"))}
+
+
+@pytest.fixture
+def by_the_host(cuhk03):
+    """The folder as FastReID alone extracts it, without our mark."""
+    with imageio_lent():
+        DATASET_REGISTRY.get("CUHK03")(root=str(cuhk03.parent))
+    assert not (cuhk03 / ".extraction.done").exists()
+    return cuhk03
+
+
+def test_what_fastreid_extracted_whole_is_kept(by_the_host):
+    before = {path: path.stat().st_mtime_ns for path in by_the_host.glob("images_*/*")}
+    assert len(before) == 12 and listed("CUHK03Labeled")
+    assert {path: path.stat().st_mtime_ns for path in by_the_host.glob("images_*/*")} == before
+    assert (by_the_host / ".extraction.done").is_file()
+
+
+@pytest.mark.parametrize("name", ["CUHK03", "CUHK03Labeled", "CUHK03Detected"])
+@pytest.mark.parametrize(
+    "half", ["images_labeled/1_002_1_01.png", "images_detected/1_001_1_01.png", "splits_new_labeled.json"]
+)
+def test_half_a_file_that_fastreid_left_is_made_anew(name, half, by_the_host, logged):
+    whole, pixels = {kind: listed(kind) for kind in (name, "CUHK03Labeled")}, pixels_of(by_the_host)
+    (by_the_host / ".extraction.done").unlink()
+    path = by_the_host / half
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert listed(name) == whole[name] and listed("CUHK03Labeled") == whole["CUHK03Labeled"]
+    found = pixels_of(by_the_host)
+    assert found.keys() == pixels.keys() and all((found[key] == pixels[key]).all() for key in pixels)
+    assert "are missing or cut short: they are extracted again" in logged.text
+
+
+@pytest.mark.parametrize("lost", ["images_labeled/1_002_1_01.png", "images_labeled", "splits_new_labeled.json"])
+def test_what_is_missing_is_made_anew(lost, by_the_host):
+    path = by_the_host / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert listed("CUHK03Labeled") and len(pixels_of(by_the_host)) == 12
+
+
+@pytest.mark.parametrize("moment", [0, 4, 11])
+def test_a_kill_at_any_image_leaves_nothing_half(moment, cuhk03, monkeypatch):
+    save, count = Image.Image.save, iter(range(12))
+
+    def killed(self, path):
+        if next(count) == moment:
+            Path(path).write_bytes(b"half")
+            raise KeyboardInterrupt
+        save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            listed("CUHK03Labeled")
+    assert not list(cuhk03.glob("images_*")) and not list(cuhk03.glob("splits_*"))
+    assert listed("CUHK03Labeled") and len(pixels_of(cuhk03)) == 12
+    assert sorted(path.name for path in cuhk03.glob(".*")) == [".extraction.done", ".extraction.lock"]
+
+
+def test_a_kill_while_files_are_moved(cuhk03, monkeypatch):
+    replace, count = Path.replace, iter(range(12))
+
+    def killed(self, target):
+        if next(count) == 9:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            listed("CUHK03Labeled")
+    assert len(list(cuhk03.glob("images_*/*"))) == 9
+    assert listed("CUHK03Detected") and len(pixels_of(cuhk03)) == 12
+
+
+def test_a_full_disk_is_one_sentence(cuhk03, monkeypatch):
+    def full(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    sentence = f"^data set CUHK03Labeled can't be written below {cuhk03.parent}: No space left on device$"
+    with pytest.raises(FileError, match=sentence):
+        listed("CUHK03Labeled")

@@ -8,7 +8,7 @@ from torch.utils.data import SequentialSampler
 
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.images import ImageError, ReIDImages
-from fastreid_ext.data.loader import build_test_loader, build_train_loader, one_thread
+from fastreid_ext.data.loader import build_test_loader, build_train_loader, start_worker
 
 CPU = torch.device("cpu")
 
@@ -113,7 +113,7 @@ def test_batches_move_to_the_device(items):
 def test_workers_compute_in_one_thread():
     before = torch.get_num_threads()
     try:
-        one_thread(0)
+        start_worker(0)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

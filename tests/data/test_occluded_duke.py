@@ -11,6 +11,8 @@ from fastreid_ext.data.datasets import occluded_duke
 from fastreid_ext.data.datasets.files import LayoutError
 from fastreid_ext.data.datasets.occluded_duke import OccludedDuke, derive_occluded_duke
 from fastreid_ext.data.published import PUBLISHED_COUNTS
+from fastreid_ext.errors import FileError
+from fastreid_ext.files import locked
 
 TEST = ("query", "gallery")
 NAMES = {
@@ -183,10 +185,20 @@ def test_an_interrupted_derivation_leaves_nothing(lists, root, monkeypatch):
         patched.setattr(occluded_duke, "place", stop)
         with pytest.raises(KeyboardInterrupt):
             derive(root, lists)
-    assert sorted(path.name for path in root.iterdir()) == ["DukeMTMC-reID", "lists"]
+    assert sorted(path.name for path in root.iterdir()) == [".Occluded_Duke.lock", "DukeMTMC-reID", "lists"]
     (root / ".Occluded_Duke.partial" / "query").mkdir(parents=True)  # as a killed one would leave it
     derive(root, lists)
-    assert sorted(path.name for path in root.iterdir()) == ["DukeMTMC-reID", "Occluded_Duke", "lists"]
+    names = {path.name for path in root.iterdir()}
+    assert names == {".Occluded_Duke.lock", "DukeMTMC-reID", "Occluded_Duke", "lists"}
+
+
+def test_two_derivations_of_one_folder(lists, root):
+    with (
+        locked(root / ".Occluded_Duke.lock"),
+        pytest.raises(FileError, match="another process makes .*Occluded_Duke: wait for it"),
+    ):
+        derive(root, lists)
+    assert derive(root, lists)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,23 @@ def test_interrupted_run_leaves_no_set_and_the_next_call_makes_it(tiny, tmp_path
     assert not (tmp_path / ".SynthReID-tiny.partial").exists()
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_in_the_way_is_named(kind, tmp_path):
+    partial = tmp_path / ".SynthReID-tiny.partial"
+    partial.write_text("") if kind == "file" else partial.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileError, match=f"^{partial} is in the way and can't be removed: remove it or choose"):
+        make(tmp_path)
+    assert partial.is_symlink() or partial.is_file()
+
+
+@pytest.mark.parametrize("files", [None, [], "train", {"train": None}, {"../x": {}}, {"x" * 300: {}, "a\0": {}}])
+def test_a_record_that_counts_no_files_is_no_complete_set(files, tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "SynthReID-tiny")
+    meta = tmp_path / "SynthReID-tiny" / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "files": files}))
+    assert synthetic.find(tmp_path, "tiny") is None
+
+
 def test_killed_run_frees_its_lock(tiny, tmp_path):
     done = run_bare(
         "import os, signal\n"

@@ -381,5 +381,7 @@ def test_wrong_settings(mistake):
 
 
 def test_wrong_settings_on_the_command_line(fails):
-    assert fails(DATASETS__HOLD_OUT=1).startswith("fastreid-ext train: DATASETS.HOLD_OUT is 1: 0 holds nothing out")
+    assert fails(DATASETS__HOLD_OUT=1).startswith(
+        "fastreid-ext train: DATASETS.HOLD_OUT is 1 and must be 0, which holds nothing"
+    )
     assert fails("--eval-only", TEST__OCCLUSION__PROB=2.0).startswith("fastreid-ext train: TEST.OCCLUSION.PROB is 2.0")

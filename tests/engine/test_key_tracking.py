@@ -100,7 +100,7 @@ def test_frozen_stays_frozen(cfg, frozen):
 def test_the_complaint_names_the_keys(cfg):
     tracked, log = track(cfg)
     with pytest.raises(
-        ConfigError, match="nothing in this run reads .*MODEL.DEEPMINER.CHAM.REDUCTION.*META_ARCHITECTURE Baseline"
+        ConfigError, match="MODEL.DEEPMINER.CHAM.REDUCTION.* no effect here: no part reads .*META_ARCHITECTURE Baseline"
     ):
         check_all_read(tracked, get_cfg(), log)
     check_all_read(tracked, get_cfg(), log | {"SOLVER.BASE_LR", "MODEL.DEEPMINER.CHAM.REDUCTION"})

@@ -2,8 +2,6 @@
 
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,30 +19,30 @@ class FakeTrainer:
         self.calls = []
         self.ends = {}  # number of a call -> "fails", "silent" (status 0 and no results) or "killed"
 
-    def run(self, command, check):
-        assert command[0] == sys.executable and not check
-        options = command[command.index("train") + 1 :]
+    def run(self, arguments):
+        assert arguments[0] == "train"
+        options = list(arguments[1:])
         output = Path(options[options.index("OUTPUT_DIR") + 1])
         config, seed = options[options.index("--config-file") + 1], int(options[options.index("SEED") + 1])
         end = self.ends.get(len(self.calls))
         self.calls.append(options)
         if end == "fails":
-            return subprocess.CompletedProcess(command, 1)
+            return 1
         if end == "silent":
-            return subprocess.CompletedProcess(command, 0)
+            return 0
         if end == "killed":
             (output / "last_checkpoint").write_text("model_latest.pth")
-            return subprocess.CompletedProcess(command, -9)
+            return -9
         value = 50.0 + 10 * len(Path(config).stem) + seed
         results = {"SynthReIDTiny": {"Rank-1": value, "mAP": value - 20}}
         (output / "results.json").write_text(json.dumps({"results": results, "seed": seed}))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
 
 @pytest.fixture
 def trainer(monkeypatch):
     fake = FakeTrainer()
-    monkeypatch.setattr(repeat.subprocess, "run", fake.run)
+    monkeypatch.setattr(repeat, "run_command", fake.run)
     return fake
 
 
@@ -263,16 +261,13 @@ def test_end_to_end(run_main, call, tmp_path, monkeypatch):
 
     The first run is in a process as users have it; the others are in this one, which saves them starting it.
     """
-    process, commands = subprocess.run, []
+    in_a_process, commands = repeat.run_command, []
 
-    def run(command, check):
-        commands.append(command)
-        if len(commands) == 1:
-            return process(command, check=check)
-        main(command[3:])
-        return subprocess.CompletedProcess(command, 0)
+    def run(arguments):
+        commands.append(arguments)
+        return in_a_process(arguments) if len(commands) == 1 else main(arguments)
 
-    monkeypatch.setattr(repeat.subprocess, "run", run)
+    monkeypatch.setattr(repeat, "run_command", run)
     pairs = [str(item) for pair in TINY.items() for item in pair]
     assert call("demo/msreid.yml", opts=pairs) == 0
     out = tmp_path / "out"

@@ -141,7 +141,10 @@ def test_the_hosts_config_is_left_alone():
 @pytest.mark.parametrize("epochs", [3, 2])
 def test_cosine_without_an_epoch_behind_the_warm_up(epochs):
     cfg = config(WARMUP_EPOCHS=3, SCHED="CosineAnnealingLR", MAX_EPOCH=epochs)
-    with pytest.raises(ValueError, match="leaves no epoch after the warm-up of 3 epochs"):
+    with pytest.raises(
+        ValueError,
+        match=r"leaves no epoch after SOLVER.WARMUP_EPOCHS \(3\) for the cosine.*WARMUP_EPOCHS 0 and WARMUP_ITERS 0",
+    ):
         rates(cfg)
 
 

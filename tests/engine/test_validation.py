@@ -185,7 +185,11 @@ def test_too_few_identities(fails):
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("DATASETS.VALIDATION", -1, "DATASETS.VALIDATION is -1 and must be 0 or a number of identities"),
+        (
+            "DATASETS.VALIDATION",
+            -1,
+            "DATASETS.VALIDATION is -1 and must be a whole number from 0 to 10000000 identities",
+        ),
         ("DATASETS.TESTS", ("Validation",), "DATASETS.TESTS names Validation, .* set DATASETS.VALIDATION"),
         ("DATASETS.TESTS", ("HeldOut",), "DATASETS.TESTS names HeldOut, .* set DATASETS.HOLD_OUT"),
     ],

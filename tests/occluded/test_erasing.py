@@ -228,9 +228,10 @@ def test_total_batch_says_what_ims_per_batch_counts(total, sampled, make_cfg, sy
 
 
 def test_a_total_batch_must_be_even():
-    settings = {CBE + "TOTAL_BATCH": True, "SOLVER.IMS_PER_BATCH": 17, "DATASETS.NAMES": ("A",)}
-    cfg = config({**settings, "DATASETS.TESTS": ("A",), "MODEL.DEVICE": "cpu"})
+    settings = {CBE + "TOTAL_BATCH": True, "SOLVER.IMS_PER_BATCH": 17, "DATASETS.NAMES": ("PKU",)}
+    settings |= {"MODEL.META_ARCHITECTURE": "OccludedReID", "MODEL.LOSSES.NAME": ("SmoothedCrossEntropyLoss",)}
+    cfg = config({**settings, "DATASETS.TESTS": ("PKU",), "MODEL.DEVICE": "cpu"})
     with pytest.raises(ConfigError, match=r"IMS_PER_BATCH \(17\) is not a multiple of the 2 .* that .*CompoundBatch"):
         check_config(cfg, 1)
-    cfg.INPUT.BATCH_AUGMENT.NAME = ["RandomErasing"]  # which makes none
+    cfg.INPUT.BATCH_AUGMENT.NAME, cfg.INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH = ["RandomErasing"], False  # which makes none
     check_config(cfg, 1)

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from fastreid_ext.errors import UserError
+from fastreid_ext.image_files import without_others
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def list_images(folder: Path, *patterns: str) -> list[Path]:
         folder: where to look.
         patterns: what to look at: "*" for the folder itself, "*/*" for the folders in it.
     """
-    paths = [path for pattern in patterns for path in folder.glob(pattern) if is_image(path)]
+    paths = without_others((path for pattern in patterns for path in folder.glob(pattern) if is_image(path)), folder)
     paths.sort(key=lambda path: (str(path.with_suffix("")), IMAGE_SUFFIXES.index(path.suffix.lower()), path.suffix))
     kept: dict[Path, Path] = {}
     for path in paths:

@@ -13,7 +13,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, find_folder, list_images, refuse_names, training_item
 from fastreid_ext.errors import FileError
-from fastreid_ext.files import make_folder, read_text, reason
+from fastreid_ext.files import locked, make_folder, read_text, reason
 
 logger = logging.getLogger(__name__)
 
@@ -88,27 +88,35 @@ def derive_occluded_duke(
     Raises:
         LayoutError: a list, or images that it names, are missing; a list is empty or does not name files; the target
             exists.
-        FileError: a list can't be read, or the target can't be written.
+        FileError: a list can't be read, or the target can't be written, or another process is making it.
     """
     duke_root, lists_folder, target = Path(duke_root), Path(lists_folder), Path(target)
     if target.exists():
         raise LayoutError(f"{target} already exists: move it away or choose another target")
     sources = {split: find_images(duke_root, lists_folder, split) for split in FOLDERS}
-    partial = target.with_name(f".{target.name}.partial")
+    partial, lock = (target.with_name(f".{target.name}.{end}") for end in ("partial", "lock"))
+    make_folder(target.parent)
+    with locked(lock, busy=f"another process makes {target}: wait for it"):
+        _fill(target, partial, sources, copy)
+    counts = {split: len(paths) for split, paths in sources.items()}
+    logger.info("derived %s: %s", target, ", ".join(f"{split} {count} images" for split, count in counts.items()))
+    return counts
+
+
+def _fill(target: Path, partial: Path, sources: dict[str, list[Path]], copy: bool) -> None:
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
     try:
         for split, paths in sources.items():
             folder = make_folder(partial / FOLDERS[split])
             for path in paths:
                 place(path, folder / path.name, copy)
+        if hasattr(os, "sync"):
+            os.sync()  # the images, before the name under which they are taken for whole
         partial.rename(target)
     except OSError as error:
         raise FileError(f"{target} can't be written: {reason(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    counts = {split: len(paths) for split, paths in sources.items()}
-    logger.info("derived %s: %s", target, ", ".join(f"{split} {count} images" for split, count in counts.items()))
-    return counts
 
 
 def find_images(duke_root: Path, lists_folder: Path, split: str) -> list[Path]:

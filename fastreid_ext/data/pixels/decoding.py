@@ -18,6 +18,8 @@ import numpy as np
 from fastreid.utils.file_io import PathManager
 from PIL import Image, ImageOps
 
+from fastreid_ext.image_files import check_is_file
+
 START, END = b"\xff\xd8", b"\xff\xd9"
 JFIF, TABLES, BASELINE, PROGRESSIVE, CODES, RESTART, SCAN, COMMENT = 0xE0, 0xDB, 0xC0, 0xC2, 0xC4, 0xDD, 0xDA, 0xFE
 TABLE_BYTES = 65  # a quantisation table of 8 bits and its number
@@ -32,6 +34,7 @@ def read_rgb(path: str) -> np.ndarray:
     Raises:
         OSError: it can't be read, it is of none of ``FORMATS``, or it has more than ``LARGEST`` pixels.
     """
+    check_is_file(path)
     with PathManager.open(path, "rb") as file:
         data = file.read()
     size = plain_jpeg_size(data)

@@ -20,9 +20,9 @@ from fastreid_ext.data.synthetic.seeds import random_state
 from fastreid_ext.data.synthetic.sizes import Size, size_named
 from fastreid_ext.data.synthetic.splits import Shot, directories, plan
 from fastreid_ext.errors import ConfigError, FileError
-from fastreid_ext.files import locked, make_folder, sync
+from fastreid_ext.files import locked, make_folder, no_room_named, sync
 from fastreid_ext.foreign_files import is_below, read_json
-from fastreid_ext.processes import end_with_parent
+from fastreid_ext.processes import as_worker
 from fastreid_ext.progress import ProgressBar
 
 # To be raised with every change that changes a picture or a plan: older data is then made anew.
@@ -55,7 +55,8 @@ def generate(
 
     Raises:
         ConfigError: an unknown size, or less than one worker.
-        FileError: the directory holds something else: data of another seed, or data that is not SynthReID.
+        FileError: the directory holds something else: data of another seed, or data that is not SynthReID; or what
+            an interrupted call left can't be removed.
     """
     chosen = size_named(size)
     root = Path(root).expanduser()
@@ -71,7 +72,10 @@ def generate(
         refuse_foreign(target, wanted)
         partial = root / f".{target.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
-        write_all(partial, chosen, wanted, workers, progress)
+        if partial.exists() or partial.is_symlink():
+            raise FileError(f"{partial} is in the way and can't be removed: remove it or choose another root.")
+        with no_room_named(target):
+            write_all(partial, chosen, wanted, workers, progress)
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
@@ -115,7 +119,7 @@ def measure(directory: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
         try:
             with os.scandir(directory / name) as entries:
                 lengths = [entry.stat().st_size for entry in entries]
-        except OSError:
+        except (OSError, ValueError):  # the second: a name with a null character, in a damaged meta.json
             lengths = []
         found[name] = {"count": len(lengths), "bytes": sum(lengths)}
     return found
@@ -151,7 +155,7 @@ def draw_chunk(directory: Path, size: Size, seed: int, shots: Sequence[Shot]) ->
 
 def start_worker() -> None:
     """Let a worker end with its parent, and draw without threads that would compete with the other workers."""
-    end_with_parent()
+    as_worker()
     cv2.setNumThreads(0)
 
 

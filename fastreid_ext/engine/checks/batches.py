@@ -1,47 +1,58 @@
 """Checks that batches can be drawn: from the config alone, then from the training set."""
 
+from collections.abc import Iterator
+
 from fastreid.config import CfgNode
 
-from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER, SAMPLERS, Items
-from fastreid_ext.data.pairs import check_pairable, positive_share_of
+from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER, Items
+from fastreid_ext.data.pairs import check_pairable
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
+NEEDS_POSITIVES = frozenset({"BoundedExponentialDistanceLoss"})  # it stops at a batch without a positive pair
 
-def check_batches(cfg: CfgNode, world_size: int) -> None:
-    """Check that SOLVER.IMS_PER_BATCH makes batches that the sampler can draw on each of the processes.
 
-    Raises:
-        ConfigError: a sampler that does not exist, or numbers that do not fit each other.
-    """
+def batch_mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
+    """Yield a sentence for each reason why SOLVER.IMS_PER_BATCH makes no batches on each of the processes."""
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    sampler, pairs = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.PAIRS
-    if sampler not in SAMPLERS:
-        raise ConfigError(f"DATALOADER.SAMPLER_TRAIN is {sampler!r}; this trainer has {sorted(SAMPLERS)}")
-    sampled = sampled_per_batch(cfg)
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
+    try:
+        sampled = sampled_per_batch(cfg)
+    except ConfigError as error:
+        yield str(error)
+        return
     what = f"SOLVER.IMS_PER_BATCH {batch} on {world_size}"
     if sampled != batch:
         what = f"{sampled} sampled for {what}"
     if sampled % world_size:
-        raise ConfigError(f"a batch ({what}) can't be divided evenly among the {world_size} processes")
+        yield f"a batch ({what}) can't be divided evenly among the {world_size} processes"
+        return
     per_process = sampled // world_size
     if sampler in IDENTITY_SAMPLERS and per_process % instances:
-        raise ConfigError(
+        yield (
             f"{per_process} images per batch and process ({what})"
             f" are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
         )
-    if sampler in IDENTITY_SAMPLERS and per_process < 2 * instances:
-        raise ConfigError(
+    elif sampler in IDENTITY_SAMPLERS and per_process < 2 * instances:
+        yield (
             f"{per_process} images per batch and process ({what}) show"
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
         )
-    if sampler == PAIR_SAMPLER:
-        if per_process % 2:
-            raise ConfigError(
-                f"{per_process} images per batch and process ({what}) are not whole pairs: PairSampler needs an even"
-                " number"
-            )
-        positive_share_of(0, pairs.POSITIVE_SHARE, pairs.NEGATIVE_ANNEAL)
+    elif sampler == PAIR_SAMPLER and per_process % 2:
+        yield (
+            f"{per_process} images per batch and process ({what}) are not whole pairs: PairSampler needs an even number"
+        )
+    elif per_process < 2:
+        yield (
+            f"one image per batch and process ({what}) has no statistics for batch norm and nothing to be compared"
+            f" with: set SOLVER.IMS_PER_BATCH to {2 * world_size * (batch // sampled)} or more"
+        )
+    if NEEDS_POSITIVES & set(cfg.MODEL.LOSSES.NAME) and sampler == "TrainingSampler":
+        (name,) = NEEDS_POSITIVES
+        yield (
+            f"{name} compares images of one identity, and the batches of DATALOADER.SAMPLER_TRAIN {sampler} may have no"
+            " two: set NaiveIdentitySampler"
+        )
 
 
 def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
@@ -54,6 +65,11 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
     sampled = sampled_per_batch(cfg)
     copies = batch // sampled
     identities = len({pid for _, pid, _ in items})
+    if identities < 2 and cfg.DATALOADER.SAMPLER_TRAIN != PAIR_SAMPLER:
+        raise ConfigError(
+            f"the training set has {len(items)} images of {identities} identity, and nobody to tell it from: train on"
+            " two people or more"
+        )
     if len(items) < sampled:
         raise ConfigError(
             f"the training set has {len(items)} images, fewer than the {sampled} of one batch (SOLVER.IMS_PER_BATCH"
@@ -61,10 +77,17 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
         )
     needed = sampled // instances
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and identities < needed:
+        fitting = identities // world_size  # on each process, where a batch needs two
+        if fitting < 2:
+            raise ConfigError(
+                f"the training set has {identities} {'identity' if identities == 1 else 'identities'}, and each of"
+                f" {world_size} process{'es' if world_size > 1 else ''} needs two in a batch to compare: train on more"
+                " people"
+            )
         raise ConfigError(
             f"the training set has {identities} identities, but a batch of {sampled} with {instances} images each"
-            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to"
-            f" {identities // world_size * world_size * instances * copies} or raise DATALOADER.NUM_INSTANCE"
+            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {fitting * world_size * instances * copies} or raise"
+            " DATALOADER.NUM_INSTANCE"
         )
     if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
         try:

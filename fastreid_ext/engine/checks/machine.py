@@ -1,12 +1,14 @@
 """Checks of what the machine has: the device, and folders that can be written."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from fastreid.config import CfgNode
 
+from fastreid_ext.engine.checks.listing import raise_together
 from fastreid_ext.errors import ConfigError
 
 
@@ -16,19 +18,30 @@ def check_device(cfg: CfgNode) -> None:
     Raises:
         ConfigError: one of these does not hold.
     """
+    raise_together(device_mistakes(cfg))
+
+
+def device_mistakes(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence if the processes can't compute on MODEL.DEVICE."""
+    name = cfg.MODEL.DEVICE
     try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which torch does not know: use cpu or cuda"
-        ) from error
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but torch {torch.__version__} sees no GPU here; leave it out, or"
+        device = torch.device(name)
+    except RuntimeError:
+        yield f"MODEL.DEVICE is {name!r}, which torch does not know: use cpu or cuda"
+        return
+    if device.type not in ("cpu", "cuda"):
+        yield f"MODEL.DEVICE is {name!r}, on which fastreid-ext is not tested: use cpu or cuda"
+    elif device.type == "cuda" and not torch.cuda.is_available():
+        yield (
+            f"MODEL.DEVICE is {name!r} but torch {torch.__version__} sees no GPU here; leave it out, or"
             " set MODEL.DEVICE cpu"
         )
-    if cfg.MODEL.DEVICE == "cpu" and dist.is_initialized() and dist.get_backend() == "nccl":
-        raise ConfigError("MODEL.DEVICE is cpu but the processes took the GPUs: hide them with CUDA_VISIBLE_DEVICES=''")
+    elif device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        yield f"MODEL.DEVICE is {name!r}, but this machine has {torch.cuda.device_count()} GPU(s), numbered from 0 on"
+    elif device.type == "cpu" and device.index:
+        yield f"MODEL.DEVICE is {name!r}, but there is one cpu: set MODEL.DEVICE cpu"
+    elif device.type == "cpu" and dist.is_initialized() and dist.get_backend() == "nccl":
+        yield "MODEL.DEVICE is cpu but the processes took the GPUs: hide them with CUDA_VISIBLE_DEVICES=''"
 
 
 def check_writable(cfg: CfgNode) -> None:

@@ -1,5 +1,6 @@
 """Checks that a run is continued by the config that began it."""
 
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,18 @@ FREE_ON_RESUME = (
     "MODEL.BACKBONE.PRETRAIN_PATH",
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.CACHE_DIR",
+    "DATALOADER.VERIFY_IMAGES",
     "SOLVER.MAX_EPOCH",
     "SOLVER.CHECKPOINT_PERIOD",
     "CUDNN_BENCHMARK",
     "SEED",
 )
+
+MOST_KEYS = 10_000
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 200
+SHORT.maxlist = SHORT.maxtuple = 20
+SHORT.maxlevel = 3
 
 
 def check_same_run(cfg: CfgNode) -> None:
@@ -40,12 +48,18 @@ def check_same_run(cfg: CfgNode) -> None:
         return
     try:
         written = yaml.safe_load(read_text(path))
-        before = renamed_settings(_flat(written)) if isinstance(written, dict) else None
-    except (RecursionError, TypeError, ValueError, yaml.YAMLError) as error:  # also a number of thousands of digits
+        before = _flat(written) if isinstance(written, dict) else {}
+    except (
+        yaml.YAMLError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: a date or a number that can't be
         raise ConfigError(f"{path} is damaged ({first_line(error)}): choose another OUTPUT_DIR") from error
-    if before is None:
-        raise ConfigError(f"{path} is not the config of a run: choose another OUTPUT_DIR")
     now = _flat(yaml.safe_load(cfg.dump()))
+    if not now.keys() & before.keys():
+        raise ConfigError(f"{path} is not the config of a run: choose another OUTPUT_DIR")
+    before = renamed_settings(before)
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)
         now.pop("MODEL.HEADS.NUM_CLASSES")
@@ -54,7 +68,7 @@ def check_same_run(cfg: CfgNode) -> None:
     if cfg.SOLVER.SCHED == "CosineAnnealingLR":
         free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there, so earlier learning rates would have differed
     changed = [
-        f"{key} was {before[key]!r} and is {now[key]!r}"
+        f"{key} was {SHORT.repr(before[key])} and is {SHORT.repr(now[key])}"
         for key in sorted(now.keys() & before.keys())
         if before[key] != now[key] and (_below(key, bound) or not _below(key, free))
     ]
@@ -73,4 +87,6 @@ def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+        if len(flat) > MOST_KEYS:  # a node that names itself many times over would fill the memory
+            raise ValueError(f"more than {MOST_KEYS} keys")
     return flat

@@ -124,7 +124,7 @@ def test_large_images_do_not_wait_for_each_other(kind, tmp_path, monkeypatch):
     """No two photographs are held at once."""
     Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(tmp_path / "large.png")
     images, alive = MADE[kind]([(str(tmp_path / "large.png"), 0, 0)]), []
-    read, most = data_images._read, []
+    read, most = data_images.read_image, []
 
     def watched(path):
         most.append(sum(reference() is not None for reference in alive))
@@ -132,7 +132,7 @@ def test_large_images_do_not_wait_for_each_other(kind, tmp_path, monkeypatch):
         alive.append(weakref.ref(pixels))
         return pixels
 
-    monkeypatch.setattr(data_images, "_read", watched)
+    monkeypatch.setattr(data_images, "read_image", watched)
     images.fetch([(0, seed) for seed in range(6)])
     assert len(most) == 6 and max(most) <= 1
 

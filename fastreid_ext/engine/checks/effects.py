@@ -1,0 +1,143 @@
+"""Keys that a user set although something else is set in a way that they have no effect."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER
+from fastreid_ext.engine.checks.names import HOST_LOSSES, is_users_own_model
+from fastreid_ext.engine.key_tracking import below, given_keys, leaves
+from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
+from fastreid_ext.modeling.loss_table import LOSSES
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Keys that another setting makes idle.
+
+    Attributes:
+        keys: they, or nodes with all below them.
+        off: config -> whether they have no effect.
+        because: config -> what makes them idle.
+        by: the settings that do, by their keys.
+    """
+
+    keys: tuple[str, ...]
+    off: Callable[[CfgNode], bool]
+    because: Callable[[CfgNode], str]
+    by: tuple[str, ...] = ()
+
+
+def without_effect(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence for each key that the user gave a value other than the default, and that has no effect.
+
+    Who switches a part off on the command line need not know which keys of it a config sets. So a key in a yaml of the
+    user's own counts unless the command line has the switch, and one in a shipped yaml, or in one that the user's is
+    based on, never does. In a config that we did not merge, all count.
+    """
+    defaults, given = dict(leaves(get_cfg())), given_keys(cfg)
+    own = [k for k, value in leaves(cfg) if value != defaults.get(k) and (given is None or k in given)]
+    for switch in _switches(defaults):
+        idle = [key for key in own if below(key, switch.keys) and not _is_off(cfg, key)]
+        if given is not None and any(given.get(key) for key in switch.by):
+            idle = [key for key in idle if given[key]]
+        if idle and switch.off(cfg):
+            yield from (f"{key} has no effect here: {switch.because(cfg)}" for key in idle)
+
+
+def _is_off(cfg: CfgNode, key: str) -> bool:
+    """Whether a key switches a part off, which does no harm where there is none."""
+    return key.endswith(".ENABLED") and not value_of(cfg, key)
+
+
+def value_of(cfg: CfgNode, key: str) -> Any:
+    """Return the value of a dotted key."""
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def _is(key: str, *values: Any) -> dict[str, Any]:
+    """A switch that is off while a key has one of some values."""
+    because = lambda cfg: f"{key} is {value_of(cfg, key)!r}"  # noqa: E731
+    return {"off": lambda cfg: value_of(cfg, key) in values, "because": because, "by": (key,)}
+
+
+def _is_not(key: str, *values: Any) -> dict[str, Any]:
+    """A switch that is off unless a key has one of some values."""
+    return _is(key) | {"off": lambda cfg: value_of(cfg, key) not in values}
+
+
+def _lacks(key: str, *names: str) -> dict[str, Any]:
+    """A switch that is off unless a list has one of some names."""
+    named = " or ".join(filter(None, names))
+    because = lambda cfg: f"{key} has no {named}" if named else "nothing reads it"  # noqa: E731
+    return {"off": lambda cfg: not set(names) & set(value_of(cfg, key)), "because": because, "by": (key,)}
+
+
+def _switches(keys: Iterable[str]) -> Iterator[Switch]:
+    for node, others in _enabled_nodes(list(keys)):
+        yield Switch(others, **_is(f"{node}.ENABLED", False))
+    by_node: dict[str, list[str]] = {node: [name] for node, name in HOST_LOSSES.items()}
+    for name, entry in LOSSES.items():
+        by_node.setdefault(entry.node, []).append(name)
+    for node, names in by_node.items():
+        switch = Switch((f"MODEL.LOSSES.{node}",), **_lacks("MODEL.LOSSES.NAME", *names))
+        # A model of the user's own may read what it likes.
+        yield replace(switch, off=lambda cfg, off=switch.off: not is_users_own_model(cfg) and off(cfg))
+    for name, augmentation in AUGMENTATIONS.items():
+        yield Switch((f"INPUT.BATCH_AUGMENT.{augmentation.node}",), **_lacks("INPUT.BATCH_AUGMENT.NAME", name))
+    yield from TABLE
+
+
+def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield every node that has a key ENABLED, and its other keys."""
+    for node in (key.removesuffix(".ENABLED") for key in keys if key.endswith(".ENABLED")):
+        others = tuple(key for key in keys if key.startswith(f"{node}.") and key != f"{node}.ENABLED")
+        if others:
+            yield node, others
+
+
+TABLE = (
+    Switch(("MODEL.FREEZE_LAYERS",), **_is("SOLVER.FREEZE_ITERS", 0)),
+    Switch(("SOLVER.FREEZE_ITERS",), **_is("MODEL.FREEZE_LAYERS", [])),
+    Switch(("MODEL.BACKBONE.PRETRAIN_PATH",), **_is("MODEL.BACKBONE.PRETRAIN", False)),
+    Switch(("MODEL.BACKBONE.DNL",), **_is_not("MODEL.BACKBONE.NAME", "build_dnl_resnet_backbone")),
+    Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),
+    Switch(("MODEL.LOSSES.CE.ALPHA",), **_is_not("MODEL.LOSSES.CE.EPSILON", -1)),
+    Switch(("MODEL.MULTITASK.VERIFICATION_WEIGHT",), **_is("MODEL.MULTITASK.VERIFICATION", False)),
+    Switch(("MODEL.OCCLUDED.TEST_FEATURE",), **_is("MODEL.OCCLUDED.ME.ENABLED", True)),
+    Switch(("MODEL.MSREID.MASK_BEFORE_REDUCE",), **_is("MODEL.MSREID.MASK", False)),
+    Switch(("MODEL.DEEPMINER.ERASE_THRESHOLD",), **_is("MODEL.DEEPMINER.IE_BLOCKS", [])),
+    Switch(("MODEL.DEEPMINER.SAM", "MODEL.DEEPMINER.CHAM"), **_is("MODEL.DEEPMINER.ATTENTION_BLOCKS", [])),
+    Switch(("MODEL.DEEPMINER.CHAM.RESCALE",), **_is("MODEL.DEEPMINER.CHAM.ACTIVATION", "sigmoid")),
+    Switch(("DATALOADER.NUM_INSTANCE",), **_is_not("DATALOADER.SAMPLER_TRAIN", *sorted(IDENTITY_SAMPLERS))),
+    Switch(("DATALOADER.PAIRS",), **_is_not("DATALOADER.SAMPLER_TRAIN", PAIR_SAMPLER)),
+    Switch(
+        ("DATALOADER.SET_WEIGHT",),
+        lambda cfg: True,
+        lambda cfg: "this trainer has no SetReWeightSampler",
+    ),
+    Switch(("SOLVER.STEPS", "SOLVER.GAMMA"), **_is_not("SOLVER.SCHED", "MultiStepLR")),
+    Switch(("SOLVER.GAMMA",), **_is("SOLVER.STEPS", [])),
+    Switch(("SOLVER.ETA_MIN_LR",), **_is_not("SOLVER.SCHED", "CosineAnnealingLR")),
+    Switch(
+        ("SOLVER.WARMUP_FACTOR", "SOLVER.WARMUP_METHOD"),
+        lambda cfg: not (cfg.SOLVER.WARMUP_EPOCHS or cfg.SOLVER.WARMUP_ITERS),
+        lambda cfg: "SOLVER.WARMUP_EPOCHS and SOLVER.WARMUP_ITERS are 0",
+        ("SOLVER.WARMUP_EPOCHS", "SOLVER.WARMUP_ITERS"),
+    ),
+    Switch(("SOLVER.MOMENTUM", "SOLVER.NESTEROV"), **_is_not("SOLVER.OPT", "SGD")),
+    Switch(
+        ("SOLVER.HEADS_LR_FACTOR",),
+        lambda cfg: "heads" in dict(cfg.SOLVER.LR_FACTORS),
+        lambda cfg: "SOLVER.LR_FACTORS has a factor for heads",
+        ("SOLVER.LR_FACTORS",),
+    ),
+    Switch(("SOLVER.CLIP_GRADIENTS.NORM_TYPE",), **_is("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value")),
+    Switch(("TEST.PROTOCOL", "TEST.REPORT", "TEST.RANK_LIST", "TEST.EVAL_MEMORY_MB"), **_is("TEST.EVALUATOR", "host")),
+    Switch(("TEST.REPORT.OCCLUSION_EDGES",), **_is("TEST.PROTOCOL", "cuhk03")),
+)

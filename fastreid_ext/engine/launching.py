@@ -1,0 +1,215 @@
+"""Starts the processes of a run on this machine, and says in one sentence why they ended where one of them failed."""
+
+import logging
+import pickle
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from fastreid.engine.train_loop import TrainerBase
+from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException
+
+from fastreid_ext.compat.host import HostModule
+from fastreid_ext.errors import ConfigError, UserError, first_line, name_too_long
+from fastreid_ext.processes import as_worker, kill_workers
+from fastreid_ext.signals import signal_name
+
+FAILED = 1  # exit status of a process that has said why
+SECONDS_FOR_REASONS = 2.0  # what one process's end does to the others, they notice by then
+
+START = "spawn"  # CUDA does not survive a fork
+MOST_CHARACTERS = 1000  # of a sentence
+# How gloo, NCCL and the store of addresses say that another process is gone or does not answer.
+GONE = re.compile(
+    r"connection (was )?(closed|reset|refused)|broken pipe|timed out|timeout|remote process exited|socket",
+    re.IGNORECASE,
+)
+
+host_launch = HostModule("fastreid.engine.launch")
+
+
+class LostProcessError(UserError):
+    """Another process of the run is gone or does not answer; that one says why, if it can."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run.
+
+    Args:
+        here: how many of them are on this machine.
+        machines: how many machines there are, each with as many processes.
+        machine: number of this machine, from 0.
+        url: where they meet.
+    """
+
+    here: int
+    machines: int
+    machine: int
+    url: str
+
+    @property
+    def world(self) -> int:
+        return self.here * self.machines
+
+
+def spawn_ranks(ranks: Ranks, work: Callable[[Any], None], argument: Any, debug: bool) -> None:
+    """Run ``work(argument)`` in this machine's processes; if one fails, the others are ended within seconds.
+
+    Args:
+        ranks: how many and where.
+        work: a function of a module; in a process of the group.
+        argument: can be pickled.
+        debug: a process prints the traceback of an error that the user can fix.
+
+    Raises:
+        UserError: what the first process that could say it stopped with, or the signal that ended one.
+        ProcessRaisedException: any other exception of a process, with its traceback.
+    """
+    sentences, sending = mp.get_context("spawn").Pipe(duplex=False)
+    with _interrupts_stay_here():
+        started = mp.start_processes(
+            _rank, (sending, ranks, work, argument, debug), nprocs=ranks.here, join=False, start_method=START
+        )
+    sending.close()  # here
+    try:
+        ended = _wait_until_one_fails(started.processes)
+    finally:
+        kill_workers()  # whatever they write is whole or absent
+        for process in started.processes:
+            process.join()
+    if any(ended):
+        _raise_reason(started, ended, sentences, ranks)
+
+
+@contextmanager
+def _interrupts_stay_here() -> Iterator[None]:
+    """Start processes to which Ctrl-C means nothing from their first moment: this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _rank(local_rank: int, sending: Any, ranks: Ranks, work: Callable, argument: Any, debug: bool) -> None:
+    as_worker()
+    try:
+        meet = (ranks.world, ranks.here, ranks.machine, ranks.url, (work, argument))
+        with meeting_at(ranks.url):
+            host_launch._distributed_worker(local_rank, in_group, *meet)
+    except (UserError, OSError) as raised:
+        error = name_too_long(raised) or raised
+        if not isinstance(error, UserError):
+            raise
+        if debug:
+            traceback.print_exc()
+        # As short as a pipe takes in one piece: others write too, and one that is killed must not leave half of it.
+        sending.send((isinstance(error, LostProcessError), str(error)[:MOST_CHARACTERS]))
+        sys.exit(FAILED)
+
+
+def in_group(work: Callable[[Any], None], argument: Any) -> None:
+    """Run ``work(argument)`` in one of several processes.
+
+    Raises:
+        LostProcessError: another one is gone.
+    """
+    log = logging.getLogger(TrainerBase.__module__)
+    log.addFilter(_is_no_loss)
+    try:
+        work(argument)
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        raise LostProcessError(
+            f"another process of this run has ended or does not answer ({GONE.search(str(error)).group().lower()}): see"
+            " what it says; start all of them again with --resume"
+        ) from error
+    finally:
+        log.removeFilter(_is_no_loss)
+
+
+@contextmanager
+def meeting_at(url: str) -> Iterator[None]:
+    """Say in one sentence that the processes can't meet.
+
+    Raises:
+        ConfigError: they can't.
+    """
+    try:
+        yield
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        raise ConfigError(
+            f"the processes can't meet at {url} ({first_line(error)}): see that every machine is started and reaches"
+            " it, or choose another --dist-url; on one machine, --dist-url auto finds a free port"
+        ) from error
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an exception of a collective says that another process is gone or does not answer."""
+    said = str(error)
+    collective = isinstance(error, dist.DistError) or "gloo" in said.lower() or "nccl" in said.lower()
+    return isinstance(error, RuntimeError) and collective and GONE.search(said) is not None
+
+
+def _is_no_loss(record: logging.LogRecord) -> bool:
+    """Keep FastReID's training loop from logging a traceback that :func:`in_group` shows as one sentence."""
+    return not (record.exc_info and record.exc_info[1] is not None and is_loss(record.exc_info[1]))
+
+
+def _wait_until_one_fails(processes: Sequence[Any]) -> list[int | None]:
+    """Return the exit statuses: all 0, or those some seconds after the first other one; None for who still runs."""
+    while True:
+        ended = [process.exitcode for process in processes]  # asked once: one may end at any time
+        if any(ended):
+            break
+        running = [process.sentinel for process, status in zip(processes, ended, strict=True) if status is None]
+        if not running:
+            return ended
+        wait(running)
+    deadline = time.monotonic() + SECONDS_FOR_REASONS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    return [process.exitcode for process in processes]
+
+
+def _raise_reason(started: ProcessContext, ended: Sequence[int | None], sentences: Any, ranks: Ranks) -> None:
+    """Raise why the run ended, by the first of its processes that knows."""
+    for index, file in enumerate(map(Path, started.error_files)):
+        if file.is_file():
+            trace = pickle.loads(file.read_bytes())  # torch wrote it in our process
+            with suppress(OSError):
+                file.unlink()
+            raise ProcessRaisedException(
+                f"\n\nProcess {index} of {ranks.here} ended with:\n{trace}", index, started.processes[index].pid
+            )
+    said = []
+    with suppress(EOFError):
+        while sentences.poll():
+            said.append(sentences.recv())
+    own = [sentence for lost, sentence in said if not lost]
+    if own:
+        raise UserError(own[0])
+    for index, status in enumerate(ended):
+        if status is not None and status < 0:
+            raise UserError(
+                f"process {index} of the {ranks.here} on this machine was ended by {signal_name(-status)}"
+                f"{' (out of memory?)' if -status == 9 else ''}, and the others with it; continue with --resume"
+            )
+    if said:
+        raise LostProcessError(said[0][1])
+    raise UserError(f"the processes of this run ended with status {ended}; continue with --resume")

@@ -1,0 +1,153 @@
+"""Keys that have no effect: said to whoever gave them, and to nobody else."""
+
+import pytest
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checks.config import check_config, mistakes
+from fastreid_ext.engine.checks.effects import TABLE, value_of, without_effect
+from fastreid_ext.engine.key_tracking import leaves
+from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.model_zoo import get_config_file, list_config_files
+
+DATA = ("DATASETS.NAMES", "('SynthReIDTiny',)", "DATASETS.TESTS", "('SynthReIDTiny',)", "MODEL.DEVICE", "cpu")
+
+
+def merged(config, *overrides):
+    cfg = get_cfg()
+    merge_config(cfg, get_config_file(config) if config.endswith(".yml") and config[0] != "/" else config, overrides)
+    return cfg
+
+
+IDLE = {
+    "TEST.RERANK.K1": ("30", "TEST.RERANK.ENABLED is False"),
+    "TEST.AQE.QE_K": ("7", "TEST.AQE.ENABLED is False"),
+    "INPUT.CJ.PROB": ("0.7", "INPUT.CJ.ENABLED is False"),
+    "INPUT.AUTOAUG.PROB": ("0.7", "INPUT.AUTOAUG.ENABLED is False"),
+    "MODEL.FREEZE_LAYERS": ("['backbone']", "SOLVER.FREEZE_ITERS is 0"),
+    "SOLVER.FREEZE_ITERS": ("10", "MODEL.FREEZE_LAYERS is []"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": ("1.0", "SOLVER.CLIP_GRADIENTS.ENABLED is False"),
+    "TEST.OCCLUSION.PROB": ("0.7", "TEST.OCCLUSION.ENABLED is False"),
+    "TEST.PRECISE_BN.NUM_ITER": ("5", "TEST.PRECISE_BN.ENABLED is False"),
+    "MODEL.LOSSES.TRI.MARGIN": ("0.5", "MODEL.LOSSES.NAME has no TripletLoss"),
+    "MODEL.LOSSES.FL.GAMMA": ("3", "nothing reads it"),
+    "MODEL.LOSSES.BED.ALPHA": ("0.5", "MODEL.LOSSES.NAME has no BoundedExponentialDistanceLoss"),
+    "SOLVER.STEPS": ("[3]", "SOLVER.SCHED is 'CosineAnnealingLR'"),
+    "SOLVER.GAMMA": ("0.5", "SOLVER.SCHED is 'CosineAnnealingLR'"),
+    "SOLVER.MOMENTUM": ("0.5", "SOLVER.OPT is 'Adam'"),
+    "MODEL.HEADS.MARGIN": ("0.5", "MODEL.HEADS.CLS_LAYER is 'Linear'"),
+    "DATALOADER.PAIRS.POSITIVE_SHARE": ("0.7", "DATALOADER.SAMPLER_TRAIN is 'NaiveIdentitySampler'"),
+    "MODEL.BACKBONE.PRETRAIN_PATH": ("x.pth", "MODEL.BACKBONE.PRETRAIN is False"),
+    "INPUT.BATCH_AUGMENT.REA.PROB": ("0.7", "INPUT.BATCH_AUGMENT.NAME has no RandomErasing"),
+    "SOLVER.AMP.DTYPE": ("bf16", "SOLVER.AMP.ENABLED is False"),
+    "INPUT.JOINTS.TEST": ("True", "INPUT.JOINTS.ENABLED is False"),
+}
+
+
+@pytest.mark.parametrize("key", IDLE)
+def test_a_key_under_a_switch_that_is_off(key):
+    value, because = IDLE[key]
+    cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value)
+    assert list(without_effect(cfg)) == [f"{key} has no effect here: {because}"]
+
+
+def test_a_part_of_a_shipped_config_may_be_switched_off(tmp_path):
+    off = ("INPUT.REA.ENABLED", "False", "SOLVER.SCHED", "CosineAnnealingLR", "MODEL.FREEZE_LAYERS", "[]")
+    cfg = merged(
+        "OccludedReID/OccludedDuke_R50.yml", *off, "INPUT.BATCH_AUGMENT.NAME", "[]", "INPUT.AUTOAUG.ENABLED", "False"
+    )
+    assert list(without_effect(cfg)) == []
+    own = tmp_path / "own.yml"
+    own.write_text(f"_BASE_: {get_config_file('demo/deepminer.yml')}\nTEST: {{RERANK: {{ENABLED: True, K1: 30}}}}")
+    assert list(without_effect(merged(str(own)))) == []
+    assert list(without_effect(merged(str(own), "TEST.RERANK.ENABLED", "False"))) == []  # K1 is the yaml's
+    again = merged(str(own), "TEST.RERANK.ENABLED", "False", "TEST.RERANK.K1", "40")
+    assert [sentence[:14] for sentence in without_effect(again)] == ["TEST.RERANK.K1"]
+    own.write_text(f"_BASE_: {get_config_file('demo/deepminer.yml')}\nTEST: {{RERANK: {{K1: 30}}}}")
+    assert [sentence[:14] for sentence in without_effect(merged(str(own)))] == ["TEST.RERANK.K1"]
+
+
+def test_a_config_that_was_not_merged_by_us():
+    cfg = get_cfg()
+    cfg.TEST.RERANK.K1 = 30
+    assert [sentence[:14] for sentence in without_effect(cfg)] == ["TEST.RERANK.K1"]
+
+
+@pytest.mark.parametrize("folder", sorted({name.split("/")[0] for name in list_config_files()}))
+def test_shipped_configs_have_no_mistake(folder):
+    for name in list_config_files():
+        if name.startswith(folder):
+            assert list(mistakes(merged(name, "MODEL.DEVICE", "cpu"), 1)) == [], name
+
+
+def test_the_table_names_keys():
+    keys = {key for key, _ in leaves(get_cfg())}
+    for switch in TABLE:
+        for key in (*switch.keys, *switch.by):
+            assert key in keys or any(each.startswith(f"{key}.") for each in keys), key
+        assert switch.off(get_cfg()) in (True, False)
+    assert value_of(get_cfg(), "TEST.RERANK.K1") == 20
+
+
+def test_all_mistakes_of_a_start_are_listed():
+    cfg = merged(
+        "demo/deepminer.yml", *DATA, "SOLVER.WARMUP_EPOCHS", "30", "TEST.RERANK.K1", "9", "SOLVER.IMS_PER_BATCH", "7"
+    )
+    cfg.TEST.RERANK.LAMBDA = 5.0
+    with pytest.raises(ConfigError) as error:
+        check_config(cfg, 1)
+    for part in ("LAMBDA is 5.0", "7 images per batch", "leaves no epoch after SOLVER.WARMUP_EPOCHS"):
+        assert part in str(error.value), error.value
+    cfg.TEST.RERANK.LAMBDA = 0.3
+    with pytest.raises(ConfigError, match="3 mistakes:(.|\n)*TEST.RERANK.K1 has no effect here"):
+        check_config(cfg, 1)
+
+
+WRONG = {
+    "POOL_LAYER": (["MODEL.HEADS.POOL_LAYER", "Identity"], "makes no vector"),
+    "syncBN": (["MODEL.BACKBONE.NORM", "syncBN"], "for GPUs only"),
+    "data set": (
+        ["DATASETS.NAMES", "('market1501',)"],
+        "no data set is registered as 'market1501' (DATASETS.NAMES); did",
+    ),
+    "twice": (["DATASETS.NAMES", "('PKU','PKU')"], "DATASETS.NAMES names PKU 2 times"),
+    "loss": (["MODEL.LOSSES.NAME", "['centerloss']"], "did you mean CenterLoss"),
+    "losses": (["MODEL.LOSSES.NAME", "['CenterLoss', 'CenterLoss']"], "name each loss once"),
+    "batch of one": (
+        ["DATALOADER.SAMPLER_TRAIN", "TrainingSampler", "SOLVER.IMS_PER_BATCH", "1"],
+        "one image per batch and process",
+    ),
+    "BED": (
+        ["MODEL.LOSSES.NAME", "['BoundedExponentialDistanceLoss']", "DATALOADER.SAMPLER_TRAIN", "TrainingSampler"],
+        "set NaiveIdentitySampler",
+    ),
+    "mirror": (
+        ["INPUT.PADDING.ENABLED", "True", "INPUT.PADDING.MODE", "reflect", "INPUT.PADDING.SIZE", "64"],
+        "must be below the 64 pixels",
+    ),
+    "nesterov": (["SOLVER.OPT", "SGD", "SOLVER.NESTEROV", "True", "SOLVER.MOMENTUM", "0"], "MOMENTUM above 0"),
+    "floor": (["SOLVER.ETA_MIN_LR", "1"], "SOLVER.ETA_MIN_LR (1), where the cosine ends, is above"),
+    "device": (["MODEL.DEVICE", "mps"], "MODEL.DEVICE is 'mps', on which"),
+    "meta": (["MODEL.DEVICE", "meta"], "MODEL.DEVICE is 'meta', on which"),
+    "second cpu": (["MODEL.DEVICE", "cpu:1"], "there is one cpu"),
+    "address": (["MODEL.WEIGHTS", "https://example.org/x.pth"], "nothing is downloaded"),
+    "long": (["MODEL.WEIGHTS", "x" * 300], "longer than a file system allows"),
+    "folder": (["MODEL.WEIGHTS", "/"], "which is a folder"),
+    "no output": (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty"),
+    "file": (["OUTPUT_DIR", __file__], "is a file, so name another folder"),
+    "nobody": (["OUTPUT_DIR", "~nobody-of-that-name/x"], "there is no such user"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_combinations_that_can_not_work(what):
+    overrides, part = WRONG[what]
+    cfg = merged("demo/deepminer.yml", *DATA, *overrides)
+    (sentence,) = mistakes(cfg, 1)
+    assert part in sentence and "\n" not in sentence
+
+
+def test_a_home_folder_is_written_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    cfg = merged("demo/deepminer.yml", "OUTPUT_DIR", "~/x", "MODEL.WEIGHTS", "~/y.pth")
+    assert (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS) == ("/home/me/x", "/home/me/y.pth")

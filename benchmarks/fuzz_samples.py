@@ -19,8 +19,8 @@ from PIL import Image
 from torch import nn
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data import images as data_images
 from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.images import read_image
 from fastreid_ext.data.poses import Poses
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.resume import check_same_run
@@ -305,7 +305,7 @@ def image(suffix: str, **options: Any) -> Loader:
         f"image ({suffix[1:]})",
         lambda folder: picture(folder / f"image{suffix}", **options),
         f"image{suffix}",
-        lambda folder: data_images._read(str(folder / f"image{suffix}")),
+        lambda folder: read_image(str(folder / f"image{suffix}")),
     )
 
 

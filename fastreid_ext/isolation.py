@@ -39,6 +39,9 @@ def run_apart(function: Callable[[], None], what: str) -> None:
         said = receiver.recv_bytes().decode()
     except EOFError:
         said = None
+    except BaseException:  # Ctrl-C, for one: nobody waits for the child
+        child.kill()
+        raise
     finally:
         child.join()
         receiver.close()
@@ -47,6 +50,8 @@ def run_apart(function: Callable[[], None], what: str) -> None:
     if said is None:
         raise FileError(f"{what} can't be read: their reader ended with status {child.exitcode}, so they are damaged")
     kind, number, message = said.split("\n", 2)
+    if kind == "interrupted":
+        raise KeyboardInterrupt
     if kind == "system":
         raise OSError(int(number), message)
     raise UserError(message) if kind == "user" else FileError(f"{what} can't be read ({message})")
@@ -63,6 +68,8 @@ def _call(function: Callable[[], None], sender: Connection) -> None:
         said = f"user\n0\n{error}"
     except OSError as error:
         said = f"system\n{error.errno}\n{error.strerror}" if error.errno else f"other\n0\n{first_line(error)}"
+    except KeyboardInterrupt:
+        said = "interrupted\n0\n"
     except Exception as error:
         said = f"other\n0\n{type(error).__name__}: {first_line(error)}"
     sender.send_bytes(said.encode(errors="backslashreplace"))

@@ -182,7 +182,7 @@ def test_a_kill_at_any_image_leaves_nothing_half(moment, cuhk03, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", killed)
-        with pytest.raises(FileError, match="their reader ended with status -9"):
+        with pytest.raises(DataSetError, match="their reader ended with status -9"):
             listed("CUHK03Labeled")
     assert not list(cuhk03.glob("images_*")) and not list(cuhk03.glob("splits_*"))
     assert listed("CUHK03Labeled") and len(pixels_of(cuhk03)) == 12

@@ -2,14 +2,16 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 ORPHANED = 1  # exit status
 STARTER = "FASTREID_EXT_STARTER"  # environment variable of a command that another command starts: that one's process id
@@ -29,6 +31,33 @@ def as_worker() -> None:
         return
     leave_signals_to_parent()
     end_with_parent()
+
+
+class WorkerCall:
+    """The target of a worker: a function and its arguments, called once the worker watches its parent.
+
+    A spawned worker unpickles them only then: that imports their modules, and so all of torch. Meanwhile the parent
+    may be gone.
+
+    Args:
+        function: of a module, where the worker is spawned.
+        arguments: of the function, in front of those that the worker is given.
+    """
+
+    def __init__(self, function: Callable[..., None], *arguments: Any):
+        self._call = function, arguments
+
+    def __getstate__(self) -> bytes:
+        return pickle.dumps(self._call)
+
+    def __setstate__(self, state: bytes) -> None:
+        self._call = state
+
+    def __call__(self, *more: Any) -> None:
+        as_worker()
+        call = self._call
+        function, arguments = pickle.loads(call) if isinstance(call, bytes) else call
+        function(*arguments, *more)
 
 
 def leave_signals_to_parent() -> None:

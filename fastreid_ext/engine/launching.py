@@ -1,34 +1,33 @@
 """Starts the processes of a run on this machine, and says in one sentence why they ended where one of them failed."""
 
 import logging
-import pickle
+import multiprocessing
 import re
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from pathlib import Path
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from fastreid.engine.train_loop import TrainerBase
-from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from fastreid_ext.compat.host import HostModule
 from fastreid_ext.errors import ConfigError, UserError, first_line, name_too_long
-from fastreid_ext.processes import as_worker, kill_workers
+from fastreid_ext.processes import WorkerCall, kill_workers
 from fastreid_ext.signals import signal_name
 
 FAILED = 1  # exit status of a process that has said why
 SECONDS_FOR_REASONS = 2.0  # what one process's end does to the others, they notice by then
 
 START = "spawn"  # CUDA does not survive a fork
-MOST_CHARACTERS = 1000  # of a sentence
+BUG, MISTAKE, LOSS = "bug", "mistake", "loss"  # why a process failed; the last says that another one did
+MOST_CHARACTERS = 10_000  # of a sentence or traceback: a pipe holds as much, so that its writer need not wait
 # How gloo, NCCL and the store of addresses say that another process is gone or does not answer.
 GONE = re.compile(
     r"connection (was )?(closed|reset|refused)|broken pipe|timed out|timeout|remote process exited|socket",
@@ -76,20 +75,23 @@ def spawn_ranks(ranks: Ranks, work: Callable[[Any], None], argument: Any, debug:
         UserError: what the first process that could say it stopped with, or the signal that ended one.
         ProcessRaisedException: any other exception of a process, with its traceback.
     """
-    sentences, sending = mp.get_context("spawn").Pipe(duplex=False)
+    context = multiprocessing.get_context(START)
+    call = WorkerCall(_rank, ranks, work, argument, debug)
+    pipes = [context.Pipe(duplex=False) for _ in range(ranks.here)]
+    processes = [context.Process(target=call, args=(rank, pipe[1])) for rank, pipe in enumerate(pipes)]
     with _interrupts_stay_here():
-        started = mp.start_processes(
-            _rank, (sending, ranks, work, argument, debug), nprocs=ranks.here, join=False, start_method=START
-        )
-    sending.close()  # here
+        for process in processes:
+            process.start()
+    for _, sending in pipes:
+        sending.close()  # here
     try:
-        ended = _wait_until_one_fails(started.processes)
+        ended = _wait_until_one_fails(processes)
     finally:
         kill_workers()  # whatever they write is whole or absent
-        for process in started.processes:
+        for process in processes:
             process.join()
     if any(ended):
-        _raise_reason(started, ended, sentences, ranks)
+        _raise_reason(processes, ended, [_said(received) for received, _ in pipes], ranks)
 
 
 @contextmanager
@@ -105,20 +107,20 @@ def _interrupts_stay_here() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _rank(local_rank: int, sending: Any, ranks: Ranks, work: Callable, argument: Any, debug: bool) -> None:
-    as_worker()
+def _rank(ranks: Ranks, work: Callable, argument: Any, debug: bool, local_rank: int, sending: Connection) -> None:
     try:
         meet = (ranks.world, ranks.here, ranks.machine, ranks.url, (work, argument))
         with meeting_at(ranks.url):
             host_launch._distributed_worker(local_rank, in_group, *meet)
-    except (UserError, OSError) as raised:
+    except Exception as raised:
         error = name_too_long(raised) or raised
         if not isinstance(error, UserError):
-            raise
+            sending.send((time.monotonic(), BUG, traceback.format_exc()[-MOST_CHARACTERS:]))
+            sys.exit(FAILED)
         if debug:
             traceback.print_exc()
-        # As short as a pipe takes in one piece: others write too, and one that is killed must not leave half of it.
-        sending.send((isinstance(error, LostProcessError), str(error)[:MOST_CHARACTERS]))
+        kind = LOSS if isinstance(error, LostProcessError) else MISTAKE
+        sending.send((time.monotonic(), kind, str(error)[:MOST_CHARACTERS]))
         sys.exit(FAILED)
 
 
@@ -187,23 +189,30 @@ def _wait_until_one_fails(processes: Sequence[Any]) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
-def _raise_reason(started: ProcessContext, ended: Sequence[int | None], sentences: Any, ranks: Ranks) -> None:
+def _said(received: Connection) -> tuple[float, str, str] | None:
+    """Return when and why a process failed, as it said itself; None if it did not."""
+    try:
+        return received.recv() if received.poll() else None
+    except (EOFError, OSError):  # it ended, perhaps while it spoke
+        return None
+
+
+def _raise_reason(
+    processes: Sequence[Any],
+    ended: Sequence[int | None],
+    words: Sequence[tuple[float, str, str] | None],
+    ranks: Ranks,
+) -> None:
     """Raise why the run ended, by the first of its processes that knows."""
-    for index, file in enumerate(map(Path, started.error_files)):
-        if file.is_file():
-            trace = pickle.loads(file.read_bytes())  # torch wrote it in our process
-            with suppress(OSError):
-                file.unlink()
+    said = sorted((*word, index) for index, word in enumerate(words) if word is not None)
+    for _, kind, text, index in said:
+        if kind == BUG:
             raise ProcessRaisedException(
-                f"\n\nProcess {index} of {ranks.here} ended with:\n{trace}", index, started.processes[index].pid
+                f"\n\nProcess {index} of {ranks.here} ended with:\n{text}", index, processes[index].pid
             )
-    said = []
-    with suppress(EOFError):
-        while sentences.poll():
-            said.append(sentences.recv())
-    own = [sentence for lost, sentence in said if not lost]
-    if own:
-        raise UserError(own[0])
+    for _, kind, text, _ in said:
+        if kind == MISTAKE:
+            raise UserError(text)
     for index, status in enumerate(ended):
         if status is not None and status < 0:
             raise UserError(
@@ -211,5 +220,5 @@ def _raise_reason(started: ProcessContext, ended: Sequence[int | None], sentence
                 f"{' (out of memory?)' if -status == 9 else ''}, and the others with it; continue with --resume"
             )
     if said:
-        raise LostProcessError(said[0][1])
+        raise LostProcessError(said[0][2])
     raise UserError(f"the processes of this run ended with status {ended}; continue with --resume")

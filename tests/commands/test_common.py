@@ -143,7 +143,7 @@ def test_train_without_a_config(capsys):
 
 
 def test_a_machine_says_what_it_waits_for(capsys, monkeypatch):
-    monkeypatch.setattr("fastreid.engine.launch", lambda *args, **kwargs: None)
+    monkeypatch.setattr("fastreid_ext.engine.launching.spawn_ranks", lambda *args: None)
     several = ["--num-machines", "2", "--machine-rank", "1", "--dist-url", "tcp://10.0.0.1:5000"]
     assert cli.main(["train", "--config-file", "demo/tiny.yml", *several]) == 0
     said = capsys.readouterr().err

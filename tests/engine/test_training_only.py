@@ -108,7 +108,7 @@ def test_load_trained_needs_weights(tmp_path):
         load_trained(config("msreid", tmp_path / "nowhere.pth"))
     cfg = config("msreid", tmp_path / "nowhere.pth")
     cfg.MODEL.DEEPMINER.IE_BLOCKS = [1]
-    with pytest.raises(ConfigError, match="nothing in this run reads MODEL.DEEPMINER.IE_BLOCKS"):
+    with pytest.raises(ConfigError, match="MODEL.DEEPMINER.IE_BLOCKS has no effect here"):
         load_trained(cfg)
 
 

@@ -196,7 +196,7 @@ def test_a_model_that_augments_no_batches_is_told_so(total, fails):
     ("overrides", "message"),
     [
         ({"MODEL.OCCLUDED.ME.BETA": 1.0}, r"needs beta in \[0, 1\)"),
-        ({"MODEL.OCCLUDED.TEST_FEATURE": "pooled"}, "nothing in this run reads MODEL.OCCLUDED.TEST_FEATURE"),
+        ({"MODEL.OCCLUDED.TEST_FEATURE": "pooled"}, "MODEL.OCCLUDED.TEST_FEATURE has no effect here"),
         ({"INPUT.BATCH_AUGMENT.CBE.STRIPES": [6, 65]}, "images of 64 rows can't be cut into 65 stripes"),
         ({"INPUT.REA.ENABLED": True}, "INPUT.REA.ENABLED erases every image before CompoundBatchErasing"),
         (

@@ -148,6 +148,9 @@ def run_command(args: argparse.Namespace) -> int:
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
     end_with_starter()
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us, with >&- for one
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the process ends)
     with stopped_by_signals(name) as stopping:
         try:
             check_options(args)

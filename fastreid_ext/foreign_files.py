@@ -143,7 +143,8 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: str = "
         start = file.tell()
         size = file.seek(0, io.SEEK_END) - start
     if found != (shape, False, dtype):
-        raise ValueError(f"it holds {shown(found[0])} {found[2]}, and not {shape} {dtype}")
+        order = " in Fortran's order" if found[1] else ""
+        raise ValueError(f"it holds {shown(found[0])} {found[2]}{order}, and not {shape} {dtype}")
     if math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"an array of {shape} {dtype} in {size} bytes")
     return np.memmap(path, dtype, mode, start, shape)
@@ -168,7 +169,7 @@ def read_arrays(path: Path, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
                 raise ValueError(f"{size} bytes would unpack to {unpacked}")
             return {name: _array(archive.read(member), name, kinds[name]) for name, member in members.items()}
     except Exception as error:  # zipfile and zlib raise half a dozen types
-        said = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+        said = str(error.args[0]) if isinstance(error, KeyError) else first_line(error)
         raise FileError(f"{path} can't be read ({said})") from error
 
 

@@ -60,7 +60,7 @@ def opened_image(source: Path | io.BytesIO) -> Iterator[Image.Image]:
                 raise OSError(f"{image.width} x {image.height} are more than {LARGEST} pixels")
             yield image
     except UnidentifiedImageError as error:  # its text has the address of what was read
-        raise UnidentifiedImageError("its content is no image of a format that is read") from error
+        raise UnidentifiedImageError("cannot identify image file") from error
     except OSError:
         raise
     except Exception as error:  # PIL raises a dozen exception types for invalid files

@@ -39,6 +39,7 @@ class Stopping:
     def __init__(self, name: str):
         self.name = name
         self.number: int | None = None
+        self._unsaid = threading.Lock()  # held once the sentence is said
 
     def handle(self, number: int, frame: object) -> None:
         """Raise :class:`Stopped` at the first signal; a later one must not interrupt the cleaning up."""
@@ -52,6 +53,12 @@ class Stopping:
         """What the command says."""
         how = "interrupted" if self.number in (None, signal.SIGINT) else f"stopped by {signal_name(self.number)}"
         return f"{self.name}: {how}"
+
+    def say(self) -> None:
+        """Write the sentence to stderr, if neither the main thread nor the clock has done it yet."""
+        if self._unsaid.acquire(blocking=False):
+            with suppress(OSError):  # after SIGHUP the terminal may be gone
+                os.write(STDERR, f"{self.sentence}\n".encode(errors="replace"))
 
     @property
     def status(self) -> int:
@@ -119,10 +126,9 @@ def _end_in_time(reading: int, numbers: tuple[int, ...], stopping: Stopping) -> 
         else:
             return
         threading.Event().wait(GRACE_SECONDS)
-    if stopping.number is None:  # else the main thread has said it, or is about to
+    if stopping.number is None:
         stopping.number = number
-        with suppress(OSError):  # the terminal may be gone
-            os.write(STDERR, f"{stopping.sentence}\n".encode(errors="replace"))
+    stopping.say()  # the main thread may still be cleaning up
     _exit(stopping.status)
 
 

@@ -172,5 +172,6 @@ def run_command(args: argparse.Namespace) -> int:
 def _stopped(stopping: Stopping) -> int:
     kill_workers()
     with suppress(OSError):  # after SIGHUP the terminal may be gone
-        print(stopping.sentence, file=sys.stderr, flush=True)
+        sys.stderr.flush()
+    stopping.say()
     return stopping.status if stopping.number is None else end(stopping.status)

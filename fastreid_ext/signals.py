@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -54,11 +54,11 @@ class Stopping:
         how = "interrupted" if self.number in (None, signal.SIGINT) else f"stopped by {signal_name(self.number)}"
         return f"{self.name}: {how}"
 
-    def say(self) -> None:
-        """Write the sentence to stderr, if neither the main thread nor the clock has done it yet."""
+    def say(self, write: Callable[[str], object]) -> None:
+        """Give the sentence to ``write``, if neither the main thread nor the clock has done it yet."""
         if self._unsaid.acquire(blocking=False):
             with suppress(OSError):  # after SIGHUP the terminal may be gone
-                os.write(STDERR, f"{self.sentence}\n".encode(errors="replace"))
+                write(f"{self.sentence}\n")
 
     @property
     def status(self) -> int:
@@ -133,7 +133,7 @@ def _end_in_time(reading: int, numbers: tuple[int, ...], stopping: Stopping) -> 
         threading.Event().wait(GRACE_SECONDS)
     if stopping.number is None:
         stopping.number = number
-    stopping.say()  # the main thread may still be cleaning up
+    stopping.say(lambda text: os.write(STDERR, text.encode(errors="replace")))  # the main thread is still cleaning up
     _exit(stopping.status)
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -39,6 +39,7 @@ class Stopping:
     def __init__(self, name: str):
         self.name = name
         self.number: int | None = None
+        self._unsaid = threading.Lock()  # held once the sentence is said
 
     def handle(self, number: int, frame: object) -> None:
         """Raise :class:`Stopped` at the first signal; a later one must not interrupt the cleaning up."""
@@ -52,6 +53,12 @@ class Stopping:
         """What the command says."""
         how = "interrupted" if self.number in (None, signal.SIGINT) else f"stopped by {signal_name(self.number)}"
         return f"{self.name}: {how}"
+
+    def say(self, write: Callable[[str], object]) -> None:
+        """Give the sentence to ``write``, if neither the main thread nor the clock has done it yet."""
+        if self._unsaid.acquire(blocking=False):
+            with suppress(OSError):  # after SIGHUP the terminal may be gone
+                write(f"{self.sentence}\n")
 
     @property
     def status(self) -> int:
@@ -124,10 +131,9 @@ def _end_in_time(reading: int, numbers: tuple[int, ...], stopping: Stopping) -> 
         else:
             return
         threading.Event().wait(GRACE_SECONDS)
-    if stopping.number is None:  # else the main thread has said it, or is about to
+    if stopping.number is None:
         stopping.number = number
-        with suppress(OSError):  # the terminal may be gone
-            os.write(STDERR, f"{stopping.sentence}\n".encode(errors="replace"))
+    stopping.say(lambda text: os.write(STDERR, text.encode(errors="replace")))  # the main thread is still cleaning up
     _exit(stopping.status)
 
 

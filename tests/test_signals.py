@@ -126,6 +126,21 @@ def test_who_does_not_come_back_is_ended(synth_does, exits, capfd, monkeypatch):
     assert exits == [143] and capfd.readouterr().err == "fastreid-ext synth: stopped by SIGTERM\n"
 
 
+def test_who_cleans_up_too_long_is_ended_with_the_sentence(synth_does, exits, capfd):
+    said = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            wait_until(lambda: exits)
+            said.append(capfd.readouterr().err)
+
+    assert synth_does(work) == 130
+    said.append(capfd.readouterr().err)  # not twice, where the main thread comes back at the last moment
+    assert exits[0] == 130 and said == ["fastreid-ext synth: interrupted\n", ""]
+
+
 def test_without_a_signal_nothing_is_left(synth_does, exits):
     before = [signal.getsignal(number) for number in signals.SIGNALS]
     threads = threading.active_count()

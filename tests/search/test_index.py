@@ -26,7 +26,7 @@ def test_parameters_follow_from_the_size():
     assert large.notes == ()
     small = plan_index("ivfpq", 1100, 512)
     assert small.build == {"nlist": 28, "pq_m": 64, "pq_bits": 4}  # 1100 // 39 lists; 39 * 2^5 > 1100 >= 39 * 2^4
-    assert small.notes == ("1100 images train codes of 4 bits instead of 8, which want 9984",)
+    assert small.notes == ("1100 images train codes of 4 bits instead of 8, which need 9984",)
     tiny = plan_index("ivfpq", 88, 10)
     assert tiny.build["pq_m"] == 1 and tiny.build["nlist"] == 2 and len(tiny.notes) == 2
     assert plan_index("ivfpq", 5000, 90).build["pq_m"] == 10  # the largest number up to 90 // 8 that divides 90

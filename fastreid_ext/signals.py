@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -39,6 +39,7 @@ class Stopping:
     def __init__(self, name: str):
         self.name = name
         self.number: int | None = None
+        self._unsaid = threading.Lock()  # held once the sentence is said
 
     def handle(self, number: int, frame: object) -> None:
         """Raise :class:`Stopped` at the first signal; a later one must not interrupt the cleaning up."""
@@ -53,6 +54,12 @@ class Stopping:
         how = "interrupted" if self.number in (None, signal.SIGINT) else f"stopped by {signal_name(self.number)}"
         return f"{self.name}: {how}"
 
+    def say(self, write: Callable[[str], object]) -> None:
+        """Give the sentence to ``write``, if neither the main thread nor the clock has done it yet."""
+        if self._unsaid.acquire(blocking=False):
+            with suppress(OSError):  # after SIGHUP the terminal may be gone
+                write(f"{self.sentence}\n")
+
     @property
     def status(self) -> int:
         """The exit status that a shell gives to a process that the signal ended."""
@@ -60,10 +67,15 @@ class Stopping:
 
 
 def _expect_ends() -> None:
-    """Report no worker that ends from now on, and no exception where Python throws objects away."""
+    """Report no worker that ends from now on, and no exception in a thread or where Python throws objects away.
+
+    The main thread's own are caught; a thread of multiprocessing that hands tensors over prints what it sees of the end
+    of a worker.
+    """
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error for each
     sys.unraisablehook = lambda unraisable: None
+    sys.excepthook = lambda *raised: None
 
 
 _active: Stopping | None = None
@@ -119,10 +131,9 @@ def _end_in_time(reading: int, numbers: tuple[int, ...], stopping: Stopping) -> 
         else:
             return
         threading.Event().wait(GRACE_SECONDS)
-    if stopping.number is None:  # else the main thread has said it, or is about to
+    if stopping.number is None:
         stopping.number = number
-        with suppress(OSError):  # the terminal may be gone
-            os.write(STDERR, f"{stopping.sentence}\n".encode(errors="replace"))
+    stopping.say(lambda text: os.write(STDERR, text.encode(errors="replace")))  # the main thread is still cleaning up
     _exit(stopping.status)
 
 

@@ -26,6 +26,7 @@ def exits(monkeypatch):
     monkeypatch.setattr(signals, "_exit", statuses.append)
     monkeypatch.setattr(signals.atexit, "_run_exitfuncs", lambda: statuses.append("atexit"))
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     before = {number: signal.getsignal(number) for number in (*signals.SIGNALS, signal.SIGCHLD)}
     yield statuses
     for thread in threading.enumerate():
@@ -100,6 +101,19 @@ def test_a_worker_that_ends_after_the_signal_is_not_reported(synth_does, exits, 
     assert capfd.readouterr().err == "fastreid-ext synth: stopped by SIGTERM\n"
 
 
+def test_a_thread_that_sees_a_worker_end_says_nothing(synth_does, exits, capfd):
+    """multiprocessing's thread that hands tensors over gives what it catches to sys.excepthook."""
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            sys.excepthook(EOFError, EOFError(), None)
+
+    assert synth_does(work) == 129
+    assert capfd.readouterr().err == "fastreid-ext synth: stopped by SIGHUP\n"
+
+
 def test_who_does_not_come_back_is_ended(synth_does, exits, capfd, monkeypatch):
     """A collective that waits for another process never gives Python the chance to run its handler."""
     monkeypatch.setattr(signals.Stopping, "handle", lambda self, number, frame: None)
@@ -110,6 +124,21 @@ def test_who_does_not_come_back_is_ended(synth_does, exits, capfd, monkeypatch):
 
     synth_does(work)
     assert exits == [143] and capfd.readouterr().err == "fastreid-ext synth: stopped by SIGTERM\n"
+
+
+def test_who_cleans_up_too_long_is_ended_with_the_sentence(synth_does, exits, capfd):
+    said = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            wait_until(lambda: exits)
+            said.append(capfd.readouterr().err)
+
+    assert synth_does(work) == 130
+    said.append(capfd.readouterr().err)  # not twice, where the main thread comes back at the last moment
+    assert exits[0] == 130 and said == ["fastreid-ext synth: interrupted\n", ""]
 
 
 def test_without_a_signal_nothing_is_left(synth_does, exits):

@@ -7,7 +7,6 @@ import stat
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +175,5 @@ def run_command(args: argparse.Namespace) -> int:
 
 def _stopped(stopping: Stopping) -> int:
     kill_workers()
-    with suppress(OSError):  # after SIGHUP the terminal may be gone
-        print(stopping.sentence, file=sys.stderr, flush=True)
+    stopping.say(lambda text: print(text, end="", file=sys.stderr, flush=True))
     return stopping.status if stopping.number is None else end(stopping.status)

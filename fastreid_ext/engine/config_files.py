@@ -92,7 +92,7 @@ def _read(path: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except ValueError as error:  # a date that is none, a number of too many digits
-        raise ConfigError(f"{path} has a value that is none: {error}") from error
+        raise ConfigError(f"{path} has a value that can't be read: {error}") from error
     if not isinstance(tree, dict):
         what = "is empty" if tree is None else "has no keys"
         raise ConfigError(f"{path} {what}: a config has keys with values below them, such as SOLVER: {{MAX_EPOCH: 60}}")

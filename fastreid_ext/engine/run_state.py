@@ -13,7 +13,7 @@ KEPT = {
     "SGD": {"momentum_buffer"},
 }
 OPTIONAL = ("grad_scaler",)  # a run that goes on in float16 on another device begins to scale there
-METRICS = ("metric", "best_metric")
+SCORES = ("metric", "best_metric")
 
 
 def faults_of(checkpoint: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]:
@@ -29,7 +29,7 @@ def faults_of(checkpoint: Mapping[str, Any], states: Mapping[str, Any]) -> list[
         value = checkpoint.get(key, 0)
         if not (_is_int(value) and 0 <= value < 2**63):
             faults.append(f"its {key} is {_shown(value)} and must be a whole number from 0 on")
-    for key in METRICS:
+    for key in SCORES:
         value = checkpoint.get(key, 0)
         if not _is_number(value):
             faults.append(f"its {key} is {_shown(value)} and must be a number")

@@ -8,7 +8,6 @@ import yaml
 from fastreid.config import CfgNode
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.data.catalog import DataSetError
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.listing import raise_together
@@ -17,7 +16,7 @@ from fastreid_ext.engine.checks.paths import weights_mistakes
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.engine.training_subsets import training_sets, training_subsets
-from fastreid_ext.errors import ConfigError, FileError, first_line
+from fastreid_ext.errors import ConfigError, UserError, first_line
 from fastreid_ext.files import read_text
 from fastreid_ext.model_zoo import get_config_file
 
@@ -75,9 +74,8 @@ def warnings_of(cfg: CfgNode, test_set: str, chosen: str = "weights") -> list[st
     try:
         trained = _trained_with(cfg, path)
         seen = people & {item[1] for item in training_subsets(trained, training_sets(trained)).train}
-    except (AttributeError, DataSetError, FileError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        why = "there is none" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        return [f"whether {VALIDATION} was seen in training can't be checked by {path}: {why}"]
+    except UserError as error:
+        return [f"whether {VALIDATION} was seen in training can't be checked by {path}: {first_line(error)}"]
     if not seen:
         return []
     return [
@@ -101,6 +99,9 @@ def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
         # another yaml than that of a run
         raise ConfigError(f"it is not the config of a run ({first_line(error)})") from error
+    counted = type(validation) is int and validation >= 0
+    if not (counted and type(combineall) is bool and all(isinstance(name, str) for name in names)):
+        raise ConfigError("it is not the config of a run (DATASETS has values of another kind)")
     trained = cfg.clone()
     trained.defrost()
     trained.DATASETS.NAMES, trained.DATASETS.COMBINEALL = names, combineall

@@ -26,12 +26,12 @@ class Value:
     Attributes:
         kind: "atom", "tuple", "list", "dict", "global" or what a call makes.
         value: of an atom; the name of a global; what a call has to remember.
-        parts: the values in it, of a dict keys and values in turn.
+        items: the values in it, of a dict keys and values in turn.
     """
 
     kind: str
     value: Any = None
-    parts: Sequence["Value"] = ()
+    items: Sequence["Value"] = ()
 
 
 def refuse(what: str) -> None:
@@ -105,14 +105,14 @@ class Machine:
     def extend(self, items: list[Value]) -> None:
         if self.stack[-1].kind != "list":
             refuse("an element of something that is no list")
-        self.stack[-1].parts += items
+        self.stack[-1].items += items
 
     def set_items(self, items: list[Value]) -> None:
         if self.stack[-1].kind != "dict" or len(items) % 2:
             refuse("an entry of something that is no dict")
         for key in items[::2]:
             check_key(key)
-        self.stack[-1].parts += items
+        self.stack[-1].items += items
 
     def recall(self, index: int) -> None:
         self.stack.append(self.memo[index])
@@ -132,7 +132,7 @@ class Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if function.kind != "global" or function.value not in self.calls or arguments.kind != "tuple":
             refuse(f"a call of {shown(function.value)}")
-        self.stack.append(self.calls[function.value](arguments.parts))
+        self.stack.append(self.calls[function.value](arguments.items))
 
     def build(self, _: Any) -> None:
         state = self.stack.pop()
@@ -175,21 +175,21 @@ INSTRUCTIONS: dict[str, Callable[[Machine, Any], None]] = {
 
 def check_key(key: Value) -> None:
     """Check that a key of a dict is a plain value, or a few in a tuple: to hash others may take for ever."""
-    few = key.kind == "tuple" and len(key.parts) <= 8 and all(part.kind == "atom" for part in key.parts)
+    few = key.kind == "tuple" and len(key.items) <= 8 and all(item.kind == "atom" for item in key.items)
     if key.kind != "atom" and not few:
         refuse("a key that is no plain value")
 
 
 def check_extent(value: Value) -> None:
-    """Check that a value does not contain itself, nor a few parts so often that to go through it would never end."""
+    """Check that a value does not contain itself, nor a few values so often that to go through it would never end."""
     counts: dict[int, int] = {}
     open_ones: set[int] = set()
     pending = [(value, False)]
     while pending:
-        one, left = pending.pop()
-        if left:
+        one, counted = pending.pop()
+        if counted:
             open_ones.discard(id(one))
-            counts[id(one)] = 1 + sum(counts[id(part)] for part in one.parts)
+            counts[id(one)] = 1 + sum(counts[id(item)] for item in one.items)
             if counts[id(one)] > MOST_VALUES:
                 refuse("more values than a file of weights has")
         elif id(one) not in counts:
@@ -197,4 +197,4 @@ def check_extent(value: Value) -> None:
                 refuse("values in themselves, or nested too deeply")
             open_ones.add(id(one))
             pending.append((one, True))
-            pending += [(part, False) for part in one.parts]
+            pending += [(item, False) for item in one.items]

@@ -3,7 +3,7 @@
 A ``.pth`` file is a program: pickle's instructions build its values. torch keeps it from calling what is not on a list,
 but not from building too much, or a tensor larger than its bytes. So the instructions are followed first, and what a
 state dict, an optimiser and a counter do not need is refused: other names, tensors beyond their storages, storages
-beyond the file, packed or overlapping parts.
+beyond the file, packed or overlapping members.
 """
 
 import math
@@ -64,7 +64,7 @@ def _check_archive(file: BinaryIO) -> None:
             refuse("an archive with a name twice, or with several folders")
         packed = any(one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size for one in members)
         if packed or sum(one.file_size for one in members) > size or min(one.header_offset for one in members) > 0:
-            refuse("an archive that is packed or whose parts overlap, which torch does not write")
+            refuse("an archive that is packed or whose members overlap, which torch does not write")
         top = members[0].filename.partition("/")[0]
         sizes = {member.filename: member.file_size for member in members}
 
@@ -89,7 +89,7 @@ def _check_legacy(file: mmap.mmap) -> None:
     if magic.value != LEGACY_MAGIC:
         refuse("neither an archive of torch nor a file of torch before 1.6")
     *_, keys = [_machine(_budget(size), check_storage).run(file) for _ in range(4)]
-    if keys.kind != "list" or sorted(str(part.value) for part in keys.parts) != sorted(storages):
+    if keys.kind != "list" or sorted(str(item.value) for item in keys.items) != sorted(storages):
         refuse("a list of storages that are not those of the tensors")
     if sum(storages.values()) + 8 * len(storages) > size - file.tell():
         refuse("storages that are larger than the file")
@@ -107,52 +107,52 @@ def _machine(budget: int, check_storage: Callable[[str, int], None]) -> Machine:
         budget: bytes that NumPy values may hold together.
         check_storage: (key, bytes) of each storage.
     """
-    left = [budget]
+    unspent = [budget]
 
     def spend(value: Value) -> None:
         if isinstance(value.value, bytes):
-            left[0] -= len(value.value)
-        if left[0] < 0:
+            unspent[0] -= len(value.value)
+        if unspent[0] < 0:
             refuse("values that are larger than the file")
 
     def build(state: Value, target: Value) -> None:
         if target.kind == "dict" and state.kind == "dict":
             _check_metadata(state)
         elif target.kind == "array" and state.kind == "tuple":
-            for part in state.parts:
-                spend(part)
+            for item in state.items:
+                spend(item)
         elif target.kind != "dtype" or state.kind != "tuple":
             refuse("a state of something that has none")
 
-    def encoded(parts: Sequence[Value]) -> Value:
+    def encoded(given: Sequence[Value]) -> Value:
         """How pickle writes bytes: as text in Latin-1."""
-        if len(parts) != 2 or not isinstance(parts[0].value, str) or parts[1].value != "latin1":
+        if len(given) != 2 or not isinstance(given[0].value, str) or given[1].value != "latin1":
             refuse("bytes that are made in another way than by pickle")
-        made = Value("atom", parts[0].value.encode("latin1"))
+        made = Value("atom", given[0].value.encode("latin1"))
         spend(made)
         return made
 
-    def number(parts: Sequence[Value]) -> Value:
-        for part in parts:
-            spend(part)
+    def number(given: Sequence[Value]) -> Value:
+        for item in given:
+            spend(item)
         return Value("number")
 
     modules = ("numpy.core.multiarray", "numpy._core.multiarray")
     calls: dict[str, Callable[[Sequence[Value]], Value]] = {
         "collections OrderedDict": _ordered,
         "collections Counter": _counted,
-        "torch Size": lambda parts: Value("size", None, parts),
-        "torch device": lambda parts: Value("device", None, parts),
+        "torch Size": lambda given: Value("size", None, given),
+        "torch device": lambda given: Value("device", None, given),
         "torch._utils _rebuild_tensor": partial(_tensor, known=4),
         "torch._utils _rebuild_tensor_v2": partial(_tensor, known=6),
         "torch._utils _rebuild_tensor_v3": partial(_tensor, known=7),
         "torch._utils _rebuild_parameter": _parameter,
         "_codecs encode": encoded,
-        "numpy dtype": lambda parts: Value("dtype", None, parts),
+        "numpy dtype": lambda given: Value("dtype", None, given),
         **{f"{module} scalar": number for module in modules},
-        **{f"{module} _reconstruct": lambda parts: Value("array", None, parts) for module in modules},
+        **{f"{module} _reconstruct": lambda given: Value("array", None, given) for module in modules},
         **{f"{module} set": _unordered for module in ("builtins", "__builtin__")},
-        **{f"{module} bytes": lambda parts: Value("atom", b"", parts) for module in ("builtins", "__builtin__")},
+        **{f"{module} bytes": lambda given: Value("atom", b"", given) for module in ("builtins", "__builtin__")},
     }
 
     def may_name(name: str) -> bool:
@@ -163,31 +163,31 @@ def _machine(budget: int, check_storage: Callable[[str, int], None]) -> Machine:
 
 def _storage(identity: Value, check: Callable[[str, int], None]) -> Value:
     """Return the storage of ("storage", type, key, device, number of elements[, None])."""
-    parts = identity.parts if identity.kind == "tuple" else ()
-    if len(parts) not in (5, 6) or parts[0].value not in ("storage", b"storage"):
+    given = identity.items if identity.kind == "tuple" else ()
+    if len(given) not in (5, 6) or given[0].value not in ("storage", b"storage"):
         refuse("a reference to something that is no storage")
-    kind, key, device, count = (part.value for part in parts[1:5])
-    known = parts[1].kind == "global" and kind in STORAGES and isinstance(key, str) and isinstance(device, str)
-    whole = all(part.kind == "atom" and part.value is None for part in parts[5:])
+    kind, key, device, count = (item.value for item in given[1:5])
+    known = given[1].kind == "global" and kind in STORAGES and isinstance(key, str) and isinstance(device, str)
+    whole = all(item.kind == "atom" and item.value is None for item in given[5:])
     if not (known and whole) or device == "meta" or type(count) is not int or count < 0:
         refuse("a storage of an unknown kind")
     check(key, count * STORAGES[kind])
     return Value("storage", (count, STORAGES[kind]))
 
 
-def _tensor(parts: Sequence[Value], known: int) -> Value:
+def _tensor(given: Sequence[Value], known: int) -> Value:
     """Return a tensor of (storage, offset, size, stride[, requires_grad, hooks[, dtype]][, None])."""
-    if len(parts) < known or parts[0].kind != "storage" or any(part.value is not None for part in parts[known:]):
+    if len(given) < known or given[0].kind != "storage" or any(item.value is not None for item in given[known:]):
         refuse("a tensor that is made in another way than by pickle")
-    offset, size, stride = parts[1].value, *([side.value for side in part.parts] for part in parts[2:4])
+    offset, size, stride = given[1].value, *([side.value for side in item.items] for item in given[2:4])
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or not all(type(one) is int and one >= 0 for one in numbers):
         refuse("a tensor whose shape is not made of whole numbers from 0 on")
-    if known > 4 and (type(parts[4].value) is not bool or parts[5].kind != "dict" or parts[5].parts):
+    if known > 4 and (type(given[4].value) is not bool or given[5].kind != "dict" or given[5].items):
         refuse("a tensor with hooks")
-    elements, width = parts[0].value
+    elements, width = given[0].value
     if known == 7:
-        kind = _dtype(str(parts[6].value))
+        kind = _dtype(str(given[6].value))
         if kind is None:
             refuse("a tensor of an unknown type")
         elements = elements * width // kind.itemsize
@@ -197,35 +197,35 @@ def _tensor(parts: Sequence[Value], known: int) -> Value:
     return Value("tensor")
 
 
-def _parameter(parts: Sequence[Value]) -> Value:
-    if len(parts) != 3 or parts[0].kind != "tensor" or type(parts[1].value) is not bool or parts[2].parts:
+def _parameter(given: Sequence[Value]) -> Value:
+    if len(given) != 3 or given[0].kind != "tensor" or type(given[1].value) is not bool or given[2].items:
         refuse("a parameter that is made in another way than by pickle")
     return Value("tensor")
 
 
-def _ordered(parts: Sequence[Value]) -> Value:
-    items = parts[0].parts if parts else ()
-    if len(parts) > 1 or (parts and parts[0].kind != "list") or any(len(item.parts) != 2 for item in items):
+def _ordered(given: Sequence[Value]) -> Value:
+    pairs = given[0].items if given else ()
+    if len(given) > 1 or (given and given[0].kind != "list") or any(len(pair.items) != 2 for pair in pairs):
         refuse("an ordered dict of something else than pairs")
-    made = Value("dict", None, [part for item in items for part in item.parts])
-    for key in made.parts[::2]:
+    made = Value("dict", None, [item for pair in pairs for item in pair.items])
+    for key in made.items[::2]:
         check_key(key)
     return made
 
 
-def _counted(parts: Sequence[Value]) -> Value:
+def _counted(given: Sequence[Value]) -> Value:
     """The epochs of a schedule."""
-    if len(parts) != 1 or parts[0].kind != "dict":
+    if len(given) != 1 or given[0].kind != "dict":
         refuse("a counter of something else than numbers by key")
-    return Value("dict", None, list(parts[0].parts))
+    return Value("dict", None, list(given[0].items))
 
 
-def _unordered(parts: Sequence[Value]) -> Value:
-    if len(parts) != 1 or parts[0].kind != "list":
+def _unordered(given: Sequence[Value]) -> Value:
+    if len(given) != 1 or given[0].kind != "list":
         refuse("a set of something else than a list")
-    for part in parts[0].parts:
-        check_key(part)
-    return Value("set", None, tuple(parts[0].parts))
+    for item in given[0].items:
+        check_key(item)
+    return Value("set", None, tuple(given[0].items))
 
 
 def _dtype(name: str) -> torch.dtype | None:
@@ -237,10 +237,10 @@ def _dtype(name: str) -> torch.dtype | None:
 
 def _check_metadata(state: Value) -> None:
     """Check that what is set of a state dict is ``_metadata``: module -> {"version": number}."""
-    for name, modules in zip(state.parts[::2], state.parts[1::2], strict=True):
+    for name, modules in zip(state.items[::2], state.items[1::2], strict=True):
         if name.value != "_metadata" or modules.kind != "dict":
             refuse("an attribute of a state dict that is not the versions of its modules")
-        for about in modules.parts[1::2]:
-            versions = zip(about.parts[::2], about.parts[1::2], strict=True)
+        for about in modules.items[1::2]:
+            versions = zip(about.items[::2], about.items[1::2], strict=True)
             if about.kind != "dict" or not all(k.value == "version" and type(v.value) is int for k, v in versions):
                 refuse("a version of a module that is no number")

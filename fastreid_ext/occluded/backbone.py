@@ -34,8 +34,8 @@ def build_dnl_resnet_backbone(cfg: CfgNode) -> nn.Module:
 def add_non_local(backbone: nn.Module, blocks: Sequence[int], reduction: int) -> nn.Module:
     """Put a DNL block behind each of the last ``blocks[i - 1]`` residual blocks of layer i, and return the backbone.
 
-    FastReID's ResNet runs its own non-local blocks from the lists ``NL_i`` at the places ``NL_i_idx``; ours take
-    their place there, so its forward is the host's.
+    FastReID's ResNet runs its own non-local blocks from the lists ``NL_i`` behind the blocks ``NL_i_idx``; ours
+    replace them, so its forward is the host's.
 
     Raises:
         ConfigError: not four numbers, or more blocks than a stage has.

@@ -85,11 +85,11 @@ def _plan_ivfpq(count: int, dim: int, wanted: Mapping[str, int]) -> Plan:
     if bits > 16 or max(nlist, 1 << bits) > count:
         raise ConfigError(f"nlist {nlist} and 2^pq_bits ({bits}) must not be above the {count} images of the gallery")
     if "pq_bits" not in wanted and bits < 8:
-        notes.append(f"{count} images train codes of {bits} bits instead of 8, which want {FEW << 8}")
+        notes.append(f"{count} images train codes of {bits} bits instead of 8, which need {FEW << 8}")
     if count < FEW << bits:
-        notes.append(f"{count} images are few for {1 << bits} centroids a code, which want {FEW << bits}")
+        notes.append(f"{count} images are few for {1 << bits} centroids a code, which need {FEW << bits}")
     if count < FEW * nlist:
-        notes.append(f"{count} images are few for {nlist} lists, which want {FEW * nlist}")
+        notes.append(f"{count} images are few for {nlist} lists, which need {FEW * nlist}")
     build = {"nlist": nlist, "pq_m": m, "pq_bits": bits}
     return Plan("ivfpq", build, {"nprobe": min(nlist, wanted.get("nprobe", max(8, nlist // 16)))}, tuple(notes))
 

@@ -160,12 +160,21 @@ def test_identities_that_were_trained_on(call, trained, tmp_path, capsys):
     for text in (
         "DATASETS: {NAMES: [SynthReIDOccludedTiny], COMBINEALL: false}",
         "DATASETS: {NAMES: [Nowhere], COMBINEALL: false}",
+        "DATASETS: {NAMES: [[1]], COMBINEALL: false}",
+        "DATASETS: {NAMES: [SynthReIDTiny], COMBINEALL: 1}",
+        "DATASETS: {NAMES: [SynthReIDTiny], COMBINEALL: false, VALIDATION: x}",
         "[]",
     ):
         (weights.parent / "config.yaml").write_text(text)
         (sentence,) = judged(weights)
         # under another name, before the key was there: they are the same people
         assert ("5 of the 5" in sentence) == ("Occluded" in text) == ("can't be checked" not in sentence)
+
+
+def test_a_bug_is_not_taken_for_a_config_that_cannot_be_read(trained, monkeypatch):
+    monkeypatch.setattr("fastreid_ext.engine.trained._trained_with", lambda cfg, path: [].index(cfg))
+    with pytest.raises(ValueError, match="is not in list"):
+        warnings_of(config(MODEL__WEIGHTS=trained / "model.pth", DATASETS__VALIDATION=5), "Validation")
 
 
 def test_another_test_set(call, trained, tmp_path, capsys):

@@ -587,3 +587,25 @@ def test_command_makes_the_set_and_the_sheet(tmp_path, capsys):
 
 def test_size_named_knows_every_size():
     assert [size_named(name).name for name in SIZES] == ["tiny", "demo", "bench"]
+
+
+def draw_for_a_minute(*arguments):
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers are forked")
+def test_ctrl_c_does_not_wait_for_what_is_being_drawn(monkeypatch, tmp_path):
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "draw_chunk", draw_for_a_minute)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    start = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(writer.drawn_chunks([[], []], tmp_path, SIZES["tiny"], 0, 2))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < 20 and not multiprocessing.active_children()

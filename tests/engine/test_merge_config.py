@@ -185,7 +185,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("SOLVER.BASE_LR: 1", "SOLVER.BASE_LR must be keys below each other"),
         ("? [a, b]\n: 1", "a key must be a name"),
         ("SEED: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
-        ("SEED: 2024-13-45", "has a value that is none"),
+        ("SEED: 2024-13-45", "has a value that can't be read"),
         ("DATASETS: {NAMES: ~}", "DATASETS.NAMES has no value"),
         ("just words", "has no keys"),
         ("# nothing", "is empty"),

@@ -125,7 +125,7 @@ BOMB = array_file(header_of((1 << 40,), "<f4"), bytes(400))
 # loader of fuzz_samples.py, what the file does, how it is made, what is said
 HOSTILE = [
     ("weights", "code", content(lambda mark: pickle.dumps(Payload(mark))), "can be read safely"),
-    ("weights", "packed", member("model/version", b"3\n", zipfile.ZIP_DEFLATED), "packed or whose parts overlap"),
+    ("weights", "packed", member("model/version", b"3\n", zipfile.ZIP_DEFLATED), "packed or whose members overlap"),
     ("weights before torch 1.6", "code", content(lambda mark: pickle.dumps(Payload(mark), 2)), "can be read safely"),
     ("weights to convert", "code", content(lambda mark: pickle.dumps(Payload(mark), 2)), "can't be read safely"),
     ("last_checkpoint", "another folder", content(b"../elsewhere/model.pth"), "which is not a file of that folder"),

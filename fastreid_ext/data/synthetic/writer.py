@@ -169,11 +169,16 @@ def drawn_chunks(
         return
     # A forked worker need not import the package again; only Linux forks safely.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
         futures = [pool.submit(draw_chunk, directory, size, seed, chunk) for chunk in chunks]
         for future in futures:
             yield future.result()
+    except BaseException:  # Ctrl-C, for one: nobody waits for the chunks that are being drawn
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

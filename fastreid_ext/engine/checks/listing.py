@@ -1,4 +1,4 @@
-"""Several mistakes in one message, so that a user mends them all before the next start."""
+"""Several mistakes in one message, so that a user can fix them all before the next start."""
 
 from collections.abc import Iterable
 

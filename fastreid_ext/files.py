@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from fastreid_ext.errors import FileError, UserError
+from fastreid_ext.image_files import MADE_BY_A_SHELL, check_is_file
 from fastreid_ext.processes import holder_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,20 @@ def replace_atomically(path: Path, temporary: Path, write: Callable[[BinaryIO], 
         raise
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        FileError: it can't be read, or it is a pipe or a device, which may never end, and not one of the shell's.
+    """
+    try:
+        if not str(path).startswith(MADE_BY_A_SHELL):
+            check_is_file(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path} can't be read: {reason(error)}") from error
+
+
 def read_text(path: Path) -> str:
     """Return a text file in UTF-8, with or without a byte order mark.
 
@@ -89,11 +104,10 @@ def read_text(path: Path) -> str:
         FileError: it can't be read, or it is not in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FileError(f"{path} can't be read: {reason(error)}") from error
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is not in UTF-8: save it in UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastreid_ext.errors import FileError, first_line
-from fastreid_ext.files import read_text, reason
+from fastreid_ext.files import read_bytes, read_text
+from fastreid_ext.image_files import check_is_file
 
 UNPACKED_FREELY = 256 << 20  # bytes that a packed file may unpack to, however small it is
 PACKED_AT_MOST = 50  # what is larger may be so many times as large as the file; labels of images are some 5
@@ -27,6 +28,11 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
+def caption(text: str) -> str:
+    """Return a file's name, or another text from elsewhere, as one line that a picture can show; ? is what can't."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 
@@ -34,9 +40,7 @@ def read_json(path: Path) -> Any:
         FileError: it can't be read, or it is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise FileError(f"{path} can't be read: {reason(error)}") from error
+        return json.loads(read_bytes(path))
     except RecursionError as error:
         raise FileError(f"{path} is not a JSON file that can be read (it is nested too deeply)") from error
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are of this kind
@@ -133,12 +137,14 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: str = "
         ValueError: it is another array, or none.
         OSError: it can't be read.
     """
+    check_is_file(path)
     with open(path, "rb") as file:
         found = array_header(file)
         start = file.tell()
         size = file.seek(0, io.SEEK_END) - start
     if found != (shape, False, dtype):
-        raise ValueError(f"it holds {shown(found[0])} {found[2]}, and not {shape} {dtype}")
+        order = " in Fortran's order" if found[1] else ""
+        raise ValueError(f"it holds {shown(found[0])} {found[2]}{order}, and not {shape} {dtype}")
     if math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"an array of {shape} {dtype} in {size} bytes")
     return np.memmap(path, dtype, mode, start, shape)
@@ -163,7 +169,7 @@ def read_arrays(path: Path, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
                 raise ValueError(f"{size} bytes would unpack to {unpacked}")
             return {name: _array(archive.read(member), name, kinds[name]) for name, member in members.items()}
     except Exception as error:  # zipfile and zlib raise half a dozen types
-        said = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+        said = str(error.args[0]) if isinstance(error, KeyError) else first_line(error)
         raise FileError(f"{path} can't be read ({said})") from error
 
 

@@ -1,4 +1,4 @@
-"""What is named like an image need not be a file: opening a FIFO waits for ever, and a directory is an error."""
+"""What is named like a file need not be one: opening a FIFO waits for ever, a device may never end."""
 
 import logging
 import os
@@ -13,6 +13,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
+MADE_BY_A_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # of <(...): a pipe that somebody writes into
 SHOWN = 3
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fastreid_ext import files
 from fastreid_ext.errors import FileError
+from fastreid_ext.foreign_files import read_json
 
 
 def names(folder):
@@ -63,6 +64,20 @@ def test_a_device_stays_what_it_is(tmp_path):
     for path in (tmp_path / "pipe", tmp_path, Path("."), Path("/dev/null")):
         with pytest.raises(FileError, match="can't be written: it is not a file"):
             files.write_text(path, "text")
+
+
+def test_a_pipe_is_not_waited_for_unless_the_shell_made_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a FIFO"), ("zero", "a device")):
+        for read in (files.read_text, files.read_bytes, read_json):
+            with pytest.raises(FileError, match=f"{name} can't be read: it is {kind}, not a file"):
+                read(tmp_path / name)
+    reader, writer = os.pipe()
+    os.write(writer, b"a\r\nb\rc\n")
+    os.close(writer)
+    assert files.read_text(Path(f"/dev/fd/{reader}")) == "a\nb\nc\n"
+    os.close(reader)
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):

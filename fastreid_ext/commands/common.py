@@ -126,7 +126,9 @@ def check_path(name: str, path: Path) -> None:
 
 
 def _fault_on_disk(path: Path) -> str:
-    if str(path).startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/")):
+    from fastreid_ext.image_files import MADE_BY_A_SHELL
+
+    if str(path).startswith(MADE_BY_A_SHELL):
         return ""
     try:
         mode = path.stat().st_mode
@@ -145,6 +147,9 @@ def run_command(args: argparse.Namespace) -> int:
     """
     name = f"{args.prog} {' '.join(filter(None, (args.command, getattr(args, 'action', None))))}"
     end_with_starter()
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us, with >&- for one
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the process ends)
     with stopped_by_signals(name) as stopping:
         try:
             check_options(args)

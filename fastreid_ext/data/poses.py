@@ -107,7 +107,7 @@ class Poses:
         if not path.is_file():
             raise PoseError(f"there is no pose file {path}: {MAKE_POSES}")
         try:
-            arrays = read_arrays(path, {"names": "U", "joints": "f", "sizes": "iu"})
+            arrays = read_arrays(path, {"names": "U", "joints": "fiu", "sizes": "iu"})
             names = [str(name) for name in arrays["names"].reshape(-1)]
         except (FileError, ValueError) as error:  # ValueError: a letter that Unicode does not have
             raise PoseError(f"{path} is not a pose file ({error}): {MAKE_POSES}") from error

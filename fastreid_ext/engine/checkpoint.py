@@ -98,7 +98,15 @@ class AtomicCheckpointer(Checkpointer):
         if _is_state_dict(checkpoint):
             checkpoint = {"model": checkpoint}
         if not isinstance(checkpoint, dict) or not _is_state_dict(checkpoint.get("model")):
-            raise CheckpointError(f"{f} holds no weights: expected a state dict, or a dict with one at the key 'model'")
+            others = (
+                [key for key, value in checkpoint.items() if _is_state_dict(value)]
+                if isinstance(checkpoint, dict)
+                else []
+            )
+            hint = f"; it has one at {shown(others[0])}: save that one alone" if others else ""
+            raise CheckpointError(
+                f"{f} holds no weights: expected a state dict, or a dict with one at the key 'model'{hint}"
+            )
         return checkpoint
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:

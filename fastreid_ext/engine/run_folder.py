@@ -1,5 +1,6 @@
 """A run's hold on its OUTPUT_DIR: one process at a time writes there."""
 
+import itertools
 import json
 import logging
 import os
@@ -13,9 +14,10 @@ from typing import Any
 
 from fastreid_ext.errors import FileError
 from fastreid_ext.files import locked, make_folder, write_text
+from fastreid_ext.image_files import kind_of_no_file
 
 LOCK, OWNER = "run.lock", "running.json"
-# What a run writes by these names; a folder of such a name would stop it late.
+# What a run writes by these names; what is no file would stop it late, or never.
 WRITTEN = ("log.txt", "metrics.json", "config.yaml", "results.json", "last_checkpoint", LOCK, OWNER)
 BEAT_SECONDS = 10.0  # how often an owner says that it is alive
 SILENT_SECONDS = 60.0  # an owner on another machine that says nothing for so long is dead
@@ -23,6 +25,7 @@ SILENT_SECONDS = 60.0  # an owner on another machine that says nothing for so lo
 logger = logging.getLogger(__name__)
 
 _holds: dict[Path, "_Hold"] = {}  # of this process
+_numbers = itertools.count()
 
 
 class HeldFolder:
@@ -45,7 +48,7 @@ class HeldFolder:
     def __init__(self, folder: str | Path):
         path = make_folder(Path(folder)).resolve()
         hold = _holds.get(path)
-        if hold is None or hold.process != os.getpid():  # a forked child does not hold what its parent does
+        if hold is None or not hold.is_ours():
             hold = _holds[path] = _Hold(path)
         hold.count += 1
         self._hold = hold
@@ -73,7 +76,7 @@ class HeldFolder:
         Raises:
             FileError: it was removed, perhaps made anew, or another process has taken it over.
         """
-        if _read_owner(self._hold.folder) != self._hold.owner:
+        if not self._hold.is_there():
             raise FileError(
                 f"the output folder {self._hold.folder} is no longer this run's ({OWNER} in it is missing or of another"
                 " process): it was removed or taken over; nothing is written there any more"
@@ -87,10 +90,15 @@ class _Hold:
         self.folder = folder
         self.process = os.getpid()
         self.count = 0
-        self.owner = {"process": self.process, "host": socket.gethostname(), "since": time.strftime("%F %T %z")}
+        self.owner = {
+            "process": self.process,
+            "hold": next(_numbers),  # a process may hold folder after folder of this name
+            "host": socket.gethostname(),
+            "since": time.strftime("%F %T %z"),
+        }
         for name in WRITTEN:
-            if (folder / name).is_dir():
-                raise FileError(f"{folder / name} is a folder, and a run writes a file of that name: remove it")
+            if kind := kind_of_no_file(folder / name):
+                raise FileError(f"{folder / name} is {kind}, and a run writes a file of that name: remove it")
         with ExitStack() as stack:
             stack.enter_context(locked(folder / LOCK, busy=lambda: _busy(folder, _read_owner(folder))))
             before = _read_owner(folder)
@@ -102,6 +110,13 @@ class _Hold:
         self.ended = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
+    def is_ours(self) -> bool:
+        """Whether this process has the folder: not a forked child, nor if the folder was removed and made anew."""
+        return self.process == os.getpid() and self.is_there()
+
+    def is_there(self) -> bool:
+        return _read_owner(self.folder) == self.owner
+
     def give_back(self) -> None:
         if self.process != os.getpid():
             return
@@ -109,8 +124,9 @@ class _Hold:
         if self.count:
             return
         self.ended.set()
-        del _holds[self.folder]
-        if _read_owner(self.folder) == self.owner:
+        if _holds.get(self.folder) is self:
+            del _holds[self.folder]
+        if self.is_there():
             with suppress(OSError):
                 (self.folder / OWNER).unlink()
         self.stack.close()

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.files import write_figure
+from fastreid_ext.foreign_files import caption
 
 Results = Mapping[str, Mapping[str, float]]  # data set -> metric -> value
 
@@ -90,11 +91,15 @@ def draw_box_plots(
             for column, dots in enumerate(values, start=1):
                 panel.plot([column] * len(dots), dots, "o", color="#2c3e50", markersize=3.5, alpha=0.7)
             panel.set_xticks(
-                range(1, len(names) + 1), names, rotation=30 if max(map(len, names)) > 4 else 0, ha="center"
+                range(1, len(names) + 1),
+                [caption(name) for name in names],
+                rotation=30 if max(map(len, names)) > 4 else 0,
+                ha="center",
+                parse_math=False,
             )
             panel.set_ylabel(f"{metric} (%)")
             panel.set_title(dataset, fontsize=10)
             panel.grid(axis="y", alpha=0.3)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(caption(title), fontsize=11, parse_math=False)
     write_figure(path, figure)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from fastreid_ext.data.body import LEFT_LIMBS, MIDDLE_LIMBS, RIGHT_LIMBS
 from fastreid_ext.data.pixels.decoding import read_rgb
 from fastreid_ext.data.poses import PoseError, Poses
+from fastreid_ext.foreign_files import caption
 
 HEIGHT, GAP, CAPTION, COLUMNS = 256, 8, 16, 8
 WIDEST = 2  # times the height; a wider image is drawn that wide
@@ -103,4 +104,4 @@ def _grid(cells: Sequence[np.ndarray], names: Sequence[str]) -> Image.Image:
 
 
 def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else "..." + name[-most + 3 :]
+    return caption(name if len(name) <= most else "..." + name[-most + 3 :])

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastreid_ext.errors import FileError, UserError, first_line
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
-from fastreid_ext.files import locked, reason, write_text
+from fastreid_ext.files import locked, read_bytes, reason, write_text
 from fastreid_ext.foreign_files import are_whole_numbers, csv_rows, map_array, read_json, shown
 from fastreid_ext.search.image_list import COLUMNS, ImageList
 
@@ -103,9 +103,9 @@ def open_store(folder: Path) -> FeatureStore:
     features = map_features(folder, (meta["count"], meta["dim"]), meta["dtype"])
     try:
         # file names of another encoding, as the system gives them
-        text = (folder / IMAGES).read_bytes().decode("utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise StoreError(f"{folder / IMAGES} can't be read: {reason(error)}") from error
+        text = read_bytes(folder / IMAGES).decode("utf-8", errors="surrogateescape")
+    except FileError as error:
+        raise StoreError(str(error)) from error
     header, *rows = [tuple(row) for _, row in csv_rows(text, folder / IMAGES, spaces=False)] or [()]
     if header != COLUMNS or len(rows) != meta["count"] or any(len(row) != len(COLUMNS) for row in rows):
         raise StoreError(f"{folder / IMAGES} does not have {meta['count']} rows of {', '.join(COLUMNS)}")

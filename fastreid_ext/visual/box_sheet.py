@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fastreid_ext.foreign_files import caption
 from fastreid_ext.visual.pictures import INK, PAPER, enlarge
 
 Box = Sequence[float]  # x_min, y_min, x_max, y_max as shares of the image
@@ -119,8 +120,9 @@ def _group(picture: BoxPicture, colours: Mapping[str, tuple[int, int, int]]) -> 
     for name, boxes in picture.columns.items():
         cells[name] = None if boxes is None else draw_boxes(pixels, boxes, colours)
     height, width = pixels.shape[:2]
+    title = caption(picture.title)
     step = GAP + max(width, *(_length(name) for name in cells))
-    canvas = Image.new("RGB", (max(step * len(cells), _length(picture.title)), height + 2 * LINE), PAPER)
+    canvas = Image.new("RGB", (max(step * len(cells), _length(title)), height + 2 * LINE), PAPER)
     pen = ImageDraw.Draw(canvas)
     for number, (name, cell) in enumerate(cells.items()):
         pen.text((number * step, 0), name, fill=INK, font=_font())
@@ -128,13 +130,14 @@ def _group(picture: BoxPicture, colours: Mapping[str, tuple[int, int, int]]) -> 
             pen.text((number * step, LINE + height // 2), "not known", fill=INK, font=_font())
         else:
             canvas.paste(Image.fromarray(cell), (number * step, LINE))
-    pen.text((0, LINE + height + 2), picture.title, fill=INK, font=_font())
+    pen.text((0, LINE + height + 2), title, fill=INK, font=_font())
     return canvas
 
 
 def _head(title: str, notes: Sequence[str], colours: Mapping[str, tuple[int, int, int]], width: int) -> Image.Image:
     """Return title, notes and legend; the legend goes on in the next line where the width ends."""
-    width = max(width, 2 * GAP + max(_length(text) for text in (title, *notes)))
+    lines = [caption(text) for text in (title, *notes)]
+    width = max(width, 2 * GAP + max(_length(text) for text in lines))
     entries, x, y = [], GAP, GAP + LINE * (1 + len(notes))
     for region, colour in colours.items():
         needed = 3 * GAP + LINE + _length(region)
@@ -144,7 +147,7 @@ def _head(title: str, notes: Sequence[str], colours: Mapping[str, tuple[int, int
         x += needed
     canvas = Image.new("RGB", (width, y + LINE + 2 * GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
-    for number, text in enumerate((title, *notes)):
+    for number, text in enumerate(lines):
         pen.text((GAP, GAP + LINE * number), text, fill=INK, font=_font())
     for x, y, region, colour in entries:
         pen.rectangle((x, y + 2, x + LINE, y + FONT), fill=colour, outline=INK)

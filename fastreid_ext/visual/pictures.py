@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from fastreid_ext.foreign_files import caption
+
 GAP, CAPTION, PAPER, INK = 6, 18, "white", (40, 40, 40)
 SHARE = 0.45  # of the heat map's colour over the image
 
@@ -43,16 +45,16 @@ def sheet(rows: Sequence[Mapping[str, np.ndarray]], title: str) -> Image.Image:
     """
     if not rows:
         raise ValueError("a sheet needs at least one row of pictures")
-    names = list(rows[0])
+    names, title = {name: caption(name) for name in rows[0]}, caption(title)
     height, width = next(iter(rows[0].values())).shape[:2]
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    step = GAP + max(width, *(int(pen.textlength(name)) for name in names))
+    step = GAP + max(width, *(int(pen.textlength(name)) for name in names.values()))
     size = max(GAP + step * len(names), 2 * GAP + int(pen.textlength(title)))
     canvas = Image.new("RGB", (size, 2 * CAPTION + (height + GAP) * len(rows) + GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((GAP, 3), title, fill=INK)
-    for column, name in enumerate(names):
-        pen.text((GAP + column * step, CAPTION + 3), name, fill=INK)
+    for column, (name, shown) in enumerate(names.items()):
+        pen.text((GAP + column * step, CAPTION + 3), shown, fill=INK)
         for row, pictures in enumerate(rows):
             corner = (GAP + column * step, 2 * CAPTION + row * (height + GAP))
             canvas.paste(Image.fromarray(pictures[name]), corner)

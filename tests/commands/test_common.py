@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastreid_ext import cli
+from fastreid_ext.cli import main
 from fastreid_ext.commands import common, convert, derive_occluded_duke, synth
 from fastreid_ext.data.datasets.occluded_duke import OccludedDuke
 from fastreid_ext.data.synthetic.sizes import SIZES
@@ -186,3 +187,9 @@ def test_choices_are_those_of_the_code():
     assert tuple(options.FORMATS) == tuple(READERS)
     assert derive_occluded_duke.TARGET_FOLDER == OccludedDuke.folders[0]
     assert kinds.NAMES.keys() == kinds.BUILD.keys() == kinds.SEARCH.keys()
+
+
+def test_a_command_whose_output_is_closed(monkeypatch):
+    """As with >&- in a shell: print then writes nowhere."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["configs"]) == 0

@@ -60,11 +60,21 @@ def test_files_that_are_no_pose_files(tmp_path):
         with pytest.raises(PoseError, match=f"{name} is not a pose file"):
             Poses.load(tmp_path / name)
     np.savez(tmp_path / "other.npz", names=np.array(["a"]))
-    with pytest.raises(PoseError, match="is not a pose file"):
+    with pytest.raises(PoseError, match=r"is not a pose file .* no item named 'joints.npy' in the archive\)"):
         Poses.load(tmp_path / "other.npz")
     np.savez(tmp_path / "objects.npz", names=np.array([{}], dtype=object), joints=np.zeros(0), sizes=np.zeros(0))
     with pytest.raises(PoseError, match="is not a pose file"):
         Poses.load(tmp_path / "objects.npz")
+
+
+@pytest.mark.parametrize("kind", [">f4", "float16", "int64", "uint8"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", "CF")
+def test_any_numbers_are_joints(kind, save, order, tmp_path):
+    """As other programs write them."""
+    joints = np.asarray(np.arange(102).reshape(2, 17, 3), dtype=kind, order=order)
+    save(tmp_path / "a.npz", names=["a.jpg", "b.jpg"], joints=joints, sizes=np.full((2, 2), 99, ">i4"))
+    assert np.array_equal(Poses.load(tmp_path / "a.npz").joints, np.arange(102).reshape(2, 17, 3))
 
 
 # ---- shares of the images -------------------------------------------------------------------------------------------

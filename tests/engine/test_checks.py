@@ -305,6 +305,7 @@ def wrong(weights, tmp_path):
                 "text": {"model": "resnet50"},
                 "number": 7,
                 "nothing": {"model": {}},
+                "another key": {"epoch": 3, "state_dict": weights},
                 "other model": {"model": {"fc.weight": torch.zeros(2), "fc.bias": torch.zeros(2)}},
                 "incomplete": {"model": {k: v for k, v in weights.items() if "layer4" not in k}},
             }[kind]
@@ -323,6 +324,7 @@ WRONG = {
     "text": "holds no weights",
     "number": "holds no weights",
     "nothing": "holds no weights",
+    "another key": "at the key 'model'; it has one at 'state_dict': save that one alone",
     "other model": "none of the model's weights: it holds ['fc.bias', 'fc.weight']",
     "incomplete": "weights that the test feature needs are not in the checkpoint",
 }

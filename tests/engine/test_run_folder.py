@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
@@ -123,7 +124,7 @@ def test_a_damaged_text_stops_nobody(text, tmp_path):
 @pytest.mark.parametrize("name", ["log.txt", "metrics.json", "last_checkpoint", "run.lock", "running.json"])
 def test_a_folder_with_the_name_of_a_file(name, tmp_path):
     (tmp_path / name).mkdir()
-    with pytest.raises(FileError, match=f"{name} is a folder, and a run writes a file of that name: remove it"):
+    with pytest.raises(FileError, match=f"{name} is a directory, and a run writes a file of that name: remove it"):
         HeldFolder(tmp_path)
 
 
@@ -174,3 +175,21 @@ def test_a_run_leaves_its_folder_and_says_whom_it_follows(owner, run_main, tmp_p
     assert not (output / "running.json").exists()
     with locked(output / "run.lock", busy="held"):
         pass
+
+
+def test_a_folder_that_is_removed_is_held_anew_by_the_same_process(tmp_path):
+    """As in a notebook, where the trainer of the run before is still there."""
+    before = HeldFolder(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    with HeldFolder(tmp_path / "run") as folder:
+        before.release()
+        folder.check()
+        assert HeldFolder(tmp_path / "run")._hold is folder._hold
+    assert not (tmp_path / "run" / "running.json").exists()
+
+
+@pytest.mark.parametrize("name", ["last_checkpoint", "config.yaml", "log.txt", "running.json"])
+def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileError, match=f"{name} is a FIFO, and a run writes a file of that name: remove it"):
+        HeldFolder(tmp_path)

@@ -104,3 +104,8 @@ def test_configs_of_different_test_sets(drawn):
         "DukeMTMC": (["duke", "both"], [[70.0], [50.0]]),
     }
     assert len(format_table(summaries).splitlines()) == 2 + 4
+
+
+@pytest.mark.parametrize("text", ["$\\foo$", "$5", "two\nlines", "\udcff"])
+def test_a_title_or_a_config_of_any_name(text, drawn):
+    drawn({text: summarise(runs(90.0))}, title=text)

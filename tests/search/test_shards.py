@@ -87,4 +87,4 @@ def test_a_folder_of_its_own(store, tmp_path, capsys):
     (tmp_path / "out" / "manifest.json").unlink()  # an interrupted run
     assert main(arguments) == 0
     assert main([*arguments[:-1], "0"]) == 1
-    assert "a shard of 0 rows is not possible" in capsys.readouterr().err
+    assert "--rows is 0 and must be 1 or more" in capsys.readouterr().err

@@ -61,3 +61,8 @@ def test_wide_pictures_stand_close():
 def test_no_row():
     with pytest.raises(ValueError, match="a sheet needs at least one row of pictures"):
         sheet([], "t")
+
+
+@pytest.mark.parametrize("title", ["two\nlines", "\udcff", "\t\0\u2028", "人"])
+def test_a_sheet_of_a_file_of_any_name(title):
+    assert sheet([{title: image()}], title).height == 2 * CAPTION + 12 + 2 * GAP

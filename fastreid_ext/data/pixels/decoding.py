@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from fastreid.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fastreid_ext.image_files import check_is_file
 
@@ -43,6 +43,7 @@ def read_rgb(path: str) -> np.ndarray:
         if image is not None and image.shape == (*size, 3):
             return image
     with opened_image(io.BytesIO(data)) as image:
+        _check_bits(image)
         return np.asarray(_upright(image).convert("RGB"))
 
 
@@ -58,10 +59,24 @@ def opened_image(source: Path | io.BytesIO) -> Iterator[Image.Image]:
             if image.width * image.height > LARGEST:
                 raise OSError(f"{image.width} x {image.height} are more than {LARGEST} pixels")
             yield image
+    except UnidentifiedImageError as error:  # its text has the address of what was read
+        raise UnidentifiedImageError("cannot identify image file") from error
     except OSError:
         raise
     except Exception as error:  # PIL raises a dozen exception types for invalid files
         raise OSError(str(error) or type(error).__name__) from error
+
+
+def _check_bits(image: Image.Image) -> None:
+    """Check that pixels of more than 8 bits are from 0 to 255: PIL cuts off what is beyond, and all is white.
+
+    Raises:
+        OSError: they are not.
+    """
+    if image.mode.startswith(("I", "F")):
+        low, high = image.getextrema()
+        if not (low >= 0 and high <= 255):
+            raise OSError(f"its pixels are from {low:g} to {high:g}, and not from 0 to 255: save it with 8 bits")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -31,6 +31,8 @@ STORAGE_BYTES = {
     "ComplexDouble": 16,
 }
 STORAGES = {f"torch {name}Storage": size for name, size in STORAGE_BYTES.items()} | {"torch.storage UntypedStorage": 1}
+# What torch notes of a module; the second by load_state_dict(assign=True).
+METADATA = {"version": int, "assign_to_params_buffers": bool}
 
 
 def check_weights_file(path: str | Path) -> None:
@@ -236,11 +238,11 @@ def _dtype(name: str) -> torch.dtype | None:
 
 
 def _check_metadata(state: Value) -> None:
-    """Check that what is set of a state dict is ``_metadata``: module -> {"version": number}."""
+    """Check that what is set of a state dict is ``_metadata``: module -> its version and how it was loaded."""
     for name, modules in zip(state.items[::2], state.items[1::2], strict=True):
         if name.value != "_metadata" or modules.kind != "dict":
             refuse("an attribute of a state dict that is not the versions of its modules")
         for about in modules.items[1::2]:
             versions = zip(about.items[::2], about.items[1::2], strict=True)
-            if about.kind != "dict" or not all(k.value == "version" and type(v.value) is int for k, v in versions):
+            if about.kind != "dict" or not all(type(v.value) is METADATA.get(k.value) for k, v in versions):
                 refuse("a version of a module that is no number")

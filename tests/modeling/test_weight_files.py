@@ -133,6 +133,15 @@ def test_archives_that_torch_does_not_write(tmp_path):
         check_weights_file(path)
 
 
+def test_weights_that_were_assigned(tmp_path):
+    """torch notes that in the state dict."""
+    state = nn.Linear(2, 2).state_dict()
+    nn.Linear(2, 2).load_state_dict(state, assign=True)
+    assert "assign_to_params_buffers" in state._metadata[""]
+    torch.save(state, tmp_path / "weights.pth")
+    check_weights_file(tmp_path / "weights.pth")
+
+
 @pytest.mark.parametrize("archive", [True, False])
 def test_what_training_saves(archive, tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))

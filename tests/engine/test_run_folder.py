@@ -113,11 +113,19 @@ def test_an_owner_says_that_it_is_alive(tmp_path, monkeypatch):
         assert (tmp_path / "running.json").stat().st_mtime > 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00", "[" * 100_000], ids=["empty", "half", "list", "zero", "deep"])
 def test_a_damaged_text_stops_nobody(text, tmp_path):
     (tmp_path / "running.json").write_text(text)
     with HeldFolder(tmp_path) as folder:
         assert folder.taken_over == ""
+
+
+def test_a_text_of_somebody_else_is_cut_to_a_line(tmp_path):
+    text = {"process": "1\n2", "host": "x" * 10_000}
+    (tmp_path / "running.json").write_text(json.dumps(text))
+    os.utime(tmp_path / "running.json", (0, 0))
+    with HeldFolder(tmp_path) as folder:
+        assert folder.taken_over == rf"process '1\n2' on '{'x' * 59}..."
 
 
 @pytest.mark.parametrize("name", ["log.txt", "metrics.json", "last_checkpoint", "run.lock", "running.json"])

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ def explained(error: BaseException, loader: Any) -> str | None:
     if not workers:
         return None
     if TOO_SMALL.search(said):
+        traceback.clear_frames(error.__traceback__)  # they reference the workers
         loader.end_workers()  # so that what they hold is free
         return _too_small(workers, batch_bytes(loader))
     if SHORT_OF_MEMORY.search(said):

@@ -121,6 +121,26 @@ WRONG = {
         ["MODEL.LOSSES.NAME", "['BoundedExponentialDistanceLoss']", "DATALOADER.SAMPLER_TRAIN", "TrainingSampler"],
         "set NaiveIdentitySampler",
     ),
+    "teachers": (
+        [
+            "MODEL.META_ARCHITECTURE",
+            "Distiller",
+            "MODEL.LOSSES.NAME",
+            "['CrossEntropyLoss']",
+            "KD.MODEL_CONFIG",
+            "['a']",
+        ],
+        "KD.MODEL_CONFIG has 1 teachers and KD.MODEL_WEIGHTS weights of 0",
+    ),
+    "MoCo's queue": (
+        ["MODEL.META_ARCHITECTURE", "MoCo", "MODEL.LOSSES.NAME", "['CrossEntropyLoss']", "MODEL.QUEUE_SIZE", "65"],
+        "MODEL.QUEUE_SIZE (65) of MoCo must be a multiple of SOLVER.IMS_PER_BATCH (64)",
+    ),
+    "batch norms' data set": (
+        ["TEST.PRECISE_BN.ENABLED", "True", "TEST.PRECISE_BN.DATASET", "Market"],
+        "no data set is registered as 'Market' (TEST.PRECISE_BN.DATASET)",
+    ),
+    "no test set": (["DATASETS.TESTS", "()"], "DATASETS.TESTS is empty and must name a data set"),
     "mirror": (
         ["INPUT.PADDING.ENABLED", "True", "INPUT.PADDING.MODE", "reflect", "INPUT.PADDING.SIZE", "64"],
         "must be below the 64 pixels",

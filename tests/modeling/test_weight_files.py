@@ -136,7 +136,6 @@ PARTS = {
     "a stride beyond": (tensor(size=(2,), stride=(9,)), "beyond its storage of 4 elements"),
     "an offset beyond": (tensor(offset=3, size=(2,)), "beyond its storage of 4 elements"),
     "a negative offset": (tensor(offset=-1), "not made of whole numbers from 0 on"),
-    "a negative stride": (tensor(stride=(-1,)), "not made of whole numbers from 0 on"),
     "two sides with one stride": (tensor(size=(2, 2)), "not made of whole numbers from 0 on"),
     "a wider type": (tensor("v3", storage(16, "UntypedStorage"), more=WIDE), "beyond its storage of 2 elements"),
     "no type": (tensor("v3", storage(16, "UntypedStorage"), more=piece("float64")), "a tensor of an unknown type"),
@@ -200,10 +199,11 @@ def test_archives_that_torch_does_not_write(tmp_path):
         archive.writestr("x/DATA.pkl", b"")
     with pytest.raises(pickle.UnpicklingError, match="a name twice"):
         check_weights_file(path)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x/data.pkl", bytes(1 << 20))
-    with pytest.raises(pickle.UnpicklingError, match="packed"):
-        check_weights_file(path)
+    for content in (bytes(1 << 20), np.random.RandomState(0).bytes(1000)):  # one that grows, one that does not
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x/data.pkl", content)
+        with pytest.raises(pickle.UnpicklingError, match="packed"):
+            check_weights_file(path)
     torch.save({"a": torch.zeros(3)}, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("y/version", b"3")

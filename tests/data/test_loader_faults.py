@@ -54,7 +54,8 @@ def raises(error):
         lambda: raises(OSError(28, "No space left on device")),
     ],
 )
-def test_shared_memory_that_is_too_small(fault, build, monkeypatch):
+@pytest.mark.parametrize("kept", [False, True])
+def test_shared_memory_that_is_too_small(kept, fault, build, monkeypatch):
     """A batch has 4 x 8 x 4 x 3 bytes; two workers hold five batches with the one in use, one worker three."""
     workers = []
 
@@ -63,8 +64,11 @@ def test_shared_memory_that_is_too_small(fault, build, monkeypatch):
         return types.SimpleNamespace(free=4 * 384)
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    loader = build(fault)
+    if kept:
+        loader.keep_workers()
     with pytest.raises(LoaderError) as stopped:
-        list(build(fault))
+        list(loader)
     assert not workers  # what they held counts as free
     assert str(stopped.value).startswith("shared memory (/dev/shm) is too small for the loader's 2 workers: 0.0 MB are")
     assert "set DATALOADER.NUM_WORKERS 1, lower the batch size" in str(stopped.value)

@@ -106,6 +106,32 @@ def test_a_bug_stays_one(build):
             list(loader)
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)",
+            "shared memory (/",
+        ),
+        ("Too many open files", "a loader worker died ("),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_batch_that_can_not_be_handed_over(message, said, build, monkeypatch):
+    """A worker's queue says so in a thread of its own, and the main process would wait for ever."""
+    share, main = torch.UntypedStorage._share_fd_cpu_, os.getpid()
+
+    def full(self, *args, **kwargs):
+        return share(self, *args, **kwargs) if os.getpid() == main else raises(RuntimeError(message))
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
+    loader = build(lambda: None)
+    loader.dataset.fetch = types.MethodType(ReIDImages.fetch, loader.dataset)
+    with pytest.raises(LoaderError) as stopped:
+        list(loader)
+    assert str(stopped.value).startswith(said)
+
+
 @pytest.mark.parametrize(("workers", "said"), [(3, "set DATALOADER.NUM_WORKERS 2"), (1, "NUM_WORKERS 0"), (0, None)])
 def test_fewer_workers_than_failed(workers, said, build, monkeypatch):
     """However much is free by now; without a worker it is another error."""

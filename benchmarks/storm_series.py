@@ -69,7 +69,8 @@ class Runner:
     ) -> Ended:
         """Start it once and wait for its end."""
         output = folder.with_name(f"{folder.name}.txt")
-        before = output.stat().st_size if output.exists() else 0
+        output.touch()  # a process that is killed at once never opens it
+        before = output.stat().st_size
         waiting = moment is not None and moment.phase == BETWEEN_FILES
         self.probe.reset(moment.occurrence if waiting else 0, waiting and moment.seconds > 0)
         line = arguments(scenario, folder, self.work, _free_port(), again)

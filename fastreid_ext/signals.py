@@ -60,10 +60,15 @@ class Stopping:
 
 
 def _expect_ends() -> None:
-    """Report no worker that ends from now on, and no exception where Python throws objects away."""
+    """Report no worker that ends from now on, and no exception in a thread or where Python throws objects away.
+
+    The main thread's own are caught; a thread of multiprocessing that hands tensors over prints what it sees of the end
+    of a worker.
+    """
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error for each
     sys.unraisablehook = lambda unraisable: None
+    sys.excepthook = lambda *raised: None
 
 
 _active: Stopping | None = None

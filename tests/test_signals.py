@@ -26,6 +26,7 @@ def exits(monkeypatch):
     monkeypatch.setattr(signals, "_exit", statuses.append)
     monkeypatch.setattr(signals.atexit, "_run_exitfuncs", lambda: statuses.append("atexit"))
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     before = {number: signal.getsignal(number) for number in (*signals.SIGNALS, signal.SIGCHLD)}
     yield statuses
     for thread in threading.enumerate():
@@ -98,6 +99,19 @@ def test_a_worker_that_ends_after_the_signal_is_not_reported(synth_does, exits, 
 
     assert synth_does(work) == 143
     assert capfd.readouterr().err == "fastreid-ext synth: stopped by SIGTERM\n"
+
+
+def test_a_thread_that_sees_a_worker_end_says_nothing(synth_does, exits, capfd):
+    """multiprocessing's thread that hands tensors over gives what it catches to sys.excepthook."""
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            sys.excepthook(EOFError, EOFError(), None)
+
+    assert synth_does(work) == 129
+    assert capfd.readouterr().err == "fastreid-ext synth: stopped by SIGHUP\n"
 
 
 def test_who_does_not_come_back_is_ended(synth_does, exits, capfd, monkeypatch):

@@ -6,6 +6,7 @@ candidates; ``--rebuild`` reads none.
 """
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from fastreid_ext.search.index_arrays import KINDS, IndexArraysError, arrays_of,
 from fastreid_ext.search.kinds import BUILD, NAMES
 
 FORMAT = "fastreid-ext index 2"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ def open_index(
     """
     path, record = index_paths(store, plan.kind)
     saved = bool(KINDS[plan.kind])
-    if saved and not rebuild and (path.exists() or record.exists()):
+    found = [each for each in (path, record) if each.exists()]
+    if saved and not rebuild and len(found) == 1:
+        logger.warning("%s is alone, as a run leaves it that was stopped while it saved the index: built again", *found)
+    if saved and not rebuild and len(found) == 2:
         build = _checked_record(store, plan, path, record, wanted)
         try:
             index = index_of(read_arrays(path, KINDS[plan.kind]), store, plan.kind, build)
@@ -78,6 +84,11 @@ def open_index(
     index = build_index(store, plan, seed, threads)
     if not saved:
         return OpenedIndex(index, dict(plan.build), None, False)
+    try:
+        if record.is_file():  # of an index before: neither may be taken for the other's
+            record.unlink()
+    except OSError as error:
+        raise StoreError(f"{record} can't be replaced: {reason(error)}") from error
     write_atomically(path, lambda file: write_arrays(file, arrays_of(index, plan.kind)))
     about = {
         "format": FORMAT,
@@ -97,9 +108,9 @@ def open_index(
 def _checked_record(store: FeatureStore, plan: Plan, path: Path, record: Path, wanted: set[str]) -> dict[str, int]:
     """Return the parameters of a saved index, after all that can be checked without parsing it."""
     way_out = "; use --rebuild to build it again"
-    if not (path.is_file() and record.is_file()):
-        there, absent = (path, record) if path.exists() else (record, path)
-        raise StoreError(f"{there} exists without {absent.name}, so it is not opened{way_out}")
+    for each in (path, record):
+        if not each.is_file():
+            raise StoreError(f"{each} is not a file: remove it")
     try:
         about = read_json(record)
         build = {name: about["build"][name] for name in BUILD[plan.kind]}

@@ -152,12 +152,26 @@ def test_a_damaged_index_is_not_parsed(opened, monkeypatch):
         opened()
 
 
-def test_a_foreign_index_is_not_parsed(opened, monkeypatch):
+@pytest.mark.parametrize("lost", [".npz", ".json"])
+def test_what_a_stopped_run_left_is_built_again(opened, monkeypatch, caplog, lost):
+    """An index without its record is not parsed either."""
     path = opened().path
-    path.with_suffix(".json").unlink()
-    refuse(monkeypatch)
-    with pytest.raises(StoreError, match=r"exists without index_hnsw\.json, so it is not opened"):
-        opened()
+    both = {each: each.read_bytes() for each in (path, path.with_suffix(".json"))}
+    path.with_suffix(lost).unlink()
+    with monkeypatch.context() as patch:
+        refuse(patch)
+        assert not opened().loaded
+    assert "is alone, as a run leaves it that was stopped" in caplog.text
+    assert both == {each: each.read_bytes() for each in both} and opened().loaded
+
+
+def test_a_new_index_is_never_found_with_the_record_of_an_old_one(opened, monkeypatch):
+    opened()
+    with monkeypatch.context() as patch:
+        patch.setattr(index_files, "write_text", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            opened(rebuild=True, wanted={"m": 8})
+    assert not opened().loaded and opened().loaded
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"build": {"m": "x"}}'])

@@ -45,7 +45,7 @@ def end_without_handing_over() -> None:
 def _end(error: BaseException, batch: Any) -> NoReturn:
     traceback.print_exception(error)
     if TOO_SMALL.search(str(error)):
-        os.kill(os.getpid(), signal.SIGBUS)  # as the system does where the memory is only touched: torch reports it
+        signal.raise_signal(signal.SIGBUS)  # of this thread, as where full memory is touched; torch reports it
     os._exit(1)
 
 

@@ -42,13 +42,29 @@ IDLE = {
     "INPUT.BATCH_AUGMENT.REA.PROB": ("0.7", "INPUT.BATCH_AUGMENT.NAME has no RandomErasing"),
     "SOLVER.AMP.DTYPE": ("bf16", "SOLVER.AMP.ENABLED is False"),
     "INPUT.JOINTS.TEST": ("True", "INPUT.JOINTS.ENABLED is False"),
+    "MODEL.DEEPMINER.ERASE_THRESHOLD": ("0.5", "MODEL.DEEPMINER.IE_BLOCKS is []", "MODEL.DEEPMINER.IE_BLOCKS", "[]"),
+    "MODEL.OCCLUDED.TEST_FEATURE": ("pooled", "MODEL.OCCLUDED.ME.ENABLED is True", "MODEL.OCCLUDED.ME.ENABLED", "True"),
+    "MODEL.MSREID.MASK_BEFORE_REDUCE": ("True", "MODEL.MSREID.MASK is False", "MODEL.MSREID.MASK", "False"),
+    "MODEL.MULTITASK.VERIFICATION_WEIGHT": (
+        "0.5",
+        "MODEL.MULTITASK.VERIFICATION is False",
+        "MODEL.MULTITASK.VERIFICATION",
+        "False",
+    ),
+    "TEST.REPORT.OCCLUSION_EDGES": ("[0.0, 0.3]", "TEST.PROTOCOL is 'cuhk03'", "TEST.PROTOCOL", "cuhk03"),
+    "SOLVER.HEADS_LR_FACTOR": (
+        "2.0",
+        "SOLVER.LR_FACTORS has a factor for heads",
+        "SOLVER.LR_FACTORS",
+        "[['heads', 3.0]]",
+    ),
 }
 
 
 @pytest.mark.parametrize("key", IDLE)
 def test_a_key_under_a_switch_that_is_off(key):
-    value, because = IDLE[key]
-    cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value)
+    value, because, *others = IDLE[key]
+    cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value, *others)
     assert list(without_effect(cfg)) == [f"{key} has no effect here: {because}"]
 
 

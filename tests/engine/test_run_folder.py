@@ -103,6 +103,22 @@ def test_a_lock_that_does_not_reach_another_machine(silent, tmp_path):
         pass
 
 
+def _ask_again(held):
+    held.release()
+    with contextlib.suppress(FileError):
+        HeldFolder(held._hold.folder)
+        os._exit(1)
+
+
+def test_a_forked_child_holds_nothing_and_gives_nothing_back(tmp_path):
+    with HeldFolder(tmp_path) as held:
+        child = FORK.Process(target=_ask_again, args=(held,))
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0 and (tmp_path / "running.json").exists()
+        held.check()
+
+
 def test_an_owner_says_that_it_is_alive(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "BEAT_SECONDS", 0.01)
     with HeldFolder(tmp_path):

@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from fastreid_ext.data.batches import EpochBatches
 from fastreid_ext.data.images import BOX, ImageError, ReIDImages
-from fastreid_ext.data.loader_faults import LoaderError, explained, remember
+from fastreid_ext.data.loader_faults import LoaderError, end_without_handing_over, explained, remember
 from fastreid_ext.data.pixels.batch_memory import collate
 from fastreid_ext.data.pixels.byte_transforms import erase_boxes
 from fastreid_ext.processes import as_worker
@@ -144,4 +144,5 @@ def _loader(
 def start_worker(worker: int) -> None:
     """Let a loader worker end with its parent, and not start a thread per core for every small tensor operation."""
     as_worker()
+    end_without_handing_over()
     torch.set_num_threads(1)

@@ -1,12 +1,16 @@
 """Why a loader's worker died, and how many workers fit: a worker hands its batches over in shared memory."""
 
+import os
 import re
 import shutil
+import signal
+import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fastreid_ext.errors import UserError, first_line
 
@@ -28,6 +32,21 @@ def remember(loader: Any) -> None:
     """Take this one for the loader whose workers die, until another is iterated."""
     global _latest
     _latest = weakref.ref(loader)
+
+
+def end_without_handing_over() -> None:
+    """Let this worker end if it can't hand a batch over, for lack of shared memory or open files.
+
+    Its queue does that in a thread of its own, and would drop the batch and go on: the main process waits for ever.
+    """
+    Queue._on_queue_feeder_error = staticmethod(_end)
+
+
+def _end(error: BaseException, batch: Any) -> NoReturn:
+    traceback.print_exception(error)
+    if TOO_SMALL.search(str(error)):
+        signal.raise_signal(signal.SIGBUS)  # of this thread, as where full memory is touched; torch reports it
+    os._exit(1)
 
 
 @contextmanager
@@ -60,6 +79,7 @@ def explained(error: BaseException, loader: Any) -> str | None:
     if not workers:
         return None
     if TOO_SMALL.search(said):
+        traceback.clear_frames(error.__traceback__)  # they reference the workers
         loader.end_workers()  # so that what they hold is free
         return _too_small(workers, batch_bytes(loader))
     if SHORT_OF_MEMORY.search(said):

@@ -14,6 +14,7 @@ from typing import Any
 
 from fastreid_ext.errors import FileError
 from fastreid_ext.files import locked, make_folder, write_text
+from fastreid_ext.foreign_files import read_json, shown
 from fastreid_ext.image_files import kind_of_no_file
 
 LOCK, OWNER = "run.lock", "running.json"
@@ -140,8 +141,8 @@ class _Hold:
 def _read_owner(folder: Path) -> dict[str, Any] | None:
     """Return who holds a folder or died there: None if nobody, or if the text is not ours."""
     try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        owner = read_json(folder / OWNER)
+    except FileError:
         return None
     return owner if isinstance(owner, dict) else None
 
@@ -159,11 +160,17 @@ def _heard_of(folder: Path) -> bool:
 
 
 def _named(owner: dict[str, Any]) -> str:
-    return f"process {owner.get('process')} on {owner.get('host')}"
+    return f"process {_word(owner, 'process')} on {_word(owner, 'host')}"
+
+
+def _word(owner: dict[str, Any], key: str) -> str:
+    """Return what the text says at a key, for a message: the folder may be somebody else's."""
+    value = owner.get(key)
+    return value if isinstance(value, str) and len(value) <= 100 and value.isprintable() else shown(value)
 
 
 def _busy(folder: Path, owner: dict[str, Any] | None) -> str:
-    who = "another process" if owner is None else f"{_named(owner)}, since {owner.get('since')}"
+    who = "another process" if owner is None else f"{_named(owner)}, since {_word(owner, 'since')}"
     return (
         f"the output folder {folder} is in use by {who}: wait for it or stop it, or choose another OUTPUT_DIR (if it is"
         f" dead, its folder is free after {SILENT_SECONDS:.0f} s)"

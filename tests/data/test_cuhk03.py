@@ -163,6 +163,14 @@ def test_half_a_file_that_fastreid_left_is_made_anew(name, half, by_the_host, lo
     assert "are missing or cut short: they are extracted again" in logged.text
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[[5]]", "{"], ids=["deep", "numbers", "half"])
+def test_a_split_of_another_form_is_made_anew(text, by_the_host):
+    whole = listed("CUHK03Labeled")
+    (by_the_host / ".extraction.done").unlink()
+    (by_the_host / "splits_new_labeled.json").write_text(text)
+    assert listed("CUHK03Labeled") == whole
+
+
 @pytest.mark.parametrize("lost", ["images_labeled/1_002_1_01.png", "images_labeled", "splits_new_labeled.json"])
 def test_what_is_missing_is_made_anew(lost, by_the_host):
     path = by_the_host / lost

@@ -1,5 +1,6 @@
 """Workers that die for lack of memory: one sentence, with the number of workers that fit."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -53,11 +54,22 @@ def raises(error):
         lambda: raises(OSError(28, "No space left on device")),
     ],
 )
-def test_shared_memory_that_is_too_small(fault, build, monkeypatch):
+@pytest.mark.parametrize("kept", [False, True])
+def test_shared_memory_that_is_too_small(kept, fault, build, monkeypatch):
     """A batch has 4 x 8 x 4 x 3 bytes; two workers hold five batches with the one in use, one worker three."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=4 * 384))
+    workers = []
+
+    def disk_usage(path):
+        workers.extend(multiprocessing.active_children())
+        return types.SimpleNamespace(free=4 * 384)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    loader = build(fault)
+    if kept:
+        loader.keep_workers()
     with pytest.raises(LoaderError) as stopped:
-        list(build(fault))
+        list(loader)
+    assert not workers  # what they held counts as free
     assert str(stopped.value).startswith("shared memory (/dev/shm) is too small for the loader's 2 workers: 0.0 MB are")
     assert "set DATALOADER.NUM_WORKERS 1, lower the batch size" in str(stopped.value)
     assert stopped.value.__context__ is None  # no worker is left
@@ -92,6 +104,40 @@ def test_a_bug_stays_one(build):
         loader.dataset.fetch = lambda keys, error=error: raises(error)
         with pytest.raises(type(error)):
             list(loader)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)",
+            "shared memory (/",
+        ),
+        ("Too many open files", "a loader worker died ("),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_batch_that_can_not_be_handed_over(message, said, build, monkeypatch):
+    """A worker's queue says so in a thread of its own, and the main process would wait for ever."""
+    share, main = torch.UntypedStorage._share_fd_cpu_, os.getpid()
+
+    def full(self, *args, **kwargs):
+        return share(self, *args, **kwargs) if os.getpid() == main else raises(RuntimeError(message))
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
+    loader = build(lambda: None)
+    loader.dataset.fetch = types.MethodType(ReIDImages.fetch, loader.dataset)
+    with pytest.raises(LoaderError) as stopped:
+        list(loader)
+    assert str(stopped.value).startswith(said)
+
+
+@pytest.mark.parametrize(("workers", "said"), [(3, "set DATALOADER.NUM_WORKERS 2"), (1, "NUM_WORKERS 0"), (0, None)])
+def test_fewer_workers_than_failed(workers, said, build, monkeypatch):
+    """However much is free by now; without a worker it is another error."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**40))
+    found = loader_faults.explained(RuntimeError("No space left on device"), build(lambda: None, workers))
+    assert found is None if said is None else said in found
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,29 @@ IDLE = {
     "INPUT.BATCH_AUGMENT.REA.PROB": ("0.7", "INPUT.BATCH_AUGMENT.NAME has no RandomErasing"),
     "SOLVER.AMP.DTYPE": ("bf16", "SOLVER.AMP.ENABLED is False"),
     "INPUT.JOINTS.TEST": ("True", "INPUT.JOINTS.ENABLED is False"),
+    "MODEL.DEEPMINER.ERASE_THRESHOLD": ("0.5", "MODEL.DEEPMINER.IE_BLOCKS is []", "MODEL.DEEPMINER.IE_BLOCKS", "[]"),
+    "MODEL.OCCLUDED.TEST_FEATURE": ("pooled", "MODEL.OCCLUDED.ME.ENABLED is True", "MODEL.OCCLUDED.ME.ENABLED", "True"),
+    "MODEL.MSREID.MASK_BEFORE_REDUCE": ("True", "MODEL.MSREID.MASK is False", "MODEL.MSREID.MASK", "False"),
+    "MODEL.MULTITASK.VERIFICATION_WEIGHT": (
+        "0.5",
+        "MODEL.MULTITASK.VERIFICATION is False",
+        "MODEL.MULTITASK.VERIFICATION",
+        "False",
+    ),
+    "TEST.REPORT.OCCLUSION_EDGES": ("[0.0, 0.3]", "TEST.PROTOCOL is 'cuhk03'", "TEST.PROTOCOL", "cuhk03"),
+    "SOLVER.HEADS_LR_FACTOR": (
+        "2.0",
+        "SOLVER.LR_FACTORS has a factor for heads",
+        "SOLVER.LR_FACTORS",
+        "[['heads', 3.0]]",
+    ),
 }
 
 
 @pytest.mark.parametrize("key", IDLE)
 def test_a_key_under_a_switch_that_is_off(key):
-    value, because = IDLE[key]
-    cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value)
+    value, because, *others = IDLE[key]
+    cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value, *others)
     assert list(without_effect(cfg)) == [f"{key} has no effect here: {because}"]
 
 
@@ -121,6 +137,26 @@ WRONG = {
         ["MODEL.LOSSES.NAME", "['BoundedExponentialDistanceLoss']", "DATALOADER.SAMPLER_TRAIN", "TrainingSampler"],
         "set NaiveIdentitySampler",
     ),
+    "teachers": (
+        [
+            "MODEL.META_ARCHITECTURE",
+            "Distiller",
+            "MODEL.LOSSES.NAME",
+            "['CrossEntropyLoss']",
+            "KD.MODEL_CONFIG",
+            "['a']",
+        ],
+        "KD.MODEL_CONFIG has 1 teachers and KD.MODEL_WEIGHTS weights of 0",
+    ),
+    "MoCo's queue": (
+        ["MODEL.META_ARCHITECTURE", "MoCo", "MODEL.LOSSES.NAME", "['CrossEntropyLoss']", "MODEL.QUEUE_SIZE", "65"],
+        "MODEL.QUEUE_SIZE (65) of MoCo must be a multiple of SOLVER.IMS_PER_BATCH (64)",
+    ),
+    "batch norms' data set": (
+        ["TEST.PRECISE_BN.ENABLED", "True", "TEST.PRECISE_BN.DATASET", "Market"],
+        "no data set is registered as 'Market' (TEST.PRECISE_BN.DATASET)",
+    ),
+    "no test set": (["DATASETS.TESTS", "()"], "DATASETS.TESTS is empty and must name a data set"),
     "mirror": (
         ["INPUT.PADDING.ENABLED", "True", "INPUT.PADDING.MODE", "reflect", "INPUT.PADDING.SIZE", "64"],
         "must be below the 64 pixels",

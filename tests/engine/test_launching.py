@@ -169,8 +169,18 @@ def test_another_machine_is_lost(run, tmp_path, caplog):
     said = (tmp_path / "said").read_text()
     assert said.startswith("another process of this run has ended or does not answer (") and "--resume" in said
     assert (tmp_path / "log").read_text() == ""
-    with pytest.raises(RuntimeError, match="^a bug$"):
-        launching.in_group(lambda argument: (_ for _ in ()).throw(RuntimeError("a bug")), None)
+
+
+@pytest.mark.parametrize("said", ["a bug", "a socket of ours timed out"])
+def test_a_bug_in_a_group_is_no_loss(said):
+    with pytest.raises(RuntimeError, match=f"^{said}$"):
+        launching.in_group(lambda argument: (_ for _ in ()).throw(RuntimeError(said)), None)
+
+
+def test_an_interrupt_is_left_to_who_started_the_ranks(run, tmp_path):
+    blocked = lambda: signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # noqa: E731
+    run(lambda rank: (tmp_path / str(rank)).write_text(str(blocked())))
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["True", "True"] and not blocked()
 
 
 # ---- evaluation in uneven shares -------------------------------------------------------------------------------------

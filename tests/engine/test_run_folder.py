@@ -104,6 +104,22 @@ def test_a_lock_that_does_not_reach_another_machine(silent, tmp_path):
         pass
 
 
+def _ask_again(held):
+    held.release()
+    with contextlib.suppress(FileError):
+        HeldFolder(held._hold.folder)
+        os._exit(1)
+
+
+def test_a_forked_child_holds_nothing_and_gives_nothing_back(tmp_path):
+    with HeldFolder(tmp_path) as held:
+        child = FORK.Process(target=_ask_again, args=(held,))
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0 and (tmp_path / "running.json").exists()
+        held.check()
+
+
 def test_an_owner_says_that_it_is_alive(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "BEAT_SECONDS", 0.01)
     with HeldFolder(tmp_path):
@@ -114,11 +130,19 @@ def test_an_owner_says_that_it_is_alive(tmp_path, monkeypatch):
         assert (tmp_path / "running.json").stat().st_mtime > 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00", "[" * 100_000], ids=["empty", "half", "list", "zero", "deep"])
 def test_a_damaged_text_stops_nobody(text, tmp_path):
     (tmp_path / "running.json").write_text(text)
     with HeldFolder(tmp_path) as folder:
         assert folder.taken_over == ""
+
+
+def test_a_text_of_somebody_else_is_cut_to_a_line(tmp_path):
+    text = {"process": "1\n2", "host": "x" * 10_000}
+    (tmp_path / "running.json").write_text(json.dumps(text))
+    os.utime(tmp_path / "running.json", (0, 0))
+    with HeldFolder(tmp_path) as folder:
+        assert folder.taken_over == rf"process '1\n2' on '{'x' * 59}..."
 
 
 @pytest.mark.parametrize("name", ["log.txt", "metrics.json", "last_checkpoint", "run.lock", "running.json"])

@@ -110,6 +110,78 @@ def test_a_number_that_claims_to_be_many(tmp_path):
         check_weights_file(tmp_path / "x.pth")
 
 
+def named(name, *arguments):
+    """The instructions that call a global."""
+    return b"c" + name.replace(" ", "\n").encode() + b"\n(" + b"".join(arguments) + b"tR"
+
+
+def storage(count=4, kind="FloatStorage", device="cpu"):
+    name = f"ctorch\n{kind}\n" if kind != "UntypedStorage" else f"ctorch.storage\n{kind}\n"
+    return b"(" + piece("storage") + name.encode() + piece("0") + piece(device) + piece(count) + b"tQ"
+
+
+NO_HOOKS = named("collections OrderedDict")
+
+
+def tensor(made="v2", given=None, offset=0, size=(4,), stride=(1,), flag=False, hooks=NO_HOOKS, more=b""):
+    parts = (given or storage(), piece(offset), piece(size), piece(stride), piece(flag), hooks, more)
+    return named(f"torch._utils _rebuild_tensor_{made}", *parts)
+
+
+WIDE = b"ctorch\nfloat64\n"
+PARTS = {
+    "no memory": (tensor(given=storage(device="meta")), "a storage of an unknown kind"),
+    "a negative length": (tensor(given=storage(-4)), "a storage of an unknown kind"),
+    "another kind of storage": (tensor(given=storage(kind="QUInt8Storage")), "the name 'torch.QUInt8Storage'"),
+    "a stride beyond": (tensor(size=(2,), stride=(9,)), "beyond its storage of 4 elements"),
+    "an offset beyond": (tensor(offset=3, size=(2,)), "beyond its storage of 4 elements"),
+    "a negative offset": (tensor(offset=-1), "not made of whole numbers from 0 on"),
+    "two sides with one stride": (tensor(size=(2, 2)), "not made of whole numbers from 0 on"),
+    "a wider type": (tensor("v3", storage(16, "UntypedStorage"), more=WIDE), "beyond its storage of 2 elements"),
+    "no type": (tensor("v3", storage(16, "UntypedStorage"), more=piece("float64")), "a tensor of an unknown type"),
+    "hooks": (tensor(hooks=piece({"a": 1})), "a tensor with hooks"),
+    "a flag that is none": (tensor(flag=1), "a tensor with hooks"),
+    "hooks of a parameter": (
+        named("torch._utils _rebuild_parameter", tensor(), piece(True), piece({"a": 1})),
+        "a parameter that is made in another way",
+    ),
+    "a parameter of a text": (
+        named("torch._utils _rebuild_parameter", piece("a"), piece(True), NO_HOOKS),
+        "a parameter that is made in another way",
+    ),
+    "a counter of a list": (named("collections Counter", piece([1])), "a counter of something else"),
+    "an ordered dict of texts": (named("collections OrderedDict", piece(["ab"])), "an ordered dict of something else"),
+    "an ordered key that doubles": (
+        named("collections OrderedDict", b"]](" + doubled(60) + piece(1) + b"ea"),
+        "a key that is no plain value",
+    ),
+    "a set of what doubles": (named("__builtin__ set", b"]" + doubled(60) + b"a"), "a key that is no plain value"),
+    "a set of a number": (named("__builtin__ set", piece(1)), "a set of something else"),
+    "a state of a list": (b"]" + piece({"a": 1}) + b"b", "a state of something that has none"),
+    "a version that is none": (
+        NO_HOOKS + piece({"_metadata": {"": {"version": "1"}}}) + b"b",
+        "a version of a module that is no number",
+    ),
+    "metadata that is no dict": (NO_HOOKS + piece({"_metadata": 1}) + b"b", "an attribute of a state dict"),
+    "a reference to nothing": (piece("storage") + b"Q", "a reference to something that is no storage"),
+}
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_parts_that_no_weights_have(what, tmp_path):
+    def check(value):
+        save(tmp_path / "x.pth", program(value))
+        with zipfile.ZipFile(tmp_path / "x.pth", "a") as archive:
+            archive.writestr("x/data/0", bytes(16))
+        check_weights_file(tmp_path / "x.pth")
+
+    for whole in (tensor(), tensor("v3", storage(16, "UntypedStorage"), size=(2,), more=WIDE)):
+        check(whole)
+    value, said = PARTS[what]
+    with pytest.raises(pickle.UnpicklingError, match=said):
+        check(value)
+
+
 def test_an_attribute_of_a_state_dict(tmp_path):
     """torch sets what a file says on the dict itself, where it hides the dict's own methods."""
     state = OrderedDict(a=torch.zeros(1))
@@ -127,10 +199,58 @@ def test_archives_that_torch_does_not_write(tmp_path):
         archive.writestr("x/DATA.pkl", b"")
     with pytest.raises(pickle.UnpicklingError, match="a name twice"):
         check_weights_file(path)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x/data.pkl", bytes(1 << 20))
-    with pytest.raises(pickle.UnpicklingError, match="packed"):
+    for content in (bytes(1 << 20), np.random.RandomState(0).bytes(1000)):  # one that grows, one that does not
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x/data.pkl", content)
+        with pytest.raises(pickle.UnpicklingError, match="packed"):
+            check_weights_file(path)
+    torch.save({"a": torch.zeros(3)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y/version", b"3")
+    with pytest.raises(pickle.UnpicklingError, match="several folders"):
         check_weights_file(path)
+    torch.save({"a": torch.zeros(3)}, path)
+    path.write_bytes(b"PK\x03\x04 before the archive" + path.read_bytes())
+    with pytest.raises(pickle.UnpicklingError, match="whose parts overlap"):
+        check_weights_file(path)
+
+
+def test_an_archive_whose_parts_overlap(tmp_path):
+    """Two names of the same bytes, which a small file could have by the thousand."""
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(2):
+            archive.writestr(f"x/data/{number}", bytes(1000))
+        archive.infolist()[1].header_offset = archive.infolist()[0].header_offset
+        archive.fp.truncate(archive.start_dir // 2)
+        archive.fp.seek(0, 2)
+        archive.start_dir = archive.fp.tell()
+    with pytest.raises(pickle.UnpicklingError, match="whose parts overlap"):
+        check_weights_file(path)
+
+
+def legacy(magic=0x1950A86A20F9469CFC6C, value=b"", keys=("0",), data=bytes(16)):
+    """A file of torch before 1.6: four pickles, the keys of the storages, and these."""
+    parts = [pickle.dumps(part, 2) for part in (magic, 1001, {"little_endian": True})]
+    return b"".join([*parts, program(value), pickle.dumps(list(keys), 2), data])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"magic": 5}, "neither an archive of torch nor a file of torch before 1.6"),
+        ({"value": b"(" + tensor() + tensor(given=storage(2), size=(2,)) + b"t"}, "a storage of two sizes"),
+        ({"keys": ("0", "1")}, "a list of storages that are not those of the tensors"),
+        ({"data": bytes(15)}, "storages that are larger than the file"),
+    ],
+)
+def test_files_before_torch_1_6(changed, said, tmp_path):
+    whole = {"value": tensor(), "data": bytes(8 + 16)}
+    (tmp_path / "x.pth").write_bytes(legacy(**whole))
+    check_weights_file(tmp_path / "x.pth")
+    (tmp_path / "x.pth").write_bytes(legacy(**whole | changed))
+    with pytest.raises(pickle.UnpicklingError, match=said):
+        check_weights_file(tmp_path / "x.pth")
 
 
 def test_weights_that_were_assigned(tmp_path):

@@ -195,7 +195,7 @@ def test_a_model_that_augments_no_batches_is_told_so(total, fails):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"MODEL.OCCLUDED.ME.BETA": 1.0}, r"needs beta in \[0, 1\)"),
+        ({"MODEL.OCCLUDED.ME.BETA": 1.0}, "ME.BETA is 1.0 and must be a finite number, 0 or more and below 1"),
         ({"MODEL.OCCLUDED.TEST_FEATURE": "pooled"}, "MODEL.OCCLUDED.TEST_FEATURE has no effect here"),
         ({"INPUT.BATCH_AUGMENT.CBE.STRIPES": [6, 65]}, "images of 64 rows can't be cut into 65 stripes"),
         ({"INPUT.REA.ENABLED": True}, "INPUT.REA.ENABLED erases every image before CompoundBatchErasing"),
@@ -203,8 +203,8 @@ def test_a_model_that_augments_no_batches_is_told_so(total, fails):
             {"INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": True, "SOLVER.IMS_PER_BATCH": 17},
             r"SOLVER.IMS_PER_BATCH \(17\) is not a multiple of the 2 copies",
         ),
-        ({"MODEL.LOSSES.BED.ALPHA": 0.0}, "alpha of the BED loss must be positive"),
-        ({"MODEL.LOSSES.BED.REDUCTION": "sum"}, "reduction of the BED loss must be one of"),
+        ({"MODEL.LOSSES.BED.ALPHA": 0.0}, "BED.ALPHA is 0.0 and must be a finite number, above 0"),
+        ({"MODEL.LOSSES.BED.REDUCTION": "sum"}, "BED.REDUCTION is 'sum' and must be one of balanced, mean, hard"),
     ],
 )
 def test_mistakes_are_one_sentence_at_start_up(overrides, message, fails):

@@ -90,6 +90,16 @@ def no_letter(names):
     return names
 
 
+def twice(array):
+    return np.concatenate([array, array])
+
+
+def shifted(sizes):
+    """Sizes of lists whose sum stays that of the images."""
+    sizes[:2] = -5, sizes[:2].sum() + 5
+    return sizes
+
+
 def level_neighbour(array):
     """HNSW: the first image's first neighbour on level 0 stays; the top image's on level 1 becomes one without it."""
     array[...] = 79
@@ -160,8 +170,15 @@ HOSTILE = [
         "neighbours that do not fit",
     ),
     ("index: hnsw", "the entry", with_arrays(entry=put(0, 80)), "entry that do not fit"),
+    ("index: hnsw", "an entry below the top", with_arrays(entry=put(0, 1)), "entry that do not fit"),
+    ("index: hnsw", "two entries", with_arrays(entry=lambda one: one.repeat(2)), "shapes that do not fit"),
+    ("index: hnsw", "fewer levels", with_arrays(levels=lambda levels: levels[1:]), "shapes that do not fit"),
+    ("index: hnsw", "more neighbours", with_arrays(neighbours=twice), "number of neighbours that do not fit"),
     ("index: ivfpq", "rows twice", with_arrays(rows=put(0, 5)), "rows that do not fit"),
     ("index: ivfpq", "sizes", with_arrays(sizes=put(slice(2), (-5, 60))), "sizes of the lists that do not fit"),
+    ("index: ivfpq", "a negative size", with_arrays(sizes=shifted), "sizes of the lists that do not fit"),
+    ("index: ivfpq", "wide codes", with_arrays(codes=lambda codes: codes.astype("u2")), "values that do not fit"),
+    ("index: ivfpq", "centroids", with_arrays(centroids=put(0, np.inf)), "values that do not fit"),
     ("index: ivfpq", "codes", with_arrays(codes=lambda codes: codes[:, :0]), "shapes that do not fit"),
     ("index: ivfpq", "codebooks", with_arrays(codebooks=put(0, np.nan)), "values that do not fit"),
     ("index: record", "memory", in_json(build={"m": 1 << 40, "ef_construction": 200}), "number of neighbours"),
@@ -244,59 +261,9 @@ def test_a_store_that_is_continued_does_not_grow(loader_of):
     assert file.stat().st_size == size
 
 
-# ---- files that name other files ------------------------------------------------------------------------------------
-
-
-def keep_outside(location, inside=""):
-    """Let a tensor of the pose model lie in another file, as an initial value or in a node."""
-    onnx = pytest.importorskip("onnx")
-
-    def edit(file):
-        model = onnx.load(str(file))
-        tensor = model.graph.initializer[0]
-        if inside == "a node":
-            node = onnx.helper.make_node("Constant", [], ["kernel"], value=tensor)
-            model.graph.node.insert(0, node)
-            del model.graph.initializer[:]
-            tensor = model.graph.node[0].attribute[0].t
-        content = tensor.raw_data
-        onnx.external_data_helper.set_external_data(tensor, location, 0, len(content))
-        tensor.ClearField("raw_data")
-        file.write_bytes(model.SerializeToString())
-        return content
-
-    return edit
-
-
-@pytest.mark.parametrize("inside", ["", "a node"])
-@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "link", "", "sub/../secret"])
-def test_weights_of_a_pose_model_elsewhere(location, inside, loader_of, tmp_path):
-    file, load = loader_of("pose model (ONNX)")
-    content = keep_outside(location, inside)(file)
-    (tmp_path / "secret").write_bytes(content)
-    (file.parent / "link").symlink_to(tmp_path / "secret")
-    with pytest.raises(UserError, match="model.onnx can't be used as an ONNX model: it keeps weights in"):
-        load()
-
-
-def test_weights_of_a_pose_model_beside_it(loader_of):
-    file, load = loader_of("pose model (ONNX)")
-    (file.parent / "weights.bin").write_bytes(keep_outside("weights.bin")(file))
+def test_codes_of_an_index_that_no_memory_holds(loader_of):
+    file, load = loader_of("index: ivfpq")
     load()
-
-
-@pytest.mark.parametrize("kind", ["a link to another file", "a link", "an array in another file", "a large array"])
-def test_matlab_files_that_reach_out(kind, loader_of, tmp_path):
-    h5py = pytest.importorskip("h5py")
-    file, load = loader_of("CUHK03: images (HDF5)")
-    with h5py.File(file, "a") as mat:
-        if kind == "a link to another file":
-            mat["more"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
-        elif kind == "a link":
-            mat["more"] = h5py.SoftLink("/labeled")
-        elif kind == "an array in another file":
-            mat.create_dataset("more", (4,), "u1", external=[("/etc/hostname", 0, 4)])
-        else:
-            mat.create_dataset("more", (1 << 20, 1 << 20), "u1", chunks=(1, 1 << 10), fillvalue=7)
-    with pytest.raises(UserError, match="holds a link, .more|holds an array, .more"):
+    in_json(build={"nlist": 4, "pq_m": 2, "pq_bits": 1 << 33})(file.with_suffix(".json"), None)
+    with pytest.raises(UserError, match="parameters that do not fit"):
         load()

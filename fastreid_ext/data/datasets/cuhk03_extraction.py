@@ -118,7 +118,7 @@ def _is_whole(folder: Path) -> bool:
             named = {
                 Path(item[0]).name for split in splits for part in ("train", "query", "gallery") for item in split[part]
             }
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):  # also of a file from elsewhere
             return False
         if not named or not named <= ends[images]:
             return False

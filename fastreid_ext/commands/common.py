@@ -168,9 +168,18 @@ def run_command(args: argparse.Namespace) -> int:
                 print(f"{name}: {error}", file=sys.stderr)
                 return FAILED
             if isinstance(error, BrokenPipeError):  # whoever reads the output, head for example, has had enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _drop_output()
+                return FAILED
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # such as "> file" on a full disk
+                _drop_output()
+                print(f"{name}: its output can't be written: {error.strerror}", file=sys.stderr)
                 return FAILED
             raise
+
+
+def _drop_output() -> None:
+    """Let Python not fail again where it flushes stdout at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stopped(stopping: Stopping) -> int:

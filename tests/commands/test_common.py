@@ -170,11 +170,18 @@ def test_options_of_any_command(options, said, capsys, tmp_path, monkeypatch):
 
 
 def test_who_has_read_enough(tmp_path):
-    """``fastreid-ext configs | head -1`` ends without a traceback."""
-    command = f"{sys.executable} -m fastreid_ext configs | head -1"
+    """``fastreid-ext configs | head -1`` and ``> /dev/full`` end without a traceback."""
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
-    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    def shell(rest):
+        command = f"{sys.executable} -m fastreid_ext configs {rest}"
+        return subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = shell("| head -1")
     assert done.stdout.count("\n") == 1 and done.stderr == ""
+    done = shell("> /dev/full")
+    said = "fastreid-ext configs: its output can't be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 # ---- choices --------------------------------------------------------------------------------------------------------

@@ -29,6 +29,15 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+def follows_signal(error: BaseException | None) -> bool:
+    """Return whether an exception is Ctrl-C or a signal, or was raised while that was handled, as torch.save does."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class Stopping:
     """What is known of the signals that ask a command to end.
 

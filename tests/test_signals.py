@@ -1,5 +1,6 @@
 """What a command does with signals, in this process; tests/processes has real ones."""
 
+import logging
 import os
 import selectors
 import signal
@@ -14,6 +15,8 @@ import pytest
 import fastreid_ext
 from fastreid_ext import cli, signals
 from fastreid_ext.commands import synth
+from fastreid_ext.engine import run
+from fastreid_ext.errors import UserError
 
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGHUP: "stopped by SIGHUP"}
 
@@ -99,6 +102,20 @@ def test_a_worker_that_ends_after_the_signal_is_not_reported(synth_does, exits, 
 
     assert synth_does(work) == 143
     assert capfd.readouterr().err == "fastreid-ext synth: stopped by SIGTERM\n"
+
+
+def test_what_torch_raises_while_it_is_stopped_is_not_logged():
+    """torch.save ends its file also where a signal interrupts it, which fails."""
+    try:
+        try:
+            raise signals.Stopped(signal.SIGTERM)
+        finally:
+            raise RuntimeError("unexpected pos")
+    except RuntimeError as error:
+        stopped = error
+    for error, said in ((stopped, False), (UserError("a"), False), (RuntimeError("a bug"), True)):
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "during training", (), (type(error), error, None))
+        assert run._is_unexpected(record) is said
 
 
 def test_a_thread_that_sees_a_worker_end_says_nothing(synth_does, exits, capfd):

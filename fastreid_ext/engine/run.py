@@ -29,6 +29,7 @@ from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, FileError, UserError
 from fastreid_ext.files import no_room_named, write_text
+from fastreid_ext.signals import follows_signal
 
 logger = logging.getLogger(__name__)
 
@@ -135,4 +136,5 @@ def setup(cfg: CfgNode, resume: bool, eval_only: bool) -> None:
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
     """Keep FastReID's training loop from logging the traceback of an error that is shown as one sentence."""
-    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, UserError) or follows_signal(error))

@@ -31,6 +31,8 @@ def exits(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     before = {number: signal.getsignal(number) for number in (*signals.SIGNALS, signal.SIGCHLD)}
+    for number in signals.SIGNALS:  # nohup, and a shell's "&", start the tests with some of them ignored
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield statuses
     for thread in threading.enumerate():
         if thread.name == signals.CLOCK:
@@ -193,8 +195,9 @@ def test_a_forked_worker_does_not_speak_for_its_parent(synth_does, exits):
 # ---- the end of who started a process --------------------------------------------------------------------------------
 
 STARTER = """
-import sys
+import signal, sys
 from fastreid_ext import processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
 sys.executable = sys.argv[1]
 processes.run_command([])
 """

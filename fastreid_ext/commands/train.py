@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     from fastreid_ext.engine.launching import Ranks, in_group, meeting_at, spawn_ranks
 
-    if UNDER_TORCHRUN in os.environ:
+    if is_a_rank():
         end_with_parent()  # a SIGKILL of torchrun alone would leave its processes
         with meeting_at("torchrun's address"):
             launch(in_group, 1, args=(in_one_process, args))
@@ -73,6 +73,12 @@ def run(args: argparse.Namespace) -> None:
         spawn_ranks(ranks, in_one_process, args, args.debug)
     else:
         in_one_process(args)
+
+
+def is_a_rank() -> bool:
+    """Whether torchrun, or another launcher that sets its variables, started this process as one of a run."""
+    several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    return several or UNDER_TORCHRUN in os.environ
 
 
 def free_url() -> str:

@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written(fails, tmp_path):
 @pytest.mark.parametrize("key", ["SIZE_TRAIN", "SIZE_TEST"])
 def test_images_of_any_shape_are_not_kept(key, fails, tmp_path):
     sentence = fails(DATALOADER__CACHE_DIR=tmp_path / "kept", **{f"INPUT__{key}": "[64]"})
-    assert "give two numbers each, such as [256, 128], or set CACHE_DIR ''" in sentence and f"INPUT.{key}" in sentence
+    assert f"INPUT.{key} is [64], the shorter side" in sentence and "give height and width" in sentence
 
 
 def test_the_log_says_where_and_how_large(run_main, tmp_path, monkeypatch):

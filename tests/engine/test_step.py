@@ -12,6 +12,7 @@ from fastreid_ext.engine import precision
 from fastreid_ext.engine.hooks import FiniteWeights
 from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper, step_settings
+from fastreid_ext.errors import ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -215,7 +216,9 @@ def test_names_of_frozen_layers_are_whole(model):
 
     assert frozen("body") == {"body.weight", "body.bias"}
     assert frozen("body_head.bias") == {"body_head.bias"}
-    assert frozen("bod") == frozen() == set()
+    assert frozen() == set()
+    with pytest.raises(ConfigError, match=r"FREEZE_LAYERS names \['bod'\], but no parameter has such a name"):
+        frozen("bod")
 
 
 # ---- the host's models ----------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ import inspect
 import pytest
 import torch
 from fastreid.modeling import build_model
+from fastreid.modeling.backbones.resnet import BasicBlock
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling import capabilities
 from fastreid_ext.modeling.capabilities import architectures_with
+from fastreid_ext.res2net.bottleneck import Res2NetBottleneck
 
 CONFIGS = ("deepminer", "msreid", "mgre", "res2net", "occluded", "baseline")
 PAPERS = {"DeepMiner", "MSReID", "MGRe", "Res2NetMultiTask", "OccludedReID"}
@@ -25,6 +27,8 @@ HAVE = {
     "ReadsLabels": PAPERS,
     "HasTrainingOnly": PAPERS,
     "MovesAfterStep": {"OccludedReID"},  # one of its modules
+    "TakesMaps": PAPERS,  # what they give their heads
+    "RenamesWeights": PAPERS,
 }
 
 
@@ -43,7 +47,14 @@ def models():
 def test_all_abilities_are_listed():
     kinds = inspect.getmembers(capabilities, inspect.isclass)
     ours = [kind for _, kind in kinds if kind.__module__ == capabilities.__name__]
-    assert {kind.__name__ for kind in ours if getattr(kind, "_is_runtime_protocol", False)} == set(HAVE)
+    listed = set(HAVE) | {"ContinuesStage"}  # of a block, see below
+    assert {kind.__name__ for kind in ours if getattr(kind, "_is_runtime_protocol", False)} == listed
+
+
+def test_which_blocks_make_the_one_behind_them():
+    ours = Res2NetBottleneck(64, 16)
+    assert isinstance(ours, capabilities.ContinuesStage)
+    assert not isinstance(BasicBlock(16, 16, "BN"), capabilities.ContinuesStage)
 
 
 @pytest.mark.parametrize("name", HAVE)

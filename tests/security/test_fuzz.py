@@ -1,5 +1,6 @@
 """A few damaged files of every kind; benchmarks/fuzz_loaders.py reads thousands."""
 
+import mmap
 import os
 import pickle
 import signal
@@ -40,7 +41,9 @@ def writes_outside(folder):
 
 
 def takes_memory(folder):
-    bytearray(48 << 20)
+    with mmap.mmap(-1, 48 << 20) as block:  # pages of its own: an allocator may have as much to give again
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
 
 
 def ends_in_a_traceback(folder):

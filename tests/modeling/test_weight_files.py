@@ -211,7 +211,7 @@ def test_archives_that_torch_does_not_write(tmp_path):
         check_weights_file(path)
     torch.save({"a": torch.zeros(3)}, path)
     path.write_bytes(b"PK\x03\x04 before the archive" + path.read_bytes())
-    with pytest.raises(pickle.UnpicklingError, match="whose parts overlap"):
+    with pytest.raises(pickle.UnpicklingError, match="whose members overlap"):
         check_weights_file(path)
 
 
@@ -225,7 +225,7 @@ def test_an_archive_whose_parts_overlap(tmp_path):
         archive.fp.truncate(archive.start_dir // 2)
         archive.fp.seek(0, 2)
         archive.start_dir = archive.fp.tell()
-    with pytest.raises(pickle.UnpicklingError, match="whose parts overlap"):
+    with pytest.raises(pickle.UnpicklingError, match="whose members overlap"):
         check_weights_file(path)
 
 

@@ -3,6 +3,7 @@
 import logging
 import random
 import re
+import sys
 
 import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes before anything that imports it)
 
@@ -15,6 +16,15 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.synthetic import generate
+
+
+def pytest_runtest_setup(item):
+    """Skip what this machine can't run, before any fixture of it is set up; the mark says why."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    linux = item.get_closest_marker("linux")
+    if linux and sys.platform != "linux":
+        pytest.skip(f"Linux alone: {linux.args[0]}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -208,7 +208,7 @@ print(ended.status, ended.phase, ended.hung, len(ended.orphans), storm_runs.aliv
         ("behind", f"c {-signal.SIGTERM} between files False 0 {{}}"),
     ],
 )
-@pytest.mark.skipif(sys.platform != "linux", reason="the storm reads /proc")
+@pytest.mark.linux("the storm finds orphans in /proc")
 def test_what_becomes_of_a_start_is_seen(kind, seen, tmp_path):
     assert python(RUN, tmp_path, kind) == seen
 
@@ -237,7 +237,7 @@ print(list(folder.iterdir()))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts are Linux's")
+@pytest.mark.linux("the full disk is a tmpfs in mounts of its own")
 def test_a_disk_gets_full_and_has_space_again(tmp_path):
     said = python(DISK, tmp_path)
     if said == "not allowed":

@@ -1,13 +1,12 @@
 """Checkpoints load without full pickle, those of the host's model zoo among them."""
 
 import pickle
-import pickletools
-import zipfile
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from crafted_weights import piece, save_instructions
 from fastreid.modeling import build_model
 from fastreid.utils.checkpoint import Checkpointer
 
@@ -95,21 +94,6 @@ def test_model_zoo_layout(host_cfg, r18, tmp_path):
 # ---- hostile NumPy values -------------------------------------------------------------------------------------------
 
 
-def hostile_zip(path, data_pkl):
-    """A checkpoint of torch whose pickle is given; the other files of the archive are torch's own."""
-    torch.save({}, path)
-    with zipfile.ZipFile(path) as archive:
-        contents = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in contents.items():
-            archive.writestr(name, data_pkl if name.endswith("data.pkl") else content)
-
-
-def piece(value):
-    """The opcodes that put a value on the stack."""
-    return pickletools.optimize(pickle.dumps(value, 2))[2:-1]  # without protocol and STOP
-
-
 def array_pickle(shape, dtype, data, kind="numpy.ndarray"):
     """Protocol 2: {"model": _reconstruct(kind, (4,), "f8")}, the array built of (1, shape, dtype, False, data)."""
     module, _, attribute = kind.rpartition(".")
@@ -155,14 +139,14 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_arrays_are_refused_before_numpy_is_asked(what, linear, tmp_path):
     path = tmp_path / "hostile.pth"
-    hostile_zip(path, HOSTILE[what])
+    save_instructions(path, HOSTILE[what])
     with pytest.raises(pickle.UnpicklingError, match="hostile.pth is damaged or holds more than"):
         Checkpointer(linear)._load_file(str(path))
 
 
 def test_an_array_by_the_same_pickle(linear, tmp_path):
     """The hostile ones differ from this one in one respect each."""
-    hostile_zip(tmp_path / "good.pth", array_pickle((2, 1), "f8", NUMBERS))
+    save_instructions(tmp_path / "good.pth", array_pickle((2, 1), "f8", NUMBERS))
     array = Checkpointer(linear)._load_file(str(tmp_path / "good.pth"))["model"]
     assert isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == (2, 1)
     assert array.tobytes() == bytes(range(16))
@@ -188,7 +172,7 @@ def test_arrays_of_every_kind_and_depth(linear, tmp_path):
 
 
 def test_a_list_in_itself(linear, tmp_path):
-    hostile_zip(tmp_path / "loop.pth", b"\x80\x02}X\x05\x00\x00\x00model]q\x00h\x00as.")
+    save_instructions(tmp_path / "loop.pth", b"\x80\x02}X\x05\x00\x00\x00model]q\x00h\x00as.")
     (inner,) = Checkpointer(linear)._load_file(str(tmp_path / "loop.pth"))["model"]
     assert inner[0] is inner
 

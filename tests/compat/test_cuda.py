@@ -4,10 +4,7 @@ import pytest
 import torch
 from fastreid.engine import DefaultTrainer
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])

@@ -66,7 +66,7 @@ def test_a_spawned_rank_imports_this_package_first():
     assert worker.__module__ == "fastreid_ext.compat.distributed"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.linux("threads are counted in /proc")
 def test_no_thread_of_the_group_outlives_it(tmp_path):
     """Also where a model that holds it is garbage in a cycle, as a trainer is."""
 

@@ -166,7 +166,6 @@ def test_generators_come_back_after_an_error():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_generators_of_a_gpu_are_left_alone():
     before = torch.cuda.get_rng_state()
     with seeded(3):

@@ -169,7 +169,7 @@ def test_killed_run_frees_its_lock(tiny, tmp_path):
     assert contents(make(tmp_path)) == contents(tiny)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.linux("what is left of a session is read in /proc")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_a_kill_while_workers_draw_leaves_no_process_and_no_lock(sign, tmp_path):
     code = f"from fastreid_ext.data.synthetic import generate; generate({str(tmp_path)!r}, 'demo', workers=2)"
@@ -593,7 +593,7 @@ def draw_for_a_minute(*arguments):
     time.sleep(60)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the workers are forked")
+@pytest.mark.linux("forked workers have the stand-in for drawing")
 def test_ctrl_c_does_not_wait_for_what_is_being_drawn(monkeypatch, tmp_path):
     def interrupt(number, frame):
         raise KeyboardInterrupt

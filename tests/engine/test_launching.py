@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import time
 
 import numpy as np
@@ -32,7 +31,7 @@ from fastreid_ext.engine.evaluation import build_evaluator
 from fastreid_ext.engine.launching import LostProcessError, Ranks, spawn_ranks
 from fastreid_ext.errors import ConfigError, UserError
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
+pytestmark = pytest.mark.linux("the ranks are forked, which costs no imports; users' are spawned")
 FOR_EVER = 1000
 
 

@@ -9,9 +9,6 @@ from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation import distances
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS, DistanceRows, MatrixRows, full_float32
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
-
 
 @pytest.fixture
 def features():
@@ -36,7 +33,6 @@ def whole(rows, step):
     return torch.cat([rows.rows(start, min(start + step, rows.shape[0])) for start in starts])
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("metric", DISTANCE_METRICS)
 @pytest.mark.parametrize("step", [1, 4, 11])
 def test_naive_reference(features, metric, step, device):

@@ -58,7 +58,7 @@ for dtype in (torch.float32, torch.float16):
 print(json.dumps(found))
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [pytest.mark.slow, pytest.mark.linux("memory is read in /proc")]
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,6 @@ from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.distances import MatrixRows
 from fastreid_ext.evaluation.neighbours import nearest, nearest_of, smallest
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-
-@pytest.fixture(params=DEVICES)
-def device(request):
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs CUDA")
-    return request.param
-
 
 def naive(query, gallery, k, metric):
     """Distances and places by a stable sort of all of them in float64."""

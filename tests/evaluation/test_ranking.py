@@ -16,8 +16,6 @@ from fastreid_ext.evaluation.distances import DistanceRows
 from fastreid_ext.evaluation.query_metrics import metrics_of
 from fastreid_ext.evaluation.ranks import SamePerson, find_matches
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
 METRICS = ("cosine", "euclidean")
 
 
@@ -91,7 +89,6 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("case", CASES)
 def test_the_hosts_numbers(case, metric, device, monkeypatch):

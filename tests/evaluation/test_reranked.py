@@ -12,7 +12,6 @@ from fastreid_ext.evaluation.distances import DistanceRows, MatrixRows
 from fastreid_ext.evaluation.k_reciprocal import encode
 from fastreid_ext.evaluation.reranked import ReRankedRows
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 CASES = [  # queries, gallery, k1, k2
     (30, 170, 20, 6),
     (30, 170, 20, 1),
@@ -26,13 +25,6 @@ CASES = [  # queries, gallery, k1, k2
     (1, 1, 20, 6),
     (1, 2, 2, 2),
 ]
-
-
-@pytest.fixture(params=DEVICES)
-def device(request):
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs CUDA")
-    return request.param
 
 
 def crowd(count, seed=0, spread=0.5, dim=24):

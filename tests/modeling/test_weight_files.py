@@ -1,7 +1,6 @@
 """Files of weights: whatever training saves passes, and what asks torch for too much does not."""
 
 import pickle
-import pickletools
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -9,26 +8,12 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from crafted_weights import piece, save_instructions
 from torch import nn
 
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.weight_files import check_weights_file
-
-
-def save(path, data_pkl):
-    """An archive of torch whose instructions are given."""
-    torch.save({}, path)
-    with zipfile.ZipFile(path) as archive:
-        contents = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in contents.items():
-            archive.writestr(name, data_pkl if name.endswith("data.pkl") else content)
-
-
-def piece(value):
-    """The instructions that put a value on the stack."""
-    return pickletools.optimize(pickle.dumps(value, 2))[2:-1]
 
 
 def doubled(times):
@@ -69,7 +54,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_instructions_that_no_weights_need(what, tmp_path):
     data, said = HOSTILE[what]
-    save(tmp_path / "x.pth", data)
+    save_instructions(tmp_path / "x.pth", data)
     with pytest.raises(pickle.UnpicklingError, match=said):
         check_weights_file(tmp_path / "x.pth")
 
@@ -170,7 +155,7 @@ PARTS = {
 @pytest.mark.parametrize("what", PARTS)
 def test_parts_that_no_weights_have(what, tmp_path):
     def check(value):
-        save(tmp_path / "x.pth", program(value))
+        save_instructions(tmp_path / "x.pth", program(value))
         with zipfile.ZipFile(tmp_path / "x.pth", "a") as archive:
             archive.writestr("x/data/0", bytes(16))
         check_weights_file(tmp_path / "x.pth")
@@ -291,7 +276,7 @@ def test_what_training_saves(archive, tmp_path):
 
 
 def test_weights_of_the_backbone_are_checked_too(make_pretrain_cfg, tmp_path):
-    save(tmp_path / "x.pth", HOSTILE["memory"][0])
+    save_instructions(tmp_path / "x.pth", HOSTILE["memory"][0])
     with pytest.raises(ConfigError, match=r"PRETRAIN_PATH: .*x.pth can't be read safely as weights .*bytearray"):
         build_model(make_pretrain_cfg(str(tmp_path / "x.pth")))
 

@@ -15,6 +15,7 @@ RANKS = 2
 
 
 @pytest.mark.slow
+@pytest.mark.linux("what is left of a session is read in /proc")
 def test_no_rank_and_no_worker_trains_on(session, synth_root, tmp_path):
     settings = ("DATALOADER.NUM_WORKERS", 1, "SOLVER.MAX_EPOCH", 400, "SOLVER.STEPS", "[300]")
     command = (TINY, "--config-file", TINY.with_name("tiny.yml"), "--num-gpus", RANKS, "--dist-url", "auto")

@@ -1,7 +1,6 @@
 """The images of a list as a loader gets them: a batch at once, also where one can't be read."""
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -51,7 +50,7 @@ def test_an_unreadable_image_is_an_error_unless_it_is_skipped(listed):
         listed(skip=False, whole=False).fetch([7, BROKEN, 2])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.linux("open files are counted in /proc")
 def test_workers_hold_few_files_open(listed):
     """A descriptor for each image of a batch would be more than the limit."""
     import resource

@@ -9,13 +9,12 @@ import sys
 import types
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
+from cuhk03_files import SHOTS, write_release, write_splits
 from fastreid.data.datasets import DATASET_REGISTRY
 from PIL import Image
-from scipy.io import savemat
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets.cuhk03_extraction import imageio_lent
@@ -27,45 +26,22 @@ FILES = ["1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_1_02.png",
 LABELS = [1, 1, 2, 2, 2, 3]
 
 
-def write_release(path):
-    """Cells of cells of images, as MATLAB 7.3 stores them; person 1 has one image a view, 2 three, 3 one."""
-    with h5py.File(path, "w") as mat:
-        refs = h5py.special_dtype(ref=h5py.Reference)
-
-        def cell(name, content):
-            data = mat.create_dataset(name, np.shape(content), dtype=refs)
-            data[...] = np.array(content, dtype=refs)
-            return data.ref
-
-        empty = mat.create_dataset("empty", data=np.zeros((2,), np.uint64)).ref
-        for boxes, brightness in (("detected", 50), ("labeled", 200)):
-            persons = []
-            for person, shots in enumerate(([0, 5], [0, 1, 5], [0]), start=1):
-                pixels = np.full((3, 4, 8), brightness + person, np.uint8)  # MATLAB's order: colour, x, y
-                image = mat.create_dataset(f"{boxes}_{person}", data=pixels).ref
-                persons.append([image if shot in shots else empty for shot in range(10)])
-            pair = cell(f"{boxes}_pair", np.array(persons, dtype=object).T)
-            cell(boxes, [[pair]])
-        split = mat.create_dataset("split", data=np.array([[1.0], [3.0]])).ref
-        cell("testsets", [[split]])
+SHOT = {1: (0, 5), 2: (0, 1, 5), 3: (0,)}  # of each person: two cameras with five shots each
 
 
 @pytest.fixture
 def cuhk03(root):
+    """Person 1 has one image a view, 2 has three, 3 has one."""
     folder = root / "cuhk03"
-    (folder / "cuhk03_release").mkdir(parents=True)
-    write_release(folder / "cuhk03_release" / "cuhk-03.mat")
-    for boxes in ("labeled", "detected"):
-        savemat(
-            folder / f"cuhk03_new_protocol_config_{boxes}.mat",
-            {
-                "filelist": np.array([[name] for name in FILES], dtype=object),
-                "labels": np.array([LABELS]).T,
-                "train_idx": np.array([[1], [2]]),
-                "query_idx": np.array([[3]]),
-                "gallery_idx": np.array([[4], [5], [6]] if boxes == "labeled" else [[5], [6]]),
-            },
-        )
+    persons = {}
+    for boxes, brightness in (("detected", 50), ("labeled", 200)):
+        images = {person: np.full((3, 4, 8), brightness + person, np.uint8) for person in SHOT}
+        persons[boxes] = [
+            [image if n in SHOT[person] else None for n in range(SHOTS)] for person, image in images.items()
+        ]
+    write_release(folder, persons, [[1], [3]])
+    for boxes, gallery in (("detected", [5, 6]), ("labeled", [4, 5, 6])):
+        write_splits(folder, boxes, FILES, LABELS, train=[1, 2], query=[3], gallery=gallery)
     return folder
 
 

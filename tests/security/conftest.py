@@ -1,11 +1,6 @@
 """Samples of every file from elsewhere, which the fuzz in benchmarks damages by the thousand."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def raise_(error):
     ("function", "error", "said"),
     [
         (
-            lambda: faulthandler.disable() or os.kill(os.getpid(), signal.SIGSEGV),
+            lambda: (faulthandler.disable(), os.kill(os.getpid(), signal.SIGSEGV)),
             FileError,
             "files can't be read: .* status -11, so they",
         ),

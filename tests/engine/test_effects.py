@@ -1,6 +1,8 @@
 """Keys that have no effect: said to whoever gave them, and to nobody else."""
 
 import pytest
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from torch import nn
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks.batches import check_training_set
@@ -66,6 +68,24 @@ def test_a_key_under_a_switch_that_is_off(key):
     value, because, *others = IDLE[key]
     cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value, *others)
     assert list(without_effect(cfg)) == [f"{key} has no effect here: {because}"]
+
+
+def test_what_is_off_anyway_may_be_switched_off():
+    """FastReID's evaluator draws no rank lists: to say that none are wanted is no mistake, to ask for some is."""
+    host = ("SOLVER.AMP.ENABLED", "False", "TEST.EVALUATOR", "host")
+    default = value_of(get_cfg(), "TEST.RANK_LIST.ENABLED")
+    assert default is True and list(without_effect(merged("demo/deepminer.yml", *host))) == []
+    assert list(without_effect(merged("demo/deepminer.yml", *host, "TEST.RANK_LIST.ENABLED", "False"))) == []
+    (said,) = without_effect(merged("demo/deepminer.yml", *host, "TEST.RANK_LIST.QUERIES", "3"))
+    assert said == "TEST.RANK_LIST.QUERIES has no effect here: TEST.EVALUATOR is 'host'"
+
+
+def test_a_model_of_the_users_own_may_read_the_settings_of_any_loss(monkeypatch):
+    kind = type("MyModel", (nn.Module,), {"__module__": "my_models"})
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "MyModel", kind)
+    alpha = ("MODEL.LOSSES.BED.ALPHA", "0.5")
+    assert list(without_effect(merged("demo/deepminer.yml", *alpha)))
+    assert list(without_effect(merged("demo/deepminer.yml", *alpha, "MODEL.META_ARCHITECTURE", "MyModel"))) == []
 
 
 def test_a_part_of_a_shipped_config_may_be_switched_off(tmp_path):

@@ -55,6 +55,8 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.DROP_RATIO": share(below=1),
     "MODEL.BACKBONE.ATT_DROP_RATE": share(below=1),
     "MODEL.BACKBONE.PRETRAIN": FLAG,
+    "MODEL.BACKBONE.PRETRAIN_PARTIAL": FLAG,
+    "MODEL.WEIGHTS_PARTIAL": FLAG,
     "MODEL.BACKBONE.DNL.BLOCKS": listed(
         whole(0, BLOCKS), least=4, most=4, what="how many blocks of layer1 ... layer4, such as [0, 2, 3, 0]"
     ),

@@ -67,7 +67,8 @@ def load_pretrained(
     except UserError as error:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}") from error
     own = _counted(backbone.state_dict())
-    theirs, source, outside = _of_trunk(loaded, own, path)
+    needed = sum(not re.match(added, key) for key in own)
+    theirs, source, outside = _of_trunk(loaded, own, needed, path)
     theirs = adapt(backbone, theirs) if adapt else theirs
     fitting = {key: theirs[key] for key in own if key in theirs and theirs[key].shape == own[key].shape}
     missing = [key for key in own if key not in theirs]
@@ -113,8 +114,16 @@ def _counted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if not key.endswith(COUNTER)}
 
 
-def _of_trunk(loaded: object, own: Mapping[str, Tensor], path: str | Path) -> tuple[dict[str, Tensor], str, list[str]]:
+def _of_trunk(
+    loaded: object, own: Mapping[str, Tensor], needed: int, path: str | Path
+) -> tuple[dict[str, Tensor], str, list[str]]:
     """Find the trunk's weights in what a file holds: in the dict, and behind the prefix, with most of its names.
+
+    Args:
+        loaded: what the file holds.
+        own: the trunk's weights.
+        needed: how many of them a whole trunk has at least.
+        path: the file, for messages.
 
     Returns:
         Them by the trunk's names, what was taken off in words, and the names beside them.
@@ -132,7 +141,7 @@ def _of_trunk(loaded: object, own: Mapping[str, Tensor], path: str | Path) -> tu
     best = [prefix for prefix, count in prefixes.items() if count == most] or [""]
     taken = _behind(state, best[0])
     for other in best[1:]:
-        if most == len(own) and any(
+        if most >= needed and any(
             not taken[key].equal(value) for key, value in _behind(state, other).items() if key in own
         ):
             raise WeightsError(

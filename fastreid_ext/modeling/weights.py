@@ -99,7 +99,8 @@ def states_in(loaded: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, 
 
 def not_finite(state: Mapping[str, Tensor | np.ndarray]) -> list[str]:
     """Return the names of the tensors with a value that is NaN or infinite."""
-    return [key for key, value in state.items() if not _is_finite(torch.as_tensor(value))]
+    tensors = {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}
+    return [key for key, value in tensors.items() if not _is_finite(value)]
 
 
 def _is_finite(value: Tensor) -> bool:

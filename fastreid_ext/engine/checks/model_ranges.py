@@ -42,7 +42,11 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.QUEUE_SIZE": whole(1, 2**24),
     "MODEL.PIXEL_MEAN": THREE_NUMBERS,
     "MODEL.PIXEL_STD": listed(
-        POSITIVE, least=3, most=3, what="three finite numbers above 0: images are divided by them"
+        # In float32 a smaller one is 0, or makes a pixel infinite.
+        number(1e-6, MOST),
+        least=3,
+        most=3,
+        what="three finite numbers above 0, from 1e-6 on: images are divided by them",
     ),
     "MODEL.BACKBONE.NAME": _names_of(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.LAST_STRIDE": one_of((1, 2)),

@@ -29,6 +29,8 @@ from fastreid_ext.modeling.weights import WeightsError
 
 __all__ = ["HOSTS", "Weights", "with_pretrained"]
 
+SHOWN = 120  # characters of an error of the network
+
 Build = Callable[[CfgNode], nn.Module]
 
 
@@ -125,7 +127,7 @@ def _downloaded(
             else:
                 module.init_pretrained_weights(*([backbone] if name else []), key(node))
         except Exception as error:  # of the network, of gdown, of torch for what was sent instead
-            why = f" ({first_line(error)})"
+            why = f" ({first_line(error)[:SHOWN]})"
         if not file.is_file():
             raise WeightsError(
                 f"MODEL.BACKBONE.PRETRAIN is True and {file} is not there and could not be downloaded from {url}{why}:"

@@ -18,6 +18,7 @@ __all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo
 # They register themselves in FastReID's registries when they are imported.
 _DATA_SETS = ("body_images", "csv_dataset", "cuhk03", "occluded_duke", "opreid", "synthreid")
 _REGISTERING = (
+    "modeling.backbones",  # before ours, which are built on them
     *("deepminer", "mgre", "msreid", "occluded", "res2net"),
     *(f"data.datasets.{name}" for name in _DATA_SETS),
 )

@@ -36,6 +36,10 @@ def get_cfg() -> CfgNode:
 def add_engine_config(cfg: CfgNode) -> None:
     """Add the keys of the trainer."""
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    # Train on MODEL.WEIGHTS that lack weights of the model or have others, or on a BACKBONE.PRETRAIN_PATH that does so
+    # for the trunk; the log lists them. False: an error lists them
+    cfg.MODEL.WEIGHTS_PARTIAL = False
+    cfg.MODEL.BACKBONE.PRETRAIN_PARTIAL = False
     # One number that makes a run repeatable (model, sampler, augmentation); -1 draws one and writes it down
     cfg.SEED = -1
     # auto | bf16 | fp16. auto is bf16 where the hardware has it; else fp16 on CUDA and float32 on a CPU

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from fastreid_ext.errors import UserError, first_line, is_ours
 from fastreid_ext.files import read_text, write_atomically, write_text
 from fastreid_ext.foreign_files import is_below, shown
 from fastreid_ext.modeling.capabilities import HasTrainingOnly
+from fastreid_ext.modeling.file_kinds import what_it_is
+from fastreid_ext.modeling.pretrained import CLASSIFIER
 from fastreid_ext.modeling.renamed import renamed_state
 from fastreid_ext.modeling.weight_files import check_weights_file
+from fastreid_ext.modeling.weights import not_finite
 
 
 class CheckpointError(UserError):
@@ -27,6 +31,7 @@ class AtomicCheckpointer(Checkpointer):
     """FastReID's checkpointer with files that are either whole or absent, and a count of what did not load."""
 
     _resumed: str | None = None  # the file that a run is being continued from
+    _complete = _partial = False
 
     def save(self, name: str, *, last: bool = True, **extra: Any) -> None:
         """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it if it is the
@@ -43,31 +48,37 @@ class AtomicCheckpointer(Checkpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
-    def load(self, path: str, checkpointables: list[str] | None = None, complete: bool = False) -> dict[str, Any]:
-        """Load a checkpoint and log which keys were missing and which were unexpected.
+    def load(
+        self, path: str, checkpointables: list[str] | None = None, complete: bool = False, partial: bool = False
+    ) -> dict[str, Any]:
+        """Load a checkpoint whole, but for weights of training alone, and log what was not in it.
 
         Args:
             path: file; empty = nothing to load.
             checkpointables: names of the further states to load; None = all.
-            complete: every key except the classifier's must be present (evaluation).
+            complete: for an evaluation, which weights of training alone do not matter to, whatever they hold.
+            partial: load what fits the model, and only log the rest (MODEL.WEIGHTS_PARTIAL).
 
         Raises:
-            CheckpointError: no such file, not a checkpoint, no key in common with the model, or an incomplete
-                checkpoint although ``complete`` is set.
+            CheckpointError: no such file, not a checkpoint, values that are not finite, no key in common with the
+                model, or weights that the model needs and that are not in it, or a trunk of further parts.
         """
         if path and "://" not in path and not os.path.isfile(path):
-            raise CheckpointError(f"there is no checkpoint {path}: check MODEL.WEIGHTS")
-        self._complete = complete
+            what = what_it_is(path)
+            raise CheckpointError(
+                f"MODEL.WEIGHTS {path} {what}" if what else f"there is no checkpoint {path}: check MODEL.WEIGHTS"
+            )
+        self._complete, self._partial = complete, partial
         return super().load(path, checkpointables)
 
-    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+    def resume_or_load(self, path: str, *, resume: bool = True, partial: bool = False) -> dict[str, Any]:
         """Load what last_checkpoint names, with all states, if resume is set and it exists; else the weights of path.
 
         Raises:
             CheckpointError: as :meth:`load`, or a checkpoint without the state of a run, or with that of another run.
         """
         if not (resume and self.has_checkpoint()):
-            return self.load(path, checkpointables=[])
+            return self.load(path, checkpointables=[], partial=partial)
         named = read_text(Path(self.save_dir) / "last_checkpoint").strip()
         if not is_below(named) or Path(named).name != named:
             raise CheckpointError(
@@ -89,11 +100,14 @@ class AtomicCheckpointer(Checkpointer):
             self._resumed = None
 
     def _load_file(self, f: str) -> dict[str, Any]:
+        self._file = f
         try:
             check_weights_file(f)
             checkpoint = super()._load_file(f)
         except Exception as error:  # torch raises half a dozen exception types for invalid files
-            raise CheckpointError(f"{f} is not a checkpoint that can be read safely ({first_line(error)})") from error
+            what = what_it_is(f)
+            why = f": it {what}" if what else f" ({first_line(error)})"
+            raise CheckpointError(f"{f} is not a checkpoint that can be read safely{why}") from error
         # A bare state dict, as torchvision and many papers publish it, is a model without further states.
         if _is_state_dict(checkpoint):
             checkpoint = {"model": checkpoint}
@@ -122,6 +136,14 @@ class AtomicCheckpointer(Checkpointer):
                 count,
                 len(checkpoint["model"]),
             )
+        unread = training_only_keys(self.model) if self._complete else set()
+        loaded = {key: checkpoint["model"][key] for key in self.model.state_dict() if key in checkpoint["model"]}
+        broken = [key for key in not_finite(loaded) if key not in unread]
+        if broken:
+            raise CheckpointError(
+                f"{self._file} has values that are NaN or infinite in {len(broken)} of its {len(loaded)} weights and"
+                f" buffers, such as {broken[:3]}: its training diverged, so name an earlier checkpoint"
+            )
         return super()._load_model(checkpoint)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
@@ -132,11 +154,15 @@ class AtomicCheckpointer(Checkpointer):
         loaded = len(own) - len(missing)
         logger = logging.getLogger(__name__)
         logger.info("loaded %d of the model's %d weights and buffers", loaded, len(own))
-        if self._complete:
+        if self._resumed is None:
             unneeded = [key for key in missing if key in training_only_keys(self.model)]
             missing, misshaped = ([key for key in keys if key not in unneeded] for keys in (missing, misshaped))
             if unneeded:
-                logger.info("not loaded: %d weights of training alone, which no test feature reads", len(unneeded))
+                logger.info(
+                    "not loaded: %d weights of training alone, which no test feature reads%s",
+                    len(unneeded),
+                    "" if self._complete else "".join(f"\n  {key}" for key in unneeded),
+                )
         if missing or unexpected:
             logger.warning(
                 "%d missing, %d of them of another shape; %d unexpected%s%s",
@@ -151,6 +177,7 @@ class AtomicCheckpointer(Checkpointer):
                 f"the checkpoint has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
                 f" {sorted(own)[:3]}, ..."
             )
+        further = [key for key in unexpected if is_of_trunk(key, self.model)]
         if self._resumed is not None and missing:
             raise CheckpointError(
                 f"{self._resumed} can't be resumed: {len(missing)} weights are not in it or of another shape, such as"
@@ -160,6 +187,17 @@ class AtomicCheckpointer(Checkpointer):
             raise CheckpointError(
                 f"{len(missing)} weights that the test feature needs are not in the checkpoint, such as {missing[:5]}:"
                 " is the config the one it was trained with?"
+            )
+        if missing and not self._partial:
+            raise CheckpointError(
+                f"{self._file} is of another model: {len(missing)} of the {len(own)} weights and buffers are not in it"
+                f" or of another shape, such as {missing[:5]}; MODEL.WEIGHTS_PARTIAL True trains on what fits"
+            )
+        if further and not self._partial:
+            switch = "" if self._complete else "; MODEL.WEIGHTS_PARTIAL True trains on what fits"
+            raise CheckpointError(
+                f"{self._file} is of another trunk: {len(further)} of its weights are of parts that this one lacks,"
+                f" such as {further[:5]}{switch}"
             )
 
 
@@ -182,3 +220,9 @@ def training_only_keys(model: nn.Module) -> set[str]:
         for below in module.training_only
     )
     return classifiers | {key for key in model.state_dict() if key.startswith(unread)}
+
+
+def is_of_trunk(key: str, model: nn.Module) -> bool:
+    """Whether a weight that a model lacks is of a trunk with more in it than the model's: further or other layers."""
+    trunk, _, name = key.partition(".")
+    return trunk == "backbone" and hasattr(model, trunk) and not re.match(CLASSIFIER, name)

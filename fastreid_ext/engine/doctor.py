@@ -22,6 +22,7 @@ from fastreid_ext import compat
 from fastreid_ext.compat.imports import INSTALL_COMMAND
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
 from fastreid_ext.errors import UserError
+from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 
 __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "examine"]
 
@@ -207,7 +208,7 @@ def pretrained_weights() -> Iterator[Finding]:
                 found = f"the weights of {node.NAME} {node.DEPTH}", str(error)
         else:
             url = resnet.model_urls[f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"]
-            file = _host_downloads() / url.rpartition("/")[2]
+            file = host_downloads() / url.rpartition("/")[2]
             advice = f"downloaded when it is first needed, from {url}; without a network, put it there yourself"
             found = str(file), "" if file.is_file() else advice
         users.setdefault(found, []).append(config)
@@ -217,16 +218,10 @@ def pretrained_weights() -> Iterator[Finding]:
         yield finding(NOTE if advice else OK, text, advice)
 
 
-def _host_downloads() -> Path:
-    """Where FastReID keeps what it downloads; torch's own folder is ``hub/checkpoints`` beside it."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "checkpoints"
-
-
 def caches() -> Iterator[Finding]:
     """The folders of downloads, and whether they can be written."""
     finding = functools.partial(Finding, "caches")
-    for folder in (_host_downloads(), _host_downloads().parent / "hub" / "checkpoints"):
+    for folder in (host_downloads(), torch_downloads()):
         if folder.is_dir():
             size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
             yield finding(OK, f"{folder}: {size / 1e6:.0f} MB of downloaded weights")

@@ -6,6 +6,8 @@ from typing import Any
 from fastreid.config import CfgNode
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
+from fastreid_ext.modeling.loss_table import LOSSES
 
 # Read when an evaluation runs, or outside the trainer: not being read at start-up means nothing for these.
 READ_LATER = (
@@ -14,6 +16,7 @@ READ_LATER = (
     "CUDNN_BENCHMARK",
     "SEED",
     "MODEL.WEIGHTS",
+    "MODEL.WEIGHTS_PARTIAL",
     "MODEL.DEVICE",
     "INPUT.SIZE_TEST",
     "DATASETS.TESTS",
@@ -80,7 +83,8 @@ def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str
     """Return the keys that the user gave, that differ from the defaults and were not read so far.
 
     A key in a yaml counts unless the command line changes the part of the config that the key is in, so that what reads
-    it may be switched off there. In a config that we did not merge, every key counts.
+    it may be switched off there. In a config that we did not merge, every key counts but those of a loss or batch
+    augmentation that is not chosen, which a base file sets for those who choose it.
 
     Args:
         cfg: the run's config.
@@ -89,6 +93,7 @@ def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str
         nodes: look below these nodes only; None = everywhere.
     """
     default, given = dict(leaves(defaults)), given_keys(cfg)
+    idle = _not_chosen(dict(leaves(cfg))) if given is None else ()
     changed = {key.partition(".")[0] for key, late in (given or {}).items() if late}
     return [
         key
@@ -97,8 +102,18 @@ def unread_keys(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str
         and (given is None or given.get(key) or (key in given and key.partition(".")[0] not in changed))
         and key not in log
         and not below(key, READ_LATER)
+        and not below(key, idle)
         and (nodes is None or below(key, nodes))
     ]
+
+
+def _not_chosen(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the nodes of our losses and batch augmentations that a config, KEY -> value, does not name."""
+    names = values["MODEL.LOSSES.NAME"]
+    losses = {entry.node for entry in LOSSES.values()} - {e.node for name, e in LOSSES.items() if name in names}
+    named = values["INPUT.BATCH_AUGMENT.NAME"]
+    augmentations = [entry.node for name, entry in AUGMENTATIONS.items() if name not in named]
+    return (*(f"MODEL.LOSSES.{node}" for node in losses), *(f"INPUT.BATCH_AUGMENT.{node}" for node in augmentations))
 
 
 def check_all_read(cfg: CfgNode, defaults: CfgNode, log: set[str], nodes: tuple[str, ...] | None = None) -> None:

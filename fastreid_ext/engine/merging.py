@@ -3,6 +3,7 @@
 import ast
 import copy
 import difflib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from fastreid_ext.engine.config_files import read_with_bases
 from fastreid_ext.engine.key_tracking import leaves, note_given
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo.shipped import config_folder
+from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
+
+logger = logging.getLogger(__name__)
 
 COMMAND_LINE = "the command line"
 LONGEST_VALUE = 100_000  # characters
@@ -45,9 +49,23 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
     values = dict(merger.pairs(list(overrides)))
     merger.merge(COMMAND_LINE, values)
     expand_paths(cfg)
-    note_given(cfg, dict.fromkeys(given, False) | dict.fromkeys(values, True))
+    given_at = dict.fromkeys(given, False) | dict.fromkeys(values, True)
+    _give_way(cfg, given_at)
+    note_given(cfg, given_at)
     wrong = [sentence for key, sentence in out_of_range(cfg) if key not in merger.refused]
     raise_together([*merger.mistakes, *wrong])
+
+
+def _give_way(cfg: CfgNode, given: Mapping[str, bool]) -> None:
+    """Switch INPUT.REA off where the user chose a batch augmentation that erases, and a base file INPUT.REA."""
+    chosen_names = list(cfg.INPUT.BATCH_AUGMENT.NAME)
+    names = [name for name, entry in AUGMENTATIONS.items() if entry.erases and name in chosen_names]
+    chosen = "INPUT.BATCH_AUGMENT.NAME" in given and "INPUT.REA.ENABLED" not in given
+    if names and chosen and cfg.INPUT.REA.ENABLED is True:
+        cfg.INPUT.REA.ENABLED = False
+        logger.warning(
+            "INPUT.BATCH_AUGMENT.NAME %s erases in the place of the base file's INPUT.REA, which is off now", names[0]
+        )
 
 
 class _Merger:

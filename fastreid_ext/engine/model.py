@@ -1,8 +1,9 @@
 """The model of a run, on its device, or one sentence on why there is none."""
 
+import inspect
 import logging
+import os
 import pickle
-from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.modeling import build_model as build_registered
@@ -17,7 +18,7 @@ from fastreid_ext.engine.checks.trial import MISFITS, try_model
 from fastreid_ext.engine.precision import losses_in_float32
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
 from fastreid_ext.modeling.branched import BranchedReID
-from fastreid_ext.modeling.weight_files import check_weights_file
+from fastreid_ext.modeling.weights import check_file
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
         ConfigError: a model that does not exist, settings that it refuses, or missing ImageNet weights.
     """
     backbone = cfg.MODEL.BACKBONE
+    _check_files(cfg)
     try:
-        if backbone.PRETRAIN and Path(backbone.PRETRAIN_PATH).is_file():
-            check_weights_file(backbone.PRETRAIN_PATH)
         model = build_registered(cfg)
     except pickle.UnpicklingError as error:
         raise ConfigError(
@@ -69,12 +69,30 @@ def build_model(cfg: CfgNode) -> nn.Module:
     return model
 
 
+def _check_files(cfg: CfgNode) -> None:
+    """Check the files that code which is not ours will read: a user's own backbone, and FastReID's distillation.
+
+    Raises:
+        ConfigError: one that is no file of weights.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    files = {"KD.MODEL_WEIGHTS": list(cfg.KD.MODEL_WEIGHTS)} if cfg.MODEL.META_ARCHITECTURE == "Distiller" else {}
+    if backbone.PRETRAIN and not hasattr(BACKBONE_REGISTRY._obj_map.get(backbone.NAME), "loads_whole"):
+        files["MODEL.BACKBONE.PRETRAIN_PATH"] = [backbone.PRETRAIN_PATH]
+    for key, paths in files.items():
+        for path in filter(os.path.exists, paths):
+            try:
+                check_file(path)
+            except UserError as error:
+                raise ConfigError(f"{key}: {error}") from error
+
+
 def _depths(cfg: CfgNode, error: Exception) -> str:
     """Return which depths a backbone has, if an error is about one that it lacks; FastReID has them in its code."""
     depth, name = cfg.MODEL.BACKBONE.DEPTH, cfg.MODEL.BACKBONE.NAME
     if not isinstance(error, KeyError) or error.args != (depth,):
         return ""
-    build = BACKBONE_REGISTRY._obj_map.get("build_resnet_backbone" if "dnl" in name else name)
+    build = inspect.unwrap(BACKBONE_REGISTRY._obj_map.get("build_resnet_backbone" if "dnl" in name else name))
     tables = [c for c in build.__code__.co_consts if isinstance(c, tuple) and c]
     known = [
         d for table in tables if all(isinstance(d, str) and any(map(str.isdigit, d)) for d in table) for d in table

@@ -20,6 +20,14 @@ from fastreid_ext.errors import ConfigError, UserError, first_line
 from fastreid_ext.files import read_text
 from fastreid_ext.model_zoo import get_config_file
 
+# Keys below MODEL that only training reads; commands that use a trained model take its config as it is.
+OF_TRAINING = {
+    "MODEL.BACKBONE.PRETRAIN_PARTIAL",
+    "MODEL.BACKBONE.PRETRAIN_PATH",
+    "MODEL.FREEZE_LAYERS",
+    "MODEL.WEIGHTS_PARTIAL",
+}
+
 
 def config_file_of(path: str) -> str:
     """Return a file as it is, otherwise the shipped config of that name, such as DeepMiner/Market1501_R50.yml.
@@ -51,9 +59,7 @@ def load_trained(cfg: CfgNode) -> torch.nn.Module:
     # Classifiers and centers are not part of the test feature, and their size may match no available data set.
     tracked.MODEL.HEADS.NUM_CLASSES = max(1, tracked.MODEL.HEADS.NUM_CLASSES)
     model = Trainer.build_model(tracked)
-    check_all_read(
-        tracked, get_cfg(), reads | {"MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.FREEZE_LAYERS"}, nodes=("MODEL",)
-    )
+    check_all_read(tracked, get_cfg(), reads | OF_TRAINING, nodes=("MODEL",))
     AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], complete=True)
     return model
 

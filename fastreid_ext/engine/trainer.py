@@ -187,7 +187,9 @@ class Trainer(DefaultTrainer):
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from OUTPUT_DIR if it has a checkpoint and resume is set, else load MODEL.WEIGHTS."""
-        checkpoint = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        checkpoint = self.checkpointer.resume_or_load(
+            self.cfg.MODEL.WEIGHTS, resume=resume, partial=self.cfg.MODEL.WEIGHTS_PARTIAL
+        )
         if not (resume and self.checkpointer.has_checkpoint()):
             return
         self.start_epoch = checkpoint["epoch"] + 1

@@ -31,7 +31,8 @@ class BranchedReID(nn.Module):
 
     Args:
         head: what the branches end in; its ``labels`` are the model's too.
-        num_classes: K, identities of the training set.
+        num_classes: K, identities of the training set; 0 for a model that is never trained, as FastReID's
+            ``DefaultPredictor`` builds it.
         loss_terms: the losses of every branch, see :class:`fastreid_ext.modeling.loss_table.Criterion`.
         pixel_mean, pixel_std: three numbers each, on the 0-255 scale.
         test_branch_norm: divide each branch's test feature by its length before they are concatenated.
@@ -73,7 +74,9 @@ class BranchedReID(nn.Module):
         super().__init__()
         if loss_terms and all(term.source != "logits" for term in loss_terms):
             raise ConfigError("no loss of MODEL.LOSSES.NAME trains the classifier: add SmoothedCrossEntropyLoss")
-        self.criterion = Criterion(loss_terms, head.dims, num_classes, head.without_logits, shared_losses)
+        self.num_classes = num_classes
+        terms = loss_terms if num_classes else []  # without identities there are no centers of them, and no loss
+        self.criterion = Criterion(terms, head.dims, num_classes, head.without_logits, shared_losses)
         self.labels = tuple(dict.fromkeys((*self.labels, *head.labels)))
         self.test_labels = tuple(dict.fromkeys((*self.test_labels, *head.test_labels)))
         self.test_branch_norm = test_branch_norm
@@ -124,6 +127,11 @@ class BranchedReID(nn.Module):
         if not self.training:
             return self.embed(self.branches(images, None, **labels))
 
+        if not self.num_classes:
+            raise ConfigError(
+                f"this {type(self).__name__} was built for a test: MODEL.HEADS.NUM_CLASSES is 0, and training needs the"
+                " number of identities of the training set"
+            )
         targets = _targets_of(batched_inputs).to(images.device, non_blocking=True)
         if bool((targets < 0).any()):
             # FastReID's PreciseBN only wants the batch norms to see the images and marks them with -1.

@@ -10,10 +10,12 @@ from torch import nn
 from fastreid_ext.compat.names import register
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import DisentangledNonLocal2d
+from fastreid_ext.modeling.backbones import RESNET, with_pretrained
 from fastreid_ext.modeling.trunk import STAGES, stage_channels
 
 
 @register(BACKBONE_REGISTRY)
+@with_pretrained(RESNET)
 def build_dnl_resnet_backbone(cfg: CfgNode) -> nn.Module:
     """Build FastReID's ResNet with DNL blocks behind the last residual blocks of its stages (MODEL.BACKBONE.DNL).
 

@@ -1,6 +1,7 @@
 """Res2Net as a FastReID backbone (section II.B), with the stages and names of FastReID's ResNet."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.layers import get_norm
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from fastreid_ext.compat.names import register
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.backbones import Weights, with_pretrained
 from fastreid_ext.res2net.bottleneck import Res2NetBottleneck
-from fastreid_ext.res2net.weights import load_pretrained, pretrained_file
+from fastreid_ext.res2net.weights import describe, pretrained_file
 
 # Residual blocks of layer1 ... layer4; a block counts as three layers, so a depth is 3 x blocks + 2.
 BLOCKS = {"26x": (2, 2, 2, 2), "50x": (3, 4, 6, 3), "101x": (3, 4, 23, 3)}
@@ -87,7 +89,14 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, v1b: bool, norm:
     )
 
 
+def _published(backbone: nn.Module, node: CfgNode) -> Path:
+    return pretrained_file(
+        node.PRETRAIN_PATH, node.DEPTH, width=node.RES2NET.WIDTH, scale=node.RES2NET.SCALE, v1b=node.RES2NET.V1B
+    )
+
+
 @register(BACKBONE_REGISTRY)
+@with_pretrained(Weights(_published, {"describe": describe}))
 def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
     """Build the Res2Net of MODEL.BACKBONE and MODEL.BACKBONE.RES2NET.
 
@@ -118,13 +127,8 @@ def build_res2net_backbone(cfg: CfgNode) -> nn.Module:
             " MODEL.BACKBONE.RES2NET.WIDTH to a multiple of 32, or another NORM"
         )
     kind = {"width": node.RES2NET.WIDTH, "scale": node.RES2NET.SCALE, "v1b": node.RES2NET.V1B}
-    backbone = Res2Net(BLOCKS[node.DEPTH], **kind, last_stride=node.LAST_STRIDE, norm=node.NORM)
-    if node.PRETRAIN:
-        load_pretrained(backbone, pretrained_file(node.PRETRAIN_PATH, node.DEPTH, **kind))
-    return backbone
+    return Res2Net(BLOCKS[node.DEPTH], **kind, last_stride=node.LAST_STRIDE, norm=node.NORM)
 
 
 # Where the weights of a node MODEL.BACKBONE are expected, for `fastreid-ext doctor`.
-build_res2net_backbone.pretrained_file = lambda node: pretrained_file(
-    node.PRETRAIN_PATH, node.DEPTH, width=node.RES2NET.WIDTH, scale=node.RES2NET.SCALE, v1b=node.RES2NET.V1B
-)
+build_res2net_backbone.pretrained_file = lambda node: _published(None, node)

@@ -1,16 +1,12 @@
 """ImageNet weights of a Res2Net: the authors' files, and timm's of the same names."""
 
-import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastreid_ext.modeling.weights import WeightsError, read_state
-
-logger = logging.getLogger(__name__)
+from fastreid_ext.modeling.weights import WeightsError
 
 # What the authors publish (CC BY-NC-SA 4.0: not for commercial use), as (depth, width, scale, v1b) -> name of the file.
 PUBLISHED = {
@@ -52,38 +48,7 @@ def pretrained_file(path: str, depth: str, width: int, scale: int, v1b: bool) ->
     return file
 
 
-def load_pretrained(backbone: nn.Module, path: Path) -> None:
-    """Load ImageNet weights: all of the backbone's or none; only a classifier (fc) is ignored.
-
-    Raises:
-        WeightsError: a file that can't be read safely, or weights of another network.
-    """
-    try:
-        state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
-    except WeightsError as error:
-        hint = "; write the tensors of safetensors into a .pth by torch.save" if path.suffix == ".safetensors" else ""
-        raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}{hint}") from error
-    # The batch norms' counters are of no use here, and files written before torch had them lack them.
-    own = {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
-    theirs = {key: v for key, v in state.items() if not key.endswith("num_batches_tracked")}
-    classifier = {key for key in theirs if re.fullmatch(r"fc\.(weight|bias)", key)}
-    problems = {
-        "missing": sorted(own.keys() - theirs.keys()),
-        "unexpected": sorted(theirs.keys() - own.keys() - classifier),
-        "of another shape": sorted(key for key in own.keys() & theirs.keys() if own[key].shape != theirs[key].shape),
-    }
-    if any(problems.values()):
-        found = ", ".join(f"{len(keys)} {what} (such as {keys[0]})" for what, keys in problems.items() if keys)
-        raise WeightsError(
-            f"{path} does not fit the Res2Net of MODEL.BACKBONE: {found}; it holds {_describe(theirs)}, and this one is"
-            f" {_describe(own)}"
-        )
-    backbone.load_state_dict({key: theirs[key] for key in own}, strict=False)  # not strict: the counters
-    left_out = f"; left out: {', '.join(sorted(classifier))}" if classifier else ""
-    logger.info("loaded all %d weights and buffers of the Res2Net from %s%s", len(own), path, left_out)
-
-
-def _describe(state: Mapping[str, Tensor]) -> str:
+def describe(state: Mapping[str, Tensor]) -> str:
     """Say which config weights are of, by their names and shapes."""
     first, split = state.get("layer1.0.conv1.weight"), state.get("layer1.0.convs.0.weight")
     if first is None or split is None:

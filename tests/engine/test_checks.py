@@ -357,13 +357,14 @@ def test_layouts_that_load(layout, weights, run_main, tmp_path):
     assert " missing" not in log
 
 
-def test_what_did_not_load_is_counted_and_listed(weights, run_main, tmp_path):
+def test_what_did_not_load_is_counted_and_listed(weights, run_main, fails, tmp_path):
     weights["backbone.renamed.weight"] = weights.pop("backbone.layer1.0.conv1.weight")
     weights["backbone.conv1.weight"] = torch.zeros(1)
     torch.save({"model": weights}, tmp_path / "weights.pth")
-    output = run_main(
-        MODEL__WEIGHTS=tmp_path / "weights.pth", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SOLVER__STEPS="[]"
-    )
+    short = {"SOLVER__MAX_EPOCH": 1, "SOLVER__WARMUP_EPOCHS": 0, "SOLVER__STEPS": "[]"}
+    sentence = fails(MODEL__WEIGHTS=tmp_path / "weights.pth", **short)
+    assert "weights.pth is of another model: 2 of the" in sentence and "MODEL.WEIGHTS_PARTIAL True" in sentence
+    output = run_main(MODEL__WEIGHTS=tmp_path / "weights.pth", MODEL__WEIGHTS_PARTIAL=True, **short)
     log = (output / "log.txt").read_text()
     count = sum(not key.endswith("num_batches_tracked") for key in weights)
     assert f"loaded {count - 2} of the model's {count} weights and buffers" in log

@@ -94,10 +94,14 @@ def test_nor_may_it_have_another_shape(states, tmp_path):
 
 @pytest.mark.slow
 def test_training_goes_on_without(states, tmp_path, caplog):
-    """Where nothing has to be complete (MODEL.WEIGHTS to start from), what is missing is said and no more."""
+    """Where part of a model is to start from (MODEL.WEIGHTS_PARTIAL), what is missing is said and no more."""
     _, state = states("msreid")
     torch.save({"model": {k: v for k, v in state.items() if k.startswith("backbone.")}}, tmp_path / "model.pth")
-    AtomicCheckpointer(build_model(config("msreid", classes=5))).load(str(tmp_path / "model.pth"), checkpointables=[])
+    checkpointer = AtomicCheckpointer(build_model(config("msreid", classes=5)))
+    with pytest.raises(CheckpointError, match="is of another model: .*MODEL.WEIGHTS_PARTIAL True"):
+        checkpointer.load(str(tmp_path / "model.pth"), checkpointables=[])
+    caplog.clear()
+    checkpointer.load(str(tmp_path / "model.pth"), checkpointables=[], partial=True)
     assert "missing     heads.necks.global_.weight" in caplog.text
 
 

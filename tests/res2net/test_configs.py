@@ -84,8 +84,9 @@ def test_rows_of_table_2_on_synthreid(tenths):
     assert found == ({} if tenths == 5 else {"INPUT.BATCH_AUGMENT.REA.PROB": tenths / 10})
 
 
-def test_rows_on_synthreid_differ_from_the_demo_in_their_length_alone():
+def test_rows_on_synthreid_differ_from_the_demo_in_their_length_and_start_alone():
     assert set(changes(f"{ABLATION}/Base-SynthReID.yml", "demo/res2net.yml")) == {
+        "MODEL.WEIGHTS_PARTIAL",
         "SOLVER.BASE_LR",
         "SOLVER.WARMUP_EPOCHS",
         "SOLVER.MAX_EPOCH",

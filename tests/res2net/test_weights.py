@@ -170,11 +170,11 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     torch.save([1, 2], "list.pth")
     for name, message in {
         "text.pth": "can't be read safely as weights",
-        "model.safetensors": "write the tensors of safetensors into a .pth",
+        "model.safetensors": "in the format of safetensors; convert it",
         "code.pth": "can't be read safely as weights",
         "list.pth": "no state dict of tensors",
         "gone.pth": "there is no file gone.pth: check MODEL.BACKBONE.PRETRAIN_PATH",
-        ".": "there is no file .: check",
+        ".": r"\. can't be read safely as weights: it is a folder; name a file in it",
     }.items():
         with pytest.raises(ValueError, match=message) as error:
             build_backbone(config(name))

@@ -23,12 +23,15 @@ class Switch:
         off: config -> whether they have no effect.
         because: config -> what makes them idle.
         by: the settings that do, by their keys.
+        choice: the keys are of one entry of a list, such as a loss, that the list does not name. A base file sets the
+            entry's keys for those who choose it.
     """
 
     keys: tuple[str, ...]
     off: Callable[[CfgNode], bool]
     because: Callable[[CfgNode], str]
     by: tuple[str, ...] = ()
+    choice: bool = False
 
 
 def without_effect(cfg: CfgNode) -> Iterator[str]:
@@ -36,11 +39,14 @@ def without_effect(cfg: CfgNode) -> Iterator[str]:
 
     Who switches a part off on the command line need not know which keys of it a config sets. So a key in a yaml of the
     user's own counts unless the command line has the switch, and one in a shipped yaml, or in one that the user's is
-    based on, never does. In a config that we did not merge, all count.
+    based on, never does. In a config that we did not merge, all count but those of a loss or batch augmentation that is
+    not chosen: whether a base file set them is not known.
     """
     defaults, given = dict(leaves(get_cfg())), given_keys(cfg)
     own = [k for k, value in leaves(cfg) if value != defaults.get(k) and (given is None or k in given)]
     for switch in _switches(defaults):
+        if given is None and switch.choice:
+            continue
         idle = [key for key in own if below(key, switch.keys) and not _is_off(cfg, key)]
         if given is not None and any(given.get(key) for key in switch.by):
             idle = [key for key in idle if given[key]]
@@ -75,7 +81,12 @@ def _lacks(key: str, *names: str) -> dict[str, Any]:
     """A switch that is off unless a list has one of some names."""
     named = " or ".join(filter(None, names))
     because = lambda cfg: f"{key} has no {named}" if named else "nothing reads it"  # noqa: E731
-    return {"off": lambda cfg: not set(names) & set(value_of(cfg, key)), "because": because, "by": (key,)}
+    return {
+        "off": lambda cfg: not set(names) & set(value_of(cfg, key)),
+        "because": because,
+        "by": (key,),
+        "choice": True,
+    }
 
 
 def _switches(keys: Iterable[str]) -> Iterator[Switch]:
@@ -104,7 +115,10 @@ def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
 TABLE = (
     Switch(("MODEL.FREEZE_LAYERS",), **_is("SOLVER.FREEZE_ITERS", 0)),
     Switch(("SOLVER.FREEZE_ITERS",), **_is("MODEL.FREEZE_LAYERS", [])),
-    Switch(("MODEL.BACKBONE.PRETRAIN_PATH",), **_is("MODEL.BACKBONE.PRETRAIN", False)),
+    Switch(
+        ("MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.BACKBONE.PRETRAIN_PARTIAL"), **_is("MODEL.BACKBONE.PRETRAIN", False)
+    ),
+    Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),
     Switch(("MODEL.LOSSES.CE.ALPHA",), **_is_not("MODEL.LOSSES.CE.EPSILON", -1)),
     Switch(("MODEL.MULTITASK.VERIFICATION_WEIGHT",), **_is("MODEL.MULTITASK.VERIFICATION", False)),

@@ -42,7 +42,11 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.QUEUE_SIZE": whole(1, 2**24),
     "MODEL.PIXEL_MEAN": THREE_NUMBERS,
     "MODEL.PIXEL_STD": listed(
-        POSITIVE, least=3, most=3, what="three finite numbers above 0: images are divided by them"
+        # In float32 a smaller one is 0, or makes a pixel infinite.
+        number(1e-6, MOST),
+        least=3,
+        most=3,
+        what="three finite numbers above 0, from 1e-6 on: images are divided by them",
     ),
     "MODEL.BACKBONE.NAME": _names_of(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.LAST_STRIDE": one_of((1, 2)),
@@ -55,6 +59,8 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.DROP_RATIO": share(below=1),
     "MODEL.BACKBONE.ATT_DROP_RATE": share(below=1),
     "MODEL.BACKBONE.PRETRAIN": FLAG,
+    "MODEL.BACKBONE.PRETRAIN_PARTIAL": FLAG,
+    "MODEL.WEIGHTS_PARTIAL": FLAG,
     "MODEL.BACKBONE.DNL.BLOCKS": listed(
         whole(0, BLOCKS), least=4, most=4, what="how many blocks of layer1 ... layer4, such as [0, 2, 3, 0]"
     ),

@@ -1,0 +1,204 @@
+"""FastReID's backbones with our way of loading pretrained weights, and the same for our own.
+
+Each of FastReID's reads MODEL.BACKBONE.PRETRAIN_PATH in a way of its own: one wants the state dict below "model", the
+next below "state_dict", and all train on with whatever did not load. Here they build the trunk only. Its weights are
+loaded by :func:`fastreid_ext.modeling.pretrained.load_pretrained`, which accounts for every tensor.
+"""
+
+import functools
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fastreid
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.utils import comm
+from torch import Tensor, nn
+
+from fastreid_ext.errors import ConfigError, first_line
+from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
+from fastreid_ext.modeling.pretrained import load_pretrained
+from fastreid_ext.modeling.weights import WeightsError
+
+__all__ = ["HOSTS", "Weights", "with_pretrained"]
+
+SHOWN = 120  # characters of an error of the network
+
+Build = Callable[[CfgNode], nn.Module]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How a backbone comes to its pretrained weights.
+
+    Attributes:
+        published: (trunk, node MODEL.BACKBONE) -> the file without a PRETRAIN_PATH; raises WeightsError without one.
+        load: further arguments of :func:`load_pretrained`.
+        depths: all that MODEL.BACKBONE.DEPTH may be, where FastReID says nothing of use about another one.
+        in_package: it opens files by names that begin at the folder that ``fastreid`` is in.
+    """
+
+    published: Callable[[nn.Module, CfgNode], Path]
+    load: dict[str, Any] = field(default_factory=dict)
+    depths: tuple[str, ...] = ()
+    in_package: bool = False
+
+
+def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
+    """Decorate a function that builds a backbone: with MODEL.BACKBONE.PRETRAIN it is loaded by us, whole or not at all.
+
+    Raises, where the backbone is built:
+        ConfigError: a depth that it has not.
+        WeightsError: a file that is missing, unreadable or of another network.
+    """
+
+    def decorator(build: Build) -> Build:
+        @functools.wraps(build)
+        def build_and_load(cfg: CfgNode) -> nn.Module:
+            node = cfg.MODEL.BACKBONE
+            if weights.depths and node.DEPTH not in weights.depths:
+                raise ConfigError(
+                    f"MODEL.BACKBONE.DEPTH is {node.DEPTH!r}, and {build.__name__} has {', '.join(weights.depths)}"
+                )
+            bare = cfg.clone()
+            bare.defrost()
+            bare.MODEL.BACKBONE.PRETRAIN = False
+            with _beside_the_package() if weights.in_package else nullcontext():
+                backbone = build(bare)
+            if node.PRETRAIN:
+                path = _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
+                partial = "PRETRAIN_PARTIAL" in node and node.PRETRAIN_PARTIAL  # a config of FastReID's has none
+                load_pretrained(backbone, path, partial=partial, **weights.load)
+            return backbone
+
+        build_and_load.loads_whole = True
+        return build_and_load
+
+    return decorator
+
+
+def _named(path: str) -> str:
+    if path and not os.path.exists(path):
+        raise WeightsError(f"there is no file {path}: check MODEL.BACKBONE.PRETRAIN_PATH")
+    return path
+
+
+@contextmanager
+def _beside_the_package() -> Iterator[None]:
+    before = os.getcwd()
+    os.chdir(Path(fastreid.__file__).parents[1])
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _downloaded(
+    key: Callable[[CfgNode], str], name: str = "", hub: bool = False
+) -> Callable[[nn.Module, CfgNode], Path]:
+    """Return what finds FastReID's download of weights, and has FastReID make it if it is not there.
+
+    Args:
+        key: node -> key of the backbone's table ``model_urls``.
+        name: of the file, for a key; "" = as in the address.
+        hub: torch.hub downloads it.
+    """
+
+    def find(backbone: nn.Module, node: CfgNode) -> Path:
+        module = sys.modules[type(backbone).__module__]
+        url = module.model_urls.get(key(node))
+        if url is None:
+            return _unpublished(backbone, node)
+        folder = torch_downloads() if hub else host_downloads()
+        file = folder / (name.format(key(node)) or url.rpartition("/")[2])
+        if all(comm.all_gather(file.is_file())):  # all processes download, or none: FastReID's wait for each other
+            return file
+        why = ""
+        try:
+            if hub:
+                torch.hub.load_state_dict_from_url(url, str(folder), map_location="cpu", weights_only=True)
+            else:
+                module.init_pretrained_weights(*([backbone] if name else []), key(node))
+        except Exception as error:  # of the network, of gdown, of torch for what was sent instead
+            why = f" ({first_line(error)[:SHOWN]})"
+        if not file.is_file():
+            raise WeightsError(
+                f"MODEL.BACKBONE.PRETRAIN is True and {file} is not there and could not be downloaded from {url}{why}:"
+                " put it there yourself, or name a file in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
+            )
+        return file
+
+    return find
+
+
+def _unpublished(backbone: nn.Module, node: CfgNode) -> Path:
+    parts = [key for key in ("WITH_IBN", "WITH_SE") if node[key]]
+    raise WeightsError(
+        f"MODEL.BACKBONE.PRETRAIN is True, but FastReID knows no ImageNet weights of {node.NAME} {node.DEPTH}"
+        f"{' and '.join(['', *parts])}: name a file of your own in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
+    )
+
+
+def _resnet_key(node: CfgNode) -> str:
+    return f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"
+
+
+def _resized_positions(backbone: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring a vision transformer's embedding of positions to another size of images, as FastReID does.
+
+    Raises:
+        WeightsError: positions that are not those of a square image.
+    """
+    state = dict(state)
+    own, theirs = backbone.pos_embed, state.get("pos_embed")
+    flat, patches = state.get("patch_embed.proj.weight"), backbone.patch_embed.proj.weight
+    if flat is not None and flat.dim() == 2 and flat.numel() == patches.numel():  # of the authors' first models
+        state["patch_embed.proj.weight"] = flat.reshape(patches.shape)
+    if theirs is None or theirs.shape == own.shape or theirs.dim() != 3 or theirs.shape[::2] != own.shape[::2]:
+        return state
+    if "dist_token" in state:  # of a distilled model: the second position is that token's
+        theirs = torch.cat([theirs[:, :1], theirs[:, 2:]], dim=1)
+    if math.isqrt(theirs.shape[1] - 1) ** 2 != theirs.shape[1] - 1:
+        return state  # of no square image: reported as of another shape
+    resize = sys.modules[type(backbone).__module__].resize_pos_embed
+    state["pos_embed"] = resize(theirs, own.data, backbone.patch_embed.num_y, backbone.patch_embed.num_x)
+    return state
+
+
+RESNET = Weights(_downloaded(_resnet_key))
+HOSTS = {
+    "build_resnet_backbone": RESNET,
+    "build_resnext_backbone": Weights(_downloaded(lambda node: f"{'ibn_' * node.WITH_IBN}{node.DEPTH}")),
+    "build_resnest_backbone": Weights(_downloaded(lambda node: f"resnest{node.DEPTH[:-1]}", hub=True)),
+    "build_regnet_backbone": Weights(_downloaded(lambda node: node.DEPTH), in_package=True),
+    "build_effnet_backbone": Weights(_downloaded(lambda node: node.DEPTH), in_package=True),
+    "build_osnet_backbone": Weights(
+        _downloaded(lambda node: f"osnet_{'ibn_' * node.WITH_IBN}{node.DEPTH}", "{}_imagenet.pth")
+    ),
+    # FastReID's last convolution stands where the published network has the first layer of its classifier.
+    "build_mobilenetv3_backbone": Weights(
+        _downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
+    ),
+    "build_mobilenetv2_backbone": Weights(_unpublished),
+    "build_shufflenetv2_backbone": Weights(_unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),
+    "build_repvgg_backbone": Weights(_unpublished),
+    "build_vit_backbone": Weights(_unpublished, {"adapt": _resized_positions}),
+}
+
+
+def _take_over() -> None:
+    """Put FastReID's backbones into its registry with our way of loading; a fork's own of these names stay."""
+    builders = BACKBONE_REGISTRY._obj_map
+    for name, weights in HOSTS.items():
+        if getattr(builders.get(name), "__module__", "").startswith("fastreid.modeling.backbones."):
+            builders[name] = with_pretrained(weights)(builders[name])
+
+
+_take_over()

@@ -1,0 +1,201 @@
+"""Pretrained weights of a trunk: every tensor accounted for, or one sentence.
+
+A trunk that a part of its weights was loaded into trains, and nobody knows. So the file's names are brought to the
+trunk's, by whatever wrapper and prefix they have, and each tensor of the trunk has to be there in its shape. What the
+file has beyond the trunk, such as a classifier, is left out; more of the trunk itself, such as further blocks, is of
+another network.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from fastreid_ext.errors import UserError
+from fastreid_ext.modeling.weights import WeightsError, not_finite, read_file, states_in
+
+__all__ = ["NON_LOCAL", "load_pretrained"]
+
+logger = logging.getLogger(__name__)
+
+# Blocks that start as the identity: without weights of their own they leave the others their meaning.
+NON_LOCAL = r"NL_\d+\."
+CLASSIFIER = r"(head\.)?(fc|classifier|last_linear|linear)\."
+COUNTER = "num_batches_tracked"
+SHOWN = 5
+# What only one of two variants of a network has in its names -> the key that chooses it.
+VARIANTS = {
+    r"(^|\.)IN\.": "MODEL.BACKBONE.WITH_IBN",
+    r"\.se\.": "MODEL.BACKBONE.WITH_SE",
+    NON_LOCAL: "MODEL.BACKBONE.WITH_NL",
+}
+
+Describe = Callable[[Mapping[str, Tensor]], str]
+Adapt = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+
+
+def load_pretrained(
+    backbone: nn.Module,
+    path: str | Path,
+    *,
+    partial: bool = False,
+    added: str = NON_LOCAL,
+    adapt: Adapt | None = None,
+    describe: Describe | None = None,
+) -> None:
+    """Load the weights of a file into a trunk: all of the trunk's or none, unless ``partial``.
+
+    Counters of batch norms do not count: files of older versions of torch have none.
+
+    Args:
+        backbone: the trunk.
+        path: the file; a state dict in it may stand in other dicts, and its names behind any prefix.
+        partial: load what fits, and log what does not (MODEL.BACKBONE.PRETRAIN_PARTIAL).
+        added: pattern of the names' beginning that a file need not have, because the trunk adds these on purpose.
+        adapt: (trunk, weights in the trunk's names) -> the weights in its shapes.
+        describe: weights -> which config they are of, for the message.
+
+    Raises:
+        WeightsError: a file that can't be read safely, weights of another network, or values that are not finite.
+    """
+    net = type(backbone).__name__
+    try:
+        loaded = read_file(path)
+    except UserError as error:
+        raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}") from error
+    own = _counted(backbone.state_dict())
+    needed = sum(not re.match(added, key) for key in own)
+    theirs, source, outside = _of_trunk(loaded, own, needed, path)
+    theirs = adapt(backbone, theirs) if adapt else theirs
+    fitting = {key: theirs[key] for key in own if key in theirs and theirs[key].shape == own[key].shape}
+    missing = [key for key in own if key not in theirs]
+    anew = [key for key in missing if re.match(added, key)]
+    problems = {
+        "missing": sorted(set(missing) - set(anew)),
+        "unexpected": sorted(key for key in theirs.keys() - own.keys() if _is_of_trunk(key, own)),
+        "of another shape": sorted(key for key in own.keys() & theirs.keys() if key not in fitting),
+    }
+    left_out = sorted({*outside, *(theirs.keys() - own.keys() - set(problems["unexpected"]))})
+    if any(problems.values()) and not (partial and fitting):
+        logger.info("%s does not fit the %s of MODEL.BACKBONE%s", path, net, _listed(problems))
+        counts = ", ".join(f"{len(keys)} {what} ({_such_as(keys)})" for what, keys in problems.items() if keys)
+        kinds = describe or _blocks
+        of = (
+            f"; it holds {kinds(theirs)}, and this one is {kinds(own)}"
+            if describe or kinds(theirs) != kinds(own)
+            else ""
+        )
+        raise WeightsError(
+            f"{path} does not fit the {net} of MODEL.BACKBONE: {counts}{of}{_variant(problems)}"
+            + ("; MODEL.BACKBONE.PRETRAIN_PARTIAL True loads what fits" if fitting else "; nothing in it fits")
+        )
+    broken = not_finite(fitting)
+    if broken:
+        raise WeightsError(
+            f"{path} has values that are NaN or infinite in {len(broken)} tensors ({_such_as(broken)}): its training"
+            " diverged, so name another file"
+        )
+    backbone.load_state_dict(fitting, strict=False)  # not strict: the counters, and what is added
+    whole = f"all {len(own)}" if len(fitting) == len(own) else f"{len(fitting)} of {len(own)}"
+    rest = f"; left out: {_such_as(left_out, '')}" if left_out else ""
+    logger.info("loaded %s weights and buffers of the %s from %s%s", whole, net, path, rest)
+    if source:
+        logger.info("%s: %s", path, source)
+    if anew:
+        logger.info("not in the file, and trained anew, as this trunk adds them: %d (%s)", len(anew), _such_as(anew))
+    if any(problems.values()):
+        logger.warning("the rest of the %s is trained anew: %s does not fit it%s", net, path, _listed(problems))
+
+
+def _counted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.endswith(COUNTER)}
+
+
+def _of_trunk(
+    loaded: object, own: Mapping[str, Tensor], needed: int, path: str | Path
+) -> tuple[dict[str, Tensor], str, list[str]]:
+    """Find the trunk's weights in what a file holds: in the dict, and behind the prefix, with most of its names.
+
+    Args:
+        loaded: what the file holds.
+        own: the trunk's weights.
+        needed: how many of them a whole trunk has at least.
+        path: the file, for messages.
+
+    Returns:
+        Them by the trunk's names, what was taken off in words, and the names beside them.
+
+    Raises:
+        WeightsError: no tensors, or two such sets with other values.
+    """
+    states = [(at, _counted(state)) for at, state in states_in(loaded)]
+    states = [(at, state) for at, state in states if state]
+    if not states:
+        raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {path} holds no state dict of tensors")
+    found = [(_prefixes(state, own), at, state) for at, state in states]
+    prefixes, at, state = max(found, key=lambda one: max(one[0].values(), default=0))  # the first of those
+    most = max(prefixes.values(), default=0)
+    best = [prefix for prefix, count in prefixes.items() if count == most] or [""]
+    taken = _behind(state, best[0])
+    for other in best[1:]:
+        if most >= needed and any(
+            not taken[key].equal(value) for key, value in _behind(state, other).items() if key in own
+        ):
+            raise WeightsError(
+                f"{path} holds the trunk of MODEL.BACKBONE twice, at {best[0]!r} and {other!r}: save one of them alone"
+            )
+    words = [f"took its {at!r}" if at else "", f"took {best[0]!r} off its names" if best[0] else ""]
+    beside = [key for key in state if not key.startswith(best[0])]
+    return taken, " and ".join(filter(None, words)), beside
+
+
+def _behind(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _prefixes(state: Iterable[str], own: Mapping[str, Tensor]) -> Counter[str]:
+    """Count the trunk's names behind each prefix that ends in a dot, or none."""
+    counts: Counter[str] = Counter()
+    for key in state:
+        starts = [0, *(place + 1 for place, letter in enumerate(key) if letter == ".")]
+        counts.update(key[:start] for start in starts if key[start:] in own)
+    return counts
+
+
+def _is_of_trunk(key: str, own: Mapping[str, Tensor]) -> bool:
+    """Whether a name that the trunk lacks belongs to a trunk, and not to what a file has besides."""
+    inside = key.split(".")[0] in {name.split(".")[0] for name in own} or bool(re.match(NON_LOCAL, key))
+    return inside and not re.match(CLASSIFIER, key)
+
+
+def _blocks(state: Mapping[str, Tensor]) -> str:
+    """Say how many blocks the stages of weights have."""
+    blocks: dict[str, set[str]] = {}
+    for key in state:
+        match = re.match(r"(\w+)\.(?:[a-z]+)?(\d+)\.", key)
+        if match:
+            blocks.setdefault(match[1], set()).add(match[2])
+    return ", ".join(
+        f"{len(numbers)} blocks in {stage}" for stage, numbers in sorted(blocks.items()) if len(numbers) > 1
+    )
+
+
+def _variant(problems: Mapping[str, list[str]]) -> str:
+    for pattern, key in VARIANTS.items():
+        if any(re.search(pattern, name) for name in problems["unexpected"]):
+            return f"; it is of a network with what {key} True builds"
+        if any(re.search(pattern, name) for name in problems["missing"]):
+            return f"; it is of a network without what {key} True builds"
+    return ""
+
+
+def _listed(problems: Mapping[str, list[str]]) -> str:
+    return "".join(f"\n  {what:16}  {key}" for what, keys in problems.items() for key in keys)
+
+
+def _such_as(keys: list[str], start: str = "such as ") -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN and not start else ""
+    return f"{start}{', '.join(keys[:SHOWN])}{more}"

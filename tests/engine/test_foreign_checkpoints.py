@@ -1,0 +1,113 @@
+"""MODEL.WEIGHTS of another model, data set or run: loaded whole, or one sentence; in training too."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer, CheckpointError
+
+
+class Head(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.cls_layer = nn.Identity()  # as FastReID names what makes a classifier of ``weight``
+        self.weight = nn.Parameter(torch.zeros(classes, 4))
+        self.neck = nn.BatchNorm1d(4)
+
+
+class Person(nn.Module):
+    training_only = ("criterion",)
+
+    def __init__(self, classes=3):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        self.heads = Head(classes)
+        self.criterion = nn.ParameterDict({"centers": torch.zeros(classes, 4)})
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(3)
+    return {key: torch.rand(value.shape) for key, value in Person().state_dict().items()}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that loads weights into a model, and gives the model."""
+
+    def run(weights, model=None, **how):
+        model = model or Person()
+        torch.save({"model": weights}, tmp_path / "other.pth")
+        AtomicCheckpointer(model).load(str(tmp_path / "other.pth"), checkpointables=[], **how)
+        return model
+
+    return run
+
+
+def without(state, start):
+    return {key: value for key, value in state.items() if not key.startswith(start)}
+
+
+def test_weights_of_another_model_stop_training(load, state, caplog):
+    other = without(state, "heads.neck.") | {"heads.other.weight": torch.zeros(2)}
+    said = (
+        r"other.pth is of another model: 4 of the 12 weights .* such as \['heads.neck.bias'.*MODEL.WEIGHTS_PARTIAL True"
+    )
+    with pytest.raises(CheckpointError, match=said) as error:
+        load(other)
+    assert "\n" not in str(error.value)
+    caplog.clear()
+    model = load(other, partial=True)
+    assert torch.equal(model.backbone[0].weight, state["backbone.0.weight"])
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "4 missing" in warning and "  missing     heads.neck.bias" in warning
+    assert "  unexpected  heads.other.weight" in warning
+
+
+def test_another_data_set_needs_no_switch(load, state, caplog):
+    """Classifiers and centers have a row for each identity: those of another training set are trained anew."""
+    with caplog.at_level(logging.INFO):
+        model = load(state, Person(classes=7))
+    assert torch.equal(model.heads.neck.weight, state["heads.neck.weight"]) and not model.heads.weight.any()
+    (said,) = [record.getMessage() for record in caplog.records if "not loaded" in record.getMessage()]
+    assert said.splitlines()[1:] == ["  criterion.centers", "  heads.weight"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("how", [{}, {"complete": True}])
+def test_a_trunk_with_more_in_it_is_another(how, load, state):
+    """All weights are there, and the numbers would be those of half a network."""
+    deeper = state | {"backbone.2.weight": torch.zeros(4, 4, 1, 1)}
+    with pytest.raises(CheckpointError, match="other.pth is of another trunk: 1 of its weights .*backbone.2.weight"):
+        load(deeper, **how)
+    load(deeper, partial=True)
+    load(state | {"heads.second.weight": torch.zeros(2), "backbone.fc.weight": torch.zeros(2)}, **how)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", ["tensor", "array"])
+def test_weights_that_are_not_finite(kind, value, load, state, tmp_path):
+    state["backbone.1.running_var"][2] = value
+    if kind == "array":
+        state = {key: np.asarray(tensor) for key, tensor in state.items()}
+    said = r"other.pth has values that are NaN or infinite in 1 of its \d+ weights .*'backbone.1.running_var'"
+    for how in ({}, {"partial": True}, {"complete": True}):
+        model = Person()
+        before = model.backbone[0].weight.clone()
+        with pytest.raises(CheckpointError, match=said):
+            load(state, model, **how)
+        assert torch.equal(model.backbone[0].weight, before)
+    (tmp_path / "last_checkpoint").write_text("other.pth")
+    torch.save({"model": state, "epoch": 1}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=said):
+        AtomicCheckpointer(Person(), str(tmp_path)).resume_or_load("", resume=True)
+
+
+def test_an_evaluation_does_not_mind_broken_centers(load, state):
+    state["criterion.centers"][0] = float("nan")
+    load(state, complete=True)
+    with pytest.raises(CheckpointError, match="criterion.centers"):
+        load(state)

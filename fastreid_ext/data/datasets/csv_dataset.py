@@ -142,7 +142,7 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
             return there
         raise ConfigError(f"a data set is already registered as {name!r}: choose another name")
     prefix = _label_prefix(name)
-    for other, there in DATASET_REGISTRY:
+    for other, there in DATASET_REGISTRY._obj_map.items():
         if getattr(there, "dataset_name", None) == prefix:
             raise ConfigError(
                 f"a data set is already registered as {other!r}, and the persons of {name!r} would be taken for its"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastreid_ext.data.capabilities import NamesLabels
 from fastreid_ext.data.catalog import dataset_root, load_dataset
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import read_text
@@ -76,13 +77,14 @@ def images_of_list(file: Path) -> ImageList:
 
 
 def images_of_dataset(name: str, split: str) -> ImageList:
-    """List the images of a split of a registered data set as its evaluation does.
+    """List the images of a split of a registered data set as its evaluation does, with its labels as they are written.
 
     Raises:
         DataSetError: it is missing.
     """
     root = dataset_root().resolve()
-    items = sorted(getattr(load_dataset(name, (split,)), split))
+    dataset = load_dataset(name, (split,))
+    items = dataset.read_words(split) if isinstance(dataset, NamesLabels) else sorted(getattr(dataset, split))
     rows = [(_below(root, path), str(person), str(camera)) for path, person, camera in items]
     return ImageList(root, rows, f"{name}/{split}")
 

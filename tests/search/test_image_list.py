@@ -76,3 +76,17 @@ def test_a_fingerprint_knows_order_and_labels(folder):
     assert images_of_list(folder / "l.csv").fingerprint() != first
     (folder / "l.csv").write_text("path,person\na.jpg,x\nb/1.PNG,\nb/2.jpg,\n")
     assert images_of_list(folder / "l.csv").fingerprint() != first
+
+
+def test_a_csv_data_set_keeps_its_texts(folder, monkeypatch):
+    """As a list of the same images gives them, in every split."""
+    monkeypatch.setenv("FASTREID_DATASETS", str(folder.parent))
+    monkeypatch.setattr("fastreid_ext.data.datasets.csv_dataset.CSVDataset.folder", folder.name)
+    for split in ("train", "query", "gallery"):
+        (folder / f"{split}.csv").write_text("path,person,camera\nb/2.jpg,0012,1\na.jpg,jörg,c1\n")
+    (folder / "query.csv").write_text("path,person,camera\na.jpg,jörg,7\n")
+    for split in ("train", "gallery"):
+        rows = images_of_dataset("CSVDataset", split).rows
+        assert [row[1:] for row in rows] == [("jörg", "c1"), ("0012", "1")]
+    listed = images_of_list(folder / "gallery.csv")
+    assert sorted(row[1:] for row in listed.rows) == [("0012", "1"), ("jörg", "c1")]

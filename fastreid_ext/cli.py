@@ -15,6 +15,7 @@ from fastreid_ext.commands import (
     doctor,
     extract,
     masks,
+    occlusion_split,
     pose,
     repeat,
     search,
@@ -42,6 +43,7 @@ COMMANDS = (
     dataset,
     synth,
     pose,
+    occlusion_split,
     derive_occluded_duke,
     doctor,
 )

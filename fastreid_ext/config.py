@@ -86,7 +86,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # (MGRe, table 6). Where it lies follows from SEED and the image's index in the test set
     cfg.TEST.OCCLUSION = CfgNode({"ENABLED": False, "PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "SEED": 0})
     # Rank-1 and mAP by groups of queries, in the log and in report_<test set>.json. The edges cut the hidden share
-    # of a query where the data set knows it: 0 is not occluded, then 0 to 0.25, 0.25 to 0.35 and above
-    cfg.TEST.REPORT = CfgNode({"ENABLED": True, "OCCLUSION_EDGES": [0.0, 0.25, 0.35]})
+    # of a query where the data set knows it: 0 is not occluded, then 0 to 0.25, 0.25 to 0.35 and above. Files of
+    # fastreid-ext occlusion-split, or other CSV files of path and occlusion, say it of any data set (docs/data.md):
+    # [["OccludedDuke", "occlusion.csv"]]
+    cfg.TEST.REPORT = CfgNode({"ENABLED": True, "OCCLUSION_EDGES": [0.0, 0.25, 0.35], "OCCLUSION_FILES": []})
     # Picture of the first queries' rank lists, written after each evaluation
     cfg.TEST.RANK_LIST = CfgNode({"ENABLED": True, "QUERIES": 8, "TOPK": 10})

@@ -44,11 +44,10 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make the data set and print what became of the images."""
-    import json
     import sys
 
     from fastreid_ext.data.own_images.making import SHEET, make_csv_set
-    from fastreid_ext.data.own_images.report import lines_of
+    from fastreid_ext.data.own_images.report import config_line, lines_of
     from fastreid_ext.files import write_picture
     from fastreid_ext.foreign_files import caption
     from fastreid_ext.visual.person_sheet import Cell, person_sheet
@@ -67,5 +66,4 @@ def run(args: argparse.Namespace) -> None:
     for warning in report["warnings"]:
         print(f"warning: {caption(warning)}", file=sys.stderr)
     print(f"{args.output}: CSV files, report.md, report.json, {SHEET}")
-    known = json.dumps([[name, str(args.output)]])
-    print(f'in a config: DATASETS.CSV: {caption(known)}, and "{caption(name)}" in DATASETS.NAMES and DATASETS.TESTS')
+    print(config_line(args.output))

@@ -13,6 +13,9 @@ the text decides: 0001 and 1 are two persons. What differs only by leading zeros
 ranked: if you have no cameras, write 0 in query.csv and 1 in gallery.csv. Without train.csv it is a test set, and vice
 versa.
 
+A further file ``occlusion.csv`` beside them, with a first line ``path,occlusion``, gives reports the hidden share of
+each query (:mod:`fastreid_ext.data.occlusion.file`).
+
 A config names it ``CSVDataset``. For more than one, DATASETS.CSV gives each its own name, and so does
 :func:`register_csv_dataset` in a program.
 """
@@ -27,6 +30,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, log_once, training_item
 from fastreid_ext.data.labels import alike_warning, numbered
+from fastreid_ext.data.occlusion.file import OCCLUSION_FILE, Occlusions, read_occlusions
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import read_table, shown
@@ -52,6 +56,7 @@ class CSVDataset(ImageDataset):
             raise LayoutError(f"there is no folder {self.data_dir}")
         self._test: dict[str, list[tuple]] = {}
         self._rows: dict[str, list[tuple[str, str, str]]] = {}
+        self._occlusions: Occlusions | None = None
         super().__init__(
             self.read_train, lambda: self.read_test()["query"], lambda: self.read_test()["gallery"], **kwargs
         )
@@ -70,6 +75,17 @@ class CSVDataset(ImageDataset):
                 for split, found in rows.items()
             }
         return self._test
+
+    def occlusion_of(self, path: str) -> float | None:
+        """Return the hidden share of the person in an image, from 0 to 1, as ``occlusion.csv`` says; else None.
+
+        Raises:
+            FileError: that file is there and can't be read.
+        """
+        file = self.data_dir / OCCLUSION_FILE
+        if self._occlusions is None:
+            self._occlusions = read_occlusions(file) if file.exists() else Occlusions(file, {}, {})
+        return self._occlusions.of(path)
 
     def combine_all(self) -> None:
         """Add the test images to the training images; who has the same text there is the same person."""

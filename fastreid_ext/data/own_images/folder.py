@@ -14,15 +14,15 @@ COLUMNS = ("path", "person", "camera")
 LISTS = tuple(f"{split}.csv" for split in SPLITS)
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Check that a folder has no lists yet, or that they may be replaced.
+def check_output(output: Path, overwrite: bool, others: Sequence[str] = ()) -> None:
+    """Check that a folder has no lists yet, nor other files to be written, or that they may be replaced.
 
     Raises:
         ConfigError: it has, or it is a file.
     """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file: name a folder")
-    there = [name for name in LISTS if (output / name).exists()]
+    there = [name for name in (*LISTS, *others) if (output / name).exists()]
     if there and not overwrite:
         raise ConfigError(
             f"{output} already has {', '.join(there)}: name another folder, or replace them by --overwrite"

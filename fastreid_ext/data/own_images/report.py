@@ -70,6 +70,13 @@ def lines_of(report: Mapping[str, Any], shown: int = SHOWN) -> Iterator[str]:
         yield f"left out, {reason}: {len(names)} ({', '.join(map(caption, names[:shown]))}{more})"
 
 
+def config_line(output: Path) -> str:
+    """Return how a config names the folder of a CSV set."""
+    name = output.resolve().name
+    known = caption(json.dumps([[name, str(output)]], ensure_ascii=False))
+    return f'in a config: DATASETS.CSV: {known}, and "{caption(name)}" in DATASETS.NAMES and DATASETS.TESTS'
+
+
 def write_report(output: Path, report: Mapping[str, Any], title: str) -> None:
     """Write report.json and report.md.
 

@@ -9,6 +9,7 @@ from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks.listing import raise_together
 from fastreid_ext.engine.checks.ranges import out_of_range
 from fastreid_ext.engine.key_tracking import below
+from fastreid_ext.engine.occlusion import occlusion_mistakes
 from fastreid_ext.evaluation.evaluator import PROTOCOLS
 
 
@@ -29,3 +30,4 @@ def evaluation_mistakes(cfg: CfgNode) -> Iterator[str]:
     for name, key in ((HELD_OUT, "HOLD_OUT"), (VALIDATION, "VALIDATION")):
         if name in cfg.DATASETS.TESTS and not cfg.DATASETS[key]:
             yield f"DATASETS.TESTS names {name}, which is a subset of the training set: set DATASETS.{key}"
+    yield from occlusion_mistakes(cfg)

@@ -64,6 +64,11 @@ FACTOR = Rule(
     "a name and a factor",
 )
 
+NAMED_FILE = Rule(
+    lambda entry: isinstance(entry, list | tuple) and len(entry) == 2 and all(map(TEXT.holds, entry)),
+    "the name of a data set and a file",
+)
+
 RANGES: dict[str, Rule] = {
     "SEED": whole(-1, MOST_SEED, such_as="; -1 draws one"),
     "CUDNN_BENCHMARK": FLAG,
@@ -173,6 +178,11 @@ RANGES: dict[str, Rule] = {
     "TEST.REPORT.ENABLED": FLAG,
     "TEST.REPORT.OCCLUSION_EDGES": also(
         listed(share(below=1)), rising, "increasing shares from 0 to below 1, such as [0.0, 0.25]"
+    ),
+    "TEST.REPORT.OCCLUSION_FILES": also(
+        listed(NAMED_FILE),
+        lambda value: len({name for name, _ in value}) == len(value),
+        'a list of data sets and files, each set once, such as [["OccludedDuke", "occlusion.csv"]]',
     ),
     "TEST.RANK_LIST.ENABLED": FLAG,
     "TEST.RANK_LIST.QUERIES": whole(1, 1000),

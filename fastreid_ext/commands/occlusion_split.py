@@ -42,8 +42,8 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         default=["openpose"],
         metavar="NAMES",
-        help="orders of the key points, in one of which they are missing: openpose, coco, body (coco without the head), or"
-        " COCO's names with commas (default: openpose, the paper's estimator)",
+        help="orders of the key points, in one of which they are missing: openpose, coco, body (coco without the head),"
+        " or COCO's names with commas (default: openpose, the paper's estimator)",
     )
     rule.add_argument(
         "--confidence",

@@ -74,9 +74,9 @@ def test_mistakes(cfg, tmp_path, monkeypatch):
     (tmp_path / "there.csv").touch()
     cfg.TEST.REPORT.OCCLUSION_FILES = [[NAME, "there.csv"]]
     assert list(evaluation_mistakes(cfg)) == []
-    cfg.TEST.REPORT.OCCLUSION_FILES = [["Market1501", "there.csv"], [NAME, "gone.csv"]]
+    cfg.TEST.REPORT.OCCLUSION_FILES = [["MSMT17", "there.csv"], [NAME, "gone.csv"]]
     other, gone = evaluation_mistakes(cfg)
-    assert "names 'Market1501', which is neither in DATASETS.NAMES nor in DATASETS.TESTS" in other
+    assert "names 'MSMT17', which is neither in DATASETS.NAMES nor in DATASETS.TESTS" in other
     assert f"names 'gone.csv' for {NAME}, which is neither here nor in {tmp_path}" in gone
     cfg.TEST.REPORT.OCCLUSION_FILES = [[NAME, "y" * 5000]]
     assert "that is a path of 5000 characters" in next(evaluation_mistakes(cfg))

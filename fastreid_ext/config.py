@@ -69,6 +69,9 @@ def add_engine_config(cfg: CfgNode) -> None:
             "TEST": False,
         }
     )
+    # Folders with train.csv, query.csv and gallery.csv, each with the name that NAMES and TESTS have for it: [["Shop",
+    # "path/to/folder"]]. A path is absolute, or starts at the folder of all data sets
+    cfg.DATASETS.CSV = []
     # Images of each training identity that are kept out of training and evaluated as a test set of their own,
     # named HeldOut: 2 or more; 0 = none
     cfg.DATASETS.HOLD_OUT = 0

@@ -143,7 +143,7 @@ def _check_answers(name: str, query: Sequence[tuple], gallery: Sequence[tuple]) 
 
 def _explain(name: str, root: Path, reason: str) -> str:
     published_as = name.removeprefix(PREFIX)
-    expected = "".join(f"\n  {root}/{path}" for path in EXPECTED_TREES.get(published_as, ()))
+    expected = "".join(f"\n  {os.path.join(root, path)}" for path in EXPECTED_TREES.get(published_as, ()))
     described = f"It is described at {DESCRIBED_AT[published_as]}. " if published_as in DESCRIBED_AT else ""
     entries = (
         sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.is_dir() else ["no such folder"]

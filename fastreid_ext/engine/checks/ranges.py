@@ -23,6 +23,7 @@ from fastreid_ext.engine.checks.rules import (
     share,
     whole,
 )
+from fastreid_ext.engine.csv_sets import is_listing
 from fastreid_ext.engine.precision import DTYPES
 from fastreid_ext.engine.schedule import SCHEDULES, WARMUP_METHODS
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
@@ -100,6 +101,7 @@ RANGES: dict[str, Rule] = {
     "INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": FLAG,
     # ---- data ----
     "DATASETS.COMBINEALL": FLAG,
+    "DATASETS.CSV": Rule(is_listing, 'a list of [name, folder], such as [["Shop", "path/to/folder"]]'),
     "DATASETS.HOLD_OUT": also(
         whole(0, 10**6),
         lambda value: value != 1,

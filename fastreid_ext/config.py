@@ -69,6 +69,9 @@ def add_engine_config(cfg: CfgNode) -> None:
             "TEST": False,
         }
     )
+    # Folders with train.csv, query.csv and gallery.csv, each with the name that NAMES and TESTS have for it: [["Shop",
+    # "path/to/folder"]]. A path is absolute, or starts at the folder of all data sets
+    cfg.DATASETS.CSV = []
     # Images of each training identity that are kept out of training and evaluated as a test set of their own,
     # named HeldOut: 2 or more; 0 = none
     cfg.DATASETS.HOLD_OUT = 0
@@ -79,6 +82,11 @@ def add_engine_config(cfg: CfgNode) -> None:
     # features of the test set; host is FastReID's own evaluator, which holds all distances and their order at once
     cfg.TEST.EVALUATOR = "streamed"
     cfg.TEST.EVAL_MEMORY_MB = 512
+    # auto | exclude | refuse | keep. What to do with a query that is in the gallery itself, under another camera or
+    # person: found by path, link and content. exclude leaves it out of its own ranking, refuse stops the run, keep
+    # ranks it. auto excludes it from sets of your own and keeps it in public ones, which papers rank as they are, and
+    # of which only paths and links are looked at
+    cfg.TEST.SAME_IMAGE = "auto"
     # market1501 | cuhk03. cuhk03 counts Rank-k, by SEED, in galleries of one image of each identity, for the classic
     # split of CUHK03
     cfg.TEST.PROTOCOL = "market1501"

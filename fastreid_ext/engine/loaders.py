@@ -13,7 +13,7 @@ from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
 from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
-from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.catalog import is_public, load_dataset, training_labels
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
 from fastreid_ext.data.image_check import check_images
@@ -23,6 +23,8 @@ from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks.batches import check_training_set
+from fastreid_ext.engine.checks.shared_images import leave_out_same_images
+from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.occlusion import occlusion_groups
@@ -92,6 +94,7 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
+    register_csv_sets(cfg)
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
         images, num_query = _held_out_images(cfg, transform)
@@ -109,7 +112,10 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
             transform = follow_joints(cfg, transform, joints)
         kept = _resized_images(cfg, transform)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
+        images.public = is_public(dataset_name, dataset, TEST_SPLITS)
+        images.labels = training_labels(dataset)
     _check_images(cfg, images.img_items, dataset_name)
+    leave_out_same_images(cfg, dataset_name, images)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     sampler = samplers.InferenceSampler(len(images))
     return build_test_loader(images, sampler, batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)), num_query
@@ -138,7 +144,9 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, [*items, *(gallery or ())])
         transform = follow_joints(cfg, transform, joints)
-    return QueryGalleryImages(items, gallery, transform, groups, joints, _resized_images(cfg, transform)), len(items)
+    images = QueryGalleryImages(items, gallery, transform, groups, joints, _resized_images(cfg, transform))
+    images.public = _all_public(cfg, datasets)
+    return images, len(items)
 
 
 def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
@@ -152,7 +160,14 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
         joints = _training_joints(cfg, datasets, items)
         transform = follow_joints(cfg, transform, joints)
     kept = _resized_images(cfg, transform)
-    return QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept), count
+    images = QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept)
+    images.public = _all_public(cfg, datasets)
+    return images, count
+
+
+def _all_public(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> bool:
+    named = zip(cfg.DATASETS.NAMES, datasets, strict=True)
+    return all(is_public(name, dataset, ("train",)) for name, dataset in named)
 
 
 def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:

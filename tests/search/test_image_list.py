@@ -90,3 +90,34 @@ def test_a_csv_data_set_keeps_its_texts(folder, monkeypatch):
         assert [row[1:] for row in rows] == [("jörg", "c1"), ("0012", "1")]
     listed = images_of_list(folder / "gallery.csv")
     assert sorted(row[1:] for row in listed.rows) == [("0012", "1"), ("jörg", "c1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("0001_c2s1_000151_00.jpg", ("0001", "2")),
+        ("0001_c2_f0046182.jpg", ("0001", "2")),
+        ("17_c12.png", ("17", "12")),
+        ("-1_c3s1_000151_00.jpg", ("", "3")),
+        (f"{'9' * 25}_c0_1.jpg", ("9" * 25, "0")),
+        ("0001_c2x.jpg", ("", "")),
+        ("0001-c2.jpg", ("", "")),
+        ("x0001_c2.jpg", ("", "")),
+        ("holiday.jpg", ("", "")),
+    ],
+)
+def test_names_like_market1501s_tell_person_and_camera(tmp_path, caplog, name, labels):
+    """The folder's name plays no part."""
+    folder = tmp_path / "0007_c5"
+    folder.mkdir()
+    for image in (name, "other.jpg"):
+        Image.new("RGB", (4, 8)).save(folder / image)
+    rows = {row[0]: row[1:] for row in images_of_folder(folder).rows}
+    assert rows == {name: labels, "other.jpg": ("", "")}
+    said = "1 of the 2 images of" in caplog.text and "tell person and camera" in caplog.text
+    assert said is (labels != ("", ""))
+
+
+def test_junk_of_a_list_is_nobody(folder):
+    (folder / "l.csv").write_text("path,person,camera\na.jpg,-1,2\nb/2.jpg,-01,2\n")
+    assert images_of_list(folder / "l.csv").rows == [("a.jpg", "", "2"), ("b/2.jpg", "-01", "2")]

@@ -141,12 +141,13 @@ class CSVDataset(ImageDataset):
                 log_once(logging.WARNING, sentence)
 
 
-def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
+def register_csv_dataset(name: str, folder: str | Path, movable: bool = False) -> type[CSVDataset]:
     """Register a folder with the three CSV files as a data set with its own name.
 
     Args:
         name: the name, which no other data set has.
         folder: below the root of all data sets, or absolute.
+        movable: a later call for the same name, movable too, may give another folder.
 
     Raises:
         ConfigError, LayoutError: the name is taken by something else.
@@ -156,6 +157,9 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
         there = DATASET_REGISTRY.get(name)
         if issubclass(there, CSVDataset) and there.folder == folder:
             return there
+        if movable and getattr(there, "movable", False):
+            del DATASET_REGISTRY._obj_map[name]
+            return register_csv_dataset(name, folder, movable)
         raise ConfigError(f"a data set is already registered as {name!r}: choose another name")
     prefix = _label_prefix(name)
     for other, there in DATASET_REGISTRY._obj_map.items():
@@ -165,7 +169,7 @@ def register_csv_dataset(name: str, folder: str | Path) -> type[CSVDataset]:
                 " own: choose a name that differs in more than case"
             )
     doc = f"The images of ``{folder}``, by its CSV files."
-    kind = type(name, (CSVDataset,), {"folder": folder, "dataset_name": prefix, "__doc__": doc})
+    kind = type(name, (CSVDataset,), {"folder": folder, "dataset_name": prefix, "movable": movable, "__doc__": doc})
     DATASET_REGISTRY.register(kind)
     EXPECTED_TREES[name] = [f"{folder}/{split}.csv (path,person,camera)" for split in ("train", "query", "gallery")]
     DESCRIBED_AT[name] = DESCRIBED_AT["CSVDataset"]

@@ -23,10 +23,11 @@ from fastreid_ext.engine.checks.rules import (
     share,
     whole,
 )
+from fastreid_ext.engine.csv_sets import is_listing
 from fastreid_ext.engine.precision import DTYPES
 from fastreid_ext.engine.schedule import SCHEDULES, WARMUP_METHODS
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
-from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS
+from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS, SAME_IMAGE
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
 
 METRICS = (*DISTANCE_METRICS, "jaccard")  # the last is FastReID's own name of a distance
@@ -105,6 +106,7 @@ RANGES: dict[str, Rule] = {
     "INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": FLAG,
     # ---- data ----
     "DATASETS.COMBINEALL": FLAG,
+    "DATASETS.CSV": Rule(is_listing, 'a list of [name, folder], such as [["Shop", "path/to/folder"]]'),
     "DATASETS.HOLD_OUT": also(
         whole(0, 10**6),
         lambda value: value != 1,
@@ -171,6 +173,7 @@ RANGES: dict[str, Rule] = {
     "TEST.EVALUATOR": one_of(EVALUATORS),
     "TEST.EVAL_MEMORY_MB": whole(1, 10**8),
     "TEST.PROTOCOL": one_of(PROTOCOLS),
+    "TEST.SAME_IMAGE": one_of(SAME_IMAGE),
     "TEST.OCCLUSION.PROB": share(),
     "TEST.OCCLUSION.AREA": AREA,
     "TEST.OCCLUSION.RATIO": share(above=0),

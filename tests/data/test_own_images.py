@@ -51,7 +51,7 @@ def names(found):
 
 def test_a_folder_per_person_without_cameras(grow):
     source = grow("anna/1.jpg", "anna/deep/2.PNG", "bo/x.jpeg", "loose.jpg", "bo/.hidden.jpg", "bo/notes.txt")
-    (source / "bo" / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(source / "bo" / "pipe.jpg")
     listing = list_entries(source)
     assert listing.layout == "folders"
     assert listed(listing) == {"anna/1.jpg": ("anna", ""), "anna/deep/2.PNG": ("anna", ""), "bo/x.jpeg": ("bo", "")}
@@ -59,7 +59,7 @@ def test_a_folder_per_person_without_cameras(grow):
         "not in the folder of a person": ["loose.jpg"],
         "hidden": ["bo/.hidden.jpg"],
         "not named like an image": ["bo/notes.txt"],
-        "named like an image, but no file": ["bo/gone.jpg"],
+        "no file": ["bo/pipe.jpg: a FIFO"],
     }
     assert any("that person's (--cameras folders" in said for said in listing.said)
 
@@ -274,11 +274,13 @@ def test_copies(root):
     write(people / "cid/c1_x.jpg", (4, 0, 0))  # of bo/c2_e
     os.link(people / "bo/c1_c.jpg", people / "bo/c9_link.jpg")
     (people / "bo/c1_torn.jpg").write_bytes(b"\x89PNG")
+    (people / "bo/c1_gone.jpg").symlink_to("nowhere.jpg")
     split, report = make_csv_set(people, root / "shop", test_share=1)
     taken = names(split.query + split.gallery)
     assert sorted(taken) == ["anna/c1_a.jpg", "anna/c2_b.jpg", "bo/c1_c.jpg", "bo/c2_d.jpg"]
     assert report["left_out"] == {
         "a copy of another image of the person": ["anna/c3_copy.jpg", "bo/c9_link.jpg"],
+        "not there, or no file": ["bo/c1_gone.jpg"],
         "the same image under several persons": ["bo/c2_e.jpg", "cid/c1_x.jpg"],
         "unreadable as an image": ["bo/c1_torn.jpg"],
     }

@@ -1,7 +1,6 @@
 """What is known of someone's own images: who is on them, by which camera, and what was left out and why."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +64,3 @@ def check_text(text: str, what: str) -> None:
         )
     if text != text.strip():
         raise ConfigError(f"the name of the {what} {shown(text)} begins or ends with a blank: rename it")
-
-
-def alike(words: Iterable[str]) -> list[list[str]]:
-    """Return the groups of different words that only leading zeros, case or blanks tell apart, in order."""
-    groups: dict[str, set[str]] = defaultdict(set)
-    for word in words:
-        groups["".join(word.split()).casefold().lstrip("0")].add(word)
-    return sorted(sorted(group) for group in groups.values() if len(group) > 1)

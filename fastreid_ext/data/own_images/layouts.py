@@ -2,14 +2,14 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fastreid_ext.data.own_images.entries import JUNK, SPLITS, UNKNOWN, Entry, Listing, check_text
-from fastreid_ext.data.own_images.walk import Found, images_below
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import read_json, read_table, shown
+from fastreid_ext.image_files import list_folder
 
 FOLDERS, MARKET, LISTING = "folders", "market", "listing"
 LAYOUTS = (FOLDERS, MARKET, LISTING)
@@ -19,11 +19,14 @@ CAMERAS = (NAMES, OF_FOLDERS, NONE)
 MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?!\d)")
 CAMERA = re.compile(r"(?:^|_)c(\d+)(?!\d)")
 MARKET_SPLITS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
+# What is written into the folder of the result.
+SHEET, REPORT_JSON, REPORT_MD = "contact_sheet.png", "report.json", "report.md"
+OWN_FILES = (*(f"{split}.csv" for split in SPLITS), "occlusion.csv", SHEET, REPORT_JSON, REPORT_MD)
 # Names of folders that are rather a split than a person.
 SPLIT_FOLDERS = {*MARKET_SPLITS, *SPLITS, "test", "val", "valid", "validation", "training", "testing"}
 
 
-def list_entries(source: Path, layout: str = "", cameras: str = "", without: Collection[Path] = ()) -> Listing:
+def list_entries(source: Path, layout: str = "", cameras: str = "", output: Path | None = None) -> Listing:
     """List someone's images with their persons and cameras.
 
     Args:
@@ -31,7 +34,7 @@ def list_entries(source: Path, layout: str = "", cameras: str = "", without: Col
         layout: out of ``LAYOUTS``; "" guesses it.
         cameras: "none" uses none; where a folder per person tells the camera: "names" (``_c3`` in file names) or
             "folders" (the folder below the person's), "" = names if every image has such a name, else none.
-        without: files and folders that are not looked at, such as those of an earlier result.
+        output: folder of the result, which may lie among the images and is not looked at.
 
     Raises:
         ConfigError: no image, a layout that does not fit, or a name that a CSV file can't hold.
@@ -47,23 +50,31 @@ def list_entries(source: Path, layout: str = "", cameras: str = "", without: Col
         return _with_cameras(read_listing(source), cameras)
     if layout == LISTING:
         raise ConfigError(f"--layout is {LISTING}, but {source} is a folder: name the CSV or JSON file")
-    found = images_below(source, without)
-    left_out = Listing("").left_out
-    for name, reason in found.left_out:
-        left_out[reason].append(name)
-    if not found.names:
-        why = "; ".join(f"{len(names)} {reason}" for reason, names in left_out.items())
+    root = source.resolve()
+    names, left_out = _images_below(root, output)
+    if not names:
+        why = "; ".join(f"{len(found)} {reason}" for reason, found in left_out.items())
         raise ConfigError(f"{source} holds no image" + (f" ({why})" if why else ""))
-    for name in found.names:
+    for name in names:
         check_text(name, "image")
-    chosen = layout or _guess(found.names)
+    chosen = layout or _guess(names)
     if chosen == MARKET and cameras not in ("", NONE):
         raise ConfigError(f"--cameras {cameras} is for a folder per person: Market1501's names tell the camera")
-    listing = _with_cameras(_market(found), cameras) if chosen == MARKET else _folders(found, cameras)
+    listing = _with_cameras(_market(root, names), cameras) if chosen == MARKET else _folders(root, names, cameras)
     listing.said.insert(0, f"the layout is {chosen}" + ("" if layout else ", as guessed from the names (--layout)"))
-    for reason, names in left_out.items():
-        listing.left_out[reason] += names
+    for reason, found in left_out.items():
+        listing.left_out[reason] += found
     return listing
+
+
+def _images_below(root: Path, output: Path | None) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of the images, and of all else by reason; the files of an earlier result are neither."""
+    output = output and output.resolve()
+    found = list_folder(root, without=output)
+    own = OWN_FILES if output == root else ()
+    left_out = {reason: [name for name in names if name not in own] for reason, names in found.left_out.items()}
+    names = sorted(path.relative_to(root).as_posix() for path in found.files)
+    return [name for name in names if name not in own], {reason: names for reason, names in left_out.items() if names}
 
 
 def _with_cameras(listing: Listing, cameras: str) -> Listing:
@@ -88,12 +99,12 @@ def _guess(names: list[str]) -> str:
 # ---- Market1501's names ---------------------------------------------------------------------------------------------
 
 
-def _market(found: Found) -> Listing:
+def _market(root: Path, names: list[str]) -> Listing:
     listing = Listing(MARKET)
     # The test folder's name makes it Market1501's own split; "query" and "gallery" alone may mean anything.
-    split = all(PurePosixPath(name).parts[0] in MARKET_SPLITS for name in found.names)
+    split = all(PurePosixPath(name).parts[0] in MARKET_SPLITS for name in names)
     zeros = False
-    for name in found.names:
+    for name in names:
         match = MARKET_NAME.match(PurePosixPath(name).name)
         if match is None:
             listing.left_out["not named like 0001_c1_2.jpg: person 0001, camera 1"].append(name)
@@ -103,7 +114,7 @@ def _market(found: Found) -> Listing:
             distractor = not match[1].strip("0")
             zeros |= distractor
             part = MARKET_SPLITS[PurePosixPath(name).parts[0]] if split else UNKNOWN
-            listing.entries.append(Entry(found.root / name, name, match[1], match[2], part, distractor))
+            listing.entries.append(Entry(root / name, name, match[1], match[2], part, distractor))
     listing.said.append("person and camera are those of the file names, such as 0001_c1_2.jpg: person 0001, camera 1")
     if split:
         listing.said.append("bounding_box_train, query and bounding_box_test are taken as the split")
@@ -115,10 +126,10 @@ def _market(found: Found) -> Listing:
 # ---- a folder per person --------------------------------------------------------------------------------------------
 
 
-def _folders(found: Found, cameras: str) -> Listing:
+def _folders(root: Path, names: list[str], cameras: str) -> Listing:
     listing = Listing(FOLDERS)
     inside = []
-    for name in found.names:
+    for name in names:
         parts = PurePosixPath(name).parts
         if len(parts) == 1:
             listing.left_out["not in the folder of a person"].append(name)
@@ -128,7 +139,7 @@ def _folders(found: Found, cameras: str) -> Listing:
             inside.append((name, parts))
     if not inside:
         raise ConfigError(
-            f"{found.root} has no folder of a person with images: make one folder per person, name the images like"
+            f"{root} has no folder of a person with images: make one folder per person, name the images like"
             " 0001_c1_2.jpg, or name a CSV file of path, person and camera"
         )
     firsts = {parts[0] for _, parts in inside}
@@ -136,7 +147,7 @@ def _folders(found: Found, cameras: str) -> Listing:
         splits = sorted(first for first in firsts if first.lower() in SPLIT_FOLDERS)
         if splits and len(splits) == len(firsts):
             raise ConfigError(
-                f"{found.root} has the folders {', '.join(splits)}, which are no persons: name the one whose folders"
+                f"{root} has the folders {', '.join(splits)}, which are no persons: name the one whose folders"
                 " are persons, or a CSV file with a column split"
             )
     for first in firsts:
@@ -167,7 +178,7 @@ def _folders(found: Found, cameras: str) -> Listing:
         else:
             camera = parts[1] if cameras == OF_FOLDERS else by_name[name][1] if cameras == NAMES else UNKNOWN
             check_text(camera, "folder")
-            listing.entries.append(Entry(found.root / name, name, parts[0], camera))
+            listing.entries.append(Entry(root / name, name, parts[0], camera))
     return listing
 
 

@@ -1,17 +1,16 @@
 """Makes the three CSV files of a data set from someone's own images."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fastreid_ext.data.own_images.copies import readable, without_copies
 from fastreid_ext.data.own_images.entries import SPLITS
 from fastreid_ext.data.own_images.folder import check_output, write_lists
-from fastreid_ext.data.own_images.layouts import list_entries
+from fastreid_ext.data.own_images.layouts import SHEET, list_entries
 from fastreid_ext.data.own_images.report import report_of, write_report
 from fastreid_ext.data.own_images.splitting import Split, split_entries
 
-SHEET = "contact_sheet.png"
+__all__ = ["SHEET", "make_csv_set"]
 
 
 def make_csv_set(
@@ -38,7 +37,7 @@ def make_csv_set(
         ConfigError, FileError: what the images, their names or the folder lack.
     """
     check_output(output, overwrite)
-    listing = list_entries(source, layout, cameras, without=_own_files(source, output))
+    listing = list_entries(source, layout, cameras, output)
     entries = readable(listing.entries, listing.left_out)
     entries, errors = without_copies(entries, listing.left_out)
     split = split_entries(entries, test_share, seed)
@@ -46,12 +45,3 @@ def make_csv_set(
     write_lists(output, {name: split.of(name) for name in SPLITS})
     write_report(output, report, output.resolve().name)
     return split, report
-
-
-def _own_files(source: Path, output: Path) -> Sequence[Path]:
-    same = source.resolve() == output.resolve()
-    return (
-        [output / name for name in (SHEET, *(f"{split}.csv" for split in SPLITS), "report.json", "report.md")]
-        if same
-        else [output]
-    )

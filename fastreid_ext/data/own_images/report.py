@@ -1,16 +1,19 @@
 """What became of someone's own images: a report as JSON, Markdown and lines for the screen."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.data.own_images.entries import SPLITS, Entry, Listing, alike
+from fastreid_ext.data.catalog import dataset_root
+from fastreid_ext.data.labels import alike
+from fastreid_ext.data.own_images.entries import SPLITS, Entry, Listing
+from fastreid_ext.data.own_images.layouts import REPORT_JSON, REPORT_MD
 from fastreid_ext.data.own_images.splitting import Split
 from fastreid_ext.files import write_text
 from fastreid_ext.foreign_files import caption
 
-REPORT_JSON, REPORT_MD = "report.json", "report.md"
 SHOWN = 5
 
 
@@ -72,9 +75,11 @@ def lines_of(report: Mapping[str, Any], shown: int = SHOWN) -> Iterator[str]:
 
 def config_line(output: Path) -> str:
     """Return how a config names the folder of a CSV set."""
-    name = output.resolve().name
-    known = caption(json.dumps([[name, str(output)]], ensure_ascii=False))
-    return f'in a config: DATASETS.CSV: {known}, and "{caption(name)}" in DATASETS.NAMES and DATASETS.TESTS'
+    folder, root = output.resolve(), dataset_root().resolve()
+    path = folder.relative_to(root) if folder.is_relative_to(root) and folder != root else folder
+    name = re.sub(r"[^\w.-]+", "_", folder.name).strip("-._") or "Own"
+    known = caption(json.dumps([[name, str(path)]], ensure_ascii=False))
+    return f'in a config: DATASETS.CSV: {known}, and "{name}" in DATASETS.NAMES and DATASETS.TESTS'
 
 
 def write_report(output: Path, report: Mapping[str, Any], title: str) -> None:

@@ -220,9 +220,10 @@ def test_who_is_tested_depends_on_name_and_seed_alone():
 
 
 def test_distractors_are_in_the_gallery_alone():
-    nobody = Entry("/x/n", "n", "0000", "1", distractor=True)
-    split = split_entries([*entries(a="12", b="12"), nobody], 0.5)
-    assert "n" in names(split.gallery) and "n" not in names(split.train + split.query)
+    nobody = [Entry(f"/x/n{camera}", f"n{camera}", "0000", camera, distractor=True) for camera in "1122"]
+    for seed in range(4):
+        split = split_entries([*entries(a="12", b="12"), *nobody], 0.5, seed)
+        assert len(split.gallery) == 5 and {e.person for e in split.train + split.query} == {"a", "b"}
 
 
 def test_a_test_without_a_query_is_refused():

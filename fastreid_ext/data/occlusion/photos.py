@@ -1,5 +1,6 @@
 """The images of a data set with their key points, judged as occluded or holistic."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -87,7 +88,9 @@ def source_of(source: str) -> Source:
 
 def _of_csv(name: str, dataset: CSVDataset) -> Source:
     rows = {split: dataset.read_words(split) for split in SPLITS}
-    entries = [Entry(Path(path), path, *labels, split) for split in SPLITS for path, *labels in rows[split]]
+    entries = [
+        Entry(Path(path), os.path.normpath(path), *labels, split) for split in SPLITS for path, *labels in rows[split]
+    ]
     return Source(name, _once(entries), dataset)
 
 

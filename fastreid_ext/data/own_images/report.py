@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastreid_ext.data.catalog import dataset_root
@@ -62,15 +62,16 @@ def counts_of(entries: Sequence[Entry]) -> dict[str, int]:
     }
 
 
-def lines_of(report: Mapping[str, Any], shown: int = SHOWN) -> Iterator[str]:
+def lines_of(report: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
     """Yield the report for the screen, without its warnings."""
     for rule in report["rules"]:
         yield f"- {rule}"
     for name, counts in report["splits"].items():
         yield f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
     for reason, names in report["left_out"].items():
+        ends = ["/".join(PurePosixPath(name).parts[-2:]) for name in names[:shown]]  # the report has the whole paths
         more = ", ..." if len(names) > shown else ""
-        yield f"left out, {reason}: {len(names)} ({', '.join(map(caption, names[:shown]))}{more})"
+        yield f"left out, {reason}: {len(names)} ({', '.join(map(caption, ends))}{more})"
 
 
 def config_line(output: Path) -> str:

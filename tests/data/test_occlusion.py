@@ -124,10 +124,18 @@ def test_a_registered_set(root, plant):
         ("0003_c1_f1.jpg", "3", "0", "query"),
     ]
     assert [len(names) for names in found.left_out.values()] == [1]
+    assert found.said == []
     plant(f"{tree}/query/0001_c5_f1.jpg", f"{tree}/bounding_box_test/0001_c6_f1.jpg")
     found = source_of("OccludedDuke")
     assert {e.person for e in found.entries} == {"1", "3", "train-1", "train-2"}
     assert "1 numbers of OccludedDuke are persons of its training and of its test set" in found.said[0]
+
+
+def test_a_set_of_which_a_part_is_missing(root, plant):
+    plant(*(f"Occluded_REID/{kind}_body_images/001/001_01.png" for kind in ("whole", "occluded")))
+    found = source_of("OccludedREID")
+    assert len(found.entries) == 2 and not cameras_known(found.entries)
+    assert found.said[0].startswith("only its query and gallery images are used: OccludedREID has no training images")
 
 
 def test_a_folder_with_lists(root, plant):

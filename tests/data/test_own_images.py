@@ -65,18 +65,19 @@ def test_a_folder_per_person_without_cameras(grow):
 
 
 def test_a_folder_per_person_whose_names_tell_the_camera(grow):
-    source = grow("anna/c1_001.jpg", "anna/x_c12.jpg", "bo/0002_c3s1.jpg")
+    source = grow("anna/c1_001.jpg", "anna/x_c12.jpg", "bo/0002_C3s1.jpg")
     assert listed(list_entries(source)) == {
         "anna/c1_001.jpg": ("anna", "1"),
         "anna/x_c12.jpg": ("anna", "12"),
-        "bo/0002_c3s1.jpg": ("bo", "3"),
+        "bo/0002_C3s1.jpg": ("bo", "3"),
     }
     grow("bo/plain.jpg")
+    grow("bo/x_c1a2f.jpg")  # a hash
     listing = list_entries(source)
     assert {camera for _, camera in listed(listing).values()} == {""}
-    assert any("3 of 4 file names tell a camera" in said and "bo/plain.jpg" in said for said in listing.said)
+    assert any("3 of 5 file names tell a camera" in said and "bo/plain.jpg" in said for said in listing.said)
     listing = list_entries(source, cameras="names")
-    assert dict(listing.left_out) == {"its name tells no camera, such as _c1": ["bo/plain.jpg"]}
+    assert dict(listing.left_out) == {"its name tells no camera, such as _c1": ["bo/plain.jpg", "bo/x_c1a2f.jpg"]}
 
 
 def test_folders_of_cameras(grow):
@@ -106,14 +107,22 @@ def test_names_of_market1501(folder, grow):
 
 
 def test_market1501s_own_split_is_kept(grow):
+    """Other folders, as of hand-drawn boxes, are left out, and the person 0 is not trained on."""
     source = grow("bounding_box_train/0001_c1.jpg", "query/0002_c1.jpg", "bounding_box_test/0002_c2.jpg")
-    split = split_entries(list_entries(source).entries)
+    grow("gt_bbox/0001_c1.jpg", "bounding_box_train/0000_c1.jpg", "bounding_box_test/odd.jpg")
+    listing = list_entries(source)
+    assert sorted(listing.left_out.values()) == [
+        ["bounding_box_test/odd.jpg"],
+        ["bounding_box_train/0000_c1.jpg"],
+        ["gt_bbox/0001_c1.jpg"],
+    ]
+    split = split_entries(listing.entries)
     assert [names(split.of(part)) for part in ("train", "query", "gallery")] == [
         ["bounding_box_train/0001_c1.jpg"],
         ["query/0002_c1.jpg"],
         ["bounding_box_test/0002_c2.jpg"],
     ]
-    assert len(split_entries(list_entries(source).entries, test_share=1).query) == 1  # asked for, it is drawn anew
+    assert len(split_entries(listing.entries, test_share=1).query) == 1  # asked for, it is drawn anew
 
 
 def test_listings(root, grow):

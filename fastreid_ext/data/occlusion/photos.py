@@ -71,19 +71,19 @@ def source_of(source: str) -> Source:
         kind = type("OwnImages", (CSVDataset,), {"folder": str(Path(source).resolve()), "dataset_name": "own"})
         return _of_csv(Path(source).resolve().name, kind(root="."))
     splits: dict[str, list[tuple]] = {}
-    refused: DataSetError | None = None
+    refused: list[DataSetError] = []
     for wanted in (("train",), TEST):
         try:
             dataset = load_dataset(source, wanted)
         except DataSetError as error:  # a set may have only one of the two
-            refused = error
+            refused.append(error)
             continue
         splits |= {split: getattr(dataset, split) for split in wanted}
     if not splits:
-        raise refused
-    if isinstance(dataset, CSVDataset):
-        return _of_csv(source, dataset)
-    return _of_registered(source, dataset, splits)
+        raise refused[-1]
+    found = _of_csv(source, dataset) if isinstance(dataset, CSVDataset) else _of_registered(source, dataset, splits)
+    found.said += [f"only its {' and '.join(splits)} images are used: {error}" for error in refused]
+    return found
 
 
 def _of_csv(name: str, dataset: CSVDataset) -> Source:

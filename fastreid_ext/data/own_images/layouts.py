@@ -16,12 +16,13 @@ LAYOUTS = (FOLDERS, MARKET, LISTING)
 NAMES, OF_FOLDERS, NONE = "names", "folders", "none"
 CAMERAS = (NAMES, OF_FOLDERS, NONE)
 
-MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?!\d)")
-CAMERA = re.compile(r"(?:^|_)c(\d+)(?!\d)")
+MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?!\d)", re.IGNORECASE)
+CAMERA = re.compile(r"(?:^|_)c(\d+)(?=s\d|[_.-])", re.IGNORECASE)  # c1, and not the c1 of c1a2f
 MARKET_SPLITS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 # What is written into the folder of the result.
 SHEET, REPORT_JSON, REPORT_MD = "contact_sheet.png", "report.json", "report.md"
 OWN_FILES = (*(f"{split}.csv" for split in SPLITS), "occlusion.csv", SHEET, REPORT_JSON, REPORT_MD)
+TREE = ("bounding_box_train", "bounding_box_test")  # either makes it Market1501's tree; query alone may be a person
 # Names of folders that are rather a split than a person.
 SPLIT_FOLDERS = {*MARKET_SPLITS, *SPLITS, "test", "val", "valid", "validation", "training", "testing"}
 
@@ -85,14 +86,16 @@ def _with_cameras(listing: Listing, cameras: str) -> Listing:
 
 
 def _guess(names: list[str]) -> str:
-    """Market1501's names are those of all images, and some folder has several persons by them."""
+    """Market1501's names are those of all images, and some folder has several persons by them; or its folders are."""
+    if any(PurePosixPath(name).parts[0] in TREE for name in names):
+        return MARKET
     persons = defaultdict(set)
     for name in names:
         match = MARKET_NAME.match(PurePosixPath(name).name)
         if match is None:
             return FOLDERS
         persons[PurePosixPath(name).parent].add(match[1])
-    below_root = any(folder == PurePosixPath(".") or folder.name in MARKET_SPLITS for folder in persons)
+    below_root = PurePosixPath(".") in persons
     return MARKET if below_root or any(len(of_folder) > 1 for of_folder in persons.values()) else FOLDERS
 
 
@@ -101,19 +104,22 @@ def _guess(names: list[str]) -> str:
 
 def _market(root: Path, names: list[str]) -> Listing:
     listing = Listing(MARKET)
-    # The test folder's name makes it Market1501's own split; "query" and "gallery" alone may mean anything.
-    split = all(PurePosixPath(name).parts[0] in MARKET_SPLITS for name in names)
+    split = any(PurePosixPath(name).parts[0] in TREE for name in names)
     zeros = False
     for name in names:
         match = MARKET_NAME.match(PurePosixPath(name).name)
-        if match is None:
+        part = MARKET_SPLITS.get(PurePosixPath(name).parts[0], UNKNOWN) if split else UNKNOWN
+        distractor = match is not None and not match[1].strip("0")
+        if split and not part:
+            listing.left_out["in another folder than bounding_box_train, query and bounding_box_test"].append(name)
+        elif match is None:
             listing.left_out["not named like 0001_c1_2.jpg: person 0001, camera 1"].append(name)
         elif match[1] == JUNK:
             listing.left_out["junk, the person -1"].append(name)
+        elif distractor and part in ("train", "query"):
+            listing.left_out["the person 0, who is nobody in particular, outside the gallery"].append(name)
         else:
-            distractor = not match[1].strip("0")
             zeros |= distractor
-            part = MARKET_SPLITS[PurePosixPath(name).parts[0]] if split else UNKNOWN
             listing.entries.append(Entry(root / name, name, match[1], match[2], part, distractor))
     listing.said.append("person and camera are those of the file names, such as 0001_c1_2.jpg: person 0001, camera 1")
     if split:

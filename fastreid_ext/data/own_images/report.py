@@ -65,7 +65,7 @@ def counts_of(entries: Sequence[Entry]) -> dict[str, int]:
 def lines_of(report: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
     """Yield the report for the screen, without its warnings."""
     for rule in report["rules"]:
-        yield f"- {rule}"
+        yield f"- {' '.join(rule.split())}"
     for name, counts in report["splits"].items():
         yield f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
     for reason, names in report["left_out"].items():

@@ -73,6 +73,9 @@ def add_engine_config(cfg: CfgNode) -> None:
             "TEST": False,
         }
     )
+    # Folders with train.csv, query.csv and gallery.csv, each with the name that NAMES and TESTS have for it: [["Shop",
+    # "path/to/folder"]]. A path is absolute, or starts at the folder of all data sets
+    cfg.DATASETS.CSV = []
     # Images of each training identity that are kept out of training and evaluated as a test set of their own,
     # named HeldOut: 2 or more; 0 = none
     cfg.DATASETS.HOLD_OUT = 0
@@ -83,6 +86,11 @@ def add_engine_config(cfg: CfgNode) -> None:
     # features of the test set; host is FastReID's own evaluator, which holds all distances and their order at once
     cfg.TEST.EVALUATOR = "streamed"
     cfg.TEST.EVAL_MEMORY_MB = 512
+    # auto | exclude | refuse | keep. What to do with a query that is in the gallery itself, under another camera or
+    # person: found by path, link and content. exclude leaves it out of its own ranking, refuse stops the run, keep
+    # ranks it. auto excludes it from sets of your own and keeps it in public ones, which papers rank as they are, and
+    # of which only paths and links are looked at
+    cfg.TEST.SAME_IMAGE = "auto"
     # market1501 | cuhk03. cuhk03 counts Rank-k, by SEED, in galleries of one image of each identity, for the classic
     # split of CUHK03
     cfg.TEST.PROTOCOL = "market1501"
@@ -90,7 +98,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # (MGRe, table 6). Where it lies follows from SEED and the image's index in the test set
     cfg.TEST.OCCLUSION = CfgNode({"ENABLED": False, "PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "SEED": 0})
     # Rank-1 and mAP by groups of queries, in the log and in report_<test set>.json. The edges cut the hidden share
-    # of a query where the data set knows it: 0 is not occluded, then 0 to 0.25, 0.25 to 0.35 and above
-    cfg.TEST.REPORT = CfgNode({"ENABLED": True, "OCCLUSION_EDGES": [0.0, 0.25, 0.35]})
+    # of a query where the data set knows it: 0 is not occluded, then 0 to 0.25, 0.25 to 0.35 and above. Files of
+    # fastreid-ext occlusion-split, or other CSV files of path and occlusion, say it of any data set (docs/data.md):
+    # [["OccludedDuke", "occlusion.csv"]]
+    cfg.TEST.REPORT = CfgNode({"ENABLED": True, "OCCLUSION_EDGES": [0.0, 0.25, 0.35], "OCCLUSION_FILES": []})
     # Picture of the first queries' rank lists, written after each evaluation
     cfg.TEST.RANK_LIST = CfgNode({"ENABLED": True, "QUERIES": 8, "TOPK": 10})

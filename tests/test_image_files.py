@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid_ext.data.datasets.files import list_images
+from fastreid_ext.data.datasets.files import list_images, log_once
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.evaluation.rank_list import read_picture
 from fastreid_ext.image_files import kind_of_no_file
 from fastreid_ext.pose.crops import read_pose_image
-from fastreid_ext.pose.matching import image_size
+from fastreid_ext.pose.matching import PATTERNS, image_size
 from fastreid_ext.search.image_list import images_of_folder
 from fastreid_ext.visual.image_sources import ConfigError, files_below
 
@@ -40,6 +40,15 @@ def folder(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket.jpg")
     return tmp_path
+
+
+@pytest.fixture
+def logged(caplog):
+    """All that is logged; what is logged once a process is logged anew."""
+    log_once.cache_clear()
+    with caplog.at_level("INFO", logger="fastreid_ext"):
+        yield caplog
+    log_once.cache_clear()
 
 
 @pytest.fixture
@@ -88,15 +97,71 @@ LISTS = {
 
 
 @pytest.mark.parametrize("listed", LISTS)
-def test_what_is_no_file_is_left_out_and_counted(listed, folder, caplog):
+def test_what_is_no_file_is_left_out_and_counted(listed, folder, logged):
     """A broken link stays: who opens it says that it leads nowhere."""
     assert [path.name for path in LISTS[listed](folder)] == ["broken.jpg", "image.jpg"]
-    (message,) = caplog.messages
-    assert message.startswith("5 in ") and "are no files, and are left out: " in message
-    assert message.count("(a ") == 3 and message.endswith(", ...")
+    (message,) = logged.messages
+    assert f"2 images of {folder}; left out: " in message
+    assert "4 no file (fifo.jpg: a FIFO, link.jpg: a FIFO, null.jpg: a device, ...)" in message
 
 
 def test_a_folder_without_a_file(tmp_path):
     os.mkfifo(tmp_path / "fifo.jpg")
     with pytest.raises(ConfigError, match="holds no image"):
         files_below(tmp_path)
+
+
+# ---- one lister for all ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Images of every kind that is read, and what lies beside them."""
+    root = tmp_path / "people"
+    for name in ("a.jpg", "b.JPG", "c.jpeg", "d.gif", "e.jfif", "f.webp", "g.PNG", "sub/h.bmp", "../far/i.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8)).save(root / name, format="PNG")
+    for name in ("._a.jpg", ".thumbs/a.jpg", "notes.txt", "Thumbs.db", "j.heic", "a.png", "k"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    os.symlink("../far", root / "linked")
+    os.symlink("..", root / "linked/back")  # to the folder above both: endless
+    os.symlink("sub", root / "sub again")
+    return root
+
+
+TAKEN = ["a.png", "b.JPG", "c.jpeg", "d.gif", "e.jfif", "f.webp", "g.PNG", "linked/i.jpg", "sub/h.bmp"]
+
+
+@pytest.mark.parametrize("listed", ["pictures", "features", "data sets and poses"])
+def test_every_command_takes_the_same_and_says_what_it_left_out(listed, people, logged):
+    take = LISTS[listed] if listed != "data sets and poses" else lambda root: list_images(root, *PATTERNS)
+    assert [str(path.relative_to(people)) for path in take(people)] == TAKEN
+    (message,) = [message for message in logged.messages if "left out" in message]
+    assert f"9 images of {people}; left out: " in message
+    for reason in (
+        "2 hidden (.thumbs, ._a.jpg)",
+        "3 not named like an image (Thumbs.db, k, notes.txt)",
+        "1 in a format that is not read (j.heic)",
+        "1 the same picture in another format (a.jpg)",
+        "a folder that is listed by another path (sub again",
+    ):
+        assert reason in message
+    assert [record.levelname for record in logged.records if "left out" in record.getMessage()] == ["WARNING"]
+
+
+def test_a_layout_says_which_folders_it_does_not_look_into(people, logged):
+    assert [path.name for path in list_images(people, "*")] == TAKEN[:7]
+    assert "3 a folder below those that are looked into (linked, sub, sub again)" in logged.text
+
+
+def test_nothing_is_said_where_all_is_taken(people, logged):
+    assert [path.name for path in files_below(people / "sub")] == ["h.bmp"]
+    list_images(people / "sub", "*")
+    assert not logged.messages
+
+
+def test_a_folder_without_an_image_says_what_is_there(people):
+    (people / "sub/h.bmp").rename(people / "sub/h.heic")
+    with pytest.raises(ConfigError, match=r"holds no image \(0 images of .*: 1 in a format that is not read \(h.heic"):
+        files_below(people / "sub")

@@ -25,3 +25,12 @@ class KnowsOcclusion(Protocol):
     def occlusion_of(self, path: str) -> float | None:
         """Return the hidden share of the person in an image, from 0 to 1; None for an image that it does not know."""
         ...
+
+
+@runtime_checkable
+class NamesLabels(Protocol):
+    """Has persons and cameras that are texts, which a feature store keeps (``fastreid-ext extract``)."""
+
+    def read_words(self, split: str) -> list[tuple[str, str, str]]:
+        """List (path, person, camera) of a split by path, the latter two as their files write them."""
+        ...

@@ -10,6 +10,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.datasets.cuhk03 import CUHK03
 
 from fastreid_ext.compat.names import PREFIX, plain_names
+from fastreid_ext.data.capabilities import NamesLabels
 from fastreid_ext.data.datasets.cuhk03_extraction import extract_cuhk03
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.datasets.msmt17 import msmt17_version
@@ -78,10 +79,38 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
     return dataset
 
 
+def is_public(name: str, dataset: ImageDataset, splits: Sequence[str]) -> bool:
+    """Whether a data set holds what others have too: as many identities and images as were published, or drawn by us.
+
+    A folder of one's own that bears the name of a public set is none, nor is a CSV data set.
+    """
+    kind = type(dataset)
+    counts = PUBLISHED_COUNTS.get(name.removeprefix(PREFIX))
+    if counts is None:
+        package = kind.__module__.partition(".")[0]
+        return package in ("fastreid", "fastreid_ext") and not isinstance(dataset, NamesLabels)
+    return all(counts.get(split) == _counts(getattr(dataset, split), dataset._junk_pids) for split in splits)
+
+
+def training_labels(dataset: ImageDataset) -> dict[int, str]:
+    """Return test identity -> the label that the same text has in training, for a set whose texts name persons."""
+    if not isinstance(dataset, NamesLabels):
+        return {}
+    labels = {}
+    for split in ("query", "gallery"):
+        words = {path: person for path, person, _ in dataset.read_words(split)}
+        labels |= {item[1]: f"{dataset.dataset_name}_{words[item[0]]}" for item in getattr(dataset, split)}
+    return labels
+
+
+def _counts(items: Sequence[tuple], junk: Sequence[int]) -> tuple[int, int]:
+    return len({person for _, person, _ in items if person not in junk}), len(items)
+
+
 def _compare_counts(name: str, split: str, items: Sequence[tuple], junk: Sequence[int]) -> None:
     """Warn if there are not as many identities and images as were published."""
     published = PUBLISHED_COUNTS.get(name.removeprefix(PREFIX), {}).get(split)
-    found = len({person for _, person, _ in items if person not in junk}), len(items)
+    found = _counts(items, junk)
     if published and found != published:
         log_once(
             logging.WARNING,
@@ -114,7 +143,7 @@ def _check_answers(name: str, query: Sequence[tuple], gallery: Sequence[tuple]) 
 
 def _explain(name: str, root: Path, reason: str) -> str:
     published_as = name.removeprefix(PREFIX)
-    expected = "".join(f"\n  {root}/{path}" for path in EXPECTED_TREES.get(published_as, ()))
+    expected = "".join(f"\n  {os.path.join(root, path)}" for path in EXPECTED_TREES.get(published_as, ()))
     described = f"It is described at {DESCRIBED_AT[published_as]}. " if published_as in DESCRIBED_AT else ""
     entries = (
         sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.is_dir() else ["no such folder"]

@@ -141,6 +141,9 @@ class QueryGalleryImages(ReIDImages):
 
     Attributes:
         gallery_again: whether the gallery is the queries again.
+        public: whether others have the same test set.
+        labels: identity -> the label that training items of the same person have, where one text names both.
+        left_out: (P,) queries and (P,) gallery images: pairs that no ranking has; none until they are set.
     """
 
     def __init__(
@@ -155,6 +158,9 @@ class QueryGalleryImages(ReIDImages):
         super().__init__([*query, *(gallery or ())], transform, relabel=False, joints=joints, kept=kept)
         self.groups = tuple(groups)
         self.gallery_again = gallery is None
+        self.public = False
+        self.labels: dict[int, str] = {}
+        self.left_out = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._queries = len(query)
 
     def split(self, values: Any) -> tuple[Any, Any]:

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastreid_ext.data.hold_out import Item
 from fastreid_ext.errors import ConfigError
+
+T = TypeVar("T")
 
 VALIDATION = "Validation"  # the test set of the identities that DATASETS.VALIDATION leaves out of training
 
@@ -55,13 +57,29 @@ def validation_split(items: Sequence[Item], count: int) -> Validation:
     query: list[Item] = []
     gallery: list[Item] = []
     for pid in chosen:
-        ordered = sorted(images[pid].items(), key=lambda camera: (-len(camera[1]), str(camera[0])))
-        asked = ordered if len(ordered[1][1]) > 1 else ordered[1:]
-        query += [of_camera[0] for _, of_camera in asked]
-        gallery += [item for _, of_camera in asked for item in of_camera[1:]]
-        gallery += [item for _, of_camera in ordered[: len(ordered) - len(asked)] for item in of_camera]
+        asked, answers = ask_per_camera(images[pid])
+        query += asked
+        gallery += answers
     train = [item for item in items if item[1] not in chosen]
     return Validation(train, sorted(query), sorted(gallery))
+
+
+def ask_per_camera(cameras: Mapping[Any, Sequence[T]]) -> tuple[list[T], list[T]]:
+    """Split the images of a person into queries and gallery, so that every query has a match by another camera.
+
+    The first image of every camera is a query, and the rest is gallery. If fewer than two cameras saw the person
+    twice, the camera that saw them most (the first of several) has no query. Who was seen by one camera has no query.
+
+    Args:
+        cameras: camera -> its images of the person, in order.
+    """
+    ordered = sorted(cameras.items(), key=lambda camera: (-len(camera[1]), str(camera[0])))
+    if len(ordered) < 2:
+        return [], [item for _, of_camera in ordered for item in of_camera]
+    kept = 0 if len(ordered[1][1]) > 1 else 1
+    query = [of_camera[0] for _, of_camera in ordered[kept:]]
+    gallery = [item for _, of_camera in ordered[:kept] for item in of_camera]
+    return query, gallery + [item for _, of_camera in ordered[kept:] for item in of_camera[1:]]
 
 
 def _digest(pid: Any) -> str:

@@ -42,7 +42,11 @@ def build_evaluator(
         return ReidEvaluator(cfg, num_query, output_dir)
     settings: dict[str, Any] = {}
     if isinstance(dataset, QueryGalleryImages):
-        settings = {"groups": dataset.groups, "gallery_again": dataset.gallery_again}
+        settings = {
+            "groups": dataset.groups,
+            "gallery_again": dataset.gallery_again,
+            "left_out": dataset.left_out,
+        }
     check_memory(cfg, num_query, len(dataset) if settings.get("gallery_again") else len(dataset) - num_query)
     return RankListEvaluator(cfg, num_query, dataset_name, output_dir, **settings)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from fastreid.evaluation import DatasetEvaluator
 
+from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.data.loader import DeviceLoader
 
 
@@ -29,6 +30,12 @@ class EvaluationSets:
 
     def __getitem__(self, name: str) -> tuple[DeviceLoader, DatasetEvaluator]:
         return self._built[name]
+
+    @property
+    def images(self) -> dict[str, QueryGalleryImages]:
+        """The images of each set; those of a trainer of the user's own that loads otherwise are left out."""
+        images = {name: getattr(loader, "dataset", None) for name, (loader, _) in self._built.items()}
+        return {name: found for name, found in images.items() if isinstance(found, QueryGalleryImages)}
 
     def end_workers(self) -> None:
         """End the workers that wait for another evaluation."""

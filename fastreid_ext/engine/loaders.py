@@ -13,8 +13,7 @@ from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
 from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
-from fastreid_ext.data.capabilities import KnowsOcclusion
-from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.catalog import is_public, load_dataset, training_labels
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, as_test_items
 from fastreid_ext.data.image_check import check_images
@@ -24,12 +23,15 @@ from fastreid_ext.data.pairs import positive_share_of
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks.batches import check_training_set
+from fastreid_ext.engine.checks.shared_images import leave_out_same_images
+from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
+from fastreid_ext.engine.occlusion import occlusion_groups
 from fastreid_ext.engine.seeding import resolve_seed
 from fastreid_ext.engine.training_subsets import training_sets, training_subsets
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.evaluation.groups import Group, by_occlusion, by_training_images
+from fastreid_ext.evaluation.groups import Group, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
 TEST_SPLITS = ("query", "gallery")
@@ -92,6 +94,7 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         ConfigError: nothing could be held out, or too few left out.
         PoseError: INPUT.JOINTS.TEST asks for labels that are missing.
     """
+    register_csv_sets(cfg)
     transform = build_transforms(cfg, is_train=False)
     if dataset_name == HELD_OUT and cfg.DATASETS.HOLD_OUT:
         images, num_query = _held_out_images(cfg, transform)
@@ -102,14 +105,17 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         if comm.is_main_process():
             dataset.show_test()
         query, gallery = sorted(dataset.query), sorted(dataset.gallery)
-        groups = _occlusion_groups(cfg, [item[0] for item in query], [dataset])
+        groups = occlusion_groups(cfg, [item[0] for item in query], {dataset_name: dataset})
         joints = None
         if _wants_test_joints(cfg):
             joints = joints_of(cfg, {dataset_name: dataset}, TEST_SPLITS, [*query, *gallery])
             transform = follow_joints(cfg, transform, joints)
         kept = _resized_images(cfg, transform)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
+        images.public = is_public(dataset_name, dataset, TEST_SPLITS)
+        images.labels = training_labels(dataset)
     _check_images(cfg, images.img_items, dataset_name)
+    leave_out_same_images(cfg, dataset_name, images)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)
     sampler = samplers.InferenceSampler(len(images))
     return build_test_loader(images, sampler, batch_size, cfg.DATALOADER.NUM_WORKERS, device_of(cfg)), num_query
@@ -133,12 +139,14 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     groups: list[Group] = []
     if cfg.TEST.REPORT.ENABLED:
         groups = by_training_images([item[1] for item in subsets.held], Counter(item[1] for item in subsets.train))
-    groups += _occlusion_groups(cfg, [item[0] for item in items], datasets)
+    groups += occlusion_groups(cfg, [item[0] for item in items], _by_name(cfg, datasets))
     joints = None
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, [*items, *(gallery or ())])
         transform = follow_joints(cfg, transform, joints)
-    return QueryGalleryImages(items, gallery, transform, groups, joints, _resized_images(cfg, transform)), len(items)
+    images = QueryGalleryImages(items, gallery, transform, groups, joints, _resized_images(cfg, transform))
+    images.public = _all_public(cfg, datasets)
+    return images, len(items)
 
 
 def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryImages, int]:
@@ -146,13 +154,20 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
     subsets = training_subsets(cfg, datasets)
     count = len(subsets.query)
     items = as_test_items([*subsets.query, *subsets.gallery])
-    groups = _occlusion_groups(cfg, [item[0] for item in items[:count]], datasets)
+    groups = occlusion_groups(cfg, [item[0] for item in items[:count]], _by_name(cfg, datasets))
     joints = None
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, items)
         transform = follow_joints(cfg, transform, joints)
     kept = _resized_images(cfg, transform)
-    return QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept), count
+    images = QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept)
+    images.public = _all_public(cfg, datasets)
+    return images, count
+
+
+def _all_public(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> bool:
+    named = zip(cfg.DATASETS.NAMES, datasets, strict=True)
+    return all(is_public(name, dataset, ("train",)) for name, dataset in named)
 
 
 def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:
@@ -177,14 +192,9 @@ def _wants_test_joints(cfg: CfgNode) -> bool:
     return cfg.INPUT.JOINTS.ENABLED and cfg.INPUT.JOINTS.TEST
 
 
+def _by_name(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> dict[str, ImageDataset]:
+    return dict(zip(cfg.DATASETS.NAMES, datasets, strict=True))
+
+
 def _training_joints(cfg: CfgNode, datasets: Sequence[ImageDataset], items: Items) -> np.ndarray:
-    return joints_of(cfg, dict(zip(cfg.DATASETS.NAMES, datasets, strict=True)), ("train",), items)
-
-
-def _occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Sequence[ImageDataset]) -> list[Group]:
-    """Group queries by what the first data set that contains an image says about it."""
-    know = [dataset.occlusion_of for dataset in datasets if isinstance(dataset, KnowsOcclusion)]
-    if not cfg.TEST.REPORT.ENABLED or not know:
-        return []
-    shares = [next((s for ask in know if (s := ask(path)) is not None), None) for path in paths]
-    return by_occlusion(shares, cfg.TEST.REPORT.OCCLUSION_EDGES)
+    return joints_of(cfg, _by_name(cfg, datasets), ("train",), items)

@@ -17,6 +17,7 @@ from fastreid_ext.engine.checks.paths import expand_paths
 from fastreid_ext.engine.checks.ranges import RANGES, out_of_range
 from fastreid_ext.engine.checks.rules import TEXT, listed, shortened
 from fastreid_ext.engine.config_files import read_with_bases
+from fastreid_ext.engine.csv_sets import is_listing, register_csv_sets
 from fastreid_ext.engine.key_tracking import leaves, note_given
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo.shipped import config_folder
@@ -52,6 +53,11 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
     given_at = dict.fromkeys(given, False) | dict.fromkeys(values, True)
     _give_way(cfg, given_at)
     note_given(cfg, given_at)
+    if "DATASETS.CSV" not in merger.refused and is_listing(cfg.DATASETS.CSV):
+        try:
+            register_csv_sets(cfg)  # before any check of names
+        except ConfigError as error:
+            merger.mistakes.append(str(error))
     wrong = [sentence for key, sentence in out_of_range(cfg) if key not in merger.refused]
     raise_together([*merger.mistakes, *wrong])
 

@@ -12,6 +12,7 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, LEAST_LEFT, Item, hold_out
 from fastreid_ext.data.validation import VALIDATION, Validation, validation_split
+from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.errors import ConfigError
 
 
@@ -41,7 +42,9 @@ def training_sets(cfg: CfgNode) -> list[ImageDataset]:
 
     Raises:
         DataSetError: one is missing.
+        ConfigError: DATASETS.CSV has a name that is taken.
     """
+    register_csv_sets(cfg)  # of a config that was not merged by us, too
     return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
 
 

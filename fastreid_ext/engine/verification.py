@@ -175,4 +175,4 @@ def curve_of(cfg: CfgNode, model: nn.Module, test_set: str, also: Sequence[float
         scores: Tensor = head.log_odds(queries[some], gallery[others])
         return scores.numpy()
 
-    return pair_curve(score, pids, camids, also)
+    return pair_curve(score, pids, camids, also, left_out=loader.dataset.left_out)

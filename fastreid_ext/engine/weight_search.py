@@ -120,7 +120,7 @@ def extract_parts(
     split = loader.dataset.split
     query, gallery = (dict(zip(only.widths, side, strict=True)) for side in zip(*map(split, features), strict=True))
     pids, camids = (split(torch.cat(numbers).numpy()) for numbers in (gathered.pids, gathered.camids))
-    return WeightedParts(query, gallery, cfg.TEST.METRIC), pids, camids
+    return WeightedParts(query, gallery, cfg.TEST.METRIC, loader.dataset.left_out), pids, camids
 
 
 def write_search(

@@ -24,7 +24,7 @@ from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
 from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
-from fastreid_ext.evaluation.ranks import Matches, SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
 from fastreid_ext.evaluation.report import group_record, group_table
 from fastreid_ext.evaluation.reranked import ReRankedRows, sums_mb
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
@@ -37,6 +37,7 @@ RANKS = (1, 5, 10)
 CUHK03 = "cuhk03"
 PROTOCOLS = ("market1501", CUHK03)
 EVALUATORS = ("streamed", "host")
+SAME_IMAGE = ("auto", "exclude", "refuse", "keep")
 KEPT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -52,6 +53,7 @@ class RankListEvaluator(ReidEvaluator):
         output_dir: where the files go.
         groups: what the report (TEST.REPORT) tells apart; without any there is none.
         gallery_again: the gallery is the queries again; what is processed is the queries alone.
+        left_out: pairs of a query and a gallery image that no ranking has (TEST.SAME_IMAGE).
 
     Attributes:
         erased: path -> picture as the model sees it in a stress test (TEST.OCCLUSION), for the rank lists; once it is
@@ -66,11 +68,13 @@ class RankListEvaluator(ReidEvaluator):
         output_dir: str,
         groups: Sequence[Group] = (),
         gallery_again: bool = False,
+        left_out: Pairs = NO_PAIRS,
     ):
         super().__init__(cfg, num_query, output_dir)
         self.dataset_name = dataset_name
         self.groups = groups
         self.times = 2 if gallery_again else 1
+        self.left_out = left_out
         self.erased: Callable[[str], Image.Image] | None = None
 
     def process(self, inputs: Mapping[str, Any], outputs: Tensor) -> None:
@@ -106,12 +110,12 @@ class RankListEvaluator(ReidEvaluator):
 
     def _evaluated(self, features: Tensor, pids: tuple, camids: tuple, paths: tuple) -> OrderedDict[str, float]:
         features = _on_device(features, self.cfg)
+        people = SamePerson(pids, camids, self.left_out)
         drawn = self.cfg.TEST.RANK_LIST.ENABLED and comm.is_main_process()
         if drawn:
-            self._draw_rank_lists(self._split(features), pids, camids, paths)
+            self._draw_rank_lists(self._split(features), pids, camids, paths, people)
         distances = ranking_distances(self.cfg, features, self._num_query)
         del features
-        people = SamePerson(pids, camids)
         block = rows_per_block(distances, self.cfg.TEST.EVAL_MEMORY_MB)
         share = share_of(len(pids[0]), block, comm.get_rank(), comm.get_world_size())
         matches = _of_all_processes(find_matches(distances, people, share, block))
@@ -161,7 +165,7 @@ class RankListEvaluator(ReidEvaluator):
         logger.info("%s, by groups of queries:\n%s", self._title(), group_table(rows))
         write_text(self._file("report", ".json"), group_record(self.dataset_name, rows))
 
-    def _draw_rank_lists(self, features: tuple, pids: tuple, camids: tuple, paths: tuple) -> None:
+    def _draw_rank_lists(self, features: tuple, pids: tuple, camids: tuple, paths: tuple, people: SamePerson) -> None:
         node, n = self.cfg.TEST.RANK_LIST, self._num_query
         # Evenly spread over the sorted queries: other identities each, and the same ones after every evaluation.
         shown = np.unique(np.linspace(0, n - 1, num=min(node.QUERIES, n)).astype(int))
@@ -172,6 +176,7 @@ class RankListEvaluator(ReidEvaluator):
             (pids[0][shown], pids[1]),
             (camids[0][shown], camids[1]),
             node.TOPK,
+            lambda query: people.left_out_of(shown[query]),
         )
         title = f"{self._title()}: nearest gallery images by {self.cfg.TEST.METRIC} distance, before any re-ranking"
         path = self._file("rank_list", ".png")

@@ -37,12 +37,16 @@ def by_occlusion(shares: Sequence[float | None], edges: Sequence[float]) -> list
         edges: rising upper edges, each of them in the group below it. An edge of 0 sets apart what is not occluded.
 
     Returns:
-        A group more than there are edges, and one of the unknown if there are any; [] if all are unknown.
+        A group more than there are edges, and one of the unknown if there are any; [] if all are unknown. Where shares
+        are 1 or 0 alone, as labels are, there is no more to cut: a group of each.
     """
     known = np.array([share is not None for share in shares], dtype=bool)
     if not known.any():
         return []
     values = np.array([np.nan if share is None else share for share in shares], dtype=float)
+    if 1.0 in values[known] and set(values[known]) <= {0.0, 1.0}:
+        groups = [Group("not occluded", values == 0), Group("occluded", values == 1)]
+        return groups if known.all() else [*groups, Group("occlusion unknown", ~known)]
     number = np.searchsorted(np.asarray(edges, dtype=float), values, side="left")
     groups = [Group(_label(index, edges), known & (number == index)) for index in range(len(edges) + 1)]
     return groups if known.all() else [*groups, Group("occlusion unknown", ~known)]

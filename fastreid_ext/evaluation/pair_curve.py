@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastreid_ext.errors import EvaluationError
-
-Labels = tuple[np.ndarray, np.ndarray]  # of the queries, of the gallery
+from fastreid_ext.evaluation.ranks import NO_PAIRS, Labels, Pairs
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ def pair_curve(
     camids: Labels,
     also: Sequence[float] = (),
     block: tuple[int, int] = (512, 2048),
+    left_out: Pairs = NO_PAIRS,
 ) -> PairCurve:
     """Count all pairs of a query and a gallery image, except those of the same identity and camera, as a ranking does.
 
@@ -92,18 +92,19 @@ def pair_curve(
         pids, camids: identities and cameras.
         also: further thresholds.
         block: queries and gallery images of a block.
+        left_out: further pairs that do not count, see :class:`fastreid_ext.evaluation.ranks.SamePerson`.
 
     Raises:
         EvaluationError: no pair of one person, or none of two; a score that is not a number.
     """
-    found = [scores[same & ~junk] for scores, same, junk in _blocks(score, pids, camids, block)]
+    found = [scores[same & ~out] for scores, same, out in _blocks(score, pids, camids, block, left_out)]
     positives = np.sort(np.concatenate(found)) if found else np.empty(0)
     if not len(positives):
         raise EvaluationError("no person is in query and gallery by two different cameras: there is nothing to verify")
     rising = np.unique(np.concatenate([positives, np.asarray(also, dtype=positives.dtype)]))
     at_or_above, above = (np.zeros(len(rising) + 1, dtype=np.int64) for _ in range(2))
-    for scores, same, _ in _blocks(score, pids, camids, block):
-        others = scores[~same]
+    for scores, same, out in _blocks(score, pids, camids, block, left_out):
+        others = scores[~(same | out)]
         at_or_above += np.bincount(np.searchsorted(rising, others, side="right"), minlength=len(rising) + 1)
         above += np.bincount(np.searchsorted(rising, others, side="left"), minlength=len(rising) + 1)
     negatives = int(above.sum())
@@ -116,9 +117,9 @@ def pair_curve(
 
 
 def _blocks(
-    score: Callable[[slice, slice], np.ndarray], pids: Labels, camids: Labels, block: tuple[int, int]
+    score: Callable[[slice, slice], np.ndarray], pids: Labels, camids: Labels, block: tuple[int, int], left_out: Pairs
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield (scores, pairs of one identity, those of one camera among them) of every block."""
+    """Yield (scores, pairs of one identity, pairs that do not count) of every block."""
     counts = [len(side) for side in pids]
     for first in range(0, counts[0], block[0]):
         queries = slice(first, first + block[0])
@@ -128,4 +129,8 @@ def _blocks(
             if np.isnan(scores).any():
                 raise EvaluationError("a pair has a score that is not a number: the weights are from a diverged run")
             same = pids[0][queries, None] == pids[1][None, gallery]
-            yield scores, same, same & (camids[0][queries, None] == camids[1][None, gallery])
+            out = same & (camids[0][queries, None] == camids[1][None, gallery])
+            row, column = left_out[0] - first, left_out[1] - start
+            inside = (row >= 0) & (row < out.shape[0]) & (column >= 0) & (column < out.shape[1])
+            out[row[inside], column[inside]] = True
+            yield scores, same, out

@@ -9,6 +9,7 @@ from torch import Tensor
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
+from fastreid_ext.evaluation.ranks import NO_PAIRS, Pairs
 
 MOST_WEIGHTS = 10_000  # of a grid
 
@@ -23,15 +24,22 @@ class WeightedParts:
     Args:
         query, gallery: part -> features (Q, D_i) and (G, D_i).
         metric: "cosine" or "euclidean".
+        left_out: pairs of a query and a gallery image that no ranking has.
 
     Raises:
         ConfigError: another metric.
     """
 
-    def __init__(self, query: Mapping[str, Tensor], gallery: Mapping[str, Tensor], metric: str = "cosine"):
+    def __init__(
+        self,
+        query: Mapping[str, Tensor],
+        gallery: Mapping[str, Tensor],
+        metric: str = "cosine",
+        left_out: Pairs = NO_PAIRS,
+    ):
         if metric not in DISTANCE_METRICS:
             raise ConfigError(f"part weights can be searched for the metrics {DISTANCE_METRICS}, not for {metric!r}")
-        self.metric = metric
+        self.metric, self.left_out = metric, left_out
         self.dots = {part: (query[part].float() @ gallery[part].float().T).numpy() for part in query}
         self.lengths = {part: tuple(_squares(side[part]) for side in (query, gallery)) for part in query}
 
@@ -55,7 +63,7 @@ class WeightedParts:
         self, weights: Mapping[str, float], pids: tuple[np.ndarray, np.ndarray], camids: tuple[np.ndarray, np.ndarray]
     ) -> dict[str, float]:
         """Score the ranking of some weights, see :func:`fastreid_ext.evaluation.query_metrics.summarise`."""
-        return summarise(query_metrics(self.distances(weights), pids, camids))
+        return summarise(query_metrics(self.distances(weights), pids, camids, self.left_out))
 
 
 def _squares(features: Tensor) -> np.ndarray:

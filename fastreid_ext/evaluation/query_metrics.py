@@ -7,7 +7,7 @@ import numpy as np
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import rows_per_block
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.ranks import Matches, SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ def metrics_of(matches: Matches) -> QueryMetrics:
 
 
 def query_metrics(
-    distances: np.ndarray, pids: tuple[np.ndarray, np.ndarray], camids: tuple[np.ndarray, np.ndarray]
+    distances: np.ndarray,
+    pids: tuple[np.ndarray, np.ndarray],
+    camids: tuple[np.ndarray, np.ndarray],
+    left_out: Pairs = NO_PAIRS,
 ) -> QueryMetrics:
     """Score every row of a distance matrix (Q, G) by the Market protocol, as FastReID does.
 
@@ -56,9 +59,11 @@ def query_metrics(
     Args:
         distances: (Q, G).
         pids, camids: (of the queries, of the gallery).
+        left_out: see :class:`SamePerson`.
     """
     rows = MatrixRows(distances)
-    return metrics_of(find_matches(rows, SamePerson(pids, camids), range(rows.shape[0]), rows_per_block(rows)))
+    people = SamePerson(pids, camids, left_out)
+    return metrics_of(find_matches(rows, people, range(rows.shape[0]), rows_per_block(rows)))
 
 
 def summarise(metrics: QueryMetrics, ranks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:

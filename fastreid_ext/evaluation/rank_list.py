@@ -33,6 +33,7 @@ def rank_queries(
     pids: tuple[np.ndarray, np.ndarray],
     camids: tuple[np.ndarray, np.ndarray],
     topk: int,
+    left_out: Callable[[int], np.ndarray] | None = None,
 ) -> list[RankedQuery]:
     """Order the gallery for every row of distances (Q, G) by the Market protocol, one row at a time.
 
@@ -40,12 +41,16 @@ def rank_queries(
         distances: (Q, G), a matrix or made by rows; ties keep the gallery's order.
         paths, pids, camids: (of the queries, of the gallery).
         topk: images kept per query; those of the query's own identity and camera do not count.
+        left_out: query -> further gallery images that do not count.
     """
     ranked = []
     rows = MatrixRows(distances) if isinstance(distances, np.ndarray) else distances
     for query, (path, pid, camid) in enumerate(zip(paths[0], pids[0], camids[0], strict=True)):
         order = np.argsort(rows.rows(query, query + 1)[0].cpu().numpy(), kind="stable")
-        order = order[(pids[1][order] != pid) | (camids[1][order] != camid)][:topk]
+        order = order[(pids[1][order] != pid) | (camids[1][order] != camid)]
+        if left_out is not None:
+            order = order[~np.isin(order, left_out(query))]
+        order = order[:topk]
         ranked.append(RankedQuery(path, [paths[1][i] for i in order], [bool(pids[1][i] == pid) for i in order]))
     return ranked
 

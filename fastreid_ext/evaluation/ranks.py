@@ -10,6 +10,8 @@ from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sort
 from fastreid_ext.evaluation.distances import Rows
 
 Labels = tuple[np.ndarray, np.ndarray]  # of the queries, of the gallery
+Pairs = tuple[np.ndarray, np.ndarray]  # (P,) queries and (P,) gallery images, by query and gallery order
+NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class SamePerson:
@@ -17,12 +19,13 @@ class SamePerson:
 
     Args:
         pids, camids: identities and cameras (of the queries, of the gallery), one-dimensional.
+        left_out: further pairs that are junk, whatever their identities, such as a query and its own file.
 
     Raises:
         ValueError: different numbers of identities and cameras.
     """
 
-    def __init__(self, pids: Labels, camids: Labels):
+    def __init__(self, pids: Labels, camids: Labels, left_out: Pairs = NO_PAIRS):
         for side, name in enumerate(("queries", "gallery")):
             if pids[side].ndim != 1 or pids[side].shape != camids[side].shape:
                 raise ValueError(
@@ -35,14 +38,20 @@ class SamePerson:
         ordered = pids[1][self.by_identity]
         _, self.starts, self.sizes = np.unique(ordered, return_index=True, return_counts=True)  # of each identity
         self.first, self.last = (np.searchsorted(ordered, pids[0], side=side) for side in ("left", "right"))
+        self.left_out = left_out
+        self.left_out_others = int((pids[0][left_out[0]] != pids[1][left_out[1]]).sum())
 
     @property
     def others(self) -> int:
-        """The number of pairs of a query and a gallery image with different identities."""
-        return len(self.first) * len(self.by_identity) - int((self.last - self.first).sum())
+        """The number of pairs of a query and a gallery image with different identities, without what is left out."""
+        return len(self.first) * len(self.by_identity) - int((self.last - self.first).sum()) - self.left_out_others
+
+    def left_out_of(self, query: int) -> np.ndarray:
+        """Return the gallery images that ``left_out`` has for a query."""
+        return self.left_out[1][slice(*np.searchsorted(self.left_out[0], (query, query + 1)))]
 
     def pairs(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (query, gallery image, junk) of all pairs of one identity, by query and gallery order.
+        """Return (query, gallery image, junk) of all pairs of one identity or left out, by query and gallery order.
 
         Args:
             start, stop: the first query, and the one after the last; queries are counted from ``start``.
@@ -51,7 +60,18 @@ class SamePerson:
         query = np.repeat(np.arange(stop - start), counts)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
         image = self.by_identity[self.first[start:stop][query] + within]
-        return query, image, self.camids[0][start:stop][query] == self.camids[1][image]
+        junk = self.camids[0][start:stop][query] == self.camids[1][image]
+        between = slice(*np.searchsorted(self.left_out[0], (start, stop)))
+        out_query, out_image = self.left_out[0][between] - start, self.left_out[1][between]
+        if not len(out_query):
+            return query, image, junk
+        width = len(self.by_identity)
+        pairs, out = query * width + image, out_query * width + out_image
+        others = ~np.isin(out, pairs)
+        query, image = np.append(query, out_query[others]), np.append(image, out_image[others])
+        junk = np.append(junk | np.isin(pairs, out), np.ones(others.sum(), dtype=bool))
+        order = np.lexsort((image, query))
+        return query[order], image[order], junk[order]
 
 
 @dataclass(frozen=True)

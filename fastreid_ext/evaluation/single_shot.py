@@ -45,6 +45,7 @@ def single_shot_hits(
             others = array[row, images]
             earlier = (others < value) | ((others == value) & (images < found[:, None]))
             earlier[:, own] = False
+            earlier &= ~np.isin(images, people.left_out_of(query))
             expected = 1 + earlier.sum(axis=1)
             hits[query - queries.start] = [(expected <= rank).mean() for rank in ranks]
     return hits

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fastreid_ext.data.body import HEAD
-from fastreid_ext.data.datasets.files import is_image, list_images
+from fastreid_ext.data.datasets.files import list_images
 from fastreid_ext.data.pixels.decoding import opened_image
 from fastreid_ext.data.poses import PoseError, Poses
-from fastreid_ext.image_files import check_is_file
+from fastreid_ext.image_files import check_is_file, is_image
 from fastreid_ext.pose.readers import Skeleton
 
 PATTERNS = ("*", "*/*", "*/*/*", "*/*/*/*")  # of data sets' images; unlike "**" they follow links to folders

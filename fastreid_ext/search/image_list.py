@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastreid_ext.data.capabilities import NamesLabels
 from fastreid_ext.data.catalog import dataset_root, load_dataset
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import read_text
@@ -14,7 +17,11 @@ from fastreid_ext.foreign_files import read_table
 from fastreid_ext.visual.image_sources import files_below
 
 UNKNOWN = ""  # an unknown person or camera
+JUNK = "-1"
 COLUMNS = ("path", "person", "camera")
+MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?![0-9a-rt-z])")  # behind the camera: s1, _000151, .jpg
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,36 @@ class ImageList:
 
 
 def images_of_folder(folder: Path) -> ImageList:
-    """List the images of a folder and its subfolders by path; their persons are unknown.
+    """List the images of a folder and its subfolders by path.
+
+    Names like Market1501's, such as ``0001_c2s1_000151_00.jpg`` or ``0001_c2.jpg``, tell person (0001) and camera (2),
+    each name for itself; of others they are unknown. A log line says how many names told them.
 
     Raises:
         ConfigError: no image.
     """
-    rows = [(path.relative_to(folder).as_posix(), UNKNOWN, UNKNOWN) for path in files_below(folder)]
+    files = files_below(folder)
+    rows = [(path.relative_to(folder).as_posix(), *_labels_of_name(path.name)) for path in files]
+    told = sum(camera != UNKNOWN for _, _, camera in rows)
+    if told:
+        logger.warning(
+            "%d of the %d images of %s have names like 0001_c2_..., which tell person and camera; of others they are"
+            " unknown",
+            told,
+            len(rows),
+            folder,
+        )
     return ImageList(folder.resolve(), rows, f"the folder {folder}")
+
+
+def _labels_of_name(name: str) -> tuple[str, str]:
+    match = MARKET_NAME.match(name)
+    return (_known(match[1]), match[2]) if match else (UNKNOWN, UNKNOWN)
+
+
+def _known(person: str) -> str:
+    """Return a person's text; of junk, which shows nobody, that it is unknown."""
+    return UNKNOWN if person == JUNK else person
 
 
 def images_of_list(file: Path) -> ImageList:
@@ -76,13 +106,14 @@ def images_of_list(file: Path) -> ImageList:
 
 
 def images_of_dataset(name: str, split: str) -> ImageList:
-    """List the images of a split of a registered data set as its evaluation does.
+    """List the images of a split of a registered data set as its evaluation does, with its labels as they are written.
 
     Raises:
         DataSetError: it is missing.
     """
     root = dataset_root().resolve()
-    items = sorted(getattr(load_dataset(name, (split,)), split))
+    dataset = load_dataset(name, (split,))
+    items = dataset.read_words(split) if isinstance(dataset, NamesLabels) else sorted(getattr(dataset, split))
     rows = [(_below(root, path), str(person), str(camera)) for path, person, camera in items]
     return ImageList(root, rows, f"{name}/{split}")
 
@@ -97,6 +128,7 @@ def _rows_of_csv(file: Path) -> list[tuple[str, str, str]]:
     if "path" not in names:
         raise ConfigError(f"the first line of {file} names no column path: it should be path or path,person,camera")
     rows = [tuple(row.get(column, UNKNOWN) for column in COLUMNS) for _, row in found]
+    rows = [(path, _known(person), camera) for path, person, camera in rows]
     empty = next((number for number, row in enumerate(rows, 2) if not row[0]), None)
     if empty is not None:
         raise ConfigError(f"row {empty} of {file} has no path")

@@ -1,5 +1,6 @@
 """The images that a picture is made of: those of a folder or of a data set, with their joints where there are any."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.joints import files_of, poses_of
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.image_files import without_others
+from fastreid_ext.image_files import list_folder
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+logger = logging.getLogger(__name__)
+
 SPLITS = {"train": ("train",), "query": ("query",), "gallery": ("gallery",), "": ("query", "gallery")}
 
 
@@ -38,7 +40,7 @@ class JointImages:
 def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> list[Path]:
     """Return the images of a folder and of those in it, in order; the first so many if there is a limit.
 
-    A warning counts and names what is named like an image but is no file.
+    A warning says what was taken and what was left out, by reason, if anything was.
 
     Args:
         folder: of images.
@@ -48,12 +50,12 @@ def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> li
     Raises:
         ConfigError: no image.
     """
-    named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    files = without_others(named, f"--images {folder}")
-    if without is not None and folder.resolve() in without.resolve().parents:
-        files = [path for path in files if without.resolve() not in path.resolve().parents]
-    if not files:
-        raise ConfigError(f"--images {folder} holds no image")
+    listing = list_folder(folder, without=without)
+    if not listing.files:
+        raise ConfigError(f"--images {folder} holds no image ({listing.sentence()})")
+    if listing.left_out:
+        logger.warning("--images: %s", listing.sentence())
+    files = sorted(listing.files)
     return files[:limit] if limit > 0 else files
 
 

@@ -49,7 +49,7 @@ def test_the_querys_own_camera_is_left_out(write, rank1):
 
 def test_numbers_stay_and_junk_goes(write):
     gallery = "path,person,camera\nimages/b.jpg,0012,4\nimages/c.jpg,-1,3\n"
-    write(query="path,person,camera\nimages/a.jpg,12,3\n", gallery=gallery)
+    write(query="path,person,camera\nimages/a.jpg,0012,3\n", gallery=gallery)
     data = load_dataset("CSVDataset", TEST)
     assert [item[1:] for item in data.query] == [(12, 3)] and [item[1:] for item in data.gallery] == [(12, 4)]
 

@@ -41,7 +41,7 @@ def test_rgb(suffix, two_colours, tmp_path):
 def test_other_modes_become_rgb(mode, two_colours, tmp_path):
     path = tmp_path / ("image.tiff" if mode in ("CMYK", "I;16") else "image.png")
     if mode == "I;16":
-        Image.fromarray(np.full((40, 20), 200, np.uint16)).save(path)  # above 255 it is refused
+        Image.fromarray(np.full((40, 20), 200 * 257, np.uint16)).save(path)
     else:
         two_colours.convert(mode).save(path)
     found = images(path)[0]["images"]

@@ -55,6 +55,12 @@ IDLE = {
         "False",
     ),
     "TEST.REPORT.OCCLUSION_EDGES": ("[0.0, 0.3]", "TEST.PROTOCOL is 'cuhk03'", "TEST.PROTOCOL", "cuhk03"),
+    "TEST.REPORT.OCCLUSION_FILES": (
+        "[['SynthReID', 'x.csv']]",
+        "TEST.PROTOCOL is 'cuhk03'",
+        "TEST.PROTOCOL",
+        "cuhk03",
+    ),
     "SOLVER.HEADS_LR_FACTOR": (
         "2.0",
         "SOLVER.LR_FACTORS has a factor for heads",

@@ -46,6 +46,7 @@ WRONG = {
     "TEST.AQE.QE_K": [0],
     "TEST.FLIP.ENABLED": [1, "yes"],
     "TEST.REPORT.OCCLUSION_EDGES": [[0.5, 0.2], [1.0]],
+    "TEST.REPORT.OCCLUSION_FILES": [["a"], [["a", "b", "c"]], [["a", 1]], [["a", "b"], ["a", "c"]]],
     "DATASETS.HOLD_OUT": [1, -1],
     "SEED": [-2, 2**40],
 }

@@ -17,6 +17,19 @@ def members(groups):
 # ---- by occlusion ---------------------------------------------------------------------------------------------------
 
 
+def test_labels_of_0_and_1_have_no_edges():
+    """1 or 0 alone says occluded or not, so the edges cut nothing; shares of 0 alone may be of any kind."""
+    edges = [0.0, 0.25]
+    assert members(by_occlusion([0.0, 1.0, None, 1.0], edges)) == {
+        "not occluded": [0],
+        "occluded": [1, 3],
+        "occlusion unknown": [2],
+    }
+    assert members(by_occlusion([1.0, 1.0], edges)) == {"not occluded": [], "occluded": [0, 1]}
+    assert list(members(by_occlusion([0.0], edges)))[0] == "not occluded"
+    assert list(members(by_occlusion([0.0, 0.5, 1.0], edges)))[-1] == "occlusion above 0.25"
+
+
 def test_by_occlusion():
     """An edge belongs to the group below it, so that 0 is a group of its own."""
     shares = [0.0, 0.01, 0.25, 0.2501, 0.35, 0.36, 1.0]

@@ -76,3 +76,48 @@ def test_a_fingerprint_knows_order_and_labels(folder):
     assert images_of_list(folder / "l.csv").fingerprint() != first
     (folder / "l.csv").write_text("path,person\na.jpg,x\nb/1.PNG,\nb/2.jpg,\n")
     assert images_of_list(folder / "l.csv").fingerprint() != first
+
+
+def test_a_csv_data_set_keeps_its_texts(folder, monkeypatch):
+    """As a list of the same images gives them, in every split."""
+    monkeypatch.setenv("FASTREID_DATASETS", str(folder.parent))
+    monkeypatch.setattr("fastreid_ext.data.datasets.csv_dataset.CSVDataset.folder", folder.name)
+    for split in ("train", "query", "gallery"):
+        (folder / f"{split}.csv").write_text("path,person,camera\nb/2.jpg,0012,1\na.jpg,jörg,c1\n")
+    (folder / "query.csv").write_text("path,person,camera\na.jpg,jörg,7\n")
+    for split in ("train", "gallery"):
+        rows = images_of_dataset("CSVDataset", split).rows
+        assert [row[1:] for row in rows] == [("jörg", "c1"), ("0012", "1")]
+    listed = images_of_list(folder / "gallery.csv")
+    assert sorted(row[1:] for row in listed.rows) == [("0012", "1"), ("jörg", "c1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("0001_c2s1_000151_00.jpg", ("0001", "2")),
+        ("0001_c2_f0046182.jpg", ("0001", "2")),
+        ("17_c12.png", ("17", "12")),
+        ("-1_c3s1_000151_00.jpg", ("", "3")),
+        (f"{'9' * 25}_c0_1.jpg", ("9" * 25, "0")),
+        ("0001_c2x.jpg", ("", "")),
+        ("0001-c2.jpg", ("", "")),
+        ("x0001_c2.jpg", ("", "")),
+        ("holiday.jpg", ("", "")),
+    ],
+)
+def test_names_like_market1501s_tell_person_and_camera(tmp_path, caplog, name, labels):
+    """The folder's name plays no part."""
+    folder = tmp_path / "0007_c5"
+    folder.mkdir()
+    for image in (name, "other.jpg"):
+        Image.new("RGB", (4, 8)).save(folder / image)
+    rows = {row[0]: row[1:] for row in images_of_folder(folder).rows}
+    assert rows == {name: labels, "other.jpg": ("", "")}
+    said = "1 of the 2 images of" in caplog.text and "tell person and camera" in caplog.text
+    assert said is (labels != ("", ""))
+
+
+def test_junk_of_a_list_is_nobody(folder):
+    (folder / "l.csv").write_text("path,person,camera\na.jpg,-1,2\nb/2.jpg,-01,2\n")
+    assert images_of_list(folder / "l.csv").rows == [("a.jpg", "", "2"), ("b/2.jpg", "-01", "2")]

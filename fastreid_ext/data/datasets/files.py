@@ -6,12 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from fastreid_ext.errors import UserError
-from fastreid_ext.image_files import without_others
+from fastreid_ext.image_files import list_folder
 
 logger = logging.getLogger(__name__)
-
-# In order of preference, for an image that exists in several formats: lossless ones first.
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".jpg", ".jpeg")
 
 
 class LayoutError(UserError):
@@ -37,26 +34,16 @@ def find_folder(root: str | Path, names: Sequence[str], subfolders: Sequence[str
 
 
 def list_images(folder: Path, *patterns: str) -> list[Path]:
-    """List the images of a folder, by name; of a picture in several formats, one.
+    """List the images of a folder, by name; of a picture in several formats, one. The log says what is left out.
 
     Args:
         folder: where to look.
         patterns: what to look at: "*" for the folder itself, "*/*" for the folders in it.
     """
-    paths = without_others((path for pattern in patterns for path in folder.glob(pattern) if is_image(path)), folder)
-    paths.sort(key=lambda path: (str(path.with_suffix("")), IMAGE_SUFFIXES.index(path.suffix.lower()), path.suffix))
-    kept: dict[Path, Path] = {}
-    for path in paths:
-        kept.setdefault(path.with_suffix(""), path)
-    if len(kept) < len(paths):
-        extra = len(paths) - len(kept)
-        log_once(logging.WARNING, f"{extra} images in {folder} exist in another format too: each is used once")
-    return sorted(kept.values(), key=str)
-
-
-def is_image(path: Path) -> bool:
-    """Whether a name is that of an image; hidden files, such as macOS's ``._x.jpg``, aren't."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    listing = list_folder(folder, {pattern.count("/") + 1 for pattern in patterns})
+    if listing.left_out:
+        log_once(logging.WARNING if listing.surprises else logging.INFO, listing.sentence())
+    return sorted(listing.files, key=str)
 
 
 def refuse_names(paths: Iterable[Path], expected: str) -> None:

@@ -1,9 +1,16 @@
-"""Image files as RGB bytes: what FastReID's ``read_image`` gives, without its detours.
+"""Image files as RGB bytes: what FastReID's ``read_image`` gives of photographs, without its detours.
 
 PIL and OpenCV both decode JPEG by libjpeg-turbo with its default settings, OpenCV in half the time. It reads the plain
 photographs that data sets are made of (JFIF, 8 bits, three channels, no EXIF or colour profile, complete). PIL
 reads all other files and raises the errors. It tells a file's format by its content, and one of its formats (EPS)
 starts Ghostscript, others are hardly ever used: it gets the list of those that are.
+
+What is no photograph of 8 bits becomes one by rules that look at the kind of a file, never at its values:
+
+- of pixels of 16 bits, grey or in colour, the upper 8 count; of TIFF's 12 bits, the upper 8 of those;
+- transparent pixels are laid on black, as cut-outs are in files that have no transparency;
+- of palettes, CMYK and one bit, the colours that they stand for; of several pictures in a file, the first;
+- whole numbers of 32 bits and floats are refused: nothing says which of them is white.
 """
 
 import functools
@@ -25,6 +32,8 @@ JFIF, TABLES, BASELINE, PROGRESSIVE, CODES, RESTART, SCAN, COMMENT = 0xE0, 0xDB,
 TABLE_BYTES = 65  # a quantisation table of 8 bits and its number
 MOST_PIXELS = 1 << 24  # OpenCV's part; larger photographs are rare
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+BACKGROUND = (0, 0, 0, 255)
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 LARGEST = 1 << 26  # pixels of an image; 200 MB once it is decoded, of a file that may have a few hundred bytes
 
 
@@ -32,7 +41,8 @@ def read_rgb(path: str) -> np.ndarray:
     """Return an image file upright, as (H, W, 3) uint8.
 
     Raises:
-        OSError: it can't be read, it is of none of ``FORMATS``, or it has more than ``LARGEST`` pixels.
+        OSError: it can't be read, it is of none of ``FORMATS``, it has more than ``LARGEST`` pixels, or they are of a
+            kind that has no white.
     """
     check_is_file(path)
     with PathManager.open(path, "rb") as file:
@@ -43,8 +53,7 @@ def read_rgb(path: str) -> np.ndarray:
         if image is not None and image.shape == (*size, 3):
             return image
     with opened_image(io.BytesIO(data)) as image:
-        _check_bits(image)
-        return np.asarray(_upright(image).convert("RGB"))
+        return _rgb(image)
 
 
 @contextmanager
@@ -67,16 +76,31 @@ def opened_image(source: Path | io.BytesIO) -> Iterator[Image.Image]:
         raise OSError(str(error) or type(error).__name__) from error
 
 
-def _check_bits(image: Image.Image) -> None:
-    """Check that pixels of more than 8 bits are from 0 to 255: PIL cuts off what is beyond, and all is white.
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Return an opened image upright as (H, W, 3) uint8, by the rules of this module.
 
     Raises:
-        OSError: they are not.
+        OSError: pixels of 32 bits.
     """
-    if image.mode.startswith(("I", "F")):
-        low, high = image.getextrema()
-        if not (low >= 0 and high <= 255):
-            raise OSError(f"its pixels are from {low:g} to {high:g}, and not from 0 to 255: save it with 8 bits")
+    deep, tags, key = image.mode.startswith("I"), getattr(image, "tag_v2", {}), image.info.get("transparency")
+    # PIL's "I" has 32 bits: of PGM and, in older versions, of PNG they are 16 in truth.
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        kind = "floats" if image.mode == "F" else "numbers of 32 bits"
+        raise OSError(f"its pixels are {kind}, and nothing says which of them is white: save it with 8 or 16 bits")
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    image = _upright(image)
+    if deep:
+        pixels = np.asarray(image).astype(np.int64)
+        clear = pixels == key
+        pixels >>= bits - 8
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # PIL turns it round in 8 bits alone
+            pixels = 255 - pixels
+        pixels[clear] = 0
+        return np.repeat(pixels.astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
+    return np.asarray(image.convert("RGB"))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 CHANNELS = 3
 # What decodes and resizes. The number is ours: raise it when that gives other pixels.
-MADE_BY = f"1, fastreid {fastreid.__version__}, pillow {PIL.__version__}, opencv {cv2.__version__}"
+MADE_BY = f"2, fastreid {fastreid.__version__}, pillow {PIL.__version__}, opencv {cv2.__version__}"
 
 
 class ResizedImages:

@@ -19,6 +19,7 @@ from fastreid_ext.engine.checks.names import (
 )
 from fastreid_ext.engine.checks.paths import path_mistakes
 from fastreid_ext.engine.checks.ranges import out_of_range
+from fastreid_ext.engine.csv_sets import csv_set_mistakes
 from fastreid_ext.engine.key_tracking import below
 from fastreid_ext.engine.schedule import schedule_mistakes
 
@@ -40,6 +41,7 @@ def mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
         ((), device_mistakes),
         ((), path_mistakes),
         ((), dataset_mistakes),
+        (("DATASETS.CSV", "DATASETS.NAMES", "DATASETS.TESTS"), csv_set_mistakes),
         (("MODEL.META_ARCHITECTURE",), loss_mistakes),
         (("MODEL.META_ARCHITECTURE", "MODEL.QUEUE_SIZE", "SOLVER.IMS_PER_BATCH"), host_model_mistakes),
         (("MODEL.META_ARCHITECTURE", "INPUT.BATCH_AUGMENT"), augmentation_mistakes),

@@ -23,10 +23,11 @@ from fastreid_ext.engine.checks.rules import (
     share,
     whole,
 )
+from fastreid_ext.engine.csv_sets import is_listing
 from fastreid_ext.engine.precision import DTYPES
 from fastreid_ext.engine.schedule import SCHEDULES, WARMUP_METHODS
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
-from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS
+from fastreid_ext.evaluation.evaluator import EVALUATORS, PROTOCOLS, SAME_IMAGE
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
 
 METRICS = (*DISTANCE_METRICS, "jaccard")  # the last is FastReID's own name of a distance
@@ -62,6 +63,11 @@ FACTOR = Rule(
         isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str) and number(0).holds(entry[1])
     ),
     "a name and a factor",
+)
+
+NAMED_FILE = Rule(
+    lambda entry: isinstance(entry, list | tuple) and len(entry) == 2 and all(map(TEXT.holds, entry)),
+    "the name of a data set and a file",
 )
 
 RANGES: dict[str, Rule] = {
@@ -100,6 +106,7 @@ RANGES: dict[str, Rule] = {
     "INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": FLAG,
     # ---- data ----
     "DATASETS.COMBINEALL": FLAG,
+    "DATASETS.CSV": Rule(is_listing, 'a list of [name, folder], such as [["Shop", "path/to/folder"]]'),
     "DATASETS.HOLD_OUT": also(
         whole(0, 10**6),
         lambda value: value != 1,
@@ -166,6 +173,7 @@ RANGES: dict[str, Rule] = {
     "TEST.EVALUATOR": one_of(EVALUATORS),
     "TEST.EVAL_MEMORY_MB": whole(1, 10**8),
     "TEST.PROTOCOL": one_of(PROTOCOLS),
+    "TEST.SAME_IMAGE": one_of(SAME_IMAGE),
     "TEST.OCCLUSION.PROB": share(),
     "TEST.OCCLUSION.AREA": AREA,
     "TEST.OCCLUSION.RATIO": share(above=0),
@@ -173,6 +181,11 @@ RANGES: dict[str, Rule] = {
     "TEST.REPORT.ENABLED": FLAG,
     "TEST.REPORT.OCCLUSION_EDGES": also(
         listed(share(below=1)), rising, "increasing shares from 0 to below 1, such as [0.0, 0.25]"
+    ),
+    "TEST.REPORT.OCCLUSION_FILES": also(
+        listed(NAMED_FILE),
+        lambda value: len({name for name, _ in value}) == len(value),
+        'a list of data sets and files, each set once, such as [["OccludedDuke", "occlusion.csv"]]',
     ),
     "TEST.RANK_LIST.ENABLED": FLAG,
     "TEST.RANK_LIST.QUERIES": whole(1, 1000),

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode
 
+from fastreid_ext.engine.csv_sets import is_listing
 from fastreid_ext.errors import ConfigError, first_line
 from fastreid_ext.files import read_text
 from fastreid_ext.modeling.renamed import renamed_settings
@@ -63,6 +64,11 @@ def check_same_run(cfg: CfgNode) -> None:
     bound = ("TEST.PRECISE_BN",)  # it changes the batch norms that are saved
     if cfg.SOLVER.SCHED == "CosineAnnealingLR":
         free.remove("SOLVER.MAX_EPOCH")  # the cosine ends there, so earlier learning rates would have differed
+    for tree in (before, now):  # what is tested may change
+        sets = tree.get("DATASETS.CSV")
+        if is_listing(sets):
+            trained_on = tree.get("DATASETS.NAMES") or ()
+            tree["DATASETS.CSV"] = [pair for pair in sets if pair[0] in trained_on]
     changed = [
         f"{key} was {SHORT.repr(before[key])} and is {SHORT.repr(now[key])}"
         for key in sorted(now.keys() & before.keys())

@@ -93,6 +93,9 @@ def _images(folder: Path) -> None:
     (folder / "images" / "below").mkdir(parents=True)
     for name in ("a.png", "b.jpg", "below/c.png"):
         Image.fromarray(rng.randint(0, 256, (64, 32, 3)).astype(np.uint8)).save(folder / "images" / name)
+    for number in range(6):
+        (folder / "people" / f"p{number % 3}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 16), (number, 0, 0)).save(folder / "people" / f"p{number % 3}" / f"{number}.png")
     (folder / "list.txt").write_text("images/a.png\nimages/b.jpg\n")
     (folder / "pairs.csv").write_text("images/a.png,images/b.jpg\n")
 

@@ -121,6 +121,16 @@ COMMANDS: list[tuple[list[str], list[str], dict[str, list[str]]]] = [
         [],
         {"--format": ["csv", ""], "--rows": NO_LEAST},
     ),
+    (["dataset", "people", "--output", "own"], [], {
+        "--output": NO_OUTPUT, "--layout": ["tree", "", "listing"], "--cameras": ["door", "", "folders"],
+        "--test-share": ["-0.1", "1.1", "nan", "a", ""], "--seed": ["abc", "1.5"],
+    }),
+    (["occlusion-split", "SynthReIDTiny", "--output", "occluded", "--confidence", "0.5", "--sheet-images", "1"], [], {
+        "--output": NO_OUTPUT, "--poses": [*NO_FILE, "odd/numbers.json"], "--sequential": ["0", "18", "-1", "a"],
+        "--order": ["side", "", "nose", "nose,nose,left_hip"], "--confidence": ["-1", "1", "nan", "a"],
+        "--train-share": ["-1", "1", "nan"], "--occluded-share": ["-1", "1", "nan"], "--seed": ["a", "0.5"],
+        "--sheet-images": ["-1", "a"],
+    }),
     (["configs", "demo"], [], {}),
     (["repeat", "--configs", "demo/tiny.yml", "--seeds", "0", "--output", "repeated"], [], {
         "--configs": ["nowhere", "odd/text", ""], "--seeds": ["abc", "1.5"],
@@ -202,6 +212,8 @@ WRONG = [
     *(["pose", "report", "x.npz", "--threshold", value] for value in ("-1", "1", "nan", "abc")),
     *(["pose", "report", "x.npz", "--sheet-images", value] for value in NO_LEAST),
     *(["derive-occluded-duke", folder] for folder in NO_FOLDER),
+    *(["dataset", folder, "--output", "own2"] for folder in [*NO_FOLDER, "odd/bytes", "odd/deep.json"]),
+    *(["occlusion-split", name, "--output", "own3"] for name in ["Nowhere", "Market1501", "", "images", *NO_FOLDER]),
     *(["derive-occluded-duke", "odd/empty", "--duke", folder] for folder in NO_FOLDER),
     ["configs", "no-such-word-anywhere"],
     ["configs", "--nowhere"],

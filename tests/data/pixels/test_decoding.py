@@ -120,17 +120,6 @@ def test_damaged_files_fare_as_with_fastreid(tmp_path):
     assert plain["image"] > 40 and plain["error"] > 0
 
 
-@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
-def test_more_bits_are_read_if_their_pixels_fit_8(kind, tmp_path):
-    """PIL cuts off what is above 255, so that an image of 16 bits would be white."""
-    grey = np.arange(6, dtype=kind).reshape(2, 3)
-    Image.fromarray(grey).save(tmp_path / "low.tiff")
-    assert np.array_equal(read_rgb(str(tmp_path / "low.tiff")), hosts(tmp_path / "low.tiff"))
-    Image.fromarray(grey * 1000).save(tmp_path / "high.tiff")
-    with pytest.raises(OSError, match="its pixels are from 0 to 5000, and not from 0 to 255: save it with 8 bits"):
-        read_rgb(str(tmp_path / "high.tiff"))
-
-
 def test_what_is_no_image_is_told_without_an_address(tmp_path):
     (tmp_path / "a.jpg").write_text("text")
     with pytest.raises(OSError, match="^cannot identify image file$"):

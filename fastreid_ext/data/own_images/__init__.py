@@ -1,0 +1,1 @@
+"""Someone's own images, listed and split into the three CSV files of a data set."""

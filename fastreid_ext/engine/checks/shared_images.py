@@ -128,9 +128,10 @@ def warn_of_known_persons(training: Sequence[tuple], tests: Mapping[str, QueryGa
             reasons.append(
                 f"{len(by_image)} by images: {len(shared)} of its {len(items)} are trained on, such as {shared[0][0]}"
             )
+        everyone = len({item[1] for item in items})
         _say(
-            f"{len(known | alike | by_image)} of the {len({item[1] for item in items})} persons of {name} are persons of the"
-            f" training set ({'; '.join(reasons)}): its numbers are not those of unknown persons"
+            f"{len(known | alike | by_image)} of the {everyone} persons of {name} are persons of the training set"
+            f" ({'; '.join(reasons)}): its numbers are not those of unknown persons"
         )
 
 

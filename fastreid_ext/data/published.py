@@ -5,18 +5,18 @@ from collections.abc import Sequence
 MARKET_TREE = ("bounding_box_train", "query", "bounding_box_test")
 BODY_TREE = ("occluded_body_images", "whole_body_images")
 
+# Further registered names of sets that are known by another -> that one.
+SAME_FILES = {"MSMT17TrainVal": "MSMT17", "PartialiLIDS": "PartialILIDS"}
+
 # Registered name -> what has to lie below the root, as it is shown to someone who lacks it.
 EXPECTED_TREES: dict[str, Sequence[str]] = {
     "Market1501": [f"Market-1501-v15.09.15/{folder}" for folder in MARKET_TREE],
     "DukeMTMC": [f"DukeMTMC-reID/{folder}" for folder in MARKET_TREE],
-    **{
-        name: [
-            "MSMT17_V1/train (of V2: MSMT17_V2/mask_train_v2)",
-            "MSMT17_V1/test (of V2: MSMT17_V2/mask_test_v2)",
-            *(f"MSMT17_V1/list_{split}.txt (V2: the same)" for split in ("train", "val", "query", "gallery")),
-        ]
-        for name in ("MSMT17", "MSMT17TrainVal")
-    },
+    "MSMT17": [
+        "MSMT17_V1/train (of V2: MSMT17_V2/mask_train_v2)",
+        "MSMT17_V1/test (of V2: MSMT17_V2/mask_test_v2)",
+        *(f"MSMT17_V1/list_{split}.txt (V2: the same)" for split in ("train", "val", "query", "gallery")),
+    ],
     **{
         name: [
             "cuhk03/cuhk03_release/cuhk-03.mat",
@@ -32,7 +32,7 @@ EXPECTED_TREES: dict[str, Sequence[str]] = {
         f"P-DukeMTMC-reid/{split}/{folder}/<person>/*.jpg" for split in ("train", "test") for folder in BODY_TREE
     ],
     "PartialREID": [f"Partial_REID/{folder}/001_001.jpg" for folder in ("partial_body_images", "whole_body_images")],
-    **{name: ["Partial_iLIDS/Probe/1.jpg", "Partial_iLIDS/Gallery/1.jpg"] for name in ("PartialILIDS", "PartialiLIDS")},
+    "PartialILIDS": ["Partial_iLIDS/Probe/1.jpg", "Partial_iLIDS/Gallery/1.jpg"],
     "PETHZ": [f"P_ETHZ/{folder}/<person>/*.png" for folder in BODY_TREE],
     "OccludedPoseTrack": [
         *(f"PoseTrack21/occluded_posetrack_reid/{split}_dataset_sampling.json" for split in ("train", "val")),
@@ -70,14 +70,11 @@ PUBLISHED_COUNTS: dict[str, dict[str, tuple[int, int]]] = {
 }
 
 _ICME2018 = "https://github.com/tinajia2012/ICME2018_Occluded-Person-Reidentification_datasets"
-_MSMT17_AT = "http://www.pkuvmc.com/publications/msmt17.html"
-_PARTIAL_ILIDS_AT = "https://github.com/JDAI-CV/fast-reid/tree/master/projects/PartialReID"
 _CUHK03_AT = "https://github.com/zhunzhong07/person-re-ranking"
 DESCRIBED_AT: dict[str, str] = {
     "Market1501": "http://www.liangzheng.org/Project/project_reid.html",
     "DukeMTMC": "https://github.com/layumi/DukeMTMC-reID_evaluation (its makers withdrew it in 2019)",
-    "MSMT17": _MSMT17_AT,
-    "MSMT17TrainVal": _MSMT17_AT,
+    "MSMT17": "http://www.pkuvmc.com/publications/msmt17.html",
     "CUHK03": _CUHK03_AT,
     "CUHK03Labeled": _CUHK03_AT,
     "CUHK03Detected": _CUHK03_AT,
@@ -85,10 +82,11 @@ DESCRIBED_AT: dict[str, str] = {
     "OccludedREID": _ICME2018,
     "PDukeMTMC": f"{_ICME2018} (images of DukeMTMC, which its makers withdrew in 2019)",
     "PartialREID": "Zheng et al., Partial Person Re-Identification, ICCV 2015",
-    "PartialILIDS": _PARTIAL_ILIDS_AT,
-    "PartialiLIDS": _PARTIAL_ILIDS_AT,
+    "PartialILIDS": "https://github.com/JDAI-CV/fast-reid/tree/master/projects/PartialReID",
     "PETHZ": _ICME2018,
     "OccludedPoseTrack": "https://github.com/VlSomers/keypoint_promptable_reidentification",
     "OPReID": "https://git.io/OPReID",
     "CSVDataset": "the docstring of fastreid_ext.data.datasets.csv_dataset",
 }
+for _name, _other in SAME_FILES.items():
+    EXPECTED_TREES[_name], DESCRIBED_AT[_name] = EXPECTED_TREES[_other], DESCRIBED_AT[_other]

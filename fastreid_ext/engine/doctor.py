@@ -21,7 +21,7 @@ import fastreid_ext
 from fastreid_ext import compat
 from fastreid_ext.compat.imports import INSTALL_COMMAND
 from fastreid_ext.data.datasets.folders import accepted_folders
-from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
+from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, SAME_FILES
 from fastreid_ext.errors import UserError
 
 __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "examine"]
@@ -177,6 +177,8 @@ def _known_folders() -> dict[str, list[str]]:
     """Registered name -> the folders below the root that may hold it, the usual one first."""
     known = {}
     for name, tree in EXPECTED_TREES.items():
+        if name in SAME_FILES:
+            continue
         tops = [word.lstrip("(").split("/")[0] for line in tree for word in line.split() if "/" in word]
         folders = [folder for folder in getattr(_registered(name), "folders", ()) if folder != "."]
         known[name] = list(dict.fromkeys([*tops, *folders]))

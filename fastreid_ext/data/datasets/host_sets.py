@@ -50,8 +50,8 @@ NAMINGS = {
         "person_0001/cama_0001.png: person, camera",
     ),
     "SAIVT": Naming(
-        ("*/*",),
-        r"(?P<person>[^/]+)/[^-/]*-[^-/]*-(?P<camera>[^-/]+)(-[^/]*)?",
+        ("cropped_images/*/*",),
+        r"cropped_images/(?P<person>[^/]+)/[^-/]*-[^-/]*-(?P<camera>[^-/]+)(-[^/]*)?",
         "001/001-0013-C3-0001.jpeg: person; what stands behind the second - is the camera",
     ),
     "SenseReID": Naming(

@@ -9,7 +9,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import PREFIX, plain_names
-from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.data.datasets.files import LabelError, log_once
 from fastreid_ext.data.datasets.folders import accepted_folders
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
 from fastreid_ext.errors import FileError, UserError, is_ours
@@ -65,6 +65,8 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
         # Some data sets, such as those of FastReID's projects/PartialReID, take nothing but the root.
         dataset = kind(root=str(root), **({"combineall": True} if combineall else {}))
         items = {split: getattr(dataset, split) for split in splits}
+    except LabelError as error:
+        raise DataSetError(f"data set {name} in {root.resolve()} is there, but {error}") from error
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
         if (full := no_room(error)) is not None:  # of a set that is made or extracted at first use
             raise FileError(f"data set {name} can't be written below {root.resolve()}: {reason(full)}") from error

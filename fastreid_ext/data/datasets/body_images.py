@@ -8,7 +8,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
-from fastreid_ext.data.datasets.files import LayoutError, list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.files import LabelError, list_images, refuse_names, training_item
 from fastreid_ext.data.datasets.folders import find_layout
 
 QUERY_CAMERA, GALLERY_CAMERA = 0, 1
@@ -56,14 +56,14 @@ class BodyImages(ImageDataset):
         """List (path, person) of one folder, by name.
 
         Raises:
-            LayoutError: a name tells no person, or another one than its folder.
+            LabelError: a name tells no person, or another one than its folder.
         """
         found = []
         for path in list_images(folder, "*", "*/*"):
             by_name = self.file_name.match(path.name)
             by_folder = path.parent != folder and re.fullmatch(NUMBER, path.parent.name)
             if by_folder and by_name and int(by_folder[1]) != int(by_name[1]):
-                raise LayoutError(
+                raise LabelError(
                     f"{path} lies in the folder of person {by_folder[1]} and is named after person {by_name[1]}: move"
                     " or rename it"
                 )

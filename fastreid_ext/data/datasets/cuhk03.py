@@ -15,7 +15,7 @@ from fastreid_ext.data.datasets.host_classes import as_released
 from fastreid_ext.data.datasets.market_tree import MarketTree
 
 MATLAB_FOLDER = "cuhk03"
-SPLIT_FOLDERS = ("cuhk03-np", MATLAB_FOLDER)  # around labeled and detected
+SPLIT_FOLDERS = ("cuhk03-np", "cuhk03-np/cuhk03-np", "cuhk03/cuhk03-np", MATLAB_FOLDER)  # around labeled and detected
 
 
 @register(DATASET_REGISTRY, instead_of=as_released(HostCUHK03))

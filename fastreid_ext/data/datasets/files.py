@@ -18,6 +18,10 @@ class LayoutError(UserError):
     """A data set whose folders, lists or names are not as its authors publish them."""
 
 
+class LabelError(LayoutError):
+    """An image or a line of a list that doesn't tell its labels; the set is there."""
+
+
 def list_images(folder: Path, *patterns: str) -> list[Path]:
     """List the images of a folder, by name; of a picture in several formats, one.
 
@@ -42,10 +46,10 @@ def is_image(path: Path) -> bool:
 
 
 def refuse_names(paths: Iterable[Path], expected: str) -> None:
-    """Raise LayoutError if there are images whose names can't be read."""
+    """Raise LabelError if there are images whose names can't be read."""
     paths = list(paths)
     if paths:
-        raise LayoutError(
+        raise LabelError(
             f"the names of {len(paths)} images can't be read, the first is {paths[0]}: expected is a name like "
             f"{expected}, so rename or remove them"
         )

@@ -83,7 +83,7 @@ class NamedImages:
     """What a class of FastReID's reads its folder with; ``naming`` says how its images are named.
 
     Raises:
-        LayoutError: a folder is missing, or an image's name can't be read.
+        LayoutError: a folder is missing, or an image's name can't be read (LabelError).
     """
 
     naming: Naming

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.data.datasets.files import LayoutError, training_item
+from fastreid_ext.data.datasets.files import LabelError, training_item
 from fastreid_ext.data.datasets.host_classes import mend
 from fastreid_ext.files import read_text
 from fastreid_ext.foreign_files import is_below, shown, whole_number
@@ -18,9 +18,9 @@ def lines_of(file: str) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def refuse_line(file: str, number: int, line: str, expected: str) -> LayoutError:
+def refuse_line(file: str, number: int, line: str, expected: str) -> LabelError:
     """Return the error of a line that can't be read."""
-    return LayoutError(f"line {number} of {file} can't be read, it is {shown(line)}: expected is {expected}")
+    return LabelError(f"line {number} of {file} can't be read, it is {shown(line)}: expected is {expected}")
 
 
 class ListedVehicles:
@@ -37,7 +37,7 @@ class ListedVehicles:
         """List (path, vehicle, camera) of the training images, or of the queries and of the gallery.
 
         Raises:
-            LayoutError: a line can't be read.
+            LabelError: a line can't be read.
         """
         items: list[tuple] = []
         for number, line in lines_of(list_file):
@@ -71,7 +71,7 @@ class VehiclesInTheWild:
         """Return vehicle, camera and path of every image, by its number; the first line is a title.
 
         Raises:
-            LayoutError: a line can't be read.
+            LabelError: a line can't be read.
         """
         vehicles, cameras, paths = {}, {}, {}
         for number, line in lines_of(vehicle_info):
@@ -89,7 +89,7 @@ class VehiclesInTheWild:
         """List (path, vehicle, camera) of one list.
 
         Raises:
-            LayoutError: a line can't be read, or names an image that vehicle_info.txt lacks.
+            LabelError: a line can't be read, or names an image that vehicle_info.txt lacks.
         """
         items = []
         for number, line in lines_of(img_list):
@@ -116,7 +116,7 @@ class ListedPersons:
         """List (path, person, camera) of the training images.
 
         Raises:
-            LayoutError: a line can't be read.
+            LabelError: a line can't be read.
         """
         items = []
         for number, line in lines_of(train_file):

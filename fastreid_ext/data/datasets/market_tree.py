@@ -65,7 +65,7 @@ class MarketTree(ImageDataset):
         """List (path, person, camera) of one folder by name, in FastReID's form; cameras from 0.
 
         Raises:
-            LayoutError: a name can't be read.
+            LabelError: a name can't be read.
         """
         return [
             training_item(path, self.dataset_name, person, camera) if is_train else (str(path), person, camera)
@@ -77,7 +77,7 @@ def read_names(paths: Sequence[Path], example: str) -> list[tuple[Path, int, int
     """Return (path, person, camera from 0) of images that are named as Market1501's, without junk.
 
     Raises:
-        LayoutError: a name can't be read.
+        LabelError: a name can't be read.
     """
     found = [(path, FILE_NAME.match(path.name)) for path in paths]
     refuse_names((path for path, match in found if not match), example)

@@ -10,7 +10,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.datasets.msmt17 import MSMT17 as HostMSMT17
 
 from fastreid_ext.compat.names import register
-from fastreid_ext.data.datasets.files import LayoutError, log_once, training_item
+from fastreid_ext.data.datasets.files import LabelError, LayoutError, log_once, training_item
 from fastreid_ext.data.datasets.folders import find_layout, plain
 from fastreid_ext.data.datasets.host_classes import as_released
 from fastreid_ext.files import read_text
@@ -85,7 +85,7 @@ class MSMT17(HostMSMT17):
         """List (path, person, camera) of a list, in FastReID's form; cameras from 0. Empty lines are left out.
 
         Raises:
-            LayoutError: a line can't be read.
+            LabelError: a line can't be read.
         """
         items = []
         for number, line in enumerate(read_text(Path(list_path)).splitlines(), start=1):
@@ -94,7 +94,7 @@ class MSMT17(HostMSMT17):
             name, label = " ".join(line.split()[:-1]), whole_number(line.split()[-1])
             camera = CAMERA.match(Path(name).name)
             if label is None or label < 0 or not camera or not is_below(name):
-                raise LayoutError(
+                raise LabelError(
                     f"line {number} of {list_path} can't be read, it is {shown(line.strip())}: expected is an image and"
                     " a person, such as 0000/0000_000_01_0303morning_0015_0.jpg 0, with cameras from 1"
                 )

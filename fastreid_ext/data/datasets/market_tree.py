@@ -79,6 +79,12 @@ def read_names(paths: Sequence[Path], example: str) -> list[tuple[Path, int, int
     Raises:
         LabelError: a name can't be read.
     """
-    found = [(path, FILE_NAME.match(path.name)) for path in paths]
-    refuse_names((path for path, match in found if not match), example)
-    return [(path, int(match[1]), int(match[2]) - 1) for path, match in found if int(match[1]) != JUNK]
+    found, odd = [], []
+    for path in paths:
+        match = FILE_NAME.match(path.name)
+        if match is None:
+            odd.append(path)
+        elif (person := int(match[1])) != JUNK:
+            found.append((path, person, int(match[2]) - 1))
+    refuse_names(odd, example)
+    return found

@@ -15,6 +15,7 @@ import fastreid_ext  # noqa: F401  isort:skip  (heals FastReID)
 import numpy as np
 import torch
 import yaml
+from fuzz_listed_sets import MSMT17, POSETRACK, write_msmt17, write_posetrack
 from PIL import Image
 from torch import nn
 
@@ -340,6 +341,11 @@ LOADERS = (
     Loader("pose model (ONNX)", make_model, "model.onnx", load_model),
     Loader("CSVDataset", make_csv, "CSVDataset/query.csv", set_named("CSVDataset")),
     Loader("OPReID: list", make_opreid, "OPReID/train.txt", set_named("OPReID")),
+    Loader("MSMT17: list", write_msmt17, MSMT17, set_named("MSMT17TrainVal")),
+    *(
+        Loader(f"Occluded-PoseTrack: {name}", write_posetrack, f"{POSETRACK}/{name}", set_named("OccludedPoseTrack"))
+        for name in ("val_dataset_sampling.json", "images/anns/val_reid_crops_anns.json")
+    ),
     Loader("list of images (CSV)", make_list, "list.csv", lambda f: images_of_list(f / "list.csv")),
     Loader("pairs (CSV)", make_pairs, "pairs.csv", lambda f: pairs_of(f / "pairs.csv", [])),
     Loader("SynthReID: annotations", make_annotations, "SynthReID-tiny/keypoints/train.json", load_annotations),

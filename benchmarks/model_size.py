@@ -21,7 +21,7 @@ TRAINING_IDENTITIES = {
     "DukeMTMC": 702,
     "CUHK03Labeled": 767,
     "CUHK03Detected": 767,
-    "MSMT17": 1041,
+    "MSMT17TrainVal": 1041,
     "OccludedDuke": 702,
     "OPReID": 1744,
     "PDukeMTMC": 665,

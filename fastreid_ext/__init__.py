@@ -16,7 +16,10 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo", "msreid", "occluded", "res2net"]
 
 # They register themselves in FastReID's registries when they are imported.
-_DATA_SETS = ("body_images", "csv_dataset", "cuhk03", "occluded_duke", "opreid", "synthreid")
+_DATA_SETS = (
+    *("market1501", "cuhk03", "msmt17", "host_sets", "listed_sets"),
+    *("body_images", "csv_dataset", "occluded_duke", "occluded_posetrack", "opreid", "synthreid"),
+)
 _REGISTERING = (
     "modeling.backbones",  # before ours, which are built on them
     *("deepminer", "mgre", "msreid", "occluded", "res2net"),

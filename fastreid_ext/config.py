@@ -76,6 +76,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Folders with train.csv, query.csv and gallery.csv, each with the name that NAMES and TESTS have for it: [["Shop",
     # "path/to/folder"]]. A path is absolute, or starts at the folder of all data sets
     cfg.DATASETS.CSV = []
+    # Test sets that are evaluated after DATASETS.TESTS if a folder of theirs is there, and else skipped with a line in
+    # the log; a set that both lists name is optional
+    cfg.DATASETS.TESTS_OPTIONAL = ()
     # Images of each training identity that are kept out of training and evaluated as a test set of their own,
     # named HeldOut: 2 or more; 0 = none
     cfg.DATASETS.HOLD_OUT = 0

@@ -8,6 +8,8 @@ reachable in Python, and in every config, clash or not, by the prefixed name ``f
 
 All of ours are registered by :func:`register`, which meets a name that is taken; the patch ``registry-clash`` meets
 those who take one of ours later. What is ours stands in the registry itself, so nothing of ours is imported here.
+A class of ours that mends one of FastReID's own takes its name, where FastReID's is as it was released; a fork that
+has changed it keeps its own.
 """
 
 import warnings
@@ -30,13 +32,14 @@ registry_module = HostModule("fastreid.utils.registry")
 DO_REGISTER = "fastreid.utils.registry:Registry._do_register"
 
 
-def register(registry: Any) -> Callable[[T], T]:
+def register(registry: Any, instead_of: Any = None) -> Callable[[T], T]:
     """Register the decorated class or function of ours, by its name and by its prefixed name.
 
     Where the name is taken, its holder keeps it and a RuntimeWarning says so.
 
     Args:
         registry: one of FastReID's, such as META_ARCH_REGISTRY.
+        instead_of: the one holder whose name ours takes, without a word.
     """
 
     def decorator(ours: T) -> T:
@@ -45,7 +48,8 @@ def register(registry: Any) -> Callable[[T], T]:
         vars(registry).setdefault(_OURS, {})[name] = ours
         objects[PREFIX + name] = ours
         holder = objects.get(name)
-        if holder is None or _origin(holder) == _origin(ours):  # the second: our module is reloaded
+        ours_before = holder is not None and _origin(holder) == _origin(ours)  # our module is reloaded
+        if holder is None or holder is instead_of or ours_before:
             objects[name] = ours
         else:
             _warn(registry, name, winner=holder, ours=ours)

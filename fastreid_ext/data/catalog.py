@@ -7,13 +7,11 @@ from pathlib import Path
 
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
-from fastreid.data.datasets.cuhk03 import CUHK03
 
 from fastreid_ext.compat.names import PREFIX, plain_names
 from fastreid_ext.data.capabilities import NamesLabels
-from fastreid_ext.data.datasets.cuhk03_extraction import extract_cuhk03
-from fastreid_ext.data.datasets.files import log_once
-from fastreid_ext.data.datasets.msmt17 import msmt17_version
+from fastreid_ext.data.datasets.files import LabelError, log_once
+from fastreid_ext.data.datasets.folders import accepted_folders
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
 from fastreid_ext.errors import FileError, UserError, is_ours
 from fastreid_ext.files import no_room, reason
@@ -26,6 +24,20 @@ class DataSetError(UserError):
 def dataset_root() -> Path:
     """Return the folder of all data sets: the environment's FASTREID_DATASETS, else ``datasets``."""
     return Path(os.environ.get("FASTREID_DATASETS", "datasets"))
+
+
+def is_there(name: str) -> bool:
+    """Whether a folder of a registered data set lies below the root, whole or not.
+
+    A set that is made on first use, and a class of the user's own that doesn't say where it lies, are taken to be
+    there: loading them tells.
+    """
+    root, kind = dataset_root(), _registered(name)
+    if folders := getattr(kind, "folders", ()):
+        in_root = any((root / part).is_dir() for part in getattr(kind, "subfolders", ()) if "." in folders)
+        return in_root or bool(accepted_folders(root, [folder for folder in folders if folder != "."]))
+    folder = getattr(kind, "folder", "") or getattr(kind, "dataset_dir", "")
+    return not folder or (root / folder).is_dir()
 
 
 def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> ImageDataset:
@@ -44,24 +56,18 @@ def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> 
         FileError: a set that is made or extracted at first use finds no room on the disk.
     """
     root = dataset_root()
-    try:
-        kind = DATASET_REGISTRY.get(name)
-    except KeyError as error:
-        known = ", ".join(sorted(plain_names(DATASET_REGISTRY)))
-        raise DataSetError(f"no data set is registered as {name!r}; there are {known}") from error
+    kind = _registered(name)
     if "train" in splits and not combineall and getattr(kind, "test_only", False):
         raise DataSetError(
             f"{name} has no training images, it is for testing only: train on another set, as papers do on Market1501 "
             f"(DATASETS.NAMES), and name {name} in DATASETS.TESTS"
         )
     try:
-        if kind is CUHK03:  # FastReID's own; ours do it themselves
-            extract_cuhk03(root)
-        if name == "MSMT17":
-            log_once(logging.INFO, f"MSMT17 is {msmt17_version(root)}; results on V1 and V2 differ by points")
         # Some data sets, such as those of FastReID's projects/PartialReID, take nothing but the root.
         dataset = kind(root=str(root), **({"combineall": True} if combineall else {}))
         items = {split: getattr(dataset, split) for split in splits}
+    except LabelError as error:
+        raise DataSetError(f"data set {name} in {root.resolve()} is there, but {error}") from error
     except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, UserError, ValueError) as error:
         if (full := no_room(error)) is not None:  # of a set that is made or extracted at first use
             raise FileError(f"data set {name} can't be written below {root.resolve()}: {reason(full)}") from error
@@ -105,6 +111,14 @@ def training_labels(dataset: ImageDataset) -> dict[int, str]:
 
 def _counts(items: Sequence[tuple], junk: Sequence[int]) -> tuple[int, int]:
     return len({person for _, person, _ in items if person not in junk}), len(items)
+
+
+def _registered(name: str) -> type[ImageDataset]:
+    try:
+        return DATASET_REGISTRY.get(name)
+    except KeyError as error:
+        known = ", ".join(sorted(plain_names(DATASET_REGISTRY)))
+        raise DataSetError(f"no data set is registered as {name!r}; there are {known}") from error
 
 
 def _compare_counts(name: str, split: str, items: Sequence[tuple], junk: Sequence[int]) -> None:

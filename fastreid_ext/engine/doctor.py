@@ -20,7 +20,8 @@ from typing import Any
 import fastreid_ext
 from fastreid_ext import compat
 from fastreid_ext.compat.imports import INSTALL_COMMAND
-from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
+from fastreid_ext.data.datasets.folders import accepted_folders
+from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, SAME_FILES
 from fastreid_ext.errors import UserError
 from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 
@@ -162,9 +163,9 @@ def data_sets() -> Iterator[Finding]:
     else:
         yield finding(OK, where)
     for name, folders in _known_folders().items():
-        there = [folder for folder in folders if (root / folder).is_dir()]
+        there = accepted_folders(root, folders)
         if there:
-            yield finding(OK, f"{name}: {root / there[0]}")
+            yield finding(OK, f"{name}: {there[0]}")
         else:
             described = f"; see {DESCRIBED_AT[name]}" if name in DESCRIBED_AT else ""
             advice = f"put it at {root / folders[0]}{described}"
@@ -177,8 +178,11 @@ def _known_folders() -> dict[str, list[str]]:
     """Registered name -> the folders below the root that may hold it, the usual one first."""
     known = {}
     for name, tree in EXPECTED_TREES.items():
+        if name in SAME_FILES:
+            continue
         tops = [word.lstrip("(").split("/")[0] for line in tree for word in line.split() if "/" in word]
-        known[name] = list(dict.fromkeys([*tops, *getattr(_registered(name), "folders", ())]))
+        folders = [folder for folder in getattr(_registered(name), "folders", ()) if folder != "."]
+        known[name] = list(dict.fromkeys([*tops, *folders]))
     return known
 
 

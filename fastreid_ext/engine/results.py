@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 
+from fastreid_ext.engine.test_sets import tested_sets
 from fastreid_ext.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 def write_results(cfg: CfgNode, results: dict[str, Any], seed: int) -> None:
     """Write results.json into OUTPUT_DIR: metrics by data set, seed, device and versions."""
-    names = list(cfg.DATASETS.TESTS)
+    names = tested_sets(cfg)
     by_set = results if set(names) <= set(results) else {names[0]: results}
     record = {
         "results": {

@@ -25,6 +25,7 @@ from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
+from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, FileError, UserError
@@ -71,6 +72,7 @@ def evaluate(cfg: CfgNode) -> Any:
     """
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError("--eval-only needs weights: add MODEL.WEIGHTS <output folder>/model_best.pth")
+    cfg = with_tests_that_are_there(cfg)
     seed = resolve_seed(cfg.SEED)
     seed_everything(seed)
     model = load_trained(cfg)

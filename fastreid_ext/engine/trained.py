@@ -102,15 +102,19 @@ def _trained_with(cfg: CfgNode, path: Path) -> CfgNode:
     try:
         node = yaml.safe_load(read_text(path))["DATASETS"]
         names, combineall, validation = tuple(node["NAMES"]), node["COMBINEALL"], node.get("VALIDATION", 0)
+        tests, optional = tuple(node.get("TESTS", ())), tuple(node.get("TESTS_OPTIONAL", ()))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
         # another yaml than that of a run
         raise ConfigError(f"it is not the config of a run ({first_line(error)})") from error
     counted = type(validation) is int and validation >= 0
-    if not (counted and type(combineall) is bool and all(isinstance(name, str) for name in names)):
+    if not (
+        counted and type(combineall) is bool and all(isinstance(name, str) for name in (*names, *tests, *optional))
+    ):
         raise ConfigError("it is not the config of a run (DATASETS has values of another kind)")
     trained = cfg.clone()
     trained.defrost()
     trained.DATASETS.NAMES, trained.DATASETS.COMBINEALL = names, combineall
+    trained.DATASETS.TESTS, trained.DATASETS.TESTS_OPTIONAL = tests, optional  # which COMBINEALL leaves out
     trained.DATASETS.VALIDATION = validation  # 0 in a run from before this key existed
     trained.DATASETS.HOLD_OUT = 0  # it holds out images, not identities
     return trained

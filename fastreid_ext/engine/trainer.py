@@ -36,6 +36,7 @@ from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
 from fastreid_ext.engine.step import TrainingStep, step_settings
+from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.training_subsets import evaluated_sets
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
@@ -61,7 +62,7 @@ class Trainer(DefaultTrainer):
                 setup_logger(name=name)
         check_writable(cfg)
         self.folder = _held(cfg)  # here too, since a program may build a trainer without the command line
-        cfg, reads = track(cfg)
+        cfg, reads = track(with_tests_that_are_there(cfg))
         self.seed = RunSeed(cfg.SEED)
         logger.info("seed %d", int(self.seed))
         seed_everything(int(self.seed))

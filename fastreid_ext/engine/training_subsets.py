@@ -13,6 +13,7 @@ from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, LEAST_LEFT, Item, hold_out
 from fastreid_ext.data.validation import VALIDATION, Validation, validation_split
 from fastreid_ext.engine.csv_sets import register_csv_sets
+from fastreid_ext.engine.test_sets import tested_sets
 from fastreid_ext.errors import ConfigError
 
 
@@ -38,14 +39,37 @@ class TrainingSubsets:
 
 
 def training_sets(cfg: CfgNode) -> list[ImageDataset]:
-    """Load DATASETS.NAMES.
+    """Load DATASETS.NAMES, with their queries and galleries too if DATASETS.COMBINEALL says so.
+
+    A set of which an image is tested is loaded without them, and a warning says so.
 
     Raises:
         DataSetError: one is missing.
         ConfigError: DATASETS.CSV has a name that is taken.
     """
     register_csv_sets(cfg)  # of a config that was not merged by us, too
-    return [load_dataset(name, ("train",), combineall=cfg.DATASETS.COMBINEALL) for name in cfg.DATASETS.NAMES]
+    if not cfg.DATASETS.COMBINEALL:
+        return [load_dataset(name, ("train",)) for name in cfg.DATASETS.NAMES]
+    tests = [
+        load_dataset(name, ("query", "gallery")) for name in tested_sets(cfg) if name not in (HELD_OUT, VALIDATION)
+    ]
+    tested = {item[0] for dataset in tests for item in (*dataset.query, *dataset.gallery)}
+    return [_combined(name, tested) for name in cfg.DATASETS.NAMES]
+
+
+def _combined(name: str, tested: set[str]) -> ImageDataset:
+    """Load a training set together with its query and gallery, unless images of these are tested."""
+    dataset = load_dataset(name, ("train",), combineall=True)
+    items = [*dataset.query, *dataset.gallery]
+    shared = sum(item[0] in tested for item in items)
+    if not shared:
+        return dataset
+    log_once(
+        logging.WARNING,
+        f"DATASETS.COMBINEALL doesn't add the {len(items)} query and gallery images of {name} to its training images:"
+        f" {shared} of them are tested",
+    )
+    return load_dataset(name, ("train",))
 
 
 def training_subsets(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> TrainingSubsets:
@@ -61,8 +85,8 @@ def training_subsets(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> Training
 
 
 def evaluated_sets(cfg: CfgNode) -> tuple[str, ...]:
-    """Return what is evaluated: DATASETS.TESTS, then the subsets of the training sets that it does not name itself."""
-    names = tuple(cfg.DATASETS.TESTS)
+    """Return what is evaluated: the test sets, then the subsets of the training sets that they do not name."""
+    names = tested_sets(cfg)
     counts = {HELD_OUT: cfg.DATASETS.HOLD_OUT, VALIDATION: cfg.DATASETS.VALIDATION}
     return (*names, *(name for name, count in counts.items() if count and name not in names))
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.loaders import eval_loader
+from fastreid_ext.engine.test_sets import first_test_set
 from fastreid_ext.engine.trained import warnings_of
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.gathered import GatheredFeatures
@@ -119,9 +120,7 @@ def report(cfg: CfgNode, model: nn.Module, test_set: str, output: Path) -> tuple
     The threshold with the highest balanced accuracy is chosen on the identities of DATASETS.VALIDATION, else on the
     test set itself, in which case the report says so.
     """
-    if not (test_set or cfg.DATASETS.TESTS):
-        raise ConfigError("name a data set with --test-set, or in DATASETS.TESTS")
-    name = test_set or cfg.DATASETS.TESTS[0]
+    name = test_set or first_test_set(cfg, "name a data set with --test-set, or in DATASETS.TESTS")
     chosen_on = VALIDATION if cfg.DATASETS.VALIDATION else name
     warnings = warnings_of(cfg, VALIDATION, "a threshold") if chosen_on == VALIDATION else []
     if chosen_on == name:

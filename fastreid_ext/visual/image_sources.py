@@ -12,11 +12,13 @@ from fastreid_ext.data.capabilities import HasPoses
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.engine.joints import files_of, poses_of
+from fastreid_ext.engine.test_sets import first_test_set
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.image_files import list_folder
 
 logger = logging.getLogger(__name__)
 
+NO_IMAGES = "name images with --images or --test-set, or a data set in DATASETS.TESTS"
 SPLITS = {"train": ("train",), "query": ("query",), "gallery": ("gallery",), "": ("query", "gallery")}
 
 
@@ -96,7 +98,7 @@ def images_with_joints(
     if folder is not None:
         paths, labels = [str(path) for path in files_below(folder)], _labels_for_folder(cfg, pose_file)
     else:
-        paths, labels = _of_data_set(cfg, test_set or _first_test_set(cfg), pose_file)
+        paths, labels = _of_data_set(cfg, test_set or first_test_set(cfg, NO_IMAGES), pose_file)
     paths = [paths[i] for i in spread(len(paths), limit)]
     if not labels:
         return JointImages(paths)
@@ -115,12 +117,6 @@ def images_with_joints(
     unknown = np.zeros(shapes.pop(), dtype=np.float32)
     joints = np.stack([found.get(path, unknown) for path in paths])
     return JointImages(paths, joints, source, sum(path not in found for path in paths))
-
-
-def _first_test_set(cfg: CfgNode) -> str:
-    if not cfg.DATASETS.TESTS:
-        raise ConfigError("name images with --images or --test-set, or a data set in DATASETS.TESTS")
-    return cfg.DATASETS.TESTS[0]
 
 
 def _labels_for_folder(cfg: CfgNode, pose_file: Path | None) -> list[tuple[Poses, str]]:

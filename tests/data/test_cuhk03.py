@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cuhk03_files import SHOTS, write_release, write_splits
-from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.cuhk03 import CUHK03 as HostCUHK03
 from PIL import Image
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
@@ -112,7 +112,7 @@ def pixels_of(folder):
 def by_the_host(cuhk03):
     """The folder as FastReID alone extracts it, without our mark."""
     with imageio_lent():
-        DATASET_REGISTRY.get("CUHK03")(root=str(cuhk03.parent))
+        HostCUHK03(root=str(cuhk03.parent))
     assert not (cuhk03 / ".extraction.done").exists()
     return cuhk03
 

@@ -31,20 +31,19 @@ PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 logger = logging.getLogger(__name__)
 
 
-def extract_cuhk03(root: Path) -> None:
-    """Let FastReID extract ``<root>/cuhk03`` into a folder of its own, and move what is finished to its place.
+def extract_cuhk03(folder: Path) -> None:
+    """Let FastReID extract the set into a folder of its own, and move what is finished to its place.
 
     FastReID takes whatever is there for whole, also half an image that a killed process left. What was extracted
     without our mark is checked, and made anew if an image or a split is missing or cut short. If the MATLAB files
     are missing, nothing is done: FastReID says which.
 
     Args:
-        root: folder of all data sets.
+        folder: of the set, ``cuhk03``.
 
     Raises:
         FileError: the folder can't be written.
     """
-    folder = root / CUHK03.dataset_dir
     if not all((folder / name).is_file() for name in SOURCES):
         return
     if _is_ready(folder):

@@ -1,7 +1,7 @@
-"""What the data sets of this folder share: finding their folder and listing their images."""
+"""What the data sets of this folder share: listing their images, reading names, labels of training images."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -15,22 +15,8 @@ class LayoutError(UserError):
     """A data set whose folders, lists or names are not as its authors publish them."""
 
 
-def find_folder(root: str | Path, names: Sequence[str], subfolders: Sequence[str]) -> Path:
-    """Return the first of the accepted folders below the root that has all its subfolders.
-
-    Raises:
-        LayoutError: there is none, or one that lacks a subfolder.
-    """
-    there = [Path(root) / name for name in names if (Path(root) / name).is_dir()]
-    if not there:
-        raise LayoutError(f"there is no folder {' or '.join(names)}")
-    whole = [folder for folder in there if all((folder / subfolder).is_dir() for subfolder in subfolders)]
-    if not whole:
-        missing = [subfolder for subfolder in subfolders if not (there[0] / subfolder).is_dir()]
-        raise LayoutError(f"{there[0]} has no {' and no '.join(missing)}")
-    if len(whole) > 1:
-        log_once(logging.WARNING, f"{whole[0]} is used, not {', '.join(str(folder) for folder in whole[1:])}")
-    return whole[0]
+class LabelError(LayoutError):
+    """An image or a line of a list that doesn't tell its labels; the set is there."""
 
 
 def list_images(folder: Path, *patterns: str) -> list[Path]:
@@ -47,10 +33,10 @@ def list_images(folder: Path, *patterns: str) -> list[Path]:
 
 
 def refuse_names(paths: Iterable[Path], expected: str) -> None:
-    """Raise LayoutError if there are images whose names can't be read."""
+    """Raise LabelError if there are images whose names can't be read."""
     paths = list(paths)
     if paths:
-        raise LayoutError(
+        raise LabelError(
             f"the names of {len(paths)} images can't be read, the first is {paths[0]}: expected is a name like "
             f"{expected}, so rename or remove them"
         )

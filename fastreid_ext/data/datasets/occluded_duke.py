@@ -11,7 +11,8 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
-from fastreid_ext.data.datasets.files import LayoutError, find_folder, list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.files import LayoutError, list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.folders import accepted_folders, find_layout
 from fastreid_ext.errors import FileError
 from fastreid_ext.files import locked, make_folder, read_text, reason
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Name of the list -> folder.
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-FILE_NAME = re.compile(r"(-1|\d+)_c([1-8])(?!\d)")
+FILE_NAME = re.compile(r"(-1|\d{1,18})_c([1-8])(?!\d)", re.IGNORECASE)
 
 
 @register(DATASET_REGISTRY)
@@ -27,24 +28,33 @@ class OccludedDuke(ImageDataset):
     """Occluded-Duke: images of DukeMTMC-reID, split anew so that every query is occluded.
 
     Reference: Miao et al., Pose-Guided Feature Alignment for Occluded Person Re-Identification, ICCV 2019.
-    Tree: ``Occluded_Duke`` (or `OccludedDuke`, `Occluded-DukeMTMC-reID`) with ``bounding_box_train``, ``query`` and
-    ``bounding_box_test``; names like ``0001_c2_f0046182.jpg``: person 1, camera 2. -1 is junk, 0 a distractor.
+    Tree: ``Occluded_Duke`` (or `Occluded-DukeMTMC`, `Occluded-DukeMTMC-reID`, also below `Occluded-DukeMTMC-Dataset`)
+    with ``bounding_box_train``, ``query`` and ``bounding_box_test``; names like ``0001_c2_f0046182.jpg``: person 1,
+    camera 2. -1 is junk, 0 a distractor.
     Rule: what the query's own camera saw of the person is left out. :func:`derive_occluded_duke` makes the tree.
     """
 
     _junk_pids = [0, -1]
-    folders = ("Occluded_Duke", "OccludedDuke", "Occluded-DukeMTMC-reID")
+    folders = (
+        "Occluded_Duke",
+        "OccludedDuke",
+        "Occluded-DukeMTMC-reID",
+        "Occluded-DukeMTMC",
+        "Occluded-DukeMTMC-Dataset/Occluded_Duke",
+        "ICME2018_Occluded-Person-Reidentification_datasets/Occluded_Duke",
+    )
     dataset_name = "occludedduke"
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
         try:
-            self.data_dir = find_folder(root, self.folders, list(FOLDERS.values()))
+            self.data_dir, _, found = find_layout(root, self.folders, [tuple(FOLDERS.values())])
         except LayoutError as error:
-            if any((Path(root) / folder / "train.list").is_file() for folder in self.folders):
+            if any((folder / "train.list").is_file() for folder in accepted_folders(root, self.folders)):
                 raise LayoutError(
                     f"{error}; its lists exist: make it from them with fastreid-ext derive-occluded-duke"
                 ) from error
             raise
+        self._dirs = dict(zip(FOLDERS, found, strict=True))
         super().__init__(
             lambda: self.read_items("train"),
             lambda: self.read_items("query"),
@@ -54,7 +64,7 @@ class OccludedDuke(ImageDataset):
 
     def read_items(self, split: str) -> list[tuple]:
         """List (path, person, camera) by name. Junk is left out, distractors are in the gallery alone."""
-        paths = list_images(self.data_dir / FOLDERS[split], "*")
+        paths = list_images(self._dirs[split], "*")
         found = [(path, FILE_NAME.match(path.name)) for path in paths]
         refuse_names((path for path, match in found if not match), "0001_c2_f0046182.jpg, with cameras 1 to 8")
         items = []

@@ -9,14 +9,8 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
-from fastreid_ext.data.datasets.files import (
-    LayoutError,
-    find_folder,
-    list_images,
-    log_once,
-    refuse_names,
-    training_item,
-)
+from fastreid_ext.data.datasets.files import LabelError, LayoutError, list_images, log_once, refuse_names, training_item
+from fastreid_ext.data.datasets.folders import find_folder
 from fastreid_ext.files import read_text
 from fastreid_ext.foreign_files import whole_number
 
@@ -56,7 +50,7 @@ class OPReID(ImageDataset):
     dataset_name = "opreid"
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
-        self.data_dir = find_folder(root, self.folders, ())
+        self.data_dir = find_folder(root, self.folders)
         self._test: dict[str, list[tuple]] = {}
         super().__init__(
             self.read_train, lambda: self.read_test()["query"], lambda: self.read_test()["gallery"], **kwargs
@@ -137,12 +131,12 @@ def read_list(file: Path, folders: list[Path]) -> list[Row]:
             continue
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None:
-            raise LayoutError(f"line {number} of {file} names {name}, which is not there")
+            raise LabelError(f"line {number} of {file} names {name}, which is not there")
         named = PERSON.match(path.name)
         person = whole_number(labels[0] if labels else named[1] if named else "")
         camera = whole_number(labels[1]) if len(labels) > 1 else camera_of(path)
         if person is None or (camera is None and len(labels) > 1):
-            raise LayoutError(
+            raise LabelError(
                 f"line {number} of {file} doesn't tell the person: a line should have path, person and camera"
             )
         rows.append(Row(path, person, camera))

@@ -86,9 +86,9 @@ def dataset_mistakes(cfg: CfgNode) -> Iterator[str]:
     unknown: dict[str, list[str]] = {}
     if cfg.TEST.PRECISE_BN.ENABLED and cfg.TEST.PRECISE_BN.DATASET not in DATASET_REGISTRY._obj_map:
         unknown[cfg.TEST.PRECISE_BN.DATASET] = ["TEST.PRECISE_BN.DATASET"]
-    for key, subsets in (("NAMES", ()), ("TESTS", (HELD_OUT, VALIDATION))):
+    for key, subsets in (("NAMES", ()), ("TESTS", (HELD_OUT, VALIDATION)), ("TESTS_OPTIONAL", ())):
         names = list(cfg.DATASETS[key])
-        if not names:
+        if not names and (key == "NAMES" or (key == "TESTS" and not cfg.DATASETS.TESTS_OPTIONAL)):
             yield f"DATASETS.{key} is empty and must name a data set, such as ('Market1501',)"
         for name in dict.fromkeys(map(str, names)):
             if name not in DATASET_REGISTRY._obj_map and name not in subsets:

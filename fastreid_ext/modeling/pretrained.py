@@ -139,8 +139,8 @@ def _of_trunk(
             not taken[key].equal(value) for key, value in _behind(state, other).items() if key in own
         ):
             raise WeightsError(
-                f"{path} holds the trunk of MODEL.BACKBONE twice, at {shown(best[0])} and {shown(other)}: save one of them"
-                " alone"
+                f"{path} holds the trunk of MODEL.BACKBONE twice, at {shown(best[0])} and {shown(other)}: save one of"
+                " them alone"
             )
     words = [f"took its {shown(at)}" if at else "", f"took {shown(best[0])} off its names" if best[0] else ""]
     beside = [key for key in state if not key.startswith(best[0])]

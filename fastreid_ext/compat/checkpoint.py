@@ -26,8 +26,12 @@ def _load_file(self, f: str):
         with torch.serialization.safe_globals(stand_ins()):
             return plain(torch.load(f, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
+        # torch goes on with the advice to load it unsafely.
+        said = (
+            (str(error).splitlines() or [""])[0].partition(" In PyTorch 2.6")[0].partition(" This file can still be")[0]
+        )
         raise pickle.UnpicklingError(
-            f"{f} is damaged or holds more than tensors, plain values and NumPy values: not loaded. {error}"
+            f"{f} is damaged or holds more than tensors, plain values and NumPy values: not loaded. {said}"
         ) from error
 
 

@@ -4,12 +4,14 @@ import inspect
 import logging
 import os
 import pickle
+from collections.abc import Sequence
 
 from fastreid.config import CfgNode
 from fastreid.modeling import build_model as build_registered
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.config import augmentation_mistakes
 from fastreid_ext.engine.checks.listing import raise_together
 from fastreid_ext.engine.checks.names import loss_mistakes
@@ -33,6 +35,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
     _check_files(cfg)
     try:
         model = build_registered(cfg)
+        if cfg.MODEL.META_ARCHITECTURE == "Distiller":
+            check_teachers(model.model_ts, cfg.KD.MODEL_WEIGHTS)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"MODEL.BACKBONE.PRETRAIN_PATH: {backbone.PRETRAIN_PATH} can't be read safely as weights"
@@ -67,6 +71,23 @@ def build_model(cfg: CfgNode) -> nn.Module:
         cfg.MODEL.DEVICE,
     )
     return model
+
+
+def check_teachers(teachers: Sequence[nn.Module], files: Sequence[str]) -> None:
+    """Load the weights of distillation's teachers again, because FastReID goes on with a part of a teacher.
+
+    Args:
+        teachers: FastReID's ``Distiller.model_ts``; the last ones are those of the files.
+        files: KD.MODEL_WEIGHTS.
+
+    Raises:
+        ConfigError: a file that is missing or of another model.
+    """
+    for teacher, path in zip(teachers[-len(files) :], files, strict=True):
+        try:
+            AtomicCheckpointer(teacher).load(path, checkpointables=[], complete=True)
+        except UserError as error:
+            raise ConfigError(f"KD.MODEL_WEIGHTS has {path}: {error}") from error
 
 
 def _check_files(cfg: CfgNode) -> None:

@@ -70,7 +70,7 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
             bare = cfg.clone()
             bare.defrost()
             bare.MODEL.BACKBONE.PRETRAIN = False
-            with _beside_the_package() if weights.in_package else nullcontext():
+            with _beside_the_package(build.__name__) if weights.in_package else nullcontext():
                 backbone = build(bare)
             if node.PRETRAIN:
                 path = _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
@@ -91,11 +91,16 @@ def _named(path: str) -> str:
 
 
 @contextmanager
-def _beside_the_package() -> Iterator[None]:
+def _beside_the_package(name: str) -> Iterator[None]:
     before = os.getcwd()
     os.chdir(Path(fastreid.__file__).parents[1])
     try:
         yield
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"MODEL.BACKBONE.NAME {name} reads {error.filename}, which this FastReID was installed without: choose"
+            " another backbone, or install FastReID from a checkout"
+        ) from error
     finally:
         os.chdir(before)
 

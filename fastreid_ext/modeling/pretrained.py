@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fastreid_ext.errors import UserError
+from fastreid_ext.foreign_files import caption, shown
 from fastreid_ext.modeling.weights import WeightsError, not_finite, read_file, states_in
 
 __all__ = ["NON_LOCAL", "load_pretrained"]
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 NON_LOCAL = r"NL_\d+\."
 CLASSIFIER = r"(head\.)?(fc|classifier|last_linear|linear)\."
 COUNTER = "num_batches_tracked"
-SHOWN = 5
+SHOWN, LONGEST = 5, 100  # names in a message, and characters of each: they are a file's
 # What only one of two variants of a network has in its names -> the key that chooses it.
 VARIANTS = {
     r"(^|\.)IN\.": "MODEL.BACKBONE.WITH_IBN",
@@ -61,45 +62,38 @@ def load_pretrained(
     Raises:
         WeightsError: a file that can't be read safely, weights of another network, or values that are not finite.
     """
-    net = type(backbone).__name__
     try:
         loaded = read_file(path)
     except UserError as error:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}") from error
     own = _counted(backbone.state_dict())
     needed = sum(not re.match(added, key) for key in own)
-    theirs, source, outside = _of_trunk(loaded, own, needed, path)
+    theirs, source, beside = _of_trunk(loaded, own, needed, path)
     theirs = adapt(backbone, theirs) if adapt else theirs
     fitting = {key: theirs[key] for key in own if key in theirs and theirs[key].shape == own[key].shape}
-    missing = [key for key in own if key not in theirs]
-    anew = [key for key in missing if re.match(added, key)]
+    anew = sorted(key for key in own.keys() - theirs.keys() if re.match(added, key))
     problems = {
-        "missing": sorted(set(missing) - set(anew)),
+        "missing": sorted(own.keys() - theirs.keys() - set(anew)),
         "unexpected": sorted(key for key in theirs.keys() - own.keys() if _is_of_trunk(key, own)),
-        "of another shape": sorted(key for key in own.keys() & theirs.keys() if key not in fitting),
+        "of another shape": sorted((own.keys() & theirs.keys()) - fitting.keys()),
     }
-    left_out = sorted({*outside, *(theirs.keys() - own.keys() - set(problems["unexpected"]))})
+    net = type(backbone).__name__
     if any(problems.values()) and not (partial and fitting):
         logger.info("%s does not fit the %s of MODEL.BACKBONE%s", path, net, _listed(problems))
-        counts = ", ".join(f"{len(keys)} {what} ({_such_as(keys)})" for what, keys in problems.items() if keys)
-        kinds = describe or _blocks
-        of = (
-            f"; it holds {kinds(theirs)}, and this one is {kinds(own)}"
-            if describe or kinds(theirs) != kinds(own)
-            else ""
-        )
+        kinds = [(describe or _blocks)(state) for state in (theirs, own)]
+        of = f"; it holds {kinds[0]}, and this one is {kinds[1]}" if describe or kinds[0] != kinds[1] else ""
+        advice = "MODEL.BACKBONE.PRETRAIN_PARTIAL True loads what fits" if fitting else "nothing in it fits"
         raise WeightsError(
-            f"{path} does not fit the {net} of MODEL.BACKBONE: {counts}{of}{_variant(problems)}"
-            + ("; MODEL.BACKBONE.PRETRAIN_PARTIAL True loads what fits" if fitting else "; nothing in it fits")
+            f"{path} does not fit the {net} of MODEL.BACKBONE: {_counts(problems)}{of}{_variant(problems)}; {advice}"
         )
-    broken = not_finite(fitting)
-    if broken:
+    if broken := not_finite(fitting):
         raise WeightsError(
             f"{path} has values that are NaN or infinite in {len(broken)} tensors ({_such_as(broken)}): its training"
             " diverged, so name another file"
         )
     backbone.load_state_dict(fitting, strict=False)  # not strict: the counters, and what is added
     whole = f"all {len(own)}" if len(fitting) == len(own) else f"{len(fitting)} of {len(own)}"
+    left_out = sorted({*beside, *(theirs.keys() - own.keys() - set(problems["unexpected"]))})
     rest = f"; left out: {_such_as(left_out, '')}" if left_out else ""
     logger.info("loaded %s weights and buffers of the %s from %s%s", whole, net, path, rest)
     if source:
@@ -145,9 +139,10 @@ def _of_trunk(
             not taken[key].equal(value) for key, value in _behind(state, other).items() if key in own
         ):
             raise WeightsError(
-                f"{path} holds the trunk of MODEL.BACKBONE twice, at {best[0]!r} and {other!r}: save one of them alone"
+                f"{path} holds the trunk of MODEL.BACKBONE twice, at {shown(best[0])} and {shown(other)}: save one of"
+                " them alone"
             )
-    words = [f"took its {at!r}" if at else "", f"took {best[0]!r} off its names" if best[0] else ""]
+    words = [f"took its {shown(at)}" if at else "", f"took {shown(best[0])} off its names" if best[0] else ""]
     beside = [key for key in state if not key.startswith(best[0])]
     return taken, " and ".join(filter(None, words)), beside
 
@@ -192,10 +187,14 @@ def _variant(problems: Mapping[str, list[str]]) -> str:
     return ""
 
 
+def _counts(problems: Mapping[str, list[str]]) -> str:
+    return ", ".join(f"{len(keys)} {what} ({_such_as(keys)})" for what, keys in problems.items() if keys)
+
+
 def _listed(problems: Mapping[str, list[str]]) -> str:
-    return "".join(f"\n  {what:16}  {key}" for what, keys in problems.items() for key in keys)
+    return "".join(f"\n  {what:16}  {caption(key)}" for what, keys in problems.items() for key in keys)
 
 
 def _such_as(keys: list[str], start: str = "such as ") -> str:
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN and not start else ""
-    return f"{start}{', '.join(keys[:SHOWN])}{more}"
+    return f"{start}{', '.join(caption(key[:LONGEST]) for key in keys[:SHOWN])}{more}"

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer, CheckpointError
+from fastreid_ext.engine.model import check_teachers
+from fastreid_ext.errors import ConfigError
 
 
 class Head(nn.Module):
@@ -111,3 +113,15 @@ def test_an_evaluation_does_not_mind_broken_centers(load, state):
     load(state, complete=True)
     with pytest.raises(CheckpointError, match="criterion.centers"):
         load(state)
+
+
+def test_teachers_are_loaded_whole(state, tmp_path):
+    """FastReID's Distiller goes on with a teacher of which a part was loaded."""
+    torch.save({"model": state}, tmp_path / "whole.pth")
+    torch.save({"model": without(state, "backbone.1.")}, tmp_path / "part.pth")
+    mean, teachers = Person(), [Person(), Person()]
+    check_teachers([mean, *teachers], [str(tmp_path / "whole.pth")] * 2)
+    assert torch.equal(teachers[0].backbone[0].weight, state["backbone.0.weight"])
+    assert torch.equal(teachers[1].backbone[0].weight, state["backbone.0.weight"])
+    with pytest.raises(ConfigError, match=r"KD.MODEL_WEIGHTS has .*part.pth: 4 weights that the test feature needs"):
+        check_teachers([mean, *teachers], [str(tmp_path / "whole.pth"), str(tmp_path / "part.pth")])

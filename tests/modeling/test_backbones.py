@@ -209,3 +209,13 @@ def test_a_config_of_fastreid_alone(file):
     assert set(backbones.HOSTS) == {
         name for name in DEPTHS if name not in ("build_dnl_resnet_backbone", "build_res2net_backbone")
     }
+
+
+def test_files_of_its_own_that_a_backbone_lacks(monkeypatch, tmp_path):
+    """FastReID names RegNet's files from the folder that the package is in, wherever the run is started."""
+    monkeypatch.chdir(tmp_path)
+    built(config("build_regnet_backbone", PRETRAIN=False))
+    (tmp_path / "fastreid").mkdir()
+    monkeypatch.setattr(backbones.fastreid, "__file__", str(tmp_path / "fastreid" / "__init__.py"))
+    with pytest.raises(ConfigError, match="build_regnet_backbone reads .*yaml, which this FastReID was"):
+        built(config("build_regnet_backbone", PRETRAIN=False))

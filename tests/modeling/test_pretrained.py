@@ -77,7 +77,7 @@ def test_wrappers_and_prefixes_are_taken_off(form, state, file, caplog):
     assert len(loaded) == 14 and all(torch.equal(value, wanted[key]) for key, value in loaded.items())
     assert torch.equal(trunk.NL_2[0].weight, non_local)
     assert "loaded 14 of 16 weights and buffers of the Trunk" in caplog.text
-    assert "fc.bias" in caplog.text and "as this trunk adds them: 2 (such as NL_2.0.weight" in caplog.text
+    assert "fc.bias" in caplog.text and "as this trunk adds them: 2 (such as NL_2.0.bias" in caplog.text
 
 
 REFUSED = {
@@ -155,3 +155,9 @@ def test_the_same_trunk_twice_is_one(state, file):
     trunk = Trunk()
     load_pretrained(trunk, file(twice | {"queue": torch.zeros(4), "numbers": np.zeros(3)}))
     assert torch.equal(trunk.conv1.weight, state["conv1.weight"])
+
+
+def test_names_of_a_hostile_file_stay_in_one_line(state, file):
+    with pytest.raises(WeightsError, match="1 unexpected") as error:
+        load_pretrained(Trunk(), file(state | {"layer1.\n\x1b[2J" + 5000 * "x": torch.zeros(1)}))
+    assert len(str(error.value)) < 600 and str(error.value).isprintable()

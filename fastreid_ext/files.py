@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from fastreid_ext.errors import FileError, UserError
 from fastreid_ext.image_files import MADE_BY_A_SHELL, check_is_file
@@ -29,7 +29,7 @@ def fault_of(path: str) -> str:
     if "\0" in path:
         return "has a character of value 0, which no path may have"
     if "://" in path:
-        return f"is {path[:200]}, and nothing is downloaded: save that file and name it"
+        return f"is {path[:200]}, and nothing is downloaded or uploaded: name a file or folder of this machine"
     if path.startswith("~"):
         return f"is {path[:200]}, but there is no such user on this machine"
     parts = [os.fsencode(part) for part in path.split(os.sep)]
@@ -117,6 +117,17 @@ def write_text(path: Path, text: str) -> None:
         FileError: as :func:`write_atomically`.
     """
     write_atomically(path, lambda file: file.write(text.encode(errors="surrogateescape")))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text is without the stand-ins of bytes that were not in UTF-8."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def show_any_name(stream: TextIO) -> None:
+    r"""Let an opened text stream take file names that its encoding lacks, as ``\udce9``, instead of failing at them."""
+    if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def write_picture(path: Path, picture: "Image") -> None:

@@ -150,6 +150,9 @@ def run_command(args: argparse.Namespace) -> int:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by whoever started us, with >&- for one
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the process ends)
+    from fastreid_ext.files import show_any_name
+
+    show_any_name(sys.stdout)
     with stopped_by_signals(name) as stopping:
         try:
             check_options(args)

@@ -28,11 +28,12 @@ def alike(words: Iterable[str]) -> list[list[str]]:
     """Return the groups of texts that differ only by leading zeros, case, blanks or how Unicode writes a letter."""
     groups: dict[str, list[str]] = defaultdict(list)
     for word in sorted(set(words)):
-        groups[_bare(word)].append(word)
+        groups[bare(word)].append(word)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
+    """Return a text without leading zeros, case and blanks: texts that are alike have the same."""
     word = re.sub(r"\s+", "", unicodedata.normalize("NFKC", word)).casefold()
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", word)
 

@@ -28,7 +28,7 @@ from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, FileError, UserError
-from fastreid_ext.files import no_room_named, write_text
+from fastreid_ext.files import no_room_named, show_any_name, write_text
 from fastreid_ext.signals import follows_signal
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ def setup(cfg: CfgNode, resume: bool, eval_only: bool) -> None:
         for handler in handlers:
             if not isinstance(handler, logging.StreamHandler):
                 continue
+            show_any_name(handler.stream)
             name = str(getattr(handler.stream, "name", ""))
             if handler.stream is sys.stdout:
                 handler.setLevel(logging.INFO)  # environment and model structure go to log.txt alone

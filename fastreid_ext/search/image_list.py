@@ -1,5 +1,6 @@
 """The images to extract features from: of a folder, a list or a data set."""
 
+import codecs
 import hashlib
 import json
 import logging
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from fastreid_ext.data.capabilities import NamesLabels
 from fastreid_ext.data.catalog import dataset_root, load_dataset
-from fastreid_ext.errors import ConfigError
-from fastreid_ext.files import read_text
+from fastreid_ext.errors import ConfigError, FileError
+from fastreid_ext.files import is_unicode, read_bytes
 from fastreid_ext.foreign_files import read_table
 from fastreid_ext.visual.image_sources import files_below
 
@@ -95,7 +96,7 @@ def images_of_list(file: Path) -> ImageList:
     if file.suffix.lower() == ".csv":
         rows = _rows_of_csv(file)
     else:
-        rows = [(line.strip(), UNKNOWN, UNKNOWN) for line in read_text(file).splitlines() if line.strip()]
+        rows = [(line, UNKNOWN, UNKNOWN) for line in _lines(file)]
     if not rows:
         raise ConfigError(f"--list {file} names no image")
     if len({row[0] for row in rows}) < len(rows):
@@ -103,6 +104,20 @@ def images_of_list(file: Path) -> ImageList:
         twice = next(path for path, *_ in rows if path in seen or seen.add(path))
         raise ConfigError(f"--list {file} names {twice} twice: an image has one feature")
     return ImageList(file.parent.resolve(), rows, f"the list {file}")
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a list that are not empty; those that are not in UTF-8 are names as the file system has them.
+
+    Raises:
+        FileError: there is no file of such a name, so that the list is in another encoding.
+    """
+    text = read_bytes(file).removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+    for line in lines:
+        if not is_unicode(line) and ("\0" in line or not (file.parent / line).is_file()):
+            raise FileError(f"{file} is not in UTF-8, and there is no file {line!r}: save it in UTF-8")
+    return lines
 
 
 def images_of_dataset(name: str, split: str) -> ImageList:

@@ -1,5 +1,6 @@
 """The nearest gallery images of every query: candidates from an index, ordered by their true distances."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.search.features import FeatureStore, blocks_of
-from fastreid_ext.search.image_list import UNKNOWN
+from fastreid_ext.search.image_list import UNKNOWN, ImageList
 from fastreid_ext.search.index import as_searched
 
 QUERIES_AT_ONCE = 1024
@@ -114,6 +115,15 @@ def same_camera_rows(queries: Labels, gallery: Labels) -> list[np.ndarray]:
     return [np.array(rows.get((person, camera), ()), dtype=np.int64) for _, person, camera in queries]
 
 
+def own_rows(queries: ImageList, gallery: ImageList) -> list[np.ndarray]:
+    """Return for each query the gallery images that have its own path."""
+    rows: dict[str, list[int]] = {}
+    for index in range(len(gallery.rows)):
+        rows.setdefault(os.path.abspath(gallery.file(index)), []).append(index)
+    paths = [os.path.abspath(queries.file(n)) for n in range(len(queries.rows))]
+    return [np.array(rows.get(path, ()), dtype=np.int64) for path in paths]
+
+
 def neighbours(
     store: FeatureStore,
     queries: np.ndarray,
@@ -174,11 +184,11 @@ def rank_shares(
 ) -> tuple[dict[int, float], int]:
     """Return Rank-k in percent for some k, and over how many queries: those with their person in the gallery."""
     there = Counter(person for _, person, _ in gallery)
-    answerable = [
-        n
-        for n, (_, person, _) in enumerate(queries)
-        if person != UNKNOWN and there[person] > (len(dropped[n]) if dropped is not None else 0)
-    ]
+
+    def left(n: int, person: str) -> int:
+        return there[person] - (0 if dropped is None else sum(gallery[row][1] == person for row in dropped[n]))
+
+    answerable = [n for n, (_, person, _) in enumerate(queries) if person != UNKNOWN and left(n, person) > 0]
     if not answerable:
         return {}, 0
     return {k: 100 * float(np.mean([any(same[n][:k]) for n in answerable])) for k in ranks}, len(answerable)

@@ -12,6 +12,7 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from fastreid_ext.data.images import ImageError
+from fastreid_ext.data.labels import alike_warning
 from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import make_folder
@@ -22,7 +23,7 @@ from fastreid_ext.search.image_list import UNKNOWN, ImageList
 from fastreid_ext.search.index import describe, plan_index, set_search
 from fastreid_ext.search.index_files import OpenedIndex, open_index
 from fastreid_ext.search.kinds import NAMES
-from fastreid_ext.search.nearest import MARGIN, Neighbours, neighbours, rank_shares, recall, same_camera_rows
+from fastreid_ext.search.nearest import MARGIN, Neighbours, neighbours, own_rows, rank_shares, recall, same_camera_rows
 from fastreid_ext.search.results import SearchResult, draw_sheet, write_csv, write_json
 
 CODES_PER_RESULT = 4  # IVF-PQ's distances are rough: this many candidates per result are ordered by exact distances
@@ -71,7 +72,8 @@ class SearchOptions:
     Attributes:
         index: "flat", "hnsw" or "ivfpq".
         topk: images per query.
-        drop_same_camera: leave out what the query's camera saw of its person, as the Market protocol does.
+        drop_same_camera: leave out what the query's camera saw of its person, as the Market protocol does, and the
+            query itself.
         candidates: images out of the index that are ordered by their true distance; 0 = the index's own rule.
         recall_queries: queries that the recall is measured on; 0 = none.
         show: queries on the sheet; 0 = no sheet.
@@ -98,7 +100,12 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     images, features = queries
     if options.topk > len(store):
         raise ConfigError(f"--topk is {options.topk}, and the gallery has {len(store)} images")
-    dropped = same_camera_rows(images.rows, store.images.rows) if options.drop_same_camera else None
+    own = own_rows(images, store.images)
+    dropped = None
+    if options.drop_same_camera:
+        dropped = [
+            np.union1d(*rows) for rows in zip(same_camera_rows(images.rows, store.images.rows), own, strict=True)
+        ]
     wanted = dict(options.parameters)
     candidates = options.candidates or (CODES_PER_RESULT * options.topk if options.index == "ivfpq" else 0)
     fetched = max(options.topk + MARGIN, candidates)
@@ -133,8 +140,15 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     shares, count = rank_shares(images.rows, store.images.rows, same, sorted({1, options.topk}), dropped)
     if count:
         text = ", ".join(f"Rank-{k} {share:.2f}" for k, share in shares.items())
-        left_out = "" if options.drop_same_camera else " (images by the query's camera included)"
+        themselves = sum(len(rows) > 0 for rows in own)
+        included = "images by the query's camera included"
+        if themselves:
+            included += f", and so are {themselves} queries themselves, which are in the gallery too"
+        left_out = "" if options.drop_same_camera else f" ({included})"
         lines.append(f"{text} of the {count} queries whose person is in the gallery{left_out}")
+    persons = {name: [row[1] for row in rows] for name, rows in _sides(images, store.images).items()}
+    if sentence := alike_warning("person", "persons", persons):
+        lines.append(f"note: {sentence}")
     make_folder(output)
     write_json(result, output / "results.json")
     write_csv(result, output / "results.csv")
@@ -144,6 +158,11 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
         except (FileError, ImageError, OSError) as error:
             raise ImageError(f"results.json and results.csv are written, the sheet is not: {error}") from error
     return [*lines, f"{order}: results are in {output}"]
+
+
+def _sides(queries: ImageList, gallery: ImageList) -> dict[str, list[tuple[str, str, str]]]:
+    known = {"the queries": queries.rows, "the gallery": gallery.rows}
+    return {name: [row for row in rows if row[1] != UNKNOWN] for name, rows in known.items()}
 
 
 def _index_line(opened: OpenedIndex, kind: str, parameters: dict[str, int]) -> str:

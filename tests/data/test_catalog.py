@@ -4,7 +4,7 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.catalog import DataSetError, is_public, load_dataset
 from fastreid_ext.data.datasets.files import LayoutError
 from fastreid_ext.data.datasets.msmt17 import VERSIONS, msmt17_version
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, PUBLISHED_COUNTS
@@ -90,3 +90,31 @@ def test_msmt17_in_wrong_folders(msmt17, root):
     (root / "MSMT17_V2" / "mask_train_v2").mkdir(parents=True)
     with pytest.raises(LayoutError, match="MSMT17_V2 has no mask_test_v2"):
         msmt17_version(root)
+
+
+# ---- sets that others have too --------------------------------------------------------------------------------------
+
+
+class OfUsers(ImageDataset):
+    """As a user of FastReID registers one."""
+
+    def __init__(self, query=()):
+        super().__init__([], list(query), [])
+
+
+def test_a_set_is_public_if_it_has_the_published_images(monkeypatch):
+    three = [("a", 1, 0), ("b", 1, 1), ("c", 2, 0)]
+    monkeypatch.setitem(PUBLISHED_COUNTS, "OfUsers", {"query": (2, 3)})
+    assert is_public("OfUsers", OfUsers(three), ("query",))
+    assert not is_public("OfUsers", OfUsers(three[:2]), ("query",))  # one's own under that name
+    monkeypatch.delitem(PUBLISHED_COUNTS, "OfUsers")
+    assert not is_public("OfUsers", OfUsers(three), ("query",))
+
+
+def test_drawn_sets_are_public_and_csv_sets_are_not(synth_tiny, plant, root, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(synth_tiny))
+    assert is_public("SynthReIDTiny", load_dataset("SynthReIDTiny", TEST), TEST)
+    plant("CSVDataset/a.jpg")
+    (root / "CSVDataset/train.csv").write_text("path,person,camera\na.jpg,1,0\n")
+    monkeypatch.setenv("FASTREID_DATASETS", str(root))
+    assert not is_public("CSVDataset", load_dataset("CSVDataset", ("train",)), ("train",))

@@ -10,6 +10,7 @@ from fastreid.utils import comm
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.images import QueryGalleryImages
+from fastreid_ext.data.labels import bare
 from fastreid_ext.data.same_images import SamePairs, same_images
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.ranks import NO_PAIRS, Pairs, SamePerson
@@ -101,6 +102,7 @@ def warn_of_known_persons(training: Sequence[tuple], tests: Mapping[str, QueryGa
     if not comm.is_main_process():
         return
     paths, labels = [item[0] for item in training], {item[1] for item in training}
+    similar = {bare(label) for label in labels}
     for name, images in tests.items():
         items = [*images.img_items]
         if name == HELD_OUT:
@@ -112,17 +114,24 @@ def warn_of_known_persons(training: Sequence[tuple], tests: Mapping[str, QueryGa
             found = np.unique(same_images(paths, [item[0] for item in items]).second)
             shared = [items[i] for i in found]
         known = {item[1] for item in items if images.labels.get(item[1]) in labels}
+        alike = {person for person, label in images.labels.items() if bare(label) in similar} - known
         by_image = {item[1] for item in shared}
-        if not known | by_image:
+        if not known | alike | by_image:
             continue
         reasons = [f"{len(known)} by name"] if known else []
+        if alike:
+            first = images.labels[min(alike)]
+            reasons.append(
+                f"{len(alike)} by names that differ only by leading zeros, case or blanks, such as {first!r}"
+            )
         if shared:
             reasons.append(
                 f"{len(by_image)} by images: {len(shared)} of its {len(items)} are trained on, such as {shared[0][0]}"
             )
+        everyone = len({item[1] for item in items})
         _say(
-            f"{len(known | by_image)} of the {len({item[1] for item in items})} persons of {name} are persons of the"
-            f" training set ({'; '.join(reasons)}): its numbers are not those of unknown persons"
+            f"{len(known | alike | by_image)} of the {everyone} persons of {name} are persons of the training set"
+            f" ({'; '.join(reasons)}): its numbers are not those of unknown persons"
         )
 
 

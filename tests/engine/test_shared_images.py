@@ -1,0 +1,208 @@
+"""A query that is in its own gallery, and test persons that are trained on: found, left out or refused, and counted."""
+
+import logging
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.engine.checks import shared_images
+from fastreid_ext.engine.checks.config import mistakes
+from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
+from fastreid_ext.engine.evaluation import build_evaluator
+from fastreid_ext.engine.loaders import eval_loader
+from fastreid_ext.errors import ConfigError
+
+ROWS = [("1", 0), ("1", 1), ("2", 0), ("2", 1), ("3", 0), ("3", 1)]  # of the images 0.png, 1.png, ...
+QUERY = "0.png,1,0\n2.png,2,0\n4.png,3,0\n"
+OTHERS = "1.png,1,1\n3.png,2,1\n5.png,3,1\n"
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    rng = np.random.default_rng(0)
+    (tmp_path / "CSVDataset").mkdir()
+    for number in range(len(ROWS)):
+        pixels = rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"CSVDataset/{number}.png")
+    return tmp_path / "CSVDataset"
+
+
+@pytest.fixture
+def write(root):
+    def make(**splits):
+        for split, text in splits.items():
+            (root / f"{split}.csv").write_text("path,person,camera\n" + text)
+
+    return make
+
+
+@pytest.fixture
+def logged(caplog):
+    log_once.cache_clear()
+    logging.getLogger("fastreid_ext").propagate = True
+    yield caplog
+    log_once.cache_clear()
+
+
+def config(**keys):
+    cfg = get_cfg()
+    pairs = {
+        "MODEL.DEVICE": "cpu",
+        "INPUT.SIZE_TEST": [8, 4],
+        "DATALOADER.NUM_WORKERS": 0,
+        "TEST.RANK_LIST.ENABLED": False,
+        "DATASETS.NAMES": ("CSVDataset",),
+    } | {key.replace("__", "."): value for key, value in keys.items()}
+    cfg.merge_from_list([item for pair in pairs.items() for item in pair])
+    return cfg
+
+
+def evaluated(folder, **keys):
+    """The metrics of features that are the pixels, so that an image is nearest to itself."""
+    cfg = config(**keys)
+    loader, count = eval_loader(cfg, "CSVDataset")
+    evaluator = build_evaluator(cfg, "CSVDataset", loader.dataset, count, str(folder))
+    evaluator.reset()
+    for batch in loader:
+        evaluator.process(batch, batch["images"].float().flatten(1) - 127.5)
+    return evaluator.evaluate()
+
+
+COPIES = {
+    "by path": lambda root, name: f"{root}/{name}",
+    "by a path through another folder": lambda root, name: f"../CSVDataset/./{name}",
+    "by a hard link": lambda root, name: linked(os.link, root, name),
+    "by a symbolic link": lambda root, name: linked(os.symlink, root, name),
+    "by content": lambda root, name: linked(shutil.copy, root, name),
+}
+
+
+def linked(how, root, name):
+    how(root / name, root / f"copy_{name}")
+    return f"copy_{name}"
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("camera", [1, 7])
+def test_a_query_in_its_own_gallery(way, camera, write, root, logged, tmp_path):
+    """The numbers are those of the gallery without it; today's were a Rank-1 of 100."""
+    write(query=QUERY, gallery=OTHERS)
+    wanted = evaluated(tmp_path)
+    assert wanted["Rank-1"] < 100 and "in its gallery" not in logged.text
+    copies = [COPIES[way](root, f"{number}.png") for number in (0, 2, 4)]
+    itself = "".join(f"{copy},{person},{camera}\n" for copy, person in zip(copies, "123", strict=True))
+    # Of every copy two are other persons' queries, so that each gallery has them as strangers.
+    write(gallery=OTHERS + itself)
+    kept = evaluated(tmp_path, TEST__SAME_IMAGE="keep")
+    assert kept["Rank-1"] == 100
+    found = evaluated(tmp_path)
+    assert found["Rank-1"] < 100 and found["mAP"] < kept["mAP"]
+    by_content = 3 if way == "by content" else 0
+    assert "3 of the 3 queries of CSVDataset are in its gallery themselves" in logged.text
+    assert f"({3 - by_content} by path or link, {by_content} by content" in logged.text
+    assert "each is left out of its own ranking, 3 pairs in all (TEST.SAME_IMAGE auto)" in logged.text
+    with pytest.raises(ConfigError, match="3 of the 3 queries .*: remove them from the gallery, or"):
+        evaluated(tmp_path, TEST__SAME_IMAGE="refuse")
+    with pytest.raises(ConfigError, match="FastReID's evaluator can't leave them out"):
+        evaluated(tmp_path, TEST__EVALUATOR="host")
+
+
+def test_as_another_person(write, logged, tmp_path):
+    """The own file under a wrong name would be the nearest stranger."""
+    write(query="0.png,1,0\n", gallery="1.png,1,1\n")
+    assert evaluated(tmp_path)["Rank-1"] == 100
+    write(gallery="1.png,1,1\n0.png,9,0\n")
+    assert evaluated(tmp_path, TEST__SAME_IMAGE="keep")["Rank-1"] == 0
+    assert evaluated(tmp_path)["Rank-1"] == 100
+    assert "1 of them as another person" in logged.text
+
+
+def test_the_same_camera_is_junk_anyway(write, logged, tmp_path):
+    write(query=QUERY, gallery=QUERY + OTHERS)
+    kept, found = (evaluated(tmp_path, TEST__SAME_IMAGE=way) for way in ("keep", "refuse"))
+    assert kept == found and "in its gallery" not in logged.text
+
+
+def test_queries_that_have_no_other_match(write, logged, tmp_path):
+    write(query=QUERY, gallery="0.png,1,1\n3.png,2,1\n")
+    evaluated(tmp_path)
+    assert "; 1 queries have no other match and are not scored" in logged.text
+    write(gallery="0.png,1,1\n2.png,2,1\n")
+    with pytest.raises(ConfigError, match="without them no query has a match"):
+        evaluated(tmp_path)
+
+
+def test_public_sets_are_ranked_as_papers_do(write, logged, tmp_path, monkeypatch, root):
+    """With as many images as were published, one's own under that name is not one of them."""
+    write(query=QUERY, gallery=OTHERS + "0.png,1,1\n" + f"{linked(shutil.copy, root, '2.png')},2,1\n")
+    kept = evaluated(tmp_path, TEST__SAME_IMAGE="keep")
+    monkeypatch.setattr("fastreid_ext.engine.loaders.is_public", lambda *args: True)
+    logged.clear()
+    log_once.cache_clear()
+    assert evaluated(tmp_path) == kept
+    assert "1 of the 3 queries" in logged.text and "(1 by path or link, 0 by content" in logged.text
+    assert "are ranked (TEST.SAME_IMAGE auto)" in logged.text
+    assert evaluated(tmp_path, TEST__SAME_IMAGE="exclude") != kept
+
+
+def test_exclude_and_fastreids_evaluator(write):
+    said = "leaves no image out: set TEST.SAME_IMAGE refuse or keep"
+    host = {"TEST__EVALUATOR": "host", "TEST__REPORT__ENABLED": True}
+    assert any(said in sentence for sentence in mistakes(config(TEST__SAME_IMAGE="exclude", **host), 1))
+    assert not any(said in sentence for sentence in mistakes(config(**host), 1))
+
+
+def test_all_processes_leave_out_what_the_main_one_found(write, monkeypatch):
+    write(query=QUERY, gallery=OTHERS + "0.png,1,1\n")
+    main, _ = eval_loader(config(), "CSVDataset")
+    monkeypatch.setattr(shared_images.comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(shared_images, "same_images", lambda *args: pytest.fail("it looks itself"))
+    found = main.dataset.left_out
+    sent = shared_images.SamePairs(*found, np.zeros(1, dtype=bool))
+    monkeypatch.setattr(shared_images.comm, "all_gather", lambda own: [sent, own])
+    other, _ = eval_loader(config(), "CSVDataset")
+    assert all(np.array_equal(a, b) for a, b in zip(found, other.dataset.left_out, strict=True)) and len(found[0]) == 1
+
+
+# ---- persons of the training set ------------------------------------------------------------------------------------
+
+
+def test_images(**keys):
+    loader, _ = eval_loader(config(**keys), "CSVDataset")
+    return {"CSVDataset": loader.dataset}
+
+
+test_images.__test__ = False
+
+
+def test_persons_by_name(write, logged):
+    write(query=QUERY, gallery=OTHERS)
+    warn_of_known_persons([("other.png", "csvdataset_2", "c"), ("o.png", "shop_1", "c")], test_images())
+    assert "1 of the 3 persons of CSVDataset are persons of the training set (1 by name)" in logged.text
+
+
+def test_persons_by_images(write, logged, root):
+    write(query=QUERY, gallery=OTHERS)
+    copy = str(root / linked(shutil.copy, root, "3.png"))
+    warn_of_known_persons([(copy, "shop_x", "c"), (str(root / "0.png"), "shop_y", "c")], test_images())
+    assert "2 of the 3 persons of CSVDataset are persons" in logged.text
+    assert f"(2 by images: 2 of its 6 are trained on, such as {root}/0.png)" in logged.text
+
+
+def test_unknown_persons_are_not_worth_a_word(write, logged):
+    write(query=QUERY, gallery=OTHERS)
+    warn_of_known_persons([("other.png", "csvdataset_20", "c"), ("o.png", "shop_1", "c")], test_images())
+    assert "persons of the training set" not in logged.text
+
+
+def test_names_that_are_nearly_the_same(write, logged):
+    write(query=QUERY, gallery=OTHERS)
+    warn_of_known_persons([("other.png", "csvdataset_02", "c"), ("o.png", "csvdataset_1", "c")], test_images())
+    said = "2 of the 3 persons of CSVDataset are persons of the training set (1 by name; 1 by names that differ only by"
+    assert f"{said} leading zeros, case or blanks, such as 'csvdataset_2')" in logged.text

@@ -35,7 +35,7 @@ def test_dataset(tmp_path, call):
     output = tmp_path / "shop"
     status, out, err = call("dataset", tmp_path / "people", "--output", output)
     assert status == 0 and f'DATASETS.CSV: [["shop", "{output}"]]' in out
-    assert "train: 4 images, 2 persons, 2 cameras\nquery: 2 images, 2 persons, 1 cameras\n" in out
+    assert "train: 4 images, 2 persons, 2 cameras\nquery: 2 images, 2 persons, 1 camera\n" in out
     assert Image.open(output / "contact_sheet.png").width > 100
     assert {row["camera"] for row in rows(output / "train.csv")} == {"0", "1"}
     assert call("dataset", tmp_path / "people", "--output", output)[0] == 1

@@ -221,6 +221,7 @@ def test_no_person_is_trained_on_and_tested():
     both = photos_of("both", "", "123456", "train") + photos_of("both", "78", "9", "query")
     drawn = draw(both + photos_of("q", "12", "12"), Recipe())
     trained = {p.entry.person for p in drawn.train}
+    assert len(drawn.train) == 6 and all(p.entry.split == "train" for p in drawn.train)
     assert trained == {"both"} and not trained & {p.entry.person for p in drawn.query + drawn.gallery}
     assert len(drawn.left_out["a test image of a person who is trained on"]) == 3
 

@@ -67,7 +67,9 @@ def lines_of(report: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
     for rule in report["rules"]:
         yield f"- {' '.join(rule.split())}"
     for name, counts in report["splits"].items():
-        yield f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+        yield f"{name}: " + ", ".join(
+            f"{count} {what.rstrip('s') if count == 1 else what}" for what, count in counts.items()
+        )
     for reason, names in report["left_out"].items():
         ends = ["/".join(PurePosixPath(name).parts[-2:]) for name in names[:shown]]  # the report has the whole paths
         more = ", ..." if len(names) > shown else ""

@@ -5,6 +5,8 @@ import logging
 
 import pytest
 from data_set_trees import BODY_TREES, MARKET, write
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
@@ -76,6 +78,17 @@ def test_a_set_that_is_half_there_is_still_an_error(root):
     assert test_sets.tested_sets(cfg) == ("Market1501", "OccludedREID")
     with pytest.raises(DataSetError, match="Occluded_REID has no whole_body_images"):
         loaders.eval_loader(cfg, "OccludedREID")
+
+
+def test_a_class_of_fastreids_project_that_has_the_name(root, monkeypatch):
+    class OccludedREID(ImageDataset):
+        """It doesn't say where it lies."""
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "OccludedREID", OccludedREID)
+    cfg = config(("Market1501",), ("OccludedREID", "SynthReIDTiny"))
+    assert test_sets.tested_sets(cfg) == ("Market1501", "SynthReIDTiny")  # the last one is made when it is needed
+    (root / "OccludedREID").mkdir()
+    assert test_sets.tested_sets(cfg) == ("Market1501", "OccludedREID", "SynthReIDTiny")
 
 
 def test_a_run_keeps_its_test_sets_when_another_appears(root):

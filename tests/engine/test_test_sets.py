@@ -140,7 +140,7 @@ def test_combineall_leaves_out_a_set_that_is_tested(root, logged):
     market, duke = training_sets(cfg)
     assert not any("_test_" in item[1] for item in market.train) and len(market.train) == 4
     assert sum("_test_" in item[1] for item in duke.train) == 2
-    sentence = "COMBINEALL doesn't add the 6 query and gallery images of Market1501 to its training images: 6 of them"
+    sentence = "COMBINEALL doesn't add the 7 query and gallery images of Market1501 to its training images: 7 of them"
     assert sentence in logged.text and "PDukeMTMC to its" not in logged.text
 
 
@@ -149,7 +149,7 @@ def test_combineall_with_optional_tests(root):
     write(root, BODY_TREES["OccludedREID"])
     cfg = config(("OccludedREID",), ("Market1501",), NAMES=("Market1501",), COMBINEALL=True)
     assert len(training_sets(cfg)[0].train) == 4
-    assert len(training_sets(config(("OccludedREID",), NAMES=("Market1501",), COMBINEALL=True))[0].train) == 4 + 5
+    assert len(training_sets(config(("OccludedREID",), NAMES=("Market1501",), COMBINEALL=True))[0].train) == 4 + 6
 
 
 def test_combineall_knows_the_gallery_that_two_sets_share(datasets, monkeypatch, logged):

@@ -50,6 +50,7 @@ MARKET = [
     (f"{_M}/bounding_box_test/0003_c12s1_000003_00.JPEG", "gallery", 3, 11),
     (f"{_M}/bounding_box_test/0004_c112s1_000003_00.WEBP", "gallery", 4, 111),
     (f"{_M}/bounding_box_test/0000_c6s1_000004_00.jpg", "gallery", 0, 5),
+    (f"{_M}/bounding_box_test/0009_C2S1_000004_00.JPG", "gallery", 9, 1),
     (f"{_M}/bounding_box_test/-1_c6s1_000005_00.jpg", None, None, None),
     (f"{_M}/bounding_box_test/Thumbs.db", "no image"),
     (f"{_M}/bounding_box_test/._0003_c1s1_000002_00.jpg", "no image"),

@@ -37,7 +37,10 @@ def is_there(name: str) -> bool:
         in_root = any((root / part).is_dir() for part in getattr(kind, "subfolders", ()) if "." in folders)
         return in_root or bool(accepted_folders(root, [folder for folder in folders if folder != "."]))
     folder = getattr(kind, "folder", "") or getattr(kind, "dataset_dir", "")
-    return not folder or (root / folder).is_dir()
+    if folder:
+        return (root / folder).is_dir()
+    tree = EXPECTED_TREES.get(name.removeprefix(PREFIX), ())  # for a class of FastReID's projects/PartialReID
+    return not tree or bool(accepted_folders(root, [path.partition("/")[0] for path in tree]))
 
 
 def load_dataset(name: str, splits: Sequence[str], combineall: bool = False) -> ImageDataset:

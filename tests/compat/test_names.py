@@ -73,6 +73,25 @@ def test_without_a_clash_both_names_are_ours(registry):
     assert list(plain_names(registry)) == ["OccludedDuke"]
 
 
+def test_a_class_that_mends_one_of_fastreids_takes_its_name_without_a_word(registry):
+    theirs = thing("fastreid.data.datasets.occluded_duke")
+    registry.register(theirs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        register(registry, instead_of=theirs)(OURS)
+    assert registry.get("OccludedDuke") is registry.get("fastreid_ext.OccludedDuke") is OURS
+    with pytest.warns(RuntimeWarning):  # a fork's, later
+        registry.register(FORKS)
+    assert registry.get("OccludedDuke") is FORKS
+
+
+def test_a_class_that_mends_another_leaves_the_name_to_its_holder(registry):
+    registry.register(FORKS)
+    with pytest.warns(RuntimeWarning) as caught:
+        register(registry, instead_of=None)(OURS)
+    assert [str(warning.message) for warning in caught] == [WARNING] and registry.get("OccludedDuke") is FORKS
+
+
 def test_a_reloaded_module_of_ours_is_no_clash(registry):
     register(registry)(thing("fastreid_ext.data.datasets.occluded_duke"))
     with warnings.catch_warnings():

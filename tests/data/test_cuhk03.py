@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cuhk03_files import SHOTS, write_release, write_splits
+from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.cuhk03 import CUHK03 as HostCUHK03
 from PIL import Image
 
@@ -94,6 +95,26 @@ def test_half_unpacked(cuhk03):
     (cuhk03 / "cuhk03_new_protocol_config_detected.mat").unlink()
     with pytest.raises(DataSetError, match='cuhk03_new_protocol_config_detected.mat" is not found'):
         load_dataset("CUHK03Labeled", ("train",))
+
+
+def test_the_matlab_files_go_before_folders(cuhk03, plant):
+    plant(
+        *(
+            f"cuhk03-np/labeled/{folder}/0001_c1_1.png"
+            for folder in ("bounding_box_train", "query", "bounding_box_test")
+        )
+    )
+    assert load_dataset("CUHK03Labeled", ("train", *TEST)).query[0][0].startswith(str(cuhk03 / "images_labeled"))
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+@pytest.mark.parametrize("classic", [True, False])
+def test_a_program_gets_fastreids_lists_of_either_split(classic, labeled, cuhk03):
+    settings = {"cuhk03_labeled": labeled, "cuhk03_classic_split": classic, "split_id": 0}
+    ours = DATASET_REGISTRY.get("CUHK03")(root=str(cuhk03.parent), **settings)
+    theirs = HostCUHK03(root=str(cuhk03.parent), **settings)  # from the files that ours extracted
+    for split in ("train", *TEST):
+        assert getattr(ours, split) == sorted(map(tuple, getattr(theirs, split))) != []
 
 
 # ---- killed while it is extracted -----------------------------------------------------------------------------------

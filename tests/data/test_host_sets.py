@@ -9,6 +9,7 @@ from data_set_trees import TRAINING_TREES, write
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.datasets import host_classes
 from fastreid_ext.data.datasets.host_sets import NAMINGS, NamedImages
 from fastreid_ext.data.datasets.listed_sets import READERS
 
@@ -160,3 +161,16 @@ def test_a_bad_line_is_named(name, file, text, root):
     (root / file).write_text(text)
     with pytest.raises(DataSetError, match=BAD[name, file, text]):
         load_dataset(name, ("train",))
+
+
+# ---- a fork's own ---------------------------------------------------------------------------------------------------
+
+
+def test_only_released_classes_are_replaced(monkeypatch):
+    host = host_of("GRID")
+    assert host_classes.as_released(host) is host
+    assert host_classes.as_released(DATASET_REGISTRY.get("GRID")) is None  # ours
+    monkeypatch.setitem(host_classes.RELEASED, "grid", "another hash")
+    assert host_classes.as_released(host) is None and host_classes.mend("GRID", NamedImages) is None
+    assert host_classes.mend("NoSuchSet", NamedImages) is None
+    assert issubclass(DATASET_REGISTRY.get("GRID"), NamedImages)

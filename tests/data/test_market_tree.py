@@ -112,7 +112,7 @@ def test_the_folders_of_a_set_may_be_in_any_case(root):
             for row in MARKET
         ],
     )
-    assert len(load_dataset("Market1501", ALL).gallery) == 4
+    assert len(load_dataset("Market1501", ALL).gallery) == 5
 
 
 def test_distractors_are_added_on_request(root):
@@ -136,5 +136,12 @@ def test_combined_with_its_own_test_images(root):
     write(root, MARKET)
     data = load_dataset("Market1501", ("train",), combineall=True)
     assert {item[1] for item in data.train} == {
-        *("market1501_2", "market1501_7", "market1501_1600", "market1501_test_3", "market1501_test_4")
+        *(
+            "market1501_2",
+            "market1501_7",
+            "market1501_1600",
+            "market1501_test_3",
+            "market1501_test_4",
+            "market1501_test_9",
+        )
     }

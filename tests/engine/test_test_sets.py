@@ -5,6 +5,8 @@ import logging
 
 import pytest
 from data_set_trees import BODY_TREES, MARKET, write
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
@@ -78,6 +80,17 @@ def test_a_set_that_is_half_there_is_still_an_error(root):
         loaders.eval_loader(cfg, "OccludedREID")
 
 
+def test_a_class_of_fastreids_project_that_has_the_name(root, monkeypatch):
+    class OccludedREID(ImageDataset):
+        """It doesn't say where it lies."""
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "OccludedREID", OccludedREID)
+    cfg = config(("Market1501",), ("OccludedREID", "SynthReIDTiny"))
+    assert test_sets.tested_sets(cfg) == ("Market1501", "SynthReIDTiny")  # the last one is made when it is needed
+    (root / "OccludedREID").mkdir()
+    assert test_sets.tested_sets(cfg) == ("Market1501", "OccludedREID", "SynthReIDTiny")
+
+
 def test_a_run_keeps_its_test_sets_when_another_appears(root):
     cfg = config(("Market1501",), OPTIONAL)
     cfg.freeze()
@@ -127,7 +140,7 @@ def test_combineall_leaves_out_a_set_that_is_tested(root, logged):
     market, duke = training_sets(cfg)
     assert not any("_test_" in item[1] for item in market.train) and len(market.train) == 4
     assert sum("_test_" in item[1] for item in duke.train) == 2
-    sentence = "COMBINEALL doesn't add the 6 query and gallery images of Market1501 to its training images: 6 of them"
+    sentence = "COMBINEALL doesn't add the 7 query and gallery images of Market1501 to its training images: 7 of them"
     assert sentence in logged.text and "PDukeMTMC to its" not in logged.text
 
 
@@ -136,7 +149,7 @@ def test_combineall_with_optional_tests(root):
     write(root, BODY_TREES["OccludedREID"])
     cfg = config(("OccludedREID",), ("Market1501",), NAMES=("Market1501",), COMBINEALL=True)
     assert len(training_sets(cfg)[0].train) == 4
-    assert len(training_sets(config(("OccludedREID",), NAMES=("Market1501",), COMBINEALL=True))[0].train) == 4 + 5
+    assert len(training_sets(config(("OccludedREID",), NAMES=("Market1501",), COMBINEALL=True))[0].train) == 4 + 6
 
 
 def test_combineall_knows_the_gallery_that_two_sets_share(datasets, monkeypatch, logged):

@@ -98,9 +98,11 @@ def _become(
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    import half
     import torch
 
     torch.set_num_threads(1)
+    half.round_in_float32()
     if command[0] == "-m":
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)

@@ -7,6 +7,7 @@ import sys
 
 import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes before anything that imports it)
 
+import draws
 import half
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.synthetic import generate
 
 half.round_in_float32()
+draws.repeat_draws()
 
 
 def pytest_runtest_setup(item):

@@ -7,8 +7,11 @@ import sys
 
 import fastreid_ext  # noqa: F401  isort:skip  (heals the host, so it comes before anything that imports it)
 
+import draws
+import half
 import numpy as np
 import pytest
+import shapes
 import torch
 import warm  # with it, processes of multiprocessing's forkserver start warm
 from fastreid.modeling import build_model
@@ -16,6 +19,9 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.synthetic import generate
+
+half.round_in_float32()
+draws.repeat_draws()
 
 
 def pytest_runtest_setup(item):
@@ -176,7 +182,7 @@ def make_shape(make_cfg):
     """As make_model, without memory and in no time: for structure and for refusals."""
 
     def make(overrides=None):
-        with torch.device("meta"):
+        with shapes.OnMeta():
             return build_model(make_cfg({"MODEL.DEVICE": "meta", **(overrides or {})}))
 
     return make

@@ -9,6 +9,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,36 @@ def run(
     return subprocess.CompletedProcess(process.args, status, *texts)
 
 
+def torchrun(
+    command: Sequence[object], env: Mapping[str, str], cwd: Path | None = None, ranks: int = 2, timeout: float = 300.0
+) -> subprocess.CompletedProcess:
+    """Run the ranks of a script with the environment that torchrun gives them, without the torchrun around them.
+
+    The status is that of the first rank that failed, or 0; the output is that of all ranks, one behind the other.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
+    group |= {"LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test"}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [(Path(folder) / f"stdout{rank}", Path(folder) / f"stderr{rank}") for rank in range(ranks)]
+        processes = [
+            WarmProcess(command, {**env, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)}, *files[rank], cwd=cwd)
+            for rank in range(ranks)
+        ]
+        try:
+            statuses = [process.wait(timeout) for process in processes]
+        finally:
+            for process in processes:
+                process._process.kill()
+        texts = [
+            "".join(path.read_text(encoding="utf-8", errors="replace") for path in kind)
+            for kind in zip(*files, strict=True)
+        ]
+    return subprocess.CompletedProcess(processes[0].args, next(filter(None, statuses), 0), *texts)
+
+
 def _become(
     command: list[str], env: dict[str, str], stdout: str, stderr: str, cwd: str, new_session: bool, start_method: str
 ) -> None:
@@ -98,9 +129,15 @@ def _become(
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    import draws
+    import fastreid.data.build
+    import half
     import torch
 
+    fastreid.data.build._root = env.get("FASTREID_DATASETS", "datasets")  # which it reads as it is imported
     torch.set_num_threads(1)
+    half.round_in_float32()
+    draws.repeat_draws()
     if command[0] == "-m":
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parent / "lines"))
+sys.path[:0] = [str(Path(__file__).parent / "lines"), str(Path(__file__).parents[1])]
 
 from line_world import make_world  # noqa: E402
 from other_lines import other_lines  # noqa: E402

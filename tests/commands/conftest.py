@@ -1,6 +1,7 @@
 """What the tests of commands share; each has a ``call(...)`` of its own, which returns the exit status."""
 
 import pytest
+import tiny_resnet  # noqa: F401  (its backbones have names now)
 import torch
 from fastreid.modeling import build_model
 

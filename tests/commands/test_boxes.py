@@ -20,7 +20,9 @@ from fastreid_ext.visual.image_sources import JointImages, files_below, images_w
 
 pytestmark = pytest.mark.slow  # whole runs
 
-PAIRS = ["MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", "[64,32]"]
+TINY = {"NAME": "build_tiny_resnet_backbone", "DEPTH": "50x", "WITH_IBN": "False"}  # it reads neither
+PAIRS = ["MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", "[64,32]", "MODEL.HEADS.EMBEDDING_DIM", "16"]
+PAIRS += [word for key, value in TINY.items() for word in (f"MODEL.BACKBONE.{key}", value)]
 NAMES = [row[0] for row in TABLE_1]
 
 
@@ -48,7 +50,8 @@ def call(synth_tiny, weights, tmp_path):
     """``call("--limit", "2", KEY="value")``: exit status of the command."""
 
     def run(*options, name="mgre", **overrides):
-        pairs = {"MODEL.WEIGHTS": weights(name), "DATASETS.TESTS": "('SynthReIDTiny',)"}
+        pairs = {} if "MODEL__WEIGHTS" in overrides else {"MODEL.WEIGHTS": weights(name)}
+        pairs |= {"DATASETS.TESTS": "('SynthReIDTiny',)"}
         pairs |= {key.replace("__", "."): value for key, value in overrides.items()}
         arguments = ["boxes", "--config-file", f"demo/{name}.yml", "--output", tmp_path / "out", *options, *PAIRS]
         return main([str(x) for x in [*arguments, *(x for pair in pairs.items() for x in pair)]])
@@ -233,7 +236,8 @@ def test_files_below(folder):
 
 def test_mistakes(fails, folder, weights, tmp_path):
     """Each in one sentence, and no file is written."""
-    assert "Baseline locates no regions, so it has no boxes; those that do: MGRe" in fails(name="baseline")
+    baseline = {"MODEL__BACKBONE__FEAT_DIM": 64, "MODEL__WEIGHTS": weights("baseline", "MODEL.BACKBONE.FEAT_DIM", 64)}
+    assert "Baseline locates no regions, so it has no boxes; those that do: MGRe" in fails(name="baseline", **baseline)
     whole = {"MODEL__MGRE__STAGES": "[]", "MODEL__WEIGHTS": weights("mgre", "MODEL.MGRE.STAGES", [])}
     assert "locates no region, so it has no boxes: MODEL.MGRE.STAGES is empty" in fails("--images", folder, **whole)
     assert "no image" in fails("--images", tmp_path / "nowhere")

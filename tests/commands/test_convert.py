@@ -4,16 +4,12 @@ import os
 import pickle
 import re
 import shlex
-import subprocess
-import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
 from fastreid.modeling import build_model
 
-import fastreid_ext
 from fastreid_ext import cli
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.weights import read_state
@@ -205,10 +201,11 @@ def test_an_unknown_project(capsys):
     assert stopped.value.code == 2 and "invalid choice: 'nobody'" in capsys.readouterr().err
 
 
-def test_a_fresh_process_knows_the_converters(tmp_path):
+def test_a_fresh_process_knows_the_converters(exit_of, tmp_path):
     """Imports are light: nothing but the command itself brings the project's converter."""
     torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    command = [sys.executable, "-m", "fastreid_ext", "convert", "msreid", "other.pth", "ours.pth"]
-    environment = os.environ | {"PYTHONPATH": str(Path(fastreid_ext.__file__).parents[1])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and "1 keys are not of the authors' MSReID, such as ['fc.weight']" in done.stderr
+    words = ["fastreid_ext", "convert", "msreid", str(tmp_path / "other.pth"), str(tmp_path / "ours.pth")]
+    status, printed = exit_of(
+        f"import runpy, sys\nsys.argv = {words}\nrunpy.run_module(sys.argv[0], run_name='__main__')"
+    )
+    assert status == 1 and "1 keys are not of the authors' MSReID, such as ['fc.weight']" in printed

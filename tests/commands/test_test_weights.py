@@ -21,6 +21,9 @@ pytestmark = pytest.mark.slow  # whole runs
 
 OVERRIDES = {
     "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone",
+    "MODEL.BACKBONE.DEPTH": "50x",  # the default: the tiny one reads none
+    "MODEL.BACKBONE.WITH_IBN": "False",
     "MODEL.HEADS.EMBEDDING_DIM": "16",
     "INPUT.SIZE_TRAIN": "[64,32]",
     "INPUT.SIZE_TEST": "[64,32]",
@@ -212,13 +215,18 @@ def test_mistakes(fails, tmp_path, synth_tiny):
 
 
 def test_models_without_parts(fails, tmp_path, trained):
+    baseline = {"MODEL__BACKBONE__FEAT_DIM": 64}
     for name, overrides, sentence in (
-        ("demo/baseline.yml", {}, "the test feature of Baseline has no weighted parts to search; those that have"),
+        (
+            "demo/baseline.yml",
+            baseline,
+            "the test feature of Baseline has no weighted parts to search; those that have",
+        ),
         ("demo/mgre.yml", {"MODEL__MGRE__STAGES": []}, "the test feature of this MGRe is stage4 alone"),
     ):
         cfg = get_config(name)
         pairs = {key.replace("__", "."): value for key, value in overrides.items()}
         cfg.merge_from_list([*PAIRS, "MODEL.HEADS.NUM_CLASSES", 7, *(x for pair in pairs.items() for x in pair)])
         torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "other.pth")
-        overrides = overrides | ({"INPUT__JOINTS__ENABLED": False} if not overrides else {})
+        overrides = overrides | ({"INPUT__JOINTS__ENABLED": False} if overrides is baseline else {})
         assert sentence in fails(name=name, MODEL__WEIGHTS=tmp_path / "other.pth", **overrides)

@@ -18,8 +18,8 @@ from fastreid_ext.model_zoo import get_config
 
 OVERRIDES = {
     "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
-    "MODEL.BACKBONE.DEPTH": "18x",
+    "MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone",
+    "MODEL.BACKBONE.DEPTH": "50x",  # the default: the tiny one reads none
     "MODEL.MULTITASK.DESCRIPTOR": "linear64",
     "INPUT.SIZE_TRAIN": "[64,32]",
     "INPUT.SIZE_TEST": "[64,32]",

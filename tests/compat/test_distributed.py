@@ -1,8 +1,7 @@
-"""Two ranks on a CPU, started by the host's launch or by torchrun."""
+"""Two ranks on a CPU, started by the host's launch or in the environment of torchrun's."""
 
 import gc
 import pickle
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+import warm
 from fastreid.engine import launch
 from fastreid.engine.defaults import DefaultTrainer
 from fastreid.utils import comm
@@ -101,29 +101,18 @@ def test_torchrun_says_which_rank_this_is(monkeypatch):
     assert calls == [((1, 2, 1), {"init_method": "env://"}), "left"]
 
 
-STARTERS = {
-    "launch": [sys.executable, str(FOLDER / "host_train.py"), "--num-gpus", "2", "--dist-url", "auto"],
-    "torchrun": [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        str(FOLDER / "host_train.py"),
-    ],
-}
+def launched(command, env, cwd):
+    """By the host's launch, whose ranks are spawned and import everything themselves."""
+    return warm.run([*command, "--num-gpus", "2", "--dist-url", "auto"], env, cwd)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("starter", STARTERS)
-def test_two_ranks_train_to_the_same_weights(starter, tmp_path, host_cfg, r18, subprocess_env):
+@pytest.mark.parametrize("start", [launched, warm.torchrun])
+def test_two_ranks_train_to_the_same_weights(start, tmp_path, host_cfg, r18, subprocess_env):
     overrides = {"DATALOADER.NUM_INSTANCE": 2, "DATALOADER.NUM_WORKERS": 1, "SOLVER.MAX_EPOCH": 1}
     config = tmp_path / "config.yml"
     config.write_text(host_cfg(overrides={**r18, **overrides}).dump())
-    result = subprocess.run(
-        [*STARTERS[starter], "--config-file", str(config)],
-        env=subprocess_env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = start([FOLDER / "host_train.py", "--config-file", config], subprocess_env, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     a, b = (torch.load(tmp_path / "out" / f"rank{rank}.pth") for rank in (0, 1))
     assert a.keys() == b.keys() and len(a) > 50

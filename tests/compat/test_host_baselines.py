@@ -13,8 +13,8 @@ BASELINES = {
     "bagtricks": ("Base-bagtricks", R18),
     "bagtricks-ibn": ("Base-bagtricks", {**R18, **IBN}),
     "sbs-ibn": ("Base-SBS", IBN),
-    "agw-ibn": ("Base-AGW", IBN),
     # Plain SGD has no state, which for MGN's 69 M weights would be half a gigabyte in each checkpoint.
+    "agw-ibn": ("Base-AGW", {**IBN, **SGD}),
     "mgn-ibn": ("Base-MGN", {**IBN, **SGD, "INPUT.SIZE_TRAIN": [96, 32], "INPUT.SIZE_TEST": [96, 32]}),
 }
 FAST = "bagtricks"

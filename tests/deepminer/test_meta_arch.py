@@ -1,8 +1,10 @@
 """Deep Miner as a whole: its branches, their paths, what it shares and what not, its outputs and its refusals."""
 
 import pytest
+import shapes
 import torch
 from fastreid.modeling import build_model
+from fastreid.modeling.backbones import resnest, resnet, resnext
 
 from fastreid_ext.deepminer.attention import ChannelAttention, SpatialAttention
 from fastreid_ext.deepminer.erasing import erase
@@ -59,7 +61,7 @@ def test_branches_of_the_papers_tables(name):
     branches, attention = TABLE[name]
     cfg = get_config(f"DeepMiner/ablation/{name}.yml")
     cfg.merge_from_list(["MODEL.BACKBONE.PRETRAIN", False, "MODEL.DEVICE", "meta", "MODEL.HEADS.NUM_CLASSES", 751])
-    with torch.device("meta"):
+    with shapes.OnMeta():
         model = build_model(cfg)
     assert list(model.heads.necks) == list(model.heads.pools) == list(model.heads.dims)
     assert set(model.heads.dims) == branches
@@ -128,7 +130,7 @@ def test_every_setting_of_the_config_arrives(make_shape):
 
 def test_every_key_of_deepminer_is_read(make_cfg):
     cfg, reads = track(make_cfg({"MODEL.DEVICE": "meta"}))
-    with torch.device("meta"):
+    with shapes.OnMeta():
         build_model(cfg)
     assert {f"MODEL.DEEPMINER.{key}" for key, _ in leaves(cfg.MODEL.DEEPMINER)} <= reads
 
@@ -294,9 +296,24 @@ BACKBONES = {
 }
 
 
+WIDE = "R18", "R50-NL"  # the non-local blocks are of FastReID's own widths
+
+
+@pytest.fixture
+def quarter(monkeypatch):
+    """The planes of every ResNet-like backbone are a quarter: they have 100 M weights with all branches."""
+    for kind in (resnet.ResNet, resnext.ResNeXt, resnest.ResNeSt):
+        make = kind._make_layer
+        thin = lambda self, block, planes, *args, make=make, **kw: make(self, block, planes // 4, *args, **kw)  # noqa: E731
+        monkeypatch.setattr(kind, "_make_layer", thin)
+
+
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[] if "R18" in k else [pytest.mark.slow]) for k in BACKBONES])
-def test_backbones(make_model, batch, storage, name):
+def test_backbones(make_model, batch, storage, name, request):
     overrides, channels = BACKBONES[name]
+    if name not in WIDE:
+        request.getfixturevalue("quarter")
+        channels //= 4
     model = make_model(overrides)
     losses = model(batch)
     sum(losses.values()).backward()

@@ -58,6 +58,10 @@ class CommandLine:
         """Run it to its end."""
         return warm.run(self.command(output, *args, overrides=overrides, starter=starter), {**self.env, **(env or {})})
 
+    def run_ranks(self, output: Path, *args: object, overrides: dict | None = None):
+        """Run two of it to their ends, each in the environment of a rank of torchrun's."""
+        return warm.torchrun(self.command(output, *args, overrides=overrides), self.env)
+
 
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory):

@@ -6,13 +6,13 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 import yaml
 from PIL import Image
 
@@ -31,24 +31,26 @@ def run(command_line, tmp_path_factory):
     overrides |= {"TEST.RANK_LIST.TOPK": 5, "SOLVER.MAX_EPOCH": 2, "SOLVER.STEPS": "[]"}
     terminal, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))  # 40 lines of 160 columns
-    process = subprocess.Popen(
-        [sys.executable, *command_line.command(output, overrides=overrides)],
-        env={**command_line.env, "TERM": "xterm"},
-        stdout=subprocess.PIPE,
-        stderr=inner,
-        text=True,
-    )
+    out, command = output.with_name("stdout"), command_line.command(output, overrides=overrides)
+    process = warm.WarmProcess(command, {**command_line.env, "TERM": "xterm"}, out, Path(os.ttyname(inner)))
+    seen = []
+
+    def watch():
+        try:
+            while part := os.read(terminal, 65536):
+                seen.append(part)
+        except OSError:  # how a terminal says that nobody writes to it any more
+            pass
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    status = process.wait(timeout=300)
     os.close(inner)
-    seen = b""
-    try:
-        while part := os.read(terminal, 65536):
-            seen += part
-    except OSError:  # how a terminal says that nobody writes to it any more
-        pass
+    watcher.join()
     os.close(terminal)
-    stdout = process.stdout.read()
-    assert process.wait() == 0, stdout + seen.decode()
-    return output, stdout, seen.decode()
+    shown = b"".join(seen).decode()
+    assert status == 0, out.read_text() + shown
+    return output, out.read_text(), shown
 
 
 def test_files_of_a_run(run):
@@ -166,8 +168,11 @@ def test_command_of_the_package(run, datasets, tmp_path, monkeypatch, forget_log
         assert word in printed
 
 
-def test_script_of_the_project():
-    script = Path(__file__).parents[2] / "projects" / "DeepMiner" / "train_net.py"
-    result = subprocess.run([sys.executable, str(script), "--config-file", "x.yml"], capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("fastreid-ext train: there is no config file x.yml")
+def test_script_of_the_project(exit_of):
+    script = str(Path(__file__).parents[2] / "projects" / "DeepMiner" / "train_net.py")
+    words = [script, "--config-file", "x.yml"]
+    status, printed = exit_of(
+        f"import runpy, sys\nsys.argv = {words}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    assert status == 1
+    assert printed.splitlines()[-1].startswith("fastreid-ext train: there is no config file x.yml")

@@ -6,7 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, os.environ.get("FASTREID_EXT_PATH", str(Path(__file__).resolve().parents[2])))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [os.environ.get("FASTREID_EXT_PATH", str(TESTS.parent)), str(TESTS)]
 
 import torch  # noqa: E402
 
@@ -14,27 +15,12 @@ import fastreid_ext  # noqa: E402, F401  (heals the host)
 
 # isort: split
 
-from fastreid.modeling.backbones import BACKBONE_REGISTRY  # noqa: E402
-from fastreid.modeling.backbones.resnet import BasicBlock, ResNet  # noqa: E402
+import tiny_resnet  # noqa: E402, F401  (its backbones have names now)
 from fastreid.utils import comm  # noqa: E402
 
 from fastreid_ext.cli import main  # noqa: E402
 from fastreid_ext.engine import launching, run  # noqa: E402
 from fastreid_ext.engine.trainer import Trainer  # noqa: E402
-
-
-class TinyResNet(ResNet):
-    """FastReID's ResNet with one block a stage and an eighth of the planes."""
-
-    def _make_layer(self, block, planes, *args, **kwargs):
-        return super()._make_layer(block, planes // 8, *args, **kwargs)
-
-
-@BACKBONE_REGISTRY.register()
-def build_tiny_resnet_backbone(cfg):
-    """Build the tiny ResNet with LAST_STRIDE and NORM of the config; nothing is pretrained."""
-    node = cfg.MODEL.BACKBONE
-    return TinyResNet(node.LAST_STRIDE, node.NORM, False, False, False, BasicBlock, [1, 1, 1, 1], [0, 0, 0, 0])
 
 
 class DumpingTrainer(Trainer):

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-import torch
+import shapes
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones.resnet import BasicBlock
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
@@ -39,7 +39,7 @@ def models():
     for name in CONFIGS:
         cfg = get_config(f"demo/{name}.yml")
         cfg.merge_from_list(["MODEL.DEVICE", "meta", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.HEADS.NUM_CLASSES", 10])
-        with torch.device("meta"):
+        with shapes.OnMeta():
             found[cfg.MODEL.META_ARCHITECTURE] = build_model(cfg)
     return found
 

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import shapes
 import torch
 from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.backbones.resnet import build_resnet_backbone
@@ -89,7 +90,7 @@ def test_non_local_blocks_are_run():
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_channels(name):
-    with torch.device("meta"):
+    with shapes.OnMeta():
         assert stage_channels(make(name)) == BACKBONES[name][-1]
 
 
@@ -118,7 +119,7 @@ def test_a_look_gives_every_module_its_own_mode_back(look):
 
 
 def test_copies_take_along_stages_and_non_local_blocks():
-    with torch.device("meta"):
+    with shapes.OnMeta():
         backbone = make("R50-NL")
     copies = StageCopies(backbone, (3, 4))
     assert {name for name, _ in copies.named_children()} == {"layer3", "NL_3", "layer4", "NL_4"}

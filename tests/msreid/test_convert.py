@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import shapes
 import torch
 from fastreid.modeling import build_model
 from torch import nn
@@ -166,7 +167,7 @@ def state(theirs):
 def skeleton():
     """Their keys and shapes, without memory: enough for what is refused."""
 
-    with torch.device("meta"):
+    with shapes.OnMeta():
         state = Theirs().state_dict()
     return lambda: dict(state)
 

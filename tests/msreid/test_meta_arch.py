@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import shapes
 import torch
 from fastreid.modeling import build_model
 from torch import nn
@@ -30,7 +31,7 @@ def full_size(file, *overrides):
     cfg = get_config(file)
     cfg.merge_from_list(["MODEL.BACKBONE.PRETRAIN", False, "MODEL.DEVICE", "meta", "MODEL.HEADS.NUM_CLASSES", 751])
     cfg.merge_from_list(list(overrides))
-    with torch.device("meta"):
+    with shapes.OnMeta():
         return build_model(cfg)
 
 
@@ -94,7 +95,7 @@ def test_parameters_of_every_part():
 def test_multiply_adds(file, giga):
     """At 256 x 128, to half of the sheet's last digit; the padded stem's map would be as large as the host's."""
     model = full_size(f"MSReID/ablation/{file}.yml").eval()
-    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+    with FlopCounterMode(display=False) as counter, shapes.OnMeta():
         features = model(torch.zeros(1, 3, 256, 128))
     classifiers = 751 * features.shape[1]
     assert features.shape == (1, 3072 if file == "ALM" else 1536)
@@ -104,7 +105,7 @@ def test_multiply_adds(file, giga):
 def test_maps_of_section_4_2():
     """Before every stage's attention and behind it: 64 x 32, 32 x 16, 16 x 8, 16 x 8."""
     model = full_size("MSReID/Market1501_R50.yml").eval()
-    with torch.device("meta"):
+    with shapes.OnMeta():
         maps = model.maps(torch.zeros(1, 3, 256, 128))
     assert {stage: tuple(y.shape[1:]) for stage, y in maps.items()} == {
         1: (256, 64, 32),
@@ -129,7 +130,7 @@ def test_no_parameter_is_unused(make_model, batch, storage, switches):
 
 def test_every_key_of_msreid_is_read(make_cfg):
     cfg, reads = track(make_cfg({"MODEL.DEVICE": "meta"}))
-    with torch.device("meta"):
+    with shapes.OnMeta():
         build_model(cfg)
     assert {f"MODEL.MSREID.{key}" for key, _ in leaves(cfg.MODEL.MSREID)} <= reads
 
@@ -144,7 +145,7 @@ def test_every_key_of_msreid_is_read(make_cfg):
 )
 def test_a_key_without_effect_is_not_read(make_cfg, off, unread):
     cfg, reads = track(make_cfg({"MODEL.DEVICE": "meta", **off}))
-    with torch.device("meta"):
+    with shapes.OnMeta():
         build_model(cfg)
     assert f"MODEL.MSREID.{unread}" not in reads
 
@@ -419,6 +420,6 @@ def test_other_backbones_are_refused(make_shape, backbone, depth):
 )
 def test_every_resnet_of_the_host(make_shape, overrides):
     model = make_shape({**overrides, "MODEL.MSREID.STEM_POOL": "torchvision"}).eval()
-    with torch.device("meta"):
+    with shapes.OnMeta():
         assert model(torch.zeros(2, 3, 64, 32)).shape == (2, 48)
         assert run_stem(model.backbone, torch.zeros(1, 3, 64, 32)).shape[2:] == (16, 8)

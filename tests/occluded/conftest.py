@@ -1,14 +1,12 @@
 """Small occluded models: a ResNet of 0.2 M weights with a non-local block in layer2 and layer3, 64 x 32 images."""
 
 import pytest
+import tiny_resnet  # noqa: F401  (its backbones have names now)
 import torch
 from fastreid.modeling import build_model
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
-from fastreid.modeling.backbones.resnet import BasicBlock, ResNet
 
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.occluded.backbone import add_non_local
 
 TINY = {
     "MODEL.DEVICE": "cpu",
@@ -30,30 +28,6 @@ TRAINING = {
     "SOLVER.MAX_EPOCH": 2,
     "TEST.RANK_LIST.ENABLED": False,
 }
-
-
-class TinyResNet(ResNet):
-    """FastReID's ResNet with an eighth of the planes: 64 channels at its end."""
-
-    def _make_layer(self, block, planes, *args, **kwargs):
-        return super()._make_layer(block, planes // 8, *args, **kwargs)
-
-
-def tiny_resnet(cfg):
-    node = cfg.MODEL.BACKBONE
-    return TinyResNet(node.LAST_STRIDE, node.NORM, False, False, False, BasicBlock, [1, 1, 1, 1], [0, 0, 0, 0])
-
-
-@BACKBONE_REGISTRY.register()
-def build_tiny_plain_backbone(cfg):
-    """Build the tiny ResNet with LAST_STRIDE and NORM of the config."""
-    return tiny_resnet(cfg)
-
-
-@BACKBONE_REGISTRY.register()
-def build_tiny_dnl_backbone(cfg):
-    """Build the tiny ResNet with the non-local blocks of MODEL.BACKBONE.DNL."""
-    return add_non_local(tiny_resnet(cfg), cfg.MODEL.BACKBONE.DNL.BLOCKS, cfg.MODEL.BACKBONE.DNL.REDUCTION)
 
 
 def pairs(*settings):

@@ -237,7 +237,7 @@ def test_every_loss_trains_the_backbone(make_model, batch, storage):
 # ---- FastReID's strong baseline -----------------------------------------------------------------------------------
 
 SBS = {  # what both have from Base-SBS.yml
-    "MODEL.BACKBONE.NAME": "build_tiny_plain_backbone",
+    "MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone",
     "MODEL.HEADS.NECK_FEAT": "after",
     "MODEL.HEADS.CLS_LAYER": "CircleSoftmax",
     "MODEL.HEADS.SCALE": 64,
@@ -529,7 +529,7 @@ def test_bad_config_values(overrides, message, make_cfg):
         ({ME: False, "MODEL.OCCLUDED.ME.BETA": 0.5}, "MODEL.OCCLUDED.ME.BETA"),
         ({CLASSIFIER + "MODE": "circle", CLASSIFIER + "HEADS": 4}, CLASSIFIER + "HEADS"),
         ({"MODEL.HEADS.CLS_LAYER": "CircleSoftmax"}, "MODEL.HEADS.CLS_LAYER"),
-        ({"MODEL.BACKBONE.NAME": "build_tiny_plain_backbone"}, "MODEL.BACKBONE.DNL.BLOCKS"),
+        ({"MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone"}, "MODEL.BACKBONE.DNL.BLOCKS"),
     ],
 )
 def test_keys_without_effect(overrides, unread, make_cfg):

@@ -185,7 +185,7 @@ def test_two_ranks_end_with_one_mu(command_line_arguments, synth_tiny, tmp_path)
 @pytest.mark.parametrize("total", [False, True])
 def test_a_model_that_augments_no_batches_is_told_so(total, fails):
     """FastReID's Baseline has no batch augmentation, and with TOTAL_BATCH would train on half the images."""
-    plain = {"MODEL.BACKBONE.NAME": "build_tiny_plain_backbone", "MODEL.BACKBONE.FEAT_DIM": 64, **ONE_EPOCH}
+    plain = {"MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone", "MODEL.BACKBONE.FEAT_DIM": 64, **ONE_EPOCH}
     plain["MODEL.BACKBONE.DNL.BLOCKS"] = [0, 2, 3, 0]  # the default
     augment = {"INPUT.BATCH_AUGMENT.NAME": ["CompoundBatchErasing"], "INPUT.REA.ENABLED": False}
     augment["INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH"] = total

@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import warm
 
 import fastreid_ext
 
@@ -27,15 +26,8 @@ class Session:
 
     def __init__(self, command: Sequence[object], log: Path, **env: str):
         self.log = log
-        with open(log, "wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *map(str, command)],
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **env},
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **env}
+        self.process = warm.WarmProcess(command, environment, log, log, start_new_session=True)
 
     @property
     def said(self) -> str:

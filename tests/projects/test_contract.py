@@ -1,11 +1,15 @@
 """One contract for every project: config -> model -> losses -> gradients -> training -> features -> saved state."""
 
+import copy
+import functools
 import json
 import keyword
 import math
 from dataclasses import dataclass, field
 
 import pytest
+import shapes
+import tiny_resnet  # noqa: F401  (its backbones have names now)
 import torch
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
@@ -27,6 +31,7 @@ class Project:
         losses: the exact keys of the loss dict.
         dim: length of the test feature.
         overrides: on top of SMALL.
+        tiny: a trunk that trains in a second, where there is one.
         writes_into_the_batch: the model is known to normalise the caller's images in place.
     """
 
@@ -34,28 +39,38 @@ class Project:
     losses: set[str]
     dim: int
     overrides: dict = field(default_factory=dict)
+    tiny: dict = field(default_factory=lambda: TINY)
     writes_into_the_batch: bool = False
 
 
+TINY = {"MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone", "MODEL.BACKBONE.DEPTH": "50x"}  # reads no depth
 PROJECTS = {
     "MGRe": Project(
         "demo/mgre.yml",
         {f"loss_{what}_stage{i}" for what in ("cls", "triplet") for i in (1, 2, 3, 4)}
         | {f"loss_location_stage{i}" for i in (1, 2, 3)},
         256 * 4,
+        tiny={**TINY, "MODEL.HEADS.EMBEDDING_DIM": 16, "MODEL.BACKBONE.WITH_IBN": False},
     ),
     "Res2NetMultiTask": Project(
         "demo/res2net.yml",
         {"loss_cls_global", "loss_verification_global"},
         4096,
         {"SOLVER.WARMUP_METHOD": "linear"},  # FastReID's default again: SMALL has no warm-up that would read another
+        tiny={},
     ),
     "MSReID": Project(
         "demo/msreid.yml",
         {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "local")},
         512 * 2,
+        tiny={},  # its attention divides the channels by 16, and the first stage would have 8
     ),
-    "OccludedReID": Project("demo/occluded.yml", {"loss_cls_global", "loss_bed_global", "loss_bed_rp"}, 512),
+    "OccludedReID": Project(
+        "demo/occluded.yml",
+        {"loss_cls_global", "loss_bed_global", "loss_bed_rp"},
+        512,
+        tiny={**TINY, "MODEL.BACKBONE.NAME": "build_tiny_dnl_backbone", "MODEL.BACKBONE.DNL.BLOCKS": [0, 1, 1, 0]},
+    ),
     "DeepMiner": Project(
         "demo/deepminer.yml",
         {f"loss_{what}_{b}" for what in ("cls", "triplet", "center") for b in ("global", "ie2", "ie3", "local")},
@@ -65,6 +80,7 @@ PROJECTS = {
         "demo/baseline.yml",
         {"loss_cls", "loss_triplet"},
         512,
+        tiny={**TINY, "MODEL.BACKBONE.FEAT_DIM": 64},
         writes_into_the_batch=True,  # FastReID's own images.sub_(mean)
     ),
 }
@@ -97,10 +113,29 @@ def project(request):
     return PROJECTS[request.param]
 
 
-@pytest.fixture
-def make_model(project):
+@pytest.fixture(scope="module")
+def build(project):
+    """``build()``: a model of its own random weights."""
     cfg = merged(project.config, SMALL, project.overrides, {"MODEL.HEADS.NUM_CLASSES": 12})
     return lambda: build_model(cfg)
+
+
+@pytest.fixture(scope="module")
+def build_tiny(project):
+    """``build_tiny()``: a model such as the trained one."""
+    cfg = merged(project.config, SMALL, project.overrides, project.tiny, {"MODEL.HEADS.NUM_CLASSES": 12})
+    return lambda: build_model(cfg)
+
+
+@pytest.fixture(scope="module")
+def built(build):
+    return build()
+
+
+@pytest.fixture
+def model(built):
+    """A copy that a test may change: to draw millions of weights takes longer."""
+    return copy.deepcopy(built)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +144,7 @@ def trained(project, synth_root, tmp_path_factory):
     out = tmp_path_factory.mktemp("contract")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTREID_DATASETS", str(synth_root))
-        trainer = Trainer(merged(project.config, SMALL, project.overrides, {"OUTPUT_DIR": str(out)}))
+        trainer = Trainer(merged(project.config, SMALL, project.overrides, project.tiny, {"OUTPUT_DIR": str(out)}))
         before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
         return trainer, before, trainer.train()
 
@@ -137,8 +172,7 @@ def wake_zeros(model):
             nn.init.normal_(module.last_projection.weight, std=0.1)
 
 
-def test_losses_and_gradients(project, make_model, storage):
-    model = make_model()
+def test_losses_and_gradients(project, model, storage):
     wake_zeros(model)
     for _ in range(2):  # the one channel of MSReID's spatial attention may be off at every place of a batch so small
         losses = model(batch())
@@ -156,9 +190,8 @@ def ours_only(project):
         pytest.skip("FastReID's own model: the trainer keeps its losses in float32, see tests/engine/test_step.py")
 
 
-def test_precise_bn_batches_feed_the_batch_norms_alone(project, make_model, storage):
+def test_precise_bn_batches_feed_the_batch_norms_alone(project, model, storage):
     ours_only(project)
-    model = make_model()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     assert model({**batch(), "targets": torch.full((4,), -1)}) == {}
     after = model.state_dict()
@@ -187,26 +220,25 @@ def test_losses_and_features_are_float32_under_autocast(project, storage, dtype)
     assert feature.dtype == torch.float32 and feature.isfinite().all()
 
 
-def test_no_module_is_named_by_a_python_keyword(make_model):
+def test_no_module_is_named_by_a_python_keyword(model):
     """torch.export writes the names into Python code."""
-    model = make_model()
     names = [name for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers())]
     assert [name for name in names if any(keyword.iskeyword(part) for part in name.split("."))] == []
 
 
 @pytest.mark.slow
-def test_an_exported_model_gives_the_same_features(project, make_model):
+def test_an_exported_model_gives_the_same_features(project, build_tiny):
     """Tolerance: float32, operations fused or not."""
-    model, images = make_model().eval(), batch()["images"]
     if project.writes_into_the_batch:
         pytest.skip("FastReID's own model normalises the images that it is exported with")
+    model, images = build_tiny().eval(), batch()["images"]
     with torch.no_grad():
         exported = torch.export.export(model, (images,)).module()
         torch.testing.assert_close(exported(images), model(images), rtol=1e-5, atol=1e-6)
 
 
-def test_features(project, make_model):
-    model, inputs = make_model().eval(), batch()
+def test_features(project, model):
+    model, inputs = model.eval(), batch()
     with torch.no_grad():
         first, again = model(copy_of(inputs)), model(copy_of(inputs))
     assert first.shape == (4, project.dim) and first.isfinite().all()
@@ -215,19 +247,19 @@ def test_features(project, make_model):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_callers_batch_is_left_alone(project, make_model, storage, training):
+def test_the_callers_batch_is_left_alone(project, model, storage, training):
     inputs = batch()
     before = copy_of(inputs)
-    make_model().train(training)(inputs)
+    model.train(training)(inputs)
     untouched = all(torch.equal(inputs[key], before[key]) for key in before)
     assert untouched is not project.writes_into_the_batch
 
 
-def test_saved_state_gives_the_same_features(make_model, storage, tmp_path):
-    model, inputs = make_model(), batch()
+def test_saved_state_gives_the_same_features(model, build, storage, tmp_path):
+    inputs = batch()
     model(copy_of(inputs))  # moves what training moves: batch statistics, centers
     torch.save(model.state_dict(), tmp_path / "model.pth")
-    other = make_model()
+    other = build()
     other.load_state_dict(torch.load(tmp_path / "model.pth"), strict=True)
     with torch.no_grad():
         assert torch.equal(model.eval()(copy_of(inputs)), other.eval()(copy_of(inputs)))
@@ -251,9 +283,9 @@ def test_training_logs_the_losses(project, trained):
         assert all(math.isfinite(value) for value, _ in trainer.storage.history(name).values())
 
 
-def test_a_trained_state_fits_a_fresh_model(trained, make_model):
+def test_a_trained_state_fits_a_fresh_model(trained, build_tiny):
     trainer, _, _ = trained
-    other, inputs = make_model().eval(), batch()
+    other, inputs = build_tiny().eval(), batch()
     other.load_state_dict(trainer.model.state_dict())
     with torch.no_grad():
         assert torch.equal(trainer.model.eval()(copy_of(inputs)), other(copy_of(inputs)))
@@ -262,6 +294,21 @@ def test_a_trained_state_fits_a_fresh_model(trained, make_model):
 # ---- every shipped yaml -------------------------------------------------------------------------------------------
 
 FILES = list_config_files()
+
+
+@functools.cache
+def settings_of(file):
+    """All that a config says: (key, value)."""
+    try:
+        return list(leaves(get_config(file)))
+    except (KeyError, ValueError):
+        return [("file", file)]  # a broken yaml is the business of its own test, not of the collection
+
+
+def one_of_each(*skipped):
+    """The first of all files that say the same but for these keys and those below them."""
+    said = {file: [pair for pair in settings_of(file) if not pair[0].startswith(skipped)] for file in FILES}
+    return sorted({json.dumps(said[file], default=str): file for file in reversed(FILES)}.values())
 
 
 def test_the_papers_configs_are_shipped():
@@ -287,43 +334,33 @@ def test_the_papers_configs_are_shipped():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", one_of_each("DATASETS", "OUTPUT_DIR", "SOLVER", "TEST"))  # which make no other model
 def test_every_config_builds_and_reads_its_model_keys(file):
     """On the meta device: the full-size model without its memory."""
     cfg = merged(file, {"MODEL.BACKBONE.PRETRAIN": False, "MODEL.DEVICE": "meta", "MODEL.HEADS.NUM_CLASSES": 10})
     cfg, reads = track(cfg)
-    with torch.device("meta"):
+    with shapes.OnMeta():
         model = build_model(cfg)
     assert any(p.requires_grad for p in model.parameters())
     check_all_read(cfg, get_cfg(), reads | {"MODEL.FREEZE_LAYERS"}, nodes=("MODEL",))  # the trainer reads that one
 
 
 def test_output_folders_are_apart():
-    folders = [get_config(file).OUTPUT_DIR for file in FILES]
+    folders = [dict(settings_of(file))["OUTPUT_DIR"] for file in FILES]
     assert len(set(folders)) == len(folders)
     assert folders == [f"logs/{file.removesuffix('.yml')}" for file in FILES]
 
 
-def recipe(file):
-    """All that a config says beside its model's shape, its data and its output folder."""
-    skipped = (
-        "MODEL.DEEPMINER",
-        "MODEL.MSREID",
-        "MODEL.MGRE",
-        "MODEL.OCCLUDED.ME.BETA",
-        "MODEL.LOSSES.BED.ALPHA",
-        "INPUT.BATCH_AUGMENT.REA.PROB",
-        "DATASETS",
-        "OUTPUT_DIR",
-    )
-    try:
-        cfg = get_config(file)
-    except (KeyError, ValueError):
-        return file  # a broken yaml is the business of its own test, not of the collection
-    return json.dumps([pair for pair in leaves(cfg) if not pair[0].startswith(skipped)], default=str)
-
-
-RECIPES = sorted({recipe(file): file for file in reversed(FILES)}.values())
+RECIPES = one_of_each(  # beside the model's shape, its data and its output folder
+    "MODEL.DEEPMINER",
+    "MODEL.MSREID",
+    "MODEL.MGRE",
+    "MODEL.OCCLUDED.ME.BETA",
+    "MODEL.LOSSES.BED.ALPHA",
+    "INPUT.BATCH_AUGMENT.REA.PROB",
+    "DATASETS",
+    "OUTPUT_DIR",
+)
 
 
 @pytest.mark.slow
@@ -351,7 +388,7 @@ def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
         cfg.SOLVER.WARMUP_ITERS = 8  # the miniature's epochs are short, and a warm-up must end before the run does
     if cfg.DATALOADER.NUM_INSTANCE > 8:
         cfg.DATALOADER.NUM_INSTANCE = 8
-    with EventStorage():
+    with EventStorage(), shapes.WithoutDraws():
         trainer = Trainer(cfg)
     assert trainer.max_epoch == cfg.SOLVER.MAX_EPOCH
     assert trainer.warmup_iters == (

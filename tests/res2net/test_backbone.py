@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import shapes
 import timm
 import torch
 from fastreid.layers.batch_norm import FrozenBatchNorm
@@ -25,7 +26,7 @@ def config(**overrides):
 
 
 def shape(**overrides):
-    with torch.device("meta"):
+    with shapes.OnMeta():
         return build_backbone(config(**overrides))
 
 
@@ -61,7 +62,7 @@ TIMM = {
 
 @pytest.mark.parametrize("name", TIMM)
 def test_names_and_shapes_are_timms(name):
-    with torch.device("meta"):
+    with shapes.OnMeta():
         theirs = timm.create_model(name).state_dict()
     ours = shape(**{"DEPTH": "50x", **TIMM[name]}).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items() if not k.startswith("fc.")}
@@ -149,7 +150,7 @@ def test_every_block_is_of_its_kind():
 def test_stages(last_stride, v1b):
     backbone = shape(LAST_STRIDE=last_stride, RES2NET__V1B=v1b)
     check_trunk(backbone)
-    with torch.device("meta"):
+    with shapes.OnMeta():
         assert stage_channels(backbone) == {1: 256, 2: 512, 3: 1024, 4: 2048}
         assert backbone(torch.zeros(1, 3, 256, 128)).shape == (1, 2048, 16 // last_stride, 8 // last_stride)
 
@@ -209,7 +210,7 @@ def test_all_its_keys_are_read():
     settings = {"RES2NET__WIDTH": 14, "RES2NET__SCALE": 8, "RES2NET__V1B": True, "NORM": "syncBN", "LAST_STRIDE": 2}
     for name, passes in (("build_res2net_backbone", True), ("build_resnet_backbone", False)):
         cfg, reads = track(config(NAME=name, DEPTH="50x", **settings))
-        with torch.device("meta"):
+        with shapes.OnMeta():
             build_backbone(cfg)
         reads.add("MODEL.BACKBONE.NAME")
         if passes:

@@ -1,6 +1,7 @@
 """Res2NetMultiTask: what its switches build, its losses, its test feature, verify() and its refusals."""
 
 import pytest
+import shapes
 import torch
 import torch.nn.functional as F
 from fastreid.modeling import build_model
@@ -130,14 +131,14 @@ def test_identification_alone(make_model, make_cfg, batch, storage):
     with pytest.raises(ValueError, match="this Res2NetMultiTask has no verification task"):
         model.eval().verify(batch["images"], batch["images"])
     cfg, reads = track(make_cfg({"MODEL.DEVICE": "meta", **off}))
-    with torch.device("meta"):
+    with shapes.OnMeta():
         build_model(cfg)
     assert f"{NODE}.VERIFICATION_WEIGHT" not in reads
 
 
 def test_every_key_is_read(make_cfg):
     cfg, reads = track(make_cfg({"MODEL.DEVICE": "meta"}))
-    with torch.device("meta"):
+    with shapes.OnMeta():
         build_model(cfg)
     assert {f"{NODE}.{key}" for key, _ in leaves(cfg.MODEL.MULTITASK)} <= reads
 
@@ -170,7 +171,7 @@ def test_the_recipe():
     """Sections III.B and C."""
     cfg = get_config("Res2NetMultiTask/ablation/table2_er05.yml")
     cfg.merge_from_list(["MODEL.DEVICE", "meta", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.HEADS.NUM_CLASSES", 751])
-    with torch.device("meta"):
+    with shapes.OnMeta():
         model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}

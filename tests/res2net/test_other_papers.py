@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import shapes
 import torch
 from fastreid.modeling import build_model
 
@@ -69,7 +70,7 @@ def test_one_training_step_and_a_feature(file, storage):
 
 def test_the_papers_ibn_is_refused():
     """MGRe's own trunk is ResNet-50-IBN: the config has to say that it goes without."""
-    with torch.device("meta"), pytest.raises(ValueError, match="set MODEL.BACKBONE.WITH_IBN False"):
+    with shapes.OnMeta(), pytest.raises(ValueError, match="set MODEL.BACKBONE.WITH_IBN False"):
         build_model(config("demo/mgre.yml", {}))
 
 
@@ -77,7 +78,7 @@ def test_the_papers_ibn_is_refused():
 @pytest.mark.parametrize("blocks", [2, -1])
 def test_mgre_extracts_features_by_blocks_of_the_stages_kind(stage, blocks):
     """As the stage's second block in every shape, with its own weights, also behind a stage of a single block."""
-    with torch.device("meta"):
+    with shapes.OnMeta():
         long = getattr(Res2Net((3, 1, 1, 3), width=14, scale=3), f"layer{stage}")
         expected = {key: value.shape for key, value in long[1].state_dict().items()}
         for layer in (long, long[:1]):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny_resnet  # noqa: F401  (its backbones have names now)
 import torch
 from fastreid.modeling import build_model
 
@@ -19,6 +20,9 @@ IDENTITY = {
 }
 PAIRS = {
     "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone",
+    "MODEL.BACKBONE.DEPTH": "50x",  # the default: the tiny one reads neither
+    "MODEL.BACKBONE.WITH_IBN": False,
     "MODEL.MSREID.ATTENTION": False,
     "MODEL.MSREID.LOCAL": False,
     "MODEL.MSREID.MASK": False,

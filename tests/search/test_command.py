@@ -78,7 +78,7 @@ def test_features_are_those_of_the_evaluation(extract, model_arguments, synth_ti
 
 KILLED = """
 import os, signal, sys
-import fastreid_ext
+import tiny_resnet
 from fastreid_ext.search.writer import FeatureWriter
 add = FeatureWriter.add
 def killing(self, features, tried, skipped=()):

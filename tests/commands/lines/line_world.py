@@ -1,15 +1,12 @@
 """What the generated command lines name: data sets, tiny models with random weights, feature stores, and odd files."""
 
-import importlib.util
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-TESTS = Path(__file__).parents[2]
 PROJECTS = ("deepminer", "msreid", "mgre", "occluded", "res2net", "baseline")
 TINY = {
     "MODEL.DEVICE": "cpu",
@@ -42,23 +39,10 @@ def pairs(project: str, **further: object) -> list[str]:
     return [str(item) for pair in settings.items() for item in pair]
 
 
-def register_tiny_backbone() -> None:
-    """Register build_tiny_resnet_backbone, unless a conftest.py has."""
-    from fastreid.modeling.backbones import BACKBONE_REGISTRY
-
-    if "build_tiny_resnet_backbone" in BACKBONE_REGISTRY._obj_map:
-        return
-    spec = importlib.util.spec_from_file_location("train_tiny", TESTS / "engine" / "train_tiny.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_tiny"] = module
-    spec.loader.exec_module(module)
-
-
 def make_world(folder: Path, call) -> None:
     """Fill a folder; ``call(args)`` runs a command line and returns its exit status."""
     from fastreid_ext.data.synthetic import generate
 
-    register_tiny_backbone()
     os.chdir(folder)
     os.environ["FASTREID_DATASETS"] = str(folder / "datasets")
     generate(str(folder / "datasets"), "tiny", progress=False)

@@ -51,6 +51,8 @@ def test_queries_first_and_then_every_camera(cell, drawn):
         ("query", "3"),
         *(("gallery", camera) for camera in "1212"),
     ]
+    _, _, (line,) = drawn([*cells, cell("z", "query", "p", "3")], columns=1)
+    assert [c.split for c in line.cells] == ["query"]
 
 
 def test_the_frames(cell):

@@ -281,12 +281,15 @@ def test_a_csv_set_knows_what_lies_beside_it(root, plant):
 
 
 def test_the_picture_of_both_kinds(tmp_path):
-    for name in "ab":
-        Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / f"{name}.jpg")
-    source = Source("own", [Entry(tmp_path / f"{n}.jpg", n, "p", "1") for n in "ab"], None)
+    colours = {"a": (250, 0, 250), "b": (0, 250, 250)}
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+    source = Source("own", [Entry(tmp_path / f"{n}.png", n, "p", "1") for n in "ab"], None)
     poses = poses_of(a=3, b=0)
+    poses = Poses([f"{n}.png" for n in "ab"], poses.joints, poses.sizes)
     photos = judged(source, poses, [ORDERS["openpose"]], 3, 0.2)
     sheet = np.asarray(occlusion_sheet(photos, poses, 5, 0.2, "the rule"))
-    rows = {colour: np.flatnonzero((sheet == colour).all(-1).any(1)) for colour in (OCCLUDED, HOLISTIC)}
-    assert 0 < rows[OCCLUDED].max() < rows[HOLISTIC].min()
-    assert len(sheet) > 500  # two rows of pictures
+    shown = (OCCLUDED, colours["a"], HOLISTIC, colours["b"])  # a heading and its image, twice
+    rows = [np.flatnonzero((sheet == colour).all(-1).any(1)) for colour in shown]
+    assert all(above.max() < below.min() for above, below in zip(rows, rows[1:], strict=False))
+    assert len(rows[1]) > 200 and len(rows[3]) > 200

@@ -18,6 +18,7 @@ BASELINES = {
     "mgn-ibn": ("Base-MGN", {**IBN, **SGD, "INPUT.SIZE_TRAIN": [96, 32], "INPUT.SIZE_TEST": [96, 32]}),
 }
 FAST = "bagtricks"
+GO_ON = ("Base-bagtricks", "Base-SBS")  # with Adam, frozen layers or neither; another trunk is no other second epoch
 
 
 def unmoved(before: dict, model: torch.nn.Module) -> list[str]:
@@ -53,4 +54,5 @@ def test_trains_evaluates_and_resumes(baseline, market, host_cfg):
     assert resumed.start_epoch == 1
     for key, value in trainer.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
-    assert set(resumed.train()) >= {"Rank-1", "mAP"}
+    if name in GO_ON:
+        assert set(resumed.train()) >= {"Rank-1", "mAP"}

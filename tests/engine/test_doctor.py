@@ -1,14 +1,23 @@
 """The examination of an installation: each fault is found, named and given its remedy, and none breaks it."""
 
+import functools
 import importlib
 import importlib.metadata
 
 import pytest
 
-from fastreid_ext import compat
+from fastreid_ext import compat, model_zoo
 from fastreid_ext.compat import patch
 from fastreid_ext.engine import doctor
 from fastreid_ext.engine.doctor import NOTE, OK, PROBLEM, Finding, examine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Every section that reads all shipped configs takes two seconds."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model_zoo, "get_config", functools.cache(model_zoo.get_config))
+        yield
 
 
 @pytest.fixture

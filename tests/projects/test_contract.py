@@ -265,6 +265,7 @@ def test_saved_state_gives_the_same_features(model, build, storage, tmp_path):
         assert torch.equal(model.eval()(copy_of(inputs)), other.eval()(copy_of(inputs)))
 
 
+@pytest.mark.slow
 def test_training_moves_the_weights(project, trained):
     trainer, before, results = trained
     for name, parameter in trainer.model.named_parameters():
@@ -275,6 +276,7 @@ def test_training_moves_the_weights(project, trained):
         assert 0 <= metrics["mAP"] <= 100 and 0 <= metrics["Rank-1"] <= 100
 
 
+@pytest.mark.slow
 def test_training_logs_the_losses(project, trained):
     trainer, _, _ = trained
     logged = set(trainer.storage.histories())
@@ -283,6 +285,7 @@ def test_training_logs_the_losses(project, trained):
         assert all(math.isfinite(value) for value, _ in trainer.storage.history(name).values())
 
 
+@pytest.mark.slow
 def test_a_trained_state_fits_a_fresh_model(trained, build_tiny):
     trainer, _, _ = trained
     other, inputs = build_tiny().eval(), batch()

@@ -54,7 +54,7 @@ def register_csv_sets(cfg: CfgNode) -> None:
 
 def csv_set_mistakes(cfg: CfgNode) -> Iterator[str]:
     """Yield a sentence for each set of DATASETS.CSV whose folder is missing, or that nothing uses."""
-    used = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS}
+    used = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS, *cfg.DATASETS.TESTS_OPTIONAL}
     if cfg.TEST.PRECISE_BN.ENABLED:
         used.add(cfg.TEST.PRECISE_BN.DATASET)
     for name, _ in cfg.DATASETS.CSV:

@@ -38,6 +38,8 @@ def tested_sets(cfg: CfgNode) -> tuple[str, ...]:
 def with_tests_that_are_there(cfg: CfgNode) -> CfgNode:
     """Return the config with :func:`tested_sets` in DATASETS.TESTS, so that a run tests the same sets throughout.
 
+    A CSV data set that is skipped and not trained on is no longer in DATASETS.CSV.
+
     Raises:
         DataSetError: none is left.
     """
@@ -46,6 +48,8 @@ def with_tests_that_are_there(cfg: CfgNode) -> CfgNode:
     names, frozen = tested_sets(cfg), cfg.is_frozen()
     cfg = cfg.clone()
     cfg.defrost()
+    skipped = {*cfg.DATASETS.TESTS_OPTIONAL} - {*names, *cfg.DATASETS.NAMES}
+    cfg.DATASETS.CSV = [[name, folder] for name, folder in cfg.DATASETS.CSV if name not in skipped]
     cfg.DATASETS.TESTS, cfg.DATASETS.TESTS_OPTIONAL = names, ()
     if frozen:
         cfg.freeze()

@@ -13,6 +13,7 @@ from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
 from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.training_subsets import training_sets
 from fastreid_ext.errors import ConfigError
 
@@ -105,6 +106,15 @@ def test_a_missing_folder_and_a_set_that_nothing_uses(root):
     assert len(said) == 2
     assert f"has the set Shop, but there is no folder {root}/nowhere: give its absolute path" in said[0]
     assert "has the set Shop_2, which neither DATASETS.NAMES nor DATASETS.TESTS uses" in said[1]
+
+
+def test_an_optional_test_set_may_be_missing(root):
+    """It is then no longer in the config, whose other sets stay."""
+    pairs = [["Shop", "a"], ["Gone", "nowhere"]]
+    names = ("DATASETS.NAMES", ("Shop",), "DATASETS.TESTS", ("Shop",), "DATASETS.TESTS_OPTIONAL", ("Gone",))
+    cfg = with_tests_that_are_there(merged("DATASETS.CSV", pairs, *names))
+    assert cfg.DATASETS.TESTS == ("Shop",) and cfg.DATASETS.CSV == [["Shop", "a"]]
+    assert not [sentence for sentence in mistakes(cfg, 1) if "DATASETS.CSV" in sentence]
 
 
 def test_a_run_from_its_start_to_its_continuation(root, run_main, monkeypatch, fails):

@@ -34,8 +34,12 @@ def alike(words: Iterable[str]) -> list[list[str]]:
 
 def bare(word: str) -> str:
     """Return a text without leading zeros, case and blanks: texts that are alike have the same."""
-    word = re.sub(r"\s+", "", unicodedata.normalize("NFKC", word)).casefold()
+    word = "".join(letter for letter in unicodedata.normalize("NFKC", word) if not _is_blank(letter)).casefold()
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", word)
+
+
+def _is_blank(letter: str) -> bool:
+    return letter.isspace() or unicodedata.category(letter) == "Cf"  # what has no width
 
 
 def alike_warning(kind: str, plural: str, words: Mapping[str, Sequence[str]], junk: Sequence[str] = ()) -> str:

@@ -69,7 +69,7 @@ class Trainer(DefaultTrainer):
         data_loader = self._seeded_train_loader(cfg)
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         self.evaluation_sets = EvaluationSets(evaluated_sets(cfg), partial(self.build_evaluator, cfg))
-        warn_of_known_persons(data_loader.dataset.img_items, self.evaluation_sets.images)
+        warn_of_known_persons(getattr(data_loader.dataset, "img_items", ()), self.evaluation_sets.images)
         model = self.build_model(cfg)
         joints.check_labels(cfg, model)
         opt = self.build_optimizer(cfg, model)

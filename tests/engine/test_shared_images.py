@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fastreid_ext.config import get_cfg
@@ -15,6 +16,7 @@ from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
 from fastreid_ext.engine.evaluation import build_evaluator
 from fastreid_ext.engine.loaders import eval_loader
+from fastreid_ext.engine.verification import curve_of
 from fastreid_ext.errors import ConfigError
 
 ROWS = [("1", 0), ("1", 1), ("2", 0), ("2", 1), ("3", 0), ("3", 1)]  # of the images 0.png, 1.png, ...
@@ -168,6 +170,32 @@ def test_all_processes_leave_out_what_the_main_one_found(write, monkeypatch):
     monkeypatch.setattr(shared_images.comm, "all_gather", lambda own: [sent, own])
     other, _ = eval_loader(config(), "CSVDataset")
     assert all(np.array_equal(a, b) for a, b in zip(found, other.dataset.left_out, strict=True)) and len(found[0]) == 1
+
+
+class Pixels(torch.nn.Module):
+    """A model whose feature are the pixels, which verifies pairs by their distance."""
+
+    def forward(self, batch):
+        return batch["images"].float().flatten(1) - 127.5
+
+    def pair_verification(self):
+        return self
+
+    def log_odds(self, queries, gallery):
+        return -torch.cdist(queries, gallery)
+
+
+def test_verification_leaves_them_out(write):
+    """3 pairs of one person and 6 of two; the query itself would be a fourth one of distance 0, and two strangers."""
+    write(query=QUERY, gallery=OTHERS)
+    model = Pixels().eval()
+    wanted = curve_of(config(), model, "CSVDataset")
+    assert (wanted.positives, wanted.negatives) == (3, 6)
+    write(gallery=OTHERS + "0.png,1,1\n")
+    found = curve_of(config(), model, "CSVDataset")
+    assert (found.positives, found.negatives) == (3, 8) and found.thresholds.tolist() == wanted.thresholds.tolist()
+    kept = curve_of(config(TEST__SAME_IMAGE="keep"), model, "CSVDataset")
+    assert kept.positives == 4 and kept.thresholds[0] == 0
 
 
 # ---- persons of the training set ------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from fastreid_ext.evaluation import pair_curve, roc, single_shot
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.query_metrics import query_metrics
+from fastreid_ext.evaluation.part_weights import WeightedParts
+from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
 from fastreid_ext.evaluation.rank_list import rank_queries
 from fastreid_ext.evaluation.ranks import SamePerson, find_matches
 
@@ -112,3 +114,15 @@ def test_single_shots_never_draw_or_meet_what_is_left_out():
     people = SamePerson(pids, camids, (np.array([0]), np.array([0])))
     hits = single_shot.single_shot_hits(MatrixRows(distances), people, range(2), 2, (1, 2))
     assert hits.tolist() == [[1, 1], [0, 1]]
+
+
+def test_weighted_parts(case):
+    """A search of weights ranks as an evaluation does."""
+    _, pids, camids, left_out = case
+    rng = torch.Generator().manual_seed(0)
+    parts = [{name: torch.randn(count, 4, generator=rng) for name in ("a", "b")} for count in (Q, G)]
+    weights = {"a": 1.0, "b": 0.5}
+    weighted = WeightedParts(*parts, "cosine", left_out)
+    wanted = summarise(query_metrics(weighted.distances(weights), pids, camids, left_out))
+    assert weighted.metrics(weights, pids, camids) == wanted
+    assert WeightedParts(*parts, "cosine").metrics(weights, pids, camids) != wanted

@@ -21,6 +21,7 @@ A config names it ``CSVDataset``. For more than one, DATASETS.CSV gives each its
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class CSVDataset(ImageDataset):
             path, person, camera = (row[column] for column in COLUMNS)
             if not (path and person and camera):
                 raise LayoutError(f"line {line} of {file} lacks a path, a person or a camera")
-            if (other := persons.setdefault(path, person)) != person:
+            if (other := persons.setdefault(os.path.normpath(self.data_dir / path), person)) != person:
                 raise LayoutError(
                     f"line {line} of {file} gives {path} the person {shown(person)}, an earlier line {shown(other)}:"
                     " remove one of the two"

@@ -69,7 +69,7 @@ def occlusion_mistakes(cfg: CfgNode) -> Iterator[str]:
     for name, file in cfg.TEST.REPORT.OCCLUSION_FILES:
         if name not in known:
             yield f"{KEY} names {name!r}, which is neither in DATASETS.NAMES nor in DATASETS.TESTS: remove it"
-        elif fault := fault_of(file):
+        elif fault := fault_of(os.path.expanduser(file)):
             yield f"{KEY} names a file for {name} that {fault}"
         elif not _found(file).is_file():
             yield f"{KEY} names {file!r} for {name}, which is neither here nor in {dataset_root()}"
@@ -78,4 +78,4 @@ def occlusion_mistakes(cfg: CfgNode) -> Iterator[str]:
 def _found(file: str) -> Path:
     """Return a file as it is called here, else in the folder of all data sets."""
     path = Path(os.path.expanduser(file))
-    return path if path.is_file() else dataset_root() / file
+    return path if path.is_file() else dataset_root() / path

@@ -78,5 +78,8 @@ def test_mistakes(cfg, tmp_path, monkeypatch):
     other, gone = evaluation_mistakes(cfg)
     assert "names 'MSMT17', which is neither in DATASETS.NAMES nor in DATASETS.TESTS" in other
     assert f"names 'gone.csv' for {NAME}, which is neither here nor in {tmp_path}" in gone
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cfg.TEST.REPORT.OCCLUSION_FILES = [[NAME, "~/there.csv"]]
+    assert list(evaluation_mistakes(cfg)) == []
     cfg.TEST.REPORT.OCCLUSION_FILES = [[NAME, "y" * 5000]]
     assert "that is a path of 5000 characters" in next(evaluation_mistakes(cfg))

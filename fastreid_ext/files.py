@@ -29,7 +29,7 @@ def fault_of(path: str) -> str:
     if "\0" in path:
         return "has a character of value 0, which no path may have"
     if "://" in path:
-        return f"is {path[:200]}, and nothing is downloaded: save that file and name it"
+        return f"is {path[:200]}, and nothing is downloaded or uploaded: name a file or folder of this machine"
     if path.startswith("~"):
         return f"is {path[:200]}, but there is no such user on this machine"
     parts = [os.fsencode(part) for part in path.split(os.sep)]

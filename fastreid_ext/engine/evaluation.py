@@ -17,7 +17,7 @@ from fastreid_ext.data.erased_images import ImageEraser, WithErased
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine.training_subsets import evaluated_sets
-from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.evaluation.evaluator import RankListEvaluator, check_memory
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,16 @@ def build_evaluator(
         dataset: the images that are evaluated.
         num_query: how many of them are queries; they come first.
         output_dir: where the evaluator writes.
+
+    Raises:
+        EvaluationError: TEST.EVAL_MEMORY_MB is too little for this set.
     """
     if cfg.TEST.EVALUATOR == "host":
         return ReidEvaluator(cfg, num_query, output_dir)
     settings: dict[str, Any] = {}
     if isinstance(dataset, QueryGalleryImages):
         settings = {"groups": dataset.groups, "gallery_again": dataset.gallery_again}
+    check_memory(cfg, num_query, len(dataset) if settings.get("gallery_again") else len(dataset) - num_query)
     return RankListEvaluator(cfg, num_query, dataset_name, output_dir, **settings)
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summ
 from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
 from fastreid_ext.evaluation.ranks import Matches, SamePerson, find_matches
 from fastreid_ext.evaluation.report import group_record, group_table
-from fastreid_ext.evaluation.reranked import ReRankedRows
+from fastreid_ext.evaluation.reranked import ReRankedRows, sums_mb
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
 from fastreid_ext.evaluation.single_shot import single_shot_hits
 from fastreid_ext.files import write_text
@@ -199,6 +200,33 @@ def ranking_distances(cfg: CfgNode, features: Tensor, num_query: int) -> Rows:
         settings = (cfg.TEST.METRIC, node.K1, node.K2, node.LAMBDA, cfg.TEST.EVAL_MEMORY_MB)
         return ReRankedRows(distances, features, *settings, search=nearest_by_all)
     return distances
+
+
+@dataclass(frozen=True)
+class ExpectedRows:
+    """What is known of :class:`CountedRows` before there are features; their length is not, and hardly matters."""
+
+    shape: tuple[int, int]
+    device: torch.device
+    fixed_mb: float
+    width: int = 0
+
+
+def check_memory(cfg: CfgNode, num_query: int, num_gallery: int) -> None:
+    """Check, before there are features, that a row of distances fits in TEST.EVAL_MEMORY_MB.
+
+    Args:
+        cfg: the run's config.
+        num_query, num_gallery: images of the test set.
+
+    Raises:
+        EvaluationError: it does not.
+    """
+    memory_mb, device, both = cfg.TEST.EVAL_MEMORY_MB, torch.device(cfg.MODEL.DEVICE), num_query + num_gallery
+    sums = sums_mb(memory_mb) if cfg.TEST.RERANK.ENABLED else 0.0
+    rows_per_block(ExpectedRows((num_query, num_gallery), device, sums), memory_mb)
+    if cfg.TEST.AQE.ENABLED:
+        rows_per_block(ExpectedRows((both, both), device, 0.0), memory_mb)
 
 
 def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:

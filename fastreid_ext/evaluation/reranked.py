@@ -12,6 +12,7 @@ from fastreid_ext.evaluation.neighbours import nearest
 
 PAIRS = 2**20  # smaller weights that are summed at once
 PAIR_BYTES = 80  # of each: its weight, its two indices in numbers of 8 bytes, and copies of them in order
+SHARE = 4  # at most one part in so many of the memory is for them
 
 
 class ReRankedRows:
@@ -61,8 +62,8 @@ class ReRankedRows:
         self.lengths = np.diff(self.holders.indptr)
         row = np.concatenate([[0], np.cumsum(self.lengths[self.weights.indices], dtype=np.int64)])
         self.pairs = row[self.weights.indptr]  # (Q + 1,) summands of all queries before one
-        summed = min(PAIRS, int(self.pairs[-1])) * PAIR_BYTES / 2**20
-        self.fixed_mb = fixed_mb + summed
+        self.summed_at_once = int(sums_mb(memory_mb) * 2**20 // PAIR_BYTES)
+        self.fixed_mb = fixed_mb + min(self.summed_at_once, int(self.pairs[-1])) * PAIR_BYTES / 2**20
 
     @torch.no_grad()
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
@@ -72,7 +73,7 @@ class ReRankedRows:
         first = start
         while first < stop:
             # At least one query, however many summands it has (at most the number of gallery weights).
-            last = int(np.searchsorted(self.pairs, self.pairs[first] + PAIRS, side="right")) - 1
+            last = int(np.searchsorted(self.pairs, self.pairs[first] + self.summed_at_once, side="right")) - 1
             last = min(max(last, first + 1), stop)
             overlap = self._overlaps(first, last)
             # Rounding must not make m more than 1.
@@ -95,3 +96,8 @@ class ReRankedRows:
         where = np.repeat(rows, counts), holders.indices[entry]
         sums = coo_array((smaller.astype(np.float64), where), shape=(stop - start, self.shape[1]))
         return sums.tocsr().tocoo()  # adds up what has the same index
+
+
+def sums_mb(memory_mb: float) -> float:
+    """Return the memory, in MB, for the summands of the smaller weights, of all that re-ranking may take."""
+    return min(PAIRS * PAIR_BYTES / 2**20, memory_mb / SHARE)

@@ -8,6 +8,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checks.batches import check_training_set
 from fastreid_ext.engine.checks.config import check_config, mistakes
 from fastreid_ext.engine.checks.effects import TABLE, value_of, without_effect
+from fastreid_ext.engine.checks.names import VECTORS, pooling_mistakes
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.errors import ConfigError
@@ -168,6 +169,13 @@ WRONG = {
         ],
         "KD.MODEL_CONFIG has 1 teachers and KD.MODEL_WEIGHTS weights of 0",
     ),
+    "no teacher": (
+        [
+            *("MODEL.META_ARCHITECTURE", "Distiller", "MODEL.LOSSES.NAME", "['CrossEntropyLoss']"),
+            *("KD.MODEL_CONFIG", f"['{__file__}']", "KD.MODEL_WEIGHTS", "['gone.pth']"),
+        ],
+        "there is no file gone.pth, which KD names for a teacher",
+    ),
     "MoCo's queue": (
         ["MODEL.META_ARCHITECTURE", "MoCo", "MODEL.LOSSES.NAME", "['CrossEntropyLoss']", "MODEL.QUEUE_SIZE", "65"],
         "MODEL.QUEUE_SIZE (65) of MoCo must be a multiple of SOLVER.IMS_PER_BATCH (64)",
@@ -201,6 +209,11 @@ def test_combinations_that_can_not_work(what):
     cfg = merged("demo/deepminer.yml", *DATA, *overrides)
     (sentence,) = mistakes(cfg, 1)
     assert part in sentence and "\n" not in sentence
+
+
+def test_a_backbone_that_ends_in_a_vector_needs_no_pooling():
+    cfg = merged("demo/deepminer.yml", "MODEL.HEADS.POOL_LAYER", "Identity", "MODEL.BACKBONE.NAME", VECTORS)
+    assert list(pooling_mistakes(cfg)) == []
 
 
 ADVICE = {

@@ -1,15 +1,20 @@
 """Every set that a run evaluates is listed and built once, before training, and its workers wait in between."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
+from fastreid_ext.engine.evaluation import build_evaluator
 from fastreid_ext.engine.evaluation_sets import EvaluationSets
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.errors import EvaluationError
+from fastreid_ext.evaluation import blocks
 
 TWO = {"DATASETS__TESTS": "('SynthReIDTiny','SynthReIDOccludedTiny')", "SOLVER__MAX_EPOCH": 2, "SOLVER__STEPS": "[]"}
 
@@ -97,3 +102,27 @@ def test_a_set_that_is_missing_is_found_as_the_sets_are_built():
 
     with pytest.raises(DataSetError, match="'Nowhere'"):
         EvaluationSets(["Nowhere"], build)
+
+
+@pytest.mark.parametrize(("key", "others"), [("", 4000), ("TEST.AQE.ENABLED", 5000)], ids=["gallery", "all by all"])
+def test_too_little_memory_is_found_without_features(key, others, monkeypatch, tmp_path):
+    """A row of distances of query expansion is to all images, not to the gallery alone."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 0)  # each of them sorts a copy of a row
+    monkeypatch.setattr(blocks, "CHUNKS", 1)
+    row = 8 * others / 2**20  # and its sorted copy
+    cfg = get_cfg()
+    cfg.merge_from_list([*(["MODEL.DEVICE", "cpu"]), *([key, True] if key else [])])
+    build = partial(build_evaluator, cfg, "people", range(5000), 1000, str(tmp_path))
+    cfg.TEST.EVAL_MEMORY_MB = row
+    build()
+    cfg.TEST.EVAL_MEMORY_MB = row - 1e-6
+    with pytest.raises(EvaluationError, match=rf"to {others} gallery images.*raise TEST\.EVAL_MEMORY_MB"):
+        build()
+
+
+@pytest.mark.slow
+def test_too_little_memory_stops_a_run_at_its_start(fails, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1 << 20)  # each thread sorts a copy of a row
+    sentence = fails(**TWO, DATASETS__NAMES="('SynthReIDTiny',)", TEST__EVAL_MEMORY_MB=4)
+    assert "raise TEST.EVAL_MEMORY_MB" in sentence
+    assert "Starting training" not in (tmp_path / "out/log.txt").read_text()

@@ -74,6 +74,25 @@ def test_values_that_can_not_work(key):
         assert "\n" not in sentence and len(sentence) < 400
 
 
+def wild(default):
+    """Values of a key's type that no key could have."""
+    if isinstance(default, bool):
+        return [2, "maybe", None]
+    if isinstance(default, int | float):
+        return [-(10**13), 10**13, math.nan, "1", None]
+    if isinstance(default, str):
+        return ["no such name\0", 1, None]
+    return [[-(10**13)] * max(1, len(default)), [math.nan] * max(1, len(default)), "1", None, [None]]
+
+
+@pytest.mark.parametrize("key", sorted(RANGES))
+def test_no_key_takes_everything(key):
+    default = dict(leaves(get_cfg()))[key]
+    for value in wild(default):
+        if key != "SOLVER.CLIP_GRADIENTS.NORM_TYPE" or value != 10**13:  # the norm of any degree
+            assert not RANGES[key].holds(value), value
+
+
 def test_a_name_of_another_case_gets_the_right_one():
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS.POOL_LAYER, cfg.MODEL.BACKBONE.NORM = "baseline", "globalmaxpool", "bn"

@@ -185,7 +185,7 @@ def test_single_shots_change_the_ranks_alone(tmp_path):
 
 
 def test_the_key_chooses_the_evaluator(monkeypatch, tmp_path):
-    loader = type("Loader", (), {"dataset": None})()
+    loader = type("Loader", (), {"dataset": range(IMAGES)})()
     monkeypatch.setattr(Trainer, "build_test_loader", classmethod(lambda cls, cfg, name: (loader, QUERIES)))
     for value, kind in (("streamed", RankListEvaluator), ("host", ReidEvaluator)):
         cfg = config(["TEST.EVALUATOR", value, "OUTPUT_DIR", str(tmp_path)])

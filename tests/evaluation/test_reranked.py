@@ -159,6 +159,14 @@ def test_blocks_change_nothing(blocks, monkeypatch):
         assert torch.equal(all_rows(zip(edges[:-1], edges[1:], strict=True)), expected)
 
 
+def test_the_sums_take_a_share_of_the_memory():
+    """So that a row of distances fits beside them, however little there is; the numbers stay."""
+    features, matrix = crowd(200), MatrixRows(torch.rand(30, 170))
+    much, little = (ReRankedRows(matrix, features, memory_mb=memory_mb) for memory_mb in (256, 0.01))
+    assert little.fixed_mb <= 0.01 / 4 < much.fixed_mb
+    assert torch.equal(little.rows(0, 30), much.rows(0, 30))
+
+
 def test_the_sets_are_grown_in_blocks(monkeypatch):
     features = crowd(100)
     expected = encode(features).toarray()

@@ -48,6 +48,12 @@ def seeded():
 
 
 @pytest.fixture
+def all_drawn(monkeypatch):
+    """Every number of a large tensor is drawn by itself, see draws.py."""
+    monkeypatch.setattr(draws, "LARGE", float("inf"))
+
+
+@pytest.fixture
 def storage():
     """The open event storage that a training forward writes into."""
     with EventStorage() as events:

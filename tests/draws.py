@@ -1,7 +1,8 @@
 """Random numbers for large models: drawing their weights takes longer than most tests that need them.
 
 A tensor of many numbers is filled with repetitions of the first ones. Their count is a prime, so that no two filters
-are equal. The seed decides them as ever, and models of small tensors have torch's own numbers.
+are equal. The seed decides them as ever, and models of small tensors have torch's own numbers. Tests of how weights are
+spread take the fixture ``all_drawn``.
 """
 
 import functools

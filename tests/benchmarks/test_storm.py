@@ -197,6 +197,7 @@ print(ended.status, ended.phase, ended.hung, len(ended.orphans), storm_runs.aliv
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "seen"),
     [

@@ -167,6 +167,7 @@ def test_cam_of_a_query(call, images, tmp_path):
     assert not np.array_equal(*pictures)
 
 
+@pytest.mark.slow
 def test_several_models_side_by_side(call, images, trained, tmp_path):
     """Figure 6 of MSReID: a column for each model, and each column is what that model alone gives."""
     configs = {}
@@ -234,6 +235,7 @@ def test_cam_of_granularities(call, images, trained, tmp_path):
     assert len({row[name].tobytes() for name in STAGES}) == len(STAGES)
 
 
+@pytest.mark.slow
 def test_granularities_of_a_query_beside_a_baseline(call, images, trained, tmp_path):
     """The second model is that of its own config, and its map that of its own similarity to the query."""
     cfg = get_config("demo/baseline.yml")

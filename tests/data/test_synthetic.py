@@ -128,6 +128,7 @@ def test_pick_follows_weights():
 # --- on disk, once and whole
 
 
+@pytest.mark.slow
 def test_interrupted_run_leaves_no_set_and_the_next_call_makes_it(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(writer, "dump", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -157,6 +158,7 @@ def test_a_record_that_counts_no_files_is_no_complete_set(files, tiny, tmp_path)
     assert synthetic.find(tmp_path, "tiny") is None
 
 
+@pytest.mark.slow
 def test_killed_run_frees_its_lock(tiny, tmp_path):
     done = run_bare(
         "import os, signal\n"

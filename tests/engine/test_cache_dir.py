@@ -24,6 +24,7 @@ def results(output):
     return json.loads((output / "results.json").read_text())["results"]
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_and_decodes_each_image_once(run_main, decoded, differences, tmp_path):
     plain = run_main(**TINY, OUTPUT_DIR=tmp_path / "plain")
     often = list(decoded)

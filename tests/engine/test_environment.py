@@ -40,6 +40,7 @@ def test_every_difference_is_in_one_warning(warned):
     assert "need not be equal to the last bit" in message and len(message) < 600
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_it_and_a_resumed_run_compares_it(run_main, tmp_path, monkeypatch):
     output = run_main(**SHORT)
     path = output / "model_final.pth"

@@ -60,6 +60,7 @@ def test_a_run_lists_each_test_set_once(run_main, listed, built):
     assert log.count(shown) == 1 and log.index(shown) < log.index("Starting training")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_evaluated_from_the_same_lists(run_main, listed):
     run_main(**TWO)
     listed.clear()
@@ -67,6 +68,7 @@ def test_a_finished_run_is_evaluated_from_the_same_lists(run_main, listed):
     assert listed == {"SynthReIDTiny": 2, "SynthReIDOccludedTiny": 1}
 
 
+@pytest.mark.slow
 def test_an_evaluation_alone_keeps_nothing(run_main, built, tmp_path):
     output = run_main(**TWO, DATALOADER__NUM_WORKERS=1)
     assert all(loader.loader.persistent_workers for _, loader in built)

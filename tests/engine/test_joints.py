@@ -175,6 +175,7 @@ def test_files_of_other_data_sets():
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_trains_with_joints_and_resumes_to_the_bit(run_main, tmp_path, differences):
     two = {**READER, **SHORT, "SOLVER__MAX_EPOCH": 2}
     straight = run_main(OUTPUT_DIR=tmp_path / "straight", **two)
@@ -190,6 +191,7 @@ def test_a_model_trains_with_joints_and_resumes_to_the_bit(run_main, tmp_path, d
     assert differences(a["model"], b["model"]) == [] and differences(a["optimizer"], b["optimizer"]) == []
 
 
+@pytest.mark.slow
 def test_joints_at_the_test_doubled_batches_and_precise_batch_norms(run_main):
     run_main(
         **READER,

@@ -217,6 +217,7 @@ class Pixels(torch.nn.Module):
         return batch["images"].flatten(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "queries"), [(3, 1), (9, 2)])
 def test_fewer_queries_or_images_than_processes(images, queries, run, tmp_path):
     """Numbers are those of one process."""

@@ -156,6 +156,7 @@ def test_same_seed_same_weights(workers, run_main, first_run, differences, tmp_p
     assert differences(first_run.setdefault("final", final), final) == []
 
 
+@pytest.mark.slow
 def test_another_seed_other_weights(run_main, differences, tmp_path):
     outputs = [run_main(OUTPUT_DIR=tmp_path / str(seed), SEED=seed, **SHORT) for seed in (1, 2)]
     a, b = (torch.load(output / "model_final.pth", weights_only=False)["model"] for output in outputs)

@@ -139,6 +139,7 @@ def test_names_of_people_have_nothing_of_the_machine():
 # ---- a run ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_chooses_its_best_by_validation_and_goes_on_with_the_same_people(run_main, fails, tmp_path):
     tests = {"DATASETS__TESTS": "('Validation','SynthReIDTiny')"}
     output = run_main(**SHORT, **SPLIT, **tests)

@@ -71,6 +71,7 @@ def test_the_hosts_numbers_where_nothing_is_left_to_chance():
     np.testing.assert_allclose(found.mean(axis=0), [curve[k - 1] for k in RANKS], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_hosts_numbers_on_average():
     """Other draws: over 60 seeds the means agree within three standard errors, about 0.5 points."""
     rng = np.random.RandomState(4)

@@ -98,7 +98,7 @@ def test_at_the_start_the_mask_is_nearly_flat_and_the_length_is_kept():
 
 @pytest.mark.parametrize("channels", [1024, 2048])
 @pytest.mark.parametrize("dtype", HALF_TYPES)
-def test_half_types(dtype, channels):
+def test_half_types(dtype, channels, all_drawn):
     """The same rounded numbers in float64: a logit, the pooled vector and the sum of W_v are each rounded once."""
     layer = ReconstructivePooling(channels).to(dtype)
     maps = (torch.randn(2, channels, 4, 2) * 100).to(dtype).requires_grad_()

@@ -150,6 +150,7 @@ def test_exchanged_corners_sample_the_mirrored_box():
 # ---- the whole model ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(144, 72), (250, 122)])
 def test_odd_sizes_train_and_locate(make_model, batch, storage, size):
     """144 x 72 leaves maps of 36 x 18, 18 x 9 and 9 x 5; 250 x 122 of 63 x 31, 32 x 16 and 16 x 8."""

@@ -90,12 +90,14 @@ def test_mu_is_the_running_mean_of_all_steps(run_main, recorded):
     assert "Running precise-BN for 2 iterations" in (output / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_total_batch_halves_the_samples(run_main, recorded):
     """16 images pass the network, 8 of them sampled: nine steps an epoch of 72 images."""
     run_main(overrides={**ONE_EPOCH, "INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": True})
     assert [x.shape for x in recorded["features"]] == [(16, 64)] * 9
 
 
+@pytest.mark.slow
 def test_mu_acts_in_the_test_alone(two_epochs, run_main, tmp_path):
     """With and without momentum elimination the same seed gives the same weights, bit for bit; the metrics differ."""
     without = run_main(output=tmp_path / "without", overrides={**TWO_EPOCHS, ME: False})
@@ -106,6 +108,7 @@ def test_mu_acts_in_the_test_alone(two_epochs, run_main, tmp_path):
     assert metrics[0] != metrics[1] and all(0 < m["mAP"] <= 100 for m in metrics)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(two_epochs, run_main, monkeypatch, tmp_path):
     write = hooks.WriteEvents.after_epoch
 
@@ -164,6 +167,7 @@ def rank_of_two(rank, port, output, arguments):
     assert main(["train", *arguments]) == 0
 
 
+@pytest.mark.slow
 def test_two_ranks_end_with_one_mu(command_line_arguments, synth_tiny, tmp_path):
     """Every rank has batches of its own; weights, batch norms and mu end the same, bit for bit."""
     with socket.socket() as probe:

@@ -199,7 +199,7 @@ def test_precise_bn_batches_feed_the_batch_norms_alone(project, model, storage):
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_losses_and_features_are_float32_under_autocast(project, storage, dtype):
     """With a last map of two columns.
 

@@ -72,6 +72,7 @@ def train(synth_tiny, monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", [HostTrainer, Trainer])
 def test_they_train_and_are_tested(kind, head, train):
@@ -103,6 +104,7 @@ def test_without_the_hook_mu_stays_at_zero(train):
     assert not trainer.model.heads.momentum_elimination.mu.any()
 
 
+@pytest.mark.slow
 def test_weights_of_a_baseline_are_tested_without_its_classifier(train, tmp_path):
     """As load_trained has it: the classifier's size is that of no data set at hand."""
     trainer, _, _ = train(Trainer, "PairVerificationHead")

@@ -122,7 +122,7 @@ def test_number_of_parameters(depth, width, scale, v1b):
     assert round((found + 2048 * 1000 + 1000) / 1e6, 2) == PUBLISHED_MILLIONS[depth, width, scale, v1b]
 
 
-def test_weights_start_as_fastreids():
+def test_weights_start_as_fastreids(all_drawn):
     """Variance 2 / (k^2 C_out) of every convolution, within five standard errors."""
     backbone = Res2Net((2, 2, 1, 1), v1b=True)
     for name, module in backbone.named_modules():

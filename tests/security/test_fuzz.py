@@ -18,6 +18,7 @@ def fuzzing():
     return fuzz_loaders
 
 
+@pytest.mark.slow
 def test_no_damaged_file_does_harm(fuzzing):
     results = {one.name: fuzzing.fuzz(one, 3 if one.fresh else 30) for one in fuzzing.LOADERS}
     assert {name: result for name, result in results.items() if fuzzing.faults(result)} == {}

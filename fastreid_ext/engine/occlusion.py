@@ -65,7 +65,7 @@ def occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Mapping[str, 
 
 def occlusion_mistakes(cfg: CfgNode) -> Iterator[str]:
     """Yield a sentence for each entry of TEST.REPORT.OCCLUSION_FILES that has no set or no file."""
-    known = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS, *cfg.DATASETS.get("TESTS_OPTIONAL", ())}
+    known = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS, *cfg.DATASETS.TESTS_OPTIONAL}
     for name, file in cfg.TEST.REPORT.OCCLUSION_FILES:
         if name not in known:
             yield f"{KEY} names {name!r}, which is neither in DATASETS.NAMES nor in DATASETS.TESTS: remove it"

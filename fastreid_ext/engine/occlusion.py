@@ -12,6 +12,7 @@ from fastreid_ext.data.capabilities import KnowsOcclusion
 from fastreid_ext.data.catalog import dataset_root
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.occlusion.file import read_occlusions
+from fastreid_ext.engine.test_sets import skipped_sets
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.groups import Group, by_occlusion
 from fastreid_ext.files import fault_of
@@ -66,12 +67,13 @@ def occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Mapping[str, 
 def occlusion_mistakes(cfg: CfgNode) -> Iterator[str]:
     """Yield a sentence for each entry of TEST.REPORT.OCCLUSION_FILES that has no set or no file."""
     known = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS, *cfg.DATASETS.TESTS_OPTIONAL}
+    skipped = skipped_sets(cfg)  # whose file may lie in the folder that is not there
     for name, file in cfg.TEST.REPORT.OCCLUSION_FILES:
         if name not in known:
             yield f"{KEY} names {name!r}, which is neither in DATASETS.NAMES nor in DATASETS.TESTS: remove it"
         elif fault := fault_of(os.path.expanduser(file)):
             yield f"{KEY} names a file for {name} that {fault}"
-        elif not _found(file).is_file():
+        elif not _found(file).is_file() and name not in skipped:
             yield f"{KEY} names {file!r} for {name}, which is neither here nor in {dataset_root()}"
 
 

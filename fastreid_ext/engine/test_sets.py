@@ -3,10 +3,23 @@
 import logging
 
 from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.data.catalog import DataSetError, dataset_root, is_there
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.errors import ConfigError
+
+
+def skipped_sets(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the names of DATASETS.TESTS_OPTIONAL that are not there and that nothing else needs.
+
+    A name that is not registered is none of them: it is a mistake.
+    """
+    needed = {*cfg.DATASETS.NAMES}
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        needed.add(cfg.TEST.PRECISE_BN.DATASET)
+    optional = [name for name in dict.fromkeys(cfg.DATASETS.TESTS_OPTIONAL) if name in DATASET_REGISTRY._obj_map]
+    return tuple(name for name in optional if name not in needed and not is_there(name))
 
 
 def tested_sets(cfg: CfgNode) -> tuple[str, ...]:
@@ -38,7 +51,7 @@ def tested_sets(cfg: CfgNode) -> tuple[str, ...]:
 def with_tests_that_are_there(cfg: CfgNode) -> CfgNode:
     """Return the config with :func:`tested_sets` in DATASETS.TESTS, so that a run tests the same sets throughout.
 
-    A CSV data set that is skipped and not trained on is no longer in DATASETS.CSV.
+    What is skipped is no longer in DATASETS.CSV either, nor in TEST.REPORT.OCCLUSION_FILES.
 
     Raises:
         DataSetError: none is left.
@@ -48,8 +61,9 @@ def with_tests_that_are_there(cfg: CfgNode) -> CfgNode:
     names, frozen = tested_sets(cfg), cfg.is_frozen()
     cfg = cfg.clone()
     cfg.defrost()
-    skipped = {*cfg.DATASETS.TESTS_OPTIONAL} - {*names, *cfg.DATASETS.NAMES}
-    cfg.DATASETS.CSV = [[name, folder] for name, folder in cfg.DATASETS.CSV if name not in skipped]
+    skipped = skipped_sets(cfg)
+    for node, key in ((cfg.DATASETS, "CSV"), (cfg.TEST.REPORT, "OCCLUSION_FILES")):
+        node[key] = [[name, path] for name, path in node[key] if name not in skipped]
     cfg.DATASETS.TESTS, cfg.DATASETS.TESTS_OPTIONAL = names, ()
     if frozen:
         cfg.freeze()

@@ -14,6 +14,7 @@ from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.test_sets import with_tests_that_are_there
+from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.training_subsets import training_sets
 from fastreid_ext.errors import ConfigError
 
@@ -115,6 +116,23 @@ def test_an_optional_test_set_may_be_missing(root):
     cfg = with_tests_that_are_there(merged("DATASETS.CSV", pairs, *names))
     assert cfg.DATASETS.TESTS == ("Shop",) and cfg.DATASETS.CSV == [["Shop", "a"]]
     assert not [sentence for sentence in mistakes(cfg, 1) if "DATASETS.CSV" in sentence]
+
+
+def test_an_optional_set_may_be_missing(root):
+    """With the file of its occlusions, which may lie in its folder; one that is trained on may not."""
+    keys = ("DATASETS.CSV", [["Shop", "nowhere"], ["Shop_2", "a"]], "DATASETS.NAMES", ("Shop_2",))
+    keys += ("TEST.REPORT.OCCLUSION_FILES", [["Shop", "nowhere/occlusion.csv"]], "DATASETS.TESTS", ("Shop_2",))
+    cfg = merged(*keys, "DATASETS.TESTS_OPTIONAL", ("Shop",))
+    assert not [sentence for sentence in mistakes(cfg, 1) if "Shop" in sentence]
+    kept = with_tests_that_are_there(cfg)
+    assert tuple(kept.DATASETS.TESTS) == ("Shop_2",) and kept.DATASETS.CSV == [["Shop_2", "a"]]
+    assert kept.TEST.REPORT.OCCLUSION_FILES == []
+    (root / "nowhere").mkdir()
+    assert [s for s in mistakes(cfg, 1) if "'nowhere/occlusion.csv' for Shop, which is neither here nor in" in s]
+    (root / "nowhere").rmdir()
+    for more in (("DATASETS.NAMES", ("Shop",)), ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", "Shop")):
+        cfg.merge_from_list([*more])
+        assert [s for s in mistakes(cfg, 1) if "has the set Shop, but there is no folder" in s]
 
 
 def test_a_run_from_its_start_to_its_continuation(root, run_main, monkeypatch, fails):

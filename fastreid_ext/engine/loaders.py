@@ -29,12 +29,10 @@ from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
 from fastreid_ext.engine.occlusion import occlusion_groups
 from fastreid_ext.engine.seeding import resolve_seed
-from fastreid_ext.engine.training_subsets import training_sets, training_subsets
+from fastreid_ext.engine.training_subsets import TEST_SPLITS, training_sets, training_subsets
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.groups import Group, by_training_images
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
-
-TEST_SPLITS = ("query", "gallery")
 
 
 def train_loader(cfg: CfgNode) -> DeviceLoader:

@@ -4,17 +4,21 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
 from fastreid.utils import comm
 
-from fastreid_ext.data.catalog import load_dataset
+from fastreid_ext.data.catalog import is_public, load_dataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT, LEAST_LEFT, Item, hold_out
+from fastreid_ext.data.same_images import same_images
 from fastreid_ext.data.validation import VALIDATION, Validation, validation_split
 from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.test_sets import tested_sets
 from fastreid_ext.errors import ConfigError
+
+TEST_SPLITS = ("query", "gallery")
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,24 @@ def training_sets(cfg: CfgNode) -> list[ImageDataset]:
     register_csv_sets(cfg)  # of a config that was not merged by us, too
     if not cfg.DATASETS.COMBINEALL:
         return [load_dataset(name, ("train",)) for name in cfg.DATASETS.NAMES]
-    tests = [
-        load_dataset(name, ("query", "gallery")) for name in tested_sets(cfg) if name not in (HELD_OUT, VALIDATION)
-    ]
-    tested = {item[0] for dataset in tests for item in (*dataset.query, *dataset.gallery)}
-    return [_combined(name, tested) for name in cfg.DATASETS.NAMES]
+    names = [name for name in tested_sets(cfg) if name not in (HELD_OUT, VALIDATION)]
+    tests = {name: load_dataset(name, TEST_SPLITS) for name in names}
+    tested = [item[0] for dataset in tests.values() for item in (*dataset.query, *dataset.gallery)]
+    own = not all(is_public(name, dataset, TEST_SPLITS) for name, dataset in tests.items())
+    return [_combined(name, tested, contents=own) for name in cfg.DATASETS.NAMES]
 
 
-def _combined(name: str, tested: set[str]) -> ImageDataset:
-    """Load a training set together with its query and gallery, unless images of these are tested."""
+def _combined(name: str, tested: Sequence[str], contents: bool) -> ImageDataset:
+    """Load a training set together with its query and gallery, unless images of these are tested.
+
+    Args:
+        name: of the set.
+        tested: paths of all test images.
+        contents: compare bytes too, since a set of one's own may be a copy of another.
+    """
     dataset = load_dataset(name, ("train",), combineall=True)
     items = [*dataset.query, *dataset.gallery]
-    shared = sum(item[0] in tested for item in items)
+    shared = len(np.unique(same_images([item[0] for item in items], tested, contents).first))
     if not shared:
         return dataset
     log_once(

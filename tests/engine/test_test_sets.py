@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import shutil
 
 import pytest
 from data_set_trees import BODY_TREES, MARKET, write
@@ -10,6 +12,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.catalog import DataSetError
+from fastreid_ext.data.datasets.csv_dataset import CSVDataset
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.engine import loaders, test_sets
 from fastreid_ext.engine.checks.config import check_config
@@ -133,9 +136,17 @@ def test_a_run_and_its_evaluation_skip_what_is_not_there(run_main):
 # ---- COMBINEALL -----------------------------------------------------------------------------------------------------
 
 
+def write_all_different(root, rows):
+    """Write images none of which has the bytes of another."""
+    write(root, rows)
+    for path, *_ in rows:
+        with open(root / path, "ab") as file:
+            file.write(path.encode())
+
+
 def test_combineall_leaves_out_a_set_that_is_tested(root, logged):
-    write(root, MARKET)
-    write(root, BODY_TREES["PDukeMTMC"])
+    write_all_different(root, MARKET)
+    write_all_different(root, BODY_TREES["PDukeMTMC"])
     cfg = config(("Market1501",), NAMES=("Market1501", "PDukeMTMC"), COMBINEALL=True)
     market, duke = training_sets(cfg)
     assert not any("_test_" in item[1] for item in market.train) and len(market.train) == 4
@@ -145,8 +156,8 @@ def test_combineall_leaves_out_a_set_that_is_tested(root, logged):
 
 
 def test_combineall_with_optional_tests(root):
-    write(root, MARKET)
-    write(root, BODY_TREES["OccludedREID"])
+    write_all_different(root, MARKET)
+    write_all_different(root, BODY_TREES["OccludedREID"])
     cfg = config(("OccludedREID",), ("Market1501",), NAMES=("Market1501",), COMBINEALL=True)
     assert len(training_sets(cfg)[0].train) == 4
     assert len(training_sets(config(("OccludedREID",), NAMES=("Market1501",), COMBINEALL=True))[0].train) == 4 + 6
@@ -157,3 +168,21 @@ def test_combineall_knows_the_gallery_that_two_sets_share(datasets, monkeypatch,
     cfg = config(("SynthReIDOccludedTiny",), NAMES=("SynthReIDTiny",), COMBINEALL=True)
     assert not any("_test_" in item[1] for item in training_sets(cfg)[0].train)
     assert "images of SynthReIDTiny to its training images" in logged.text
+
+
+@pytest.mark.parametrize("way", [os.symlink, os.link, shutil.copy])
+def test_combineall_knows_a_gallery_by_another_name(root, logged, monkeypatch, way):
+    """A set of one's own may link or copy the images of another."""
+    write_all_different(root, MARKET)
+    (root / "own").mkdir()
+    rows = {"query": "", "gallery": ""}
+    for split, folder in (("query", "query"), ("gallery", "bounding_box_test")):
+        for path in sorted((root / "Market-1501-v15.09.15" / folder).iterdir()):
+            way(path, root / "own" / path.name)
+            rows[split] += f"{path.name},{path.name.split('_')[0]},{split}\n"
+        (root / f"own/{split}.csv").write_text(f"path,person,camera\n{rows[split]}")
+    kind = type("Own", (CSVDataset,), {"folder": "own", "dataset_name": "own"})
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "Own", kind)
+    cfg = config(("Own",), NAMES=("Market1501",), COMBINEALL=True)
+    assert not any("_test_" in item[1] for item in training_sets(cfg)[0].train)
+    assert "images of Market1501 to its training images" in logged.text

@@ -81,7 +81,11 @@ def load_pretrained(
     if any(problems.values()) and not (partial and fitting):
         logger.info("%s does not fit the %s of MODEL.BACKBONE%s", path, net, _listed(problems))
         kinds = [(describe or _blocks)(state) for state in (theirs, own)]
-        of = f"; it holds {kinds[0]}, and this one is {kinds[1]}" if describe or kinds[0] != kinds[1] else ""
+        of = (
+            f"; it holds {kinds[0]}, and this one is {kinds[1]}"
+            if kinds[0] and (describe or kinds[0] != kinds[1])
+            else ""
+        )
         advice = "MODEL.BACKBONE.PRETRAIN_PARTIAL True loads what fits" if fitting else "nothing in it fits"
         raise WeightsError(
             f"{path} does not fit the {net} of MODEL.BACKBONE: {_counts(problems)}{of}{_variant(problems)}; {advice}"

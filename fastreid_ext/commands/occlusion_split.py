@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
         type=float,
         default=0.15,
         metavar="S",
-        help="share of occluded training images, at most (default: 0.15, as in the paper)",
+        help="share of occluded training images, if there are so many (default: 0.15, as in the paper)",
     )
     what.add_argument("--no-cameras", action="store_true", help="do not use cameras: 0 for queries, 1 for the gallery")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: 0)")

@@ -217,6 +217,22 @@ def test_training_has_fifteen_percent_occluded():
     assert any("0.0% are (fewer than 15% are there)" in said for said in drawn.said)
 
 
+def test_occluded_images_take_the_place_of_holistic_ones_where_others_lack_them():
+    """Nobody has more than 20 images, so that what the whole ones lack can't be added to one who has 20."""
+    whole = [photo for n in range(3) for photo in photos_of(f"t{n}", "", "1" * 17, "train")]
+    train = [*whole, *photos_of("both", "1" * 30, "1" * 30, "train")]
+    drawn = draw(photos_of("q", "12", "12") + train, Recipe())
+    both = [photo.occluded for photo in drawn.train if photo.entry.person == "both"]
+    assert (len(drawn.train), len(both), sum(both)) == (3 * 17 + 20, 20, 11)  # 0.15 of 71
+    assert any("around 15% of all occluded: 15.5% are" in said and "fewer" not in said for said in drawn.said)
+
+
+def test_a_share_that_small_numbers_do_not_allow_is_no_lack_of_images():
+    drawn = draw(photos_of("q", "12", "12") + photos_of("a", "1" * 9, "1" * 8, "train"), Recipe())
+    assert sum(photo.occluded for photo in drawn.train) == 1 and len(drawn.train) == 9
+    assert any(said.endswith("11.1% are") for said in drawn.said)  # two would be 20%
+
+
 def test_no_person_is_trained_on_and_tested():
     both = photos_of("both", "", "123456", "train") + photos_of("both", "78", "9", "query")
     drawn = draw(both + photos_of("q", "12", "12"), Recipe())

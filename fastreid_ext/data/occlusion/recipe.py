@@ -116,18 +116,26 @@ def _draw_training(by_person: Mapping[str, list[Photo]], recipe: Recipe, drawn: 
             continue
         owed += whole * for_one - hidden
         taken[person] = whole, hidden
+    # What others lacked is added to those with room for it, and then takes the place of holistic images.
+    for swaps in (False, True):
+        for person, (whole, hidden) in taken.items():
+            free = len(_kinds(by_person[person])[0]) - hidden
+            wanted = round(owed / (1 + for_one)) if swaps else round(owed)
+            more = max(0, min(wanted, free, whole if swaps else most - whole - hidden))
+            taken[person] = whole - more * swaps, hidden + more
+            owed -= more * (1 + for_one * swaps)
+    unused = 0
     for person, (whole, hidden) in taken.items():
         occluded, holistic = _kinds(by_person[person])
-        more = max(0, min(round(owed), len(occluded) - hidden, most - whole - hidden))  # what others lacked
-        owed, hidden = owed - more, hidden + more
+        unused += len(occluded) - hidden
         drawn.train += holistic[:whole] + occluded[:hidden]
         drawn.left_out[MANY] += [photo.entry.name for photo in holistic[whole:] + occluded[hidden:]]
     if drawn.train:
         share = sum(photo.occluded for photo in drawn.train) / len(drawn.train)
         wanted = f"{recipe.occluded_share:.0%}"
-        few = f" (fewer than {wanted} are there)" if share < recipe.occluded_share - 0.01 else ""
+        few = f" (fewer than {wanted} are there)" if share < recipe.occluded_share - 0.01 and not unused else ""
         drawn.said.append(
-            f"{least} to {most} images of each training person, at most {wanted} of all occluded: {share:.1%} are{few}"
+            f"{least} to {most} images of each training person, around {wanted} of all occluded: {share:.1%} are{few}"
         )
 
 

@@ -14,7 +14,6 @@ from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.test_sets import with_tests_that_are_there
-from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.training_subsets import training_sets
 from fastreid_ext.errors import ConfigError
 
@@ -109,17 +108,8 @@ def test_a_missing_folder_and_a_set_that_nothing_uses(root):
     assert "has the set Shop_2, which neither DATASETS.NAMES nor DATASETS.TESTS uses" in said[1]
 
 
-def test_an_optional_test_set_may_be_missing(root):
-    """It is then no longer in the config, whose other sets stay."""
-    pairs = [["Shop", "a"], ["Gone", "nowhere"]]
-    names = ("DATASETS.NAMES", ("Shop",), "DATASETS.TESTS", ("Shop",), "DATASETS.TESTS_OPTIONAL", ("Gone",))
-    cfg = with_tests_that_are_there(merged("DATASETS.CSV", pairs, *names))
-    assert cfg.DATASETS.TESTS == ("Shop",) and cfg.DATASETS.CSV == [["Shop", "a"]]
-    assert not [sentence for sentence in mistakes(cfg, 1) if "DATASETS.CSV" in sentence]
-
-
 def test_an_optional_set_may_be_missing(root):
-    """With the file of its occlusions, which may lie in its folder; one that is trained on may not."""
+    """With the file of its occlusions, which may lie in its folder; one that is trained on may not be missing."""
     keys = ("DATASETS.CSV", [["Shop", "nowhere"], ["Shop_2", "a"]], "DATASETS.NAMES", ("Shop_2",))
     keys += ("TEST.REPORT.OCCLUSION_FILES", [["Shop", "nowhere/occlusion.csv"]], "DATASETS.TESTS", ("Shop_2",))
     cfg = merged(*keys, "DATASETS.TESTS_OPTIONAL", ("Shop",))

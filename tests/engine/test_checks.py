@@ -409,7 +409,7 @@ def test_unwritable_output(fails, tmp_path):
 
 
 def test_the_sentence_of_two_processes(command_line, tmp_path):
-    """Of ranks that are forked here; in tests/engine/test_distributed.py they are spawned as a user's are."""
+    """Of ranks that are forked here; those that train in tests/engine/test_distributed.py are spawned, as a user's."""
     two = ("--num-gpus", 2, "--dist-url", "auto")
     overrides = {"DATALOADER.NUM_INSTANCE": 16}
     result = command_line.run(tmp_path / "out", *two, overrides=overrides, env={"FORK_RANKS": "1"})

@@ -41,6 +41,8 @@ def pairs(project: str, **further: object) -> list[str]:
 
 def make_world(folder: Path, call) -> None:
     """Fill a folder; ``call(args)`` runs a command line and returns its exit status."""
+    import tiny_resnet  # noqa: F401  (its backbones have names now, also outside pytest)
+
     from fastreid_ext.data.synthetic import generate
 
     os.chdir(folder)

@@ -29,6 +29,14 @@ def write(root: Path, rows) -> None:
         path.write_bytes(image_bytes(path.suffix[1:]) if text is None else text.encode())
 
 
+def write_all_different(root: Path, rows) -> None:
+    """Write images none of which has the bytes of another."""
+    write(root, rows)
+    for path, *_ in rows:
+        with open(Path(root) / path, "ab") as file:
+            file.write(path.encode())
+
+
 def expected(root: Path, rows, split: str, dataset: str = "") -> list[tuple]:
     """Return what a split's items must be, by path; with a data set's name, in the form of training items."""
     found = [(f"{root}/{path}", *labels) for path, of, *labels in (r for r in rows if len(r) == 4) if of == split]

@@ -101,10 +101,18 @@ def is_public(name: str, dataset: ImageDataset, splits: Sequence[str]) -> bool:
     return all(counts.get(split) == _counts(getattr(dataset, split), dataset._junk_pids) for split in splits)
 
 
+def same_numbers(dataset: ImageDataset) -> bool:
+    """Whether a number is the same person in the training set and in the test set, as in Market1501."""
+    return getattr(dataset, "same_numbers", False)
+
+
 def training_labels(dataset: ImageDataset) -> dict[int, str]:
-    """Return test identity -> the label that the same text has in training, for a set whose texts name persons."""
+    """Return test identity -> the label of the same person in training, for a set whose texts or numbers tell it."""
     if not isinstance(dataset, NamesLabels):
-        return {}
+        if not same_numbers(dataset):
+            return {}
+        tested = {person for split in ("query", "gallery") for _, person, _ in getattr(dataset, split)}
+        return {person: f"{dataset.dataset_name}_{person}" for person in tested - {*dataset._junk_pids}}
     labels = {}
     for split in ("query", "gallery"):
         words = {path: person for path, person, _ in dataset.read_words(split)}

@@ -111,7 +111,7 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         kept = _resized_images(cfg, transform)
         images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
         images.public = is_public(dataset_name, dataset, TEST_SPLITS)
-        images.labels = training_labels(dataset)
+        images.labels = {} if images.public else training_labels(dataset)
     _check_images(cfg, images.img_items, dataset_name)
     leave_out_same_images(cfg, dataset_name, images)
     batch_size = max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1)

@@ -17,7 +17,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.cuhk03 import CUHK03 as HostCUHK03
 from PIL import Image
 
-from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.catalog import DataSetError, load_dataset, training_labels
 from fastreid_ext.data.datasets.cuhk03_extraction import imageio_lent
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.errors import FileError
@@ -66,6 +66,7 @@ def test_boxes(name, brightness, cuhk03, logged):
     data = load_dataset(name, ("train", *TEST))
     assert [item[1:] for item in data.train] == [("cuhk03_0", "cuhk03_0"), ("cuhk03_0", "cuhk03_1")]
     assert [item[1:] for item in data.query] == [(2, 0)]
+    assert training_labels(data) == {}  # the training persons have numbers of their own
     labels = [(2, 0), (2, 1), (3, 0)]
     assert [item[1:] for item in data.gallery] == (labels if name == "CUHK03Labeled" else labels[1:])
     pixels = ReIDImages(data.query, lambda image: torch.from_numpy(np.array(image)), relabel=False)[0]["images"]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fastreid_ext.data.body import COCO_JOINTS
 from fastreid_ext.data.datasets.csv_dataset import CSVDataset
+from fastreid_ext.data.datasets.occluded_duke import OccludedDuke
 from fastreid_ext.data.occlusion.file import read_occlusions
 from fastreid_ext.data.occlusion.making import cameras_known
 from fastreid_ext.data.occlusion.photos import Photo, Source, judged, source_of
@@ -111,7 +112,7 @@ def test_pose_files_that_do_not_fit():
         judged(source_with("a"), poses_of(a=0), order, 18, 0.2)
 
 
-def test_a_registered_set(root, plant):
+def test_a_registered_set(root, plant, monkeypatch):
     """Persons of training are texts behind the set's name; 0 and -1 are nobody."""
     tree = "Occluded_Duke"
     plant(*(f"{tree}/bounding_box_train/000{n}_c1_f1.jpg" for n in (1, 2)), f"{tree}/query/0003_c1_f1.jpg")
@@ -126,6 +127,9 @@ def test_a_registered_set(root, plant):
     assert [len(names) for names in found.left_out.values()] == [1]
     assert found.said == []
     plant(f"{tree}/query/0001_c5_f1.jpg", f"{tree}/bounding_box_test/0001_c6_f1.jpg")
+    found = source_of("OccludedDuke")
+    assert {e.person for e in found.entries} == {"1", "2", "3"} and found.said == []
+    monkeypatch.setattr(OccludedDuke, "same_numbers", False)
     found = source_of("OccludedDuke")
     assert {e.person for e in found.entries} == {"1", "3", "train-1", "train-2"}
     assert "1 numbers of OccludedDuke are persons of its training and of its test set" in found.said[0]

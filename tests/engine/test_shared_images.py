@@ -7,10 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from data_set_trees import BODY_TREES, MARKET, write_all_different
 from PIL import Image
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.datasets.files import log_once
+from fastreid_ext.data.datasets.market1501 import Market1501
+from fastreid_ext.engine import loaders
 from fastreid_ext.engine.checks import shared_images
 from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
@@ -234,3 +237,36 @@ def test_names_that_are_nearly_the_same(write, logged):
     warn_of_known_persons([("other.png", "csvdataset_02", "c"), ("o.png", "csvdataset_1", "c")], test_images())
     said = "2 of the 3 persons of CSVDataset are persons of the training set (1 by name; 1 by names that differ only by"
     assert f"{said} leading zeros, case or blanks, such as 'csvdataset_2')" in logged.text
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "tree", "label"),
+    [
+        ("Market1501", "Market-1501-v15.09.15/bounding_box_train", MARKET, "market1501_4"),
+        ("OccludedDuke", "Occluded_Duke/bounding_box_train", BODY_TREES["OccludedDuke"], "occludedduke_19"),
+        ("PDukeMTMC", "P-DukeMTMC-reid/train/whole_body_images", BODY_TREES["PDukeMTMC"], "pdukemtmc_19"),
+    ],
+)
+def test_persons_by_number(name, train, tree, label, root, logged):
+    """A tree of one's own in the form of a public set may have a person on both sides; its images are others."""
+    write_all_different(root.parent, tree)
+    training = [(f"{train}/other.jpg", label, "c")]
+    test = eval_loader(config(), name)[0].dataset
+    warn_of_known_persons(training, {name: test})
+    assert f"1 of the {len({item[1] for item in test.img_items})} persons of {name} are persons" in logged.text
+    assert "(1 by name)" in logged.text
+    logged.clear()
+    warn_of_known_persons([(f"{train}/other.jpg", f"{label}0", "c")], {name: test})
+    assert "persons of the training set" not in logged.text
+
+
+def test_numbers_that_tell_nobody(root, monkeypatch):
+    """Of distractors, of sets that number training anew, and of public ones, whose makers tell persons apart."""
+    write_all_different(root.parent, MARKET)
+    assert set(eval_loader(config(), "Market1501")[0].dataset.labels) == {3, 4, 9}  # and 0 is nobody
+    monkeypatch.setattr(Market1501, "same_numbers", False)
+    assert eval_loader(config(), "Market1501")[0].dataset.labels == {}
+    monkeypatch.undo()
+    monkeypatch.setenv("FASTREID_DATASETS", str(root.parent))
+    monkeypatch.setattr(loaders, "is_public", lambda *args: True)
+    assert eval_loader(config(), "Market1501")[0].dataset.labels == {}

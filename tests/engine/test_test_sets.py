@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from data_set_trees import BODY_TREES, MARKET, write
+from data_set_trees import BODY_TREES, MARKET, write, write_all_different
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
@@ -134,14 +134,6 @@ def test_a_run_and_its_evaluation_skip_what_is_not_there(run_main):
 
 
 # ---- COMBINEALL -----------------------------------------------------------------------------------------------------
-
-
-def write_all_different(root, rows):
-    """Write images none of which has the bytes of another."""
-    write(root, rows)
-    for path, *_ in rows:
-        with open(root / path, "ab") as file:
-            file.write(path.encode())
 
 
 def test_combineall_leaves_out_a_set_that_is_tested(root, logged):

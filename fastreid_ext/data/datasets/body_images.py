@@ -32,6 +32,7 @@ class BodyImages(ImageDataset):
     example = "001/001_01.tif or 001_01.jpg"
     file_name = re.compile(f"{NUMBER}_")
     test_only = True
+    same_numbers = True
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
         layouts = [(*self.trains, *test) for test in self.tests]

@@ -59,6 +59,7 @@ class CUHK03(MarketTree, HostCUHK03):
         if not matlab:
             raise LayoutError(f"there is no folder {MATLAB_FOLDER} or {self.folders[0]}")
         self.data_dir = (whole or matlab)[0]
+        self.same_numbers = False  # FastReID's lists number the training persons anew
         extract_cuhk03(self.data_dir)
         self.dataset_dir = os.path.relpath(self.data_dir, root)
         HostCUHK03.__init__(self, root, split_id, cuhk03_labeled, cuhk03_classic_split, **kwargs)

@@ -26,12 +26,14 @@ class MarketTree(ImageDataset):
     Attributes:
         data_dir: the set's folder.
         train_dir, query_dir, gallery_dir: its three folders.
+        same_numbers: whether a number is the same person in training and in the test.
     """
 
     folders: tuple[str, ...]  # accepted below the root
     subfolders: tuple[str, str, str] = FOLDERS
     dataset_name: str
     example = "0001_c1s1_000151_01.jpg, with cameras from 1"
+    same_numbers = True
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
         self.find(root)

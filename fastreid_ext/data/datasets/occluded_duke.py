@@ -44,6 +44,7 @@ class OccludedDuke(ImageDataset):
         "ICME2018_Occluded-Person-Reidentification_datasets/Occluded_Duke",
     )
     dataset_name = "occludedduke"
+    same_numbers = True
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
         try:

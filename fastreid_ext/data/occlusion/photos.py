@@ -11,7 +11,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.body import COCO_JOINTS
-from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.catalog import DataSetError, load_dataset, same_numbers
 from fastreid_ext.data.datasets.csv_dataset import CSVDataset
 from fastreid_ext.data.occlusion.rule import longest_runs, missing_joints
 from fastreid_ext.data.own_images.entries import SPLITS, Entry
@@ -109,7 +109,7 @@ def _of_registered(name: str, dataset: ImageDataset, splits: dict[str, list[tupl
                 entries.append(Entry(Path(path), path, *words, split))
     train = {entry.person for entry in entries if entry.split == "train"}
     both = train & {entry.person for entry in entries if entry.split != "train"}
-    if both:
+    if both and not same_numbers(dataset):
         found.said.append(
             f"{len(both)} numbers of {name} are persons of its training and of its test set; they count as different"
             " persons, and those of training are written as train-<number>"

@@ -91,7 +91,7 @@ def _scored(query: Sequence[tuple], gallery: Sequence[tuple], left_out: Pairs) -
 
 
 def warn_of_known_persons(training: Sequence[tuple], tests: Mapping[str, QueryGalleryImages]) -> None:
-    """Warn of test persons that are trained on: by the text of CSV data sets' labels, by path, link and content.
+    """Warn of test persons that are trained on: by the text or number of their labels, by path, link and content.
 
     Of public test sets, whose own images tell persons apart, only paths are compared.
 

@@ -19,6 +19,10 @@ UNPACKED_FREELY = 256 << 20  # bytes that a packed file may unpack to, however s
 PACKED_AT_MOST = 50  # what is larger may be so many times as large as the file; labels of images are some 5
 LARGEST = (1 << 63) - 1  # an identity or camera is an int64 in tensors
 LAST_LETTER = 0x10FFFF
+LINE_BREAKS, LAST_ROW = "\r\n", "end of the table"
+# Columns that are read by their names, and those of them whose cells have one line.
+READ = ("path", "person", "camera", "split", "occlusion")
+ONE_LINE = READ[1:]
 SHOWN = 60  # characters of a file's own words in a message
 
 
@@ -33,18 +37,30 @@ def caption(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, once: bool = False) -> Any:
     """Return what a JSON file holds.
+
+    Args:
+        path: the file.
+        once: refuse an object that has a key twice; else the last one counts.
 
     Raises:
         FileError: it can't be read, or it is not JSON.
     """
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(read_bytes(path), object_pairs_hook=_dict_of if once else None)
     except RecursionError as error:
         raise FileError(f"{path} is not a JSON file that can be read (it is nested too deeply)") from error
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are of this kind
         raise FileError(f"{path} is not a JSON file ({first_line(error)})") from error
+
+
+def _dict_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"it has {shown(next(key for key in keys if keys.count(key) > 1))} twice in one object")
+    return found
 
 
 def csv_rows(text: str, path: Path, delimiter: str = ",", spaces: bool = True) -> list[tuple[int, list[str]]]:
@@ -59,11 +75,17 @@ def csv_rows(text: str, path: Path, delimiter: str = ",", spaces: bool = True) -
     Raises:
         FileError: a cell is longer than 128 KB, or a quotation never ends.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaces)
+    # A quotation that never ends takes all that follows for one cell, the last line too.
+    ended = io.StringIO(f"{text.rstrip(LINE_BREAKS)}\n{LAST_ROW}", newline="")
+    reader = csv.reader(ended, delimiter=delimiter, skipinitialspace=spaces)
     try:
-        return [(reader.line_num, row) for row in reader if row]
+        rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise FileError(f"line {reader.line_num} of {path} can't be read ({error})") from error
+    if rows.pop()[1] != [LAST_ROW]:
+        begun = rows[-1][0] + 1 if rows else 1
+        raise FileError(f"line {begun} of {path} begins a quotation that never ends: add or remove a quotation mark")
+    return [(line, row) for line, row in rows if row]
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -73,7 +95,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     those that a row lacks are empty.
 
     Raises:
-        FileError: it can't be read.
+        FileError: it can't be read, names a column twice, or has a row with further cells or a label of two lines.
     """
     text = read_text(path)
     first = text.partition("\n")[0]
@@ -81,9 +103,25 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     if not rows:
         return [], []
     names = [name.strip().lower() for name in rows[0][1]]
+    if twice := next((name for name in READ if names.count(name) > 1), ""):
+        raise FileError(f"the first line of {path} names the column {twice} twice: rename or remove one of them")
     blank = dict.fromkeys(names, "")
-    cells = [(line, {name: cell.strip() for name, cell in zip(names, row, strict=False)}) for line, row in rows[1:]]
-    return names, [(line, blank | row) for line, row in cells]
+    table = []
+    for line, row in rows[1:]:
+        cells = [cell.strip() for cell in row]
+        if any(cells[len(names) :]):
+            raise FileError(
+                f"line {line} of {path} has {len(cells)} cells, and its first line {len(names)}: put a text with a"
+                " delimiter in it in quotation marks"
+            )
+        named = dict(zip(names, cells, strict=False))
+        if broken := next((name for name in ONE_LINE if "\n" in named.get(name, "")), ""):
+            raise FileError(
+                f"line {line} of {path} has a line break in its {broken}, {shown(named[broken])}: is a quotation mark"
+                " missing?"
+            )
+        table.append((line, blank | named))
+    return names, table
 
 
 def whole_number(text: str) -> int | None:

@@ -9,6 +9,7 @@ from itertools import chain
 from fastreid_ext.foreign_files import whole_number
 
 SHOWN = 3
+MINUS = "\N{MINUS SIGN}"
 
 
 def numbered(words: Iterable[str]) -> dict[str, int]:
@@ -25,7 +26,7 @@ def numbered(words: Iterable[str]) -> dict[str, int]:
 
 
 def alike(words: Iterable[str]) -> list[list[str]]:
-    """Return the groups of texts that differ only by leading zeros, case, blanks or how Unicode writes a letter."""
+    """Return the groups of texts that differ only by leading zeros, case, blanks, .0 or how Unicode writes a letter."""
     groups: dict[str, list[str]] = defaultdict(list)
     for word in sorted(set(words)):
         groups[bare(word)].append(word)
@@ -33,8 +34,11 @@ def alike(words: Iterable[str]) -> list[list[str]]:
 
 
 def bare(word: str) -> str:
-    """Return a text without leading zeros, case and blanks: texts that are alike have the same."""
+    """Return a text without leading zeros, case, blanks and the .0 of a float: texts that are alike have the same."""
     word = "".join(letter for letter in unicodedata.normalize("NFKC", word) if not _is_blank(letter)).casefold()
+    word = re.sub(
+        r"(?<![0-9.])([0-9]+)\.0+$", r"\1", word.replace(MINUS, "-")
+    )  # as a table with gaps writes whole numbers
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", word)
 
 

@@ -65,6 +65,14 @@ def same_images(first: Sequence[str], second: Sequence[str], contents: bool = Tr
     return SamePairs(pairs[:, 0], pairs[:, 1], np.array(other, dtype=bool))
 
 
+def listed_again(paths: Sequence[str]) -> list[list[int]]:
+    """Return the groups of positions whose paths are one file, by path and by hard and symbolic links."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for index, file in enumerate(_in_threads(_file, paths)):
+        groups[file.identity].append(index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def _digests(first: Sequence[str], second: Sequence[str], files: dict[str, _File]) -> dict[str, bytes]:
     """Return the hashes of the files that may have the bytes of one in the other list."""
     sizes: list[dict[int, set[Hashable]]] = []

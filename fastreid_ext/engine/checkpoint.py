@@ -20,7 +20,7 @@ from fastreid_ext.modeling.file_kinds import what_it_is
 from fastreid_ext.modeling.pretrained import CLASSIFIER
 from fastreid_ext.modeling.renamed import renamed_state
 from fastreid_ext.modeling.weight_files import check_weights_file
-from fastreid_ext.modeling.weights import not_finite
+from fastreid_ext.modeling.weights import no_floats, not_finite
 
 
 class CheckpointError(UserError):
@@ -138,6 +138,12 @@ class AtomicCheckpointer(Checkpointer):
             )
         unread = training_only_keys(self.model) if self._complete else set()
         loaded = {key: checkpoint["model"][key] for key in self.model.state_dict() if key in checkpoint["model"]}
+        odd = [key for key in no_floats(loaded, self.model.state_dict()) if key not in unread]
+        if odd:
+            raise CheckpointError(
+                f"{self._file} has whole numbers, or other values that are no floats, in {len(odd)} of its"
+                f" {len(loaded)} weights and buffers, such as {odd[:3]}: name one that is not quantised"
+            )
         broken = [key for key in not_finite(loaded) if key not in unread]
         if broken:
             raise CheckpointError(

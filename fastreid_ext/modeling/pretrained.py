@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fastreid_ext.errors import UserError
 from fastreid_ext.foreign_files import caption, shown
-from fastreid_ext.modeling.weights import WeightsError, not_finite, read_file, states_in
+from fastreid_ext.modeling.weights import WeightsError, no_floats, not_finite, read_file, states_in
 
 __all__ = ["NON_LOCAL", "load_pretrained"]
 
@@ -70,12 +70,15 @@ def load_pretrained(
     needed = sum(not re.match(added, key) for key in own)
     theirs, source, beside = _of_trunk(loaded, own, needed, path)
     theirs = adapt(backbone, theirs) if adapt else theirs
-    fitting = {key: theirs[key] for key in own if key in theirs and theirs[key].shape == own[key].shape}
+    odd = no_floats(theirs, own)
+    same = {key: theirs[key] for key in own if key in theirs and theirs[key].shape == own[key].shape}
+    fitting = {key: value.to(own[key].dtype) for key, value in same.items() if key not in odd}
     anew = sorted(key for key in own.keys() - theirs.keys() if re.match(added, key))
     problems = {
         "missing": sorted(own.keys() - theirs.keys() - set(anew)),
         "unexpected": sorted(key for key in theirs.keys() - own.keys() if _is_of_trunk(key, own)),
-        "of another shape": sorted((own.keys() & theirs.keys()) - fitting.keys()),
+        "of another shape": sorted((own.keys() & theirs.keys()) - same.keys()),
+        "without floats": sorted(odd),
     }
     net = type(backbone).__name__
     if any(problems.values()) and not (partial and fitting):
@@ -139,20 +142,31 @@ def _of_trunk(
     best = [prefix for prefix, count in prefixes.items() if count == most] or [""]
     taken = _behind(state, best[0])
     for other in best[1:]:
-        if most >= needed and any(
-            not taken[key].equal(value) for key, value in _behind(state, other).items() if key in own
-        ):
+        if most >= needed and _differ(own, taken, _behind(state, other)):
             raise WeightsError(
                 f"{path} holds the trunk of MODEL.BACKBONE twice, at {shown(best[0])} and {shown(other)}: save one of"
                 " them alone"
             )
     words = [f"took its {shown(at)}" if at else "", f"took {shown(best[0])} off its names" if best[0] else ""]
+    for counts, elsewhere, another in found:
+        (prefix, count), *_ = counts.most_common(1) or [("", 0)]
+        if another is not state and count >= needed and _differ(own, taken, _behind(another, prefix)):
+            logger.warning(
+                "%s holds the trunk more than once, with other values: its %s is taken, not its %s",
+                *(path, shown(at or "first level"), shown(elsewhere or "first level")),
+            )
     beside = [key for key in state if not key.startswith(best[0])]
     return taken, " and ".join(filter(None, words)), beside
 
 
 def _behind(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _differ(own: Iterable[str], one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    shared = (key for key in own if key in one and key in other)
+    # torch does not compare floats of 8 bits.
+    return any(not one[key].double().equal(other[key].double()) for key in shared)
 
 
 def _prefixes(state: Iterable[str], own: Mapping[str, Tensor]) -> Counter[str]:

@@ -103,6 +103,19 @@ def not_finite(state: Mapping[str, Tensor | np.ndarray]) -> list[str]:
     return [key for key, value in tensors.items() if not _is_finite(value)]
 
 
+def no_floats(state: Mapping[str, Tensor | np.ndarray], own: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that are no floats, where a model's own are: of a quantised model, or no weights.
+
+    Whole numbers would load as they are, without the scale that they had.
+    """
+    tensors = {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}
+    return [
+        key
+        for key, value in tensors.items()
+        if key in own and own[key].is_floating_point() and not value.is_floating_point()
+    ]
+
+
 def _is_finite(value: Tensor) -> bool:
     small = value.element_size() == 1  # torch has no isfinite for floats of 8 bits
     return bool(torch.isfinite(value.float() if small else value).all())

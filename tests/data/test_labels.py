@@ -1,5 +1,7 @@
 """The text of a label decides, in every split; what is nearly the same is reported."""
 
+import os
+
 import pytest
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
@@ -51,6 +53,9 @@ def test_every_text_has_its_own_number(words, numbers):
         (["an na", "anna\u200b", "\u2003ANNA"], [["an na", "anna\u200b", "\u2003ANNA"]]),
         (["anna", "anne", "-1", "1"], []),
         (["20", "2", "200"], []),
+        (["1.0", "1", "1.5", "10"], [["1", "1.0"]]),
+        (["-1", "\u22121", "-1.00"], [["-1", "-1.00", "\u22121"]]),
+        (["1.2.0", "1.2"], []),
     ],
 )
 def test_what_is_alike(words, groups):
@@ -113,3 +118,27 @@ def test_one_image_of_two_persons(write):
 def test_a_name_that_would_mix_the_persons_of_two_sets(name):
     with pytest.raises(ConfigError, match="choose a name that differs in more than case"):
         register_csv_dataset(name, "folder")
+
+
+def test_one_image_of_two_persons_by_another_path(write, root, monkeypatch):
+    """A link, a hard link, and an absolute path beside a relative one, below a root that is relative."""
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("FASTREID_DATASETS", ".")
+    for link in (os.symlink, os.link, None):
+        write(train="a.jpg,1,0\nb.jpg,2,0\nc.jpg,3,0\n")
+        folder = root / "CSVDataset"
+        path = folder / "c.jpg"
+        if link:
+            path.unlink()
+            link(folder / "a.jpg", path)
+        else:
+            path = folder / "a.jpg"
+        (folder / "train.csv").write_text(f"{HEAD}a.jpg,1,0\nb.jpg,2,0\n{path},3,0\n")
+        with pytest.raises(DataSetError, match="the person '3'.*'1'|the person '1'.*'3'"):
+            load_dataset("CSVDataset", ("train",))
+
+
+def test_images_that_are_listed_again_are_counted(write, logged):
+    write(train="a.jpg,1,0\nb.jpg,2,0\n./a.jpg,1,0\nb.jpg,2,1\nc.jpg,3,0\n")
+    assert len(load_dataset("CSVDataset", ("train",)).train) == 5
+    assert "train.csv lists 2 images more than once, 1 of them under several cameras, the first is" in logged.text

@@ -145,3 +145,21 @@ def test_combined_with_its_own_test_images(root):
             "market1501_test_9",
         )
     }
+
+
+def test_one_number_in_two_ways(root, plant, logged):
+    """Two persons of a tree of one's own would be one."""
+    plant("query/0001_c1.jpg", "query/1_c2.jpg", "query/0002_c1.jpg", "bounding_box_test/1_c3.jpg")
+    plant("bounding_box_train/0009_c1.jpg", "bounding_box_train/-1_c1.jpg")
+    data = load_dataset("Market1501", ("query", "gallery"))
+    assert sorted(item[1] for item in data.query) == [1, 1, 2]
+    said = [record.getMessage() for record in logged.records if "in two ways" in record.getMessage()]
+    assert len(said) == 1 and said[0].startswith("1 person may be two, since the number decides")
+    assert "'0001' in " in said[0] and "'1' in " in said[0] and "query/1_c2.jpg" in said[0]
+
+
+def test_one_number_in_two_ways_by_folders(root, plant, logged):
+    plant("P_ETHZ/occluded_body_images/001/a.png", "P_ETHZ/whole_body_images/001/b.png")
+    plant("P_ETHZ/whole_body_images/1/c.png")
+    load_dataset("PETHZ", ("query", "gallery"))
+    assert "1 person may be two, since the number decides" in logged.text

@@ -336,3 +336,31 @@ def test_paths_are_relative_where_folders_are_shared(root, tmp_path):
     assert csv_path(root / "a" / "x.jpg", type(root)("/dev/lists")) == str(root / "a" / "x.jpg")
     (root / "link").symlink_to(root / "a")  # the file system follows it before it goes up
     assert csv_path(root / "a" / "x.jpg", root / "link" / "below") == "../x.jpg"
+
+
+def test_images_in_the_folder_of_the_result_are_named(grow):
+    source = grow(*(f"{person}/{number}.png" for person in "abc" for number in (1, 2)))
+    split, report = make_csv_set(source, source / "a")
+    assert {entry.person for name in ("train", "query", "gallery") for entry in split.of(name)} == {"b", "c"}
+    assert {reason: names for reason, names in report["left_out"].items() if "in --output" in reason} == {
+        "in --output, which holds the result and no images": ["a/1.png", "a/2.png"]
+    }
+
+
+def test_a_folder_named_like_a_part_of_a_set_is_said(grow):
+    assert any("train is taken for a person" in said for said in list_entries(grow("train/1.png", "bo/1.png")).said)
+
+
+def test_an_odd_name_beside_those_of_market1501(grow):
+    source = grow("0001_c1.png", "0001_c2.png", "0003.png")
+    said = r"2 of the 3 images of .* have names like 0001_c1_2.jpg, .* such as '0003.png'.* --layout market"
+    with pytest.raises(ConfigError, match=said):
+        list_entries(source)
+    assert len(list_entries(source, "market").entries) == 2
+
+
+def test_a_person_twice_in_json(root):
+    """JSON's own reader keeps the last one and drops the images of the first."""
+    (root / "l.json").write_text('{"anna": ["a.png"], "bob": ["b.png"], "anna": ["c.png"]}')
+    with pytest.raises(FileError, match="it has 'anna' twice in one object"):
+        list_entries(root / "l.json")

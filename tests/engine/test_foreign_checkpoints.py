@@ -125,3 +125,13 @@ def test_teachers_are_loaded_whole(state, tmp_path):
     assert torch.equal(teachers[1].backbone[0].weight, state["backbone.0.weight"])
     with pytest.raises(ConfigError, match=r"KD.MODEL_WEIGHTS has .*part.pth: 4 weights that the test feature needs"):
         check_teachers([mean, *teachers], [str(tmp_path / "whole.pth"), str(tmp_path / "part.pth")])
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats(kind, load, state):
+    """As of a quantised model, whose scale the file does not tell."""
+    state["backbone.0.weight"] = (100 * state["backbone.0.weight"]).to(kind)
+    said = r"other.pth has whole numbers, or other values that are no floats, in 1 of its \d+ .*'backbone.0.weight'"
+    for how in ({}, {"partial": True}, {"complete": True}):
+        with pytest.raises(CheckpointError, match=said):
+            load(state, **how)

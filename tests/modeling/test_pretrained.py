@@ -164,3 +164,41 @@ def test_names_of_a_hostile_file_stay_in_one_line(state, file):
     with pytest.raises(WeightsError, match="1 unexpected") as error:
         load_pretrained(Trunk(), file(state | {"layer1.\n\x1b[2J" + 5000 * "x": torch.zeros(1)}))
     assert len(str(error.value)) < 600 and str(error.value).isprintable()
+
+
+NO_FLOATS = {
+    "whole numbers": lambda value: (100 * value).to(torch.int8),
+    "truth values": lambda value: value > 0.5,
+    "complex numbers": lambda value: torch.complex(value, value),
+    "an array of whole numbers": lambda value: (100 * value).long().numpy(),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FLOATS)
+def test_weights_that_are_no_floats(kind, state, file):
+    """As of a quantised network, whose scale the file does not tell."""
+    trunk = Trunk()
+    before = trunk.conv1.weight.clone()
+    with pytest.raises(WeightsError, match=r"1 without floats \(such as conv1.weight\)"):
+        load_pretrained(trunk, file(state | {"conv1.weight": NO_FLOATS[kind](state["conv1.weight"])}))
+    assert torch.equal(trunk.conv1.weight, before)
+
+
+def test_doubles_beyond_what_floats_hold(state, file):
+    with pytest.raises(WeightsError, match=r"NaN or infinite in 1 tensors \(such as bn1.weight\)"):
+        load_pretrained(Trunk(), file(state | {"bn1.weight": torch.full((4,), 1e300, dtype=torch.float64)}))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float8_e4m3fn])
+def test_a_trunk_and_its_average_are_told_apart(kind, state, file, caplog):
+    """One of them is taken, and the log names both; nothing is said where they are equal."""
+    state = {key: value.to(kind) for key, value in state.items()}
+    other = {key: (value.float() + 1).to(kind) for key, value in state.items()}
+    said = "holds the trunk more than once, with other values: its 'student' is taken, not its 'teacher'"
+    trunk = Trunk()
+    load_pretrained(trunk, file({"student": state, "teacher": prefixed(other, "module.")}))
+    assert torch.equal(trunk.conv1.weight, state["conv1.weight"].float())
+    assert [record.levelname for record in caplog.records if said in record.getMessage()] == ["WARNING"]
+    caplog.clear()
+    load_pretrained(trunk, file({"student": state, "teacher": state}))
+    assert "more than once" not in caplog.text

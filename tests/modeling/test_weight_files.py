@@ -292,3 +292,24 @@ def make_pretrain_cfg():
         return cfg
 
     return make
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_bytes_that_changed(sums, tmp_path):
+    """A disk or a download turned one bit round; torch would load another number."""
+    file = tmp_path / "x.pth"
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(sums)
+    try:
+        torch.save({"model": {"weight": torch.full((1000,), 0.5)}}, file)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    check_weights_file(file)
+    data = bytearray(file.read_bytes())
+    data[data.index(torch.full((100,), 0.5).numpy().tobytes()) + 3] ^= 0x40
+    file.write_bytes(data)
+    if not sums:  # nobody can know
+        check_weights_file(file)
+        return
+    with pytest.raises(pickle.UnpicklingError, match="its bytes are not those that were written, in 'x/data/0'"):
+        check_weights_file(file)

@@ -8,7 +8,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
-from fastreid_ext.data.datasets.files import LabelError, list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.files import LabelError, list_images, refuse_names, report_zeros, training_item
 from fastreid_ext.data.datasets.folders import find_layout
 
 QUERY_CAMERA, GALLERY_CAMERA = 0, 1
@@ -59,7 +59,7 @@ class BodyImages(ImageDataset):
         Raises:
             LabelError: a name tells no person, or another one than its folder.
         """
-        found = []
+        found, texts = [], []
         for path in list_images(folder, "*", "*/*"):
             by_name = self.file_name.match(path.name)
             by_folder = path.parent != folder and re.fullmatch(NUMBER, path.parent.name)
@@ -69,9 +69,12 @@ class BodyImages(ImageDataset):
                     " or rename it"
                 )
             told = by_name if path.parent == folder else by_folder
+            if told:
+                texts.append((path, told[1]))
             found.append((path, told and int(told[1])))
         expected = " or ".join(f"{folder}/{name}" for name in self.example.split(" or "))
         refuse_names((path for path, person in found if not isinstance(person, int)), expected)
+        report_zeros(texts)
         return found
 
 

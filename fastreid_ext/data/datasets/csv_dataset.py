@@ -33,6 +33,7 @@ from fastreid_ext.data.datasets.files import LayoutError, log_once, training_ite
 from fastreid_ext.data.labels import alike_warning, numbered
 from fastreid_ext.data.occlusion.file import OCCLUSION_FILE, Occlusions, read_occlusions
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
+from fastreid_ext.data.same_images import listed_again
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import read_table, shown
 
@@ -119,7 +120,7 @@ class CSVDataset(ImageDataset):
             path, person, camera = (row[column] for column in COLUMNS)
             if not (path and person and camera):
                 raise LayoutError(f"line {line} of {file} lacks a path, a person or a camera")
-            if (other := persons.setdefault(os.path.normpath(self.data_dir / path), person)) != person:
+            if (other := persons.setdefault(os.path.abspath(self.data_dir / path), person)) != person:
                 raise LayoutError(
                     f"line {line} of {file} gives {path} the person {shown(person)}, an earlier line {shown(other)}:"
                     " remove one of the two"
@@ -131,6 +132,7 @@ class CSVDataset(ImageDataset):
             raise LayoutError(
                 f"{len(missing)} of {len(rows)} images of {file} are not there, the first is {missing[0]}"
             )
+        _check_listed_again(file, rows)
         return sorted(rows)
 
     def _report_alike(self, splits: tuple[str, ...]) -> None:
@@ -140,6 +142,30 @@ class CSVDataset(ImageDataset):
             words = {str(self.data_dir / f"{s}.csv"): [row[index] for row in self._rows[s]] for s in splits}
             if sentence := alike_warning(kind, f"{kind}s", words, junk):
                 log_once(logging.WARNING, sentence)
+
+
+def _check_listed_again(file: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Warn of images that a file lists more than once, also by links.
+
+    Raises:
+        LayoutError: as several persons.
+    """
+    groups = [[rows[index] for index in group] for group in listed_again([path for path, _, _ in rows])]
+    for (path, person, _), *others in groups:
+        for other, another, _ in others:
+            if another != person:
+                raise LayoutError(
+                    f"{file} gives {path} the person {shown(person)} and {other}, which is the same file, the person"
+                    f" {shown(another)}: remove one of the two"
+                )
+    if groups:
+        several = sum(len({camera for _, _, camera in group}) > 1 for group in groups)
+        cameras = f", {several} of them under several cameras" if several else ""
+        log_once(
+            logging.WARNING,
+            f"{file} lists {len(groups)} image{'s' if len(groups) > 1 else ''} more than once{cameras}, the first is"
+            f" {groups[0][0][0]}: each row counts, so remove what is too many",
+        )
 
 
 def register_csv_dataset(name: str, folder: str | Path, movable: bool = False) -> type[CSVDataset]:

@@ -42,6 +42,27 @@ def refuse_names(paths: Iterable[Path], expected: str) -> None:
         )
 
 
+def report_zeros(persons: Iterable[tuple[Path, str]]) -> None:
+    """Warn of persons whose number is written with other zeros in another image: 0001 and 1 are one number.
+
+    Args:
+        persons: (path, person as it is written) of images whose persons are numbers.
+    """
+    first: dict[int, tuple[Path, str]] = {}
+    others: dict[int, tuple[Path, str]] = {}
+    for path, text in persons:
+        if first.setdefault(int(text), (path, text))[1] != text:
+            others.setdefault(int(text), (path, text))
+    if others:
+        number = min(others)
+        (path, text), (other, another) = first[number], others[number]
+        log_once(
+            logging.WARNING,
+            f"{len(others)} person{'s' if len(others) > 1 else ''} may be two, since the number decides and is written"
+            f" in two ways: {text!r} in {path} and {another!r} in {other}. If they are not one, renumber one of them",
+        )
+
+
 def training_item(path: Path, dataset: str, person: object, camera: object) -> tuple[str, str, str]:
     """Return an item whose labels can't clash with those of other data sets, in FastReID's form."""
     return str(path), f"{dataset}_{person}", f"{dataset}_{camera}"

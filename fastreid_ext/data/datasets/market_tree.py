@@ -7,7 +7,7 @@ from typing import Any
 
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.datasets.files import list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.files import list_images, refuse_names, report_zeros, training_item
 from fastreid_ext.data.datasets.folders import find_layout
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -81,12 +81,14 @@ def read_names(paths: Sequence[Path], example: str) -> list[tuple[Path, int, int
     Raises:
         LabelError: a name can't be read.
     """
-    found, odd = [], []
+    found, odd, persons = [], [], []
     for path in paths:
         match = FILE_NAME.match(path.name)
         if match is None:
             odd.append(path)
         elif (person := int(match[1])) != JUNK:
+            persons.append((path, match[1]))
             found.append((path, person, int(match[2]) - 1))
     refuse_names(odd, example)
+    report_zeros(persons)
     return found

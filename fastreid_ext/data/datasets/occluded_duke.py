@@ -11,7 +11,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
-from fastreid_ext.data.datasets.files import LayoutError, list_images, refuse_names, training_item
+from fastreid_ext.data.datasets.files import LayoutError, list_images, refuse_names, report_zeros, training_item
 from fastreid_ext.data.datasets.folders import accepted_folders, find_layout
 from fastreid_ext.errors import FileError
 from fastreid_ext.files import locked, make_folder, read_text, reason
@@ -68,6 +68,7 @@ class OccludedDuke(ImageDataset):
         paths = list_images(self._dirs[split], "*")
         found = [(path, FILE_NAME.match(path.name)) for path in paths]
         refuse_names((path for path, match in found if not match), "0001_c2_f0046182.jpg, with cameras 1 to 8")
+        report_zeros((path, match[1]) for path, match in found)
         items = []
         for path, match in found:
             person, camera = int(match[1]), int(match[2]) - 1

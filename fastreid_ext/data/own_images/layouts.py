@@ -21,7 +21,10 @@ CAMERA = re.compile(r"(?:^|_)c(\d+)(?=s\d|[_.-])", re.IGNORECASE)  # c1, and not
 MARKET_SPLITS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 # What is written into the folder of the result.
 SHEET, REPORT_JSON, REPORT_MD = "contact_sheet.png", "report.json", "report.md"
-OWN_FILES = (*(f"{split}.csv" for split in SPLITS), "occlusion.csv", SHEET, REPORT_JSON, REPORT_MD)
+OWN_FILES = (
+    *(f"{split}.csv" for split in SPLITS),
+    *("occlusion.csv", "occlusion_sheet.png", SHEET, REPORT_JSON, REPORT_MD),
+)
 TREE = ("bounding_box_train", "bounding_box_test")  # either makes it Market1501's tree; query alone may be a person
 # Names of folders that are rather a split than a person.
 SPLIT_FOLDERS = {*MARKET_SPLITS, *SPLITS, "test", "val", "valid", "validation", "training", "testing"}
@@ -75,6 +78,11 @@ def _images_below(root: Path, output: Path | None) -> tuple[list[str], dict[str,
     own = OWN_FILES if output == root else ()
     left_out = {reason: [name for name in names if name not in own] for reason, names in found.left_out.items()}
     names = sorted(path.relative_to(root).as_posix() for path in found.files)
+    if output and output != root and output.is_relative_to(root):
+        inside = [path for path in list_folder(output).files if path.parent != output or path.name not in OWN_FILES]
+        left_out["in --output, which holds the result and no images"] = [
+            path.relative_to(root).as_posix() for path in sorted(inside)
+        ]
     return [name for name in names if name not in own], {reason: names for reason, names in left_out.items() if names}
 
 
@@ -144,6 +152,13 @@ def _folders(root: Path, names: list[str], cameras: str) -> Listing:
         else:
             inside.append((name, parts))
     if not inside:
+        told = [name for name, match in ((name, MARKET_NAME.match(name)) for name in names) if match]
+        if told:
+            odd = next(name for name in names if name not in told)
+            raise ConfigError(
+                f"{len(told)} of the {len(names)} images of {root} have names like 0001_c1_2.jpg, and others, such as"
+                f" {shown(odd)}, do not: rename or remove those, or leave them out by --layout market"
+            )
         raise ConfigError(
             f"{root} has no folder of a person with images: make one folder per person, name the images like"
             " 0001_c1_2.jpg, or name a CSV file of path, person and camera"
@@ -156,6 +171,8 @@ def _folders(root: Path, names: list[str], cameras: str) -> Listing:
                 f"{root} has the folders {', '.join(splits)}, which are no persons: name the one whose folders"
                 " are persons, or a CSV file with a column split"
             )
+        if splits:
+            listing.said.append(f"{', '.join(splits)} is taken for a person, although it is named like a part of a set")
     for first in firsts:
         check_text(first, "folder")
     by_name = {name: CAMERA.search(PurePosixPath(name).name) for name, _ in inside}
@@ -239,7 +256,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    content = read_json(file)
+    content = read_json(file, once=True)
     if isinstance(content, dict):
         content = [{"path": path, "person": person} for person, paths in content.items() for path in _list(file, paths)]
     for number, row in enumerate(_list(file, content), start=1):

@@ -180,7 +180,7 @@ class AtomicCheckpointer(Checkpointer):
             )
         if not loaded:
             raise CheckpointError(
-                f"the checkpoint has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
+                f"{self._file} has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
                 f" {sorted(own)[:3]}, ..."
             )
         further = [key for key in unexpected if is_of_trunk(key, self.model)]
@@ -191,7 +191,7 @@ class AtomicCheckpointer(Checkpointer):
             )
         if self._complete and missing:
             raise CheckpointError(
-                f"{len(missing)} weights that the test feature needs are not in the checkpoint, such as {missing[:5]}:"
+                f"{len(missing)} weights that the test feature needs are not in {self._file}, such as {missing[:5]}:"
                 " is the config the one it was trained with?"
             )
         if missing and not self._partial:

@@ -326,14 +326,15 @@ WRONG = {
     "nothing": "holds no weights",
     "another key": "at the key 'model'; it has one at 'state_dict': save that one alone",
     "other model": "none of the model's weights: it holds ['fc.bias', 'fc.weight']",
-    "incomplete": "weights that the test feature needs are not in the checkpoint",
+    "incomplete": "weights that the test feature needs are not in ",
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_wrong_weights(kind, wrong, fails, tmp_path):
-    sentence = fails("--eval-only", MODEL__WEIGHTS=wrong(kind))
-    assert WRONG[kind] in sentence, sentence
+    path = wrong(kind)
+    sentence = fails("--eval-only", MODEL__WEIGHTS=path)
+    assert WRONG[kind] in sentence and str(path) in sentence, sentence
     assert not (tmp_path / "executed").exists()
 
 

@@ -86,6 +86,7 @@ def _draw(lines: Sequence[Line], title: str) -> Image.Image:
     for row, line in enumerate(lines):
         y = top + row * height
         images = f"{line.count} image{'s' if line.count > 1 else ''}"
+        images += f", {len(line.cells)} here" if len(line.cells) < line.count else ""
         pen.text((GAP, y + GAP), _short(line.person, LETTERS), fill=INK, font=font)
         pen.text((GAP, y + GAP + LINE), f"{line.kind}, {images}", fill=INK)
         for column, (cell, picture) in enumerate(zip(line.cells, line.pictures, strict=True)):

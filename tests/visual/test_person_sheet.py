@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fastreid_ext.visual import person_sheet as sheets
 from fastreid_ext.visual.person_sheet import FRAMES, Cell, person_sheet
@@ -63,3 +63,14 @@ def test_the_frames(cell):
     counts = {split: int((below == colour).all(-1).sum()) for split, colour in FRAMES.items()}
     assert counts["query"] == counts["gallery"] > 500
     assert counts["train"] > counts["query"] and person_sheet([], "none").width > 100
+
+
+def test_images_that_are_not_shown_are_counted(cell, monkeypatch):
+    written = []
+    text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda pen, at, words, **how: (written.append(words), text(pen, at, words, **how))
+    )
+    cells = [cell(f"{n}", "train", person, "1") for person, count in (("many", 3), ("few", 2)) for n in range(count)]
+    person_sheet(cells, "title", columns=2)
+    assert "train, 3 images, 2 here" in written and "train, 2 images" in written

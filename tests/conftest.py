@@ -198,3 +198,11 @@ def make_shape(make_cfg):
 def batch():
     """Four images of two identities, on the 0-255 scale; the last map has four rows."""
     return {"images": torch.randint(0, 256, (4, 3, 64, 32)).float(), "targets": torch.tensor([3, 3, 9, 9])}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Write out what is no UTF-8 in a test's output, such as a file's name: xdist could not send it."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report

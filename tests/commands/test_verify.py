@@ -279,10 +279,11 @@ def test_options_without_effect(fails, files, tmp_path):
 
 
 def test_weights_of_a_run_that_diverged(fails, files, model, tmp_path):
-    state = model.state_dict()
-    state["heads.embedding.bias"][0] = float("nan")
-    torch.save({"model": state}, tmp_path / "nan.pth")
-    assert "probability that is not a number" in fails(*files[:2], MODEL__WEIGHTS=tmp_path / "nan.pth")
+    for value, sentence in ((float("nan"), "its training diverged"), (3e38, "probability that is not a number")):
+        state = model.state_dict()
+        state["heads.embedding.weight"].fill_(value)
+        torch.save({"model": state}, tmp_path / "diverged.pth")
+        assert sentence in fails(*files[:2], MODEL__WEIGHTS=tmp_path / "diverged.pth")
 
 
 def test_models_that_do_not_verify(fails, files, tmp_path, trained):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fastreid.data.datasets.market1501 import Market1501
 
+from fastreid_ext.data.datasets.market1501 import Market1501
 from fastreid_ext.engine.finite_images import check_finite_images
 from fastreid_ext.errors import ConfigError
 
@@ -14,7 +14,7 @@ SHORT = {"SOLVER__MAX_EPOCH": 2, "SOLVER__STEPS": "[]", "SOLVER__IMS_PER_BATCH":
 
 @pytest.mark.parametrize("split", ["bounding_box_train", "query", "bounding_box_test"])
 def test_a_listed_image_that_is_missing(split, market, market_keys, fails, monkeypatch):
-    """Also in FastReID's own data sets, here one that lists an image more than there is."""
+    """Here in a data set that lists an image more than there is."""
     lost, listed = market() / split / "lost.jpg", Market1501.process_dir
 
     def with_another(self, folder, is_train=True):

@@ -21,7 +21,7 @@ from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints, loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.machine import check_writable
-from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
+from fastreid_ext.engine.checks.shared_images import warn_of_images_again, warn_of_known_persons
 from fastreid_ext.engine.devices import distributed
 from fastreid_ext.engine.environment import warn_if_elsewhere
 from fastreid_ext.engine.epoch_checkpoints import NO_METRIC, EpochCheckpoints
@@ -70,6 +70,7 @@ class Trainer(DefaultTrainer):
         data_loader = self._seeded_train_loader(cfg)
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         self.evaluation_sets = EvaluationSets(evaluated_sets(cfg), partial(self.build_evaluator, cfg))
+        warn_of_images_again(getattr(data_loader.dataset, "img_items", ()))
         warn_of_known_persons(getattr(data_loader.dataset, "img_items", ()), self.evaluation_sets.images)
         model = self.build_model(cfg)
         joints.check_labels(cfg, model)

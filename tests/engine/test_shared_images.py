@@ -13,7 +13,7 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.engine.checks import shared_images
 from fastreid_ext.engine.checks.config import mistakes
-from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
+from fastreid_ext.engine.checks.shared_images import warn_of_images_again, warn_of_known_persons
 from fastreid_ext.engine.evaluation import build_evaluator
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.verification import curve_of
@@ -234,3 +234,16 @@ def test_names_that_are_nearly_the_same(write, logged):
     warn_of_known_persons([("other.png", "csvdataset_02", "c"), ("o.png", "csvdataset_1", "c")], test_images())
     said = "2 of the 3 persons of CSVDataset are persons of the training set (1 by name; 1 by names that differ only by"
     assert f"{said} leading zeros, case or blanks, such as 'csvdataset_2')" in logged.text
+
+
+def test_images_of_two_training_sets(root, logged):
+    """One folder under two names has every person twice; a link and the same person are told, too."""
+    os.symlink(root / "0.png", root / "link.png")
+    paths = [f"{root}/{name}" for name in ("0.png", "1.png", "2.png", "link.png", "1.png", "../CSVDataset/1.png")]
+    persons = ["a_1", "a_1", "a_2", "b_1", "a_1", "a_1"]
+    items = [(path, person, "a_0") for path, person in zip(paths, persons, strict=True)]
+    warn_of_images_again(items[:3])
+    assert not logged.text
+    warn_of_images_again(items)
+    said = f"2 images of the training set are in it more than once, 1 of them as several persons, such as {paths[0]}"
+    assert f"{said}, as a_1 and b_1" in logged.text

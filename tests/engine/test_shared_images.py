@@ -247,3 +247,12 @@ def test_images_of_two_training_sets(root, logged):
     warn_of_images_again(items)
     said = f"2 images of the training set are in it more than once, 1 of them as several persons, such as {paths[0]}"
     assert f"{said}, as a_1 and b_1" in logged.text
+
+
+def test_a_query_that_was_saved_anew(write, root, tmp_path, logged):
+    """Neither path, link nor bytes are the same, but the pixels are: ranked, and said."""
+    Image.open(root / "0.png").save(root / "0.bmp")
+    write(query=QUERY, gallery=OTHERS + "0.bmp,1,2\n")
+    assert evaluated(tmp_path)["Rank-1"] > 33  # it finds itself
+    said = "1 of the 3 queries of CSVDataset have a match with the very same features, such as"
+    assert logged.text.count(said) == 1 and "0.bmp: if that is the same image saved anew" in logged.text

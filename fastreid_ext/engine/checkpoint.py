@@ -12,6 +12,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
 from fastreid_ext.engine.run_state import faults_of
+from fastreid_ext.engine.trained_on import other_persons
 from fastreid_ext.errors import UserError, first_line, is_ours
 from fastreid_ext.files import read_text, write_atomically, write_text
 from fastreid_ext.foreign_files import is_below, shown
@@ -28,8 +29,13 @@ class CheckpointError(UserError):
 
 
 class AtomicCheckpointer(Checkpointer):
-    """FastReID's checkpointer with files that are either whole or absent, and a count of what did not load."""
+    """FastReID's checkpointer with files that are either whole or absent, and a count of what did not load.
 
+    Attributes:
+        training: what the run is trained on (:mod:`fastreid_ext.engine.trained_on`); {} = not known.
+    """
+
+    training: dict[str, int | str] = {}
     _resumed: str | None = None  # the file that a run is being continued from
     _complete = _partial = False
 
@@ -125,7 +131,8 @@ class AtomicCheckpointer(Checkpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if self._resumed is not None:  # before anything of it is loaded
-            faults = faults_of(checkpoint, self.checkpointables)
+            faults = other_persons(checkpoint.get("training"), self.training)
+            faults = faults or faults_of(checkpoint, self.checkpointables)
             if faults:
                 hint = "" if "epoch" in checkpoint else ": weights alone are loaded with MODEL.WEIGHTS"
                 raise CheckpointError(f"{self._resumed} can't be resumed: {'; '.join(faults)}{hint}")

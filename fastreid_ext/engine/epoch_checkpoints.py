@@ -1,6 +1,6 @@
 """The checkpoints of a run, epoch by epoch: saved before the evaluation, completed with its metric after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import SupportsInt
 
 from fastreid.engine.train_loop import HookBase
@@ -26,6 +26,7 @@ class EpochCheckpoints(HookBase):
         seed: the run's, which every checkpoint holds.
         device: MODEL.DEVICE; every checkpoint says what the run's bits depend on.
         check: called before anything is written; raises what stops the run.
+        training: what is trained on, which every checkpoint says.
 
     Attributes:
         best_metric: the highest one so far.
@@ -39,6 +40,7 @@ class EpochCheckpoints(HookBase):
         seed: SupportsInt,
         device: str,
         check: Callable[[], None],
+        training: Mapping[str, int | str],
     ):
         self.checkpointer = checkpointer
         self.period = period
@@ -46,6 +48,7 @@ class EpochCheckpoints(HookBase):
         self.seed = seed
         self.device = device
         self.check = check
+        self.training = dict(training)
         self.best_metric = NO_METRIC
 
     def after_epoch(self) -> None:
@@ -66,7 +69,7 @@ class EpochCheckpoints(HookBase):
         if (epoch + 1) % self.period == 0 and epoch < last:
             names += (f"model_{epoch:04d}",)
         content = {"epoch": epoch, "metric": metric, "best_metric": self.best_metric, "seed": int(self.seed)}
-        content["environment"] = environment(self.device)
+        content |= {"environment": environment(self.device), "training": self.training}
         for name in names:
             self.checkpointer.save(name, last=False, **content)
         self.checkpointer.save("model_final" if epoch >= last else LATEST, **content)

@@ -50,6 +50,13 @@ def occlusion_groups(cfg: CfgNode, paths: Sequence[str], datasets: Mapping[str, 
             sources.append(str(file))
         elif isinstance(dataset, KnowsOcclusion):
             found = [dataset.occlusion_of(path) for path in paths]
+            file = getattr(dataset, "occlusion_file", None)
+            if file and paths and len(datasets) == 1 and all(share is None for share in found):
+                log_once(
+                    logging.WARNING,
+                    f"{file} has a row for none of the {len(paths)} queries of {name}, such as {paths[0]}, so there is"
+                    " no table by occlusion: its paths start at its own folder",
+                )
             sources.append(f"the labels of {name}")
         else:
             continue

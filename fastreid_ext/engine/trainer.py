@@ -21,7 +21,7 @@ from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints, loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.machine import check_writable
-from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
+from fastreid_ext.engine.checks.shared_images import warn_of_images_again, warn_of_known_persons
 from fastreid_ext.engine.devices import distributed
 from fastreid_ext.engine.environment import warn_if_elsewhere
 from fastreid_ext.engine.epoch_checkpoints import NO_METRIC, EpochCheckpoints
@@ -37,6 +37,7 @@ from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
 from fastreid_ext.engine.step import TrainingStep, step_settings
 from fastreid_ext.engine.test_sets import with_tests_that_are_there
+from fastreid_ext.engine.trained_on import trained_on, warn_if_other_images
 from fastreid_ext.engine.training_subsets import evaluated_sets
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
@@ -70,7 +71,9 @@ class Trainer(DefaultTrainer):
         data_loader = self._seeded_train_loader(cfg)
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         self.evaluation_sets = EvaluationSets(evaluated_sets(cfg), partial(self.build_evaluator, cfg))
-        warn_of_known_persons(getattr(data_loader.dataset, "img_items", ()), self.evaluation_sets.images)
+        items = getattr(data_loader.dataset, "img_items", ())
+        warn_of_images_again(items)
+        warn_of_known_persons(items, self.evaluation_sets.images)
         model = self.build_model(cfg)
         joints.check_labels(cfg, model)
         opt = self.build_optimizer(cfg, model)
@@ -93,6 +96,7 @@ class Trainer(DefaultTrainer):
             **self.scheduler,
             **({"grad_scaler": scaler} if scaler.is_enabled() else {}),
         )
+        self.checkpointer.training = trained_on(items)
         self.register_hooks(self.build_hooks())
         check_all_read(cfg, get_cfg(), reads)
 
@@ -150,7 +154,13 @@ class Trainer(DefaultTrainer):
         self.epoch_checkpoints = None
         if main:
             self.epoch_checkpoints = EpochCheckpoints(
-                self.checkpointer, period, self._metric, self.seed, cfg.MODEL.DEVICE, lambda: self.folder.check()
+                self.checkpointer,
+                period,
+                self._metric,
+                self.seed,
+                cfg.MODEL.DEVICE,
+                lambda: self.folder.check(),
+                self.checkpointer.training,
             )
         record = self.epoch_checkpoints.record if main else (lambda epoch: None)
         self.evaluation = EvaluateEpochs(cfg.TEST.EVAL_PERIOD, self._evaluate, record)
@@ -201,6 +211,7 @@ class Trainer(DefaultTrainer):
             self.evaluation.pending = checkpoint["epoch"]
         if self.epoch_checkpoints is not None:
             warn_if_elsewhere(checkpoint.get("environment"), self.cfg.MODEL.DEVICE)
+            warn_if_other_images(checkpoint.get("training"), self.checkpointer.training)
             self.epoch_checkpoints.best_metric = checkpoint.get("best_metric", NO_METRIC)
 
     def train(self) -> OrderedDict[str, Any]:

@@ -28,6 +28,7 @@ from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, 
 from fastreid_ext.evaluation.report import group_record, group_table
 from fastreid_ext.evaluation.reranked import ReRankedRows, sums_mb
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
+from fastreid_ext.evaluation.same_features import warn_of_same_features
 from fastreid_ext.evaluation.single_shot import single_shot_hits
 from fastreid_ext.files import write_text
 
@@ -114,6 +115,8 @@ class RankListEvaluator(ReidEvaluator):
         drawn = self.cfg.TEST.RANK_LIST.ENABLED and comm.is_main_process()
         if drawn:
             self._draw_rank_lists(self._split(features), pids, camids, paths, people)
+        if comm.is_main_process():
+            warn_of_same_features(self.dataset_name, self._split(features), people, paths)
         distances = ranking_distances(self.cfg, features, self._num_query)
         del features
         block = rows_per_block(distances, self.cfg.TEST.EVAL_MEMORY_MB)

@@ -125,6 +125,16 @@ def test_an_optional_set_may_be_missing(root):
         assert [s for s in mistakes(cfg, 1) if "has the set Shop, but there is no folder" in s]
 
 
+def test_a_set_that_is_optional(root):
+    """It is used, and its folder may be missing; not so if it is trained on, too."""
+    keys = ("DATASETS.NAMES", ("Shop",), "DATASETS.TESTS_OPTIONAL", ("Shop_2",))
+    for folder in ("b/c", "nowhere"):
+        cfg = merged("DATASETS.CSV", [["Shop", "a"], ["Shop_2", folder]], *keys)
+        assert not [sentence for sentence in mistakes(cfg, 1) if "DATASETS.CSV" in sentence]
+    cfg = merged("DATASETS.CSV", [["Shop_2", "nowhere"]], "DATASETS.NAMES", ("Shop_2",), *keys[2:])
+    assert any("there is no folder" in sentence for sentence in mistakes(cfg, 1))
+
+
 def test_a_run_from_its_start_to_its_continuation(root, run_main, monkeypatch, fails):
     """Trained, tested and continued by name; another set to test on is free, another one to train on is not."""
     monkeypatch.setenv("FASTREID_DATASETS", str(root))

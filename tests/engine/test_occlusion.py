@@ -83,3 +83,26 @@ def test_mistakes(cfg, tmp_path, monkeypatch):
     assert list(evaluation_mistakes(cfg)) == []
     cfg.TEST.REPORT.OCCLUSION_FILES = [[NAME, "y" * 5000]]
     assert "that is a path of 5000 characters" in next(evaluation_mistakes(cfg))
+
+
+class Labelled:
+    """A CSV set as far as groups are made of it; its own file labels ``known`` alone."""
+
+    def __init__(self, file, known):
+        self.occlusion_file, self.known = file, known
+
+    def occlusion_of(self, path):
+        return 1.0 if path == self.known else None
+
+
+@pytest.mark.parametrize(
+    ("there", "known", "said"), [(True, "z", True), (True, "a", False), (False, "z", False)], ids=str
+)
+def test_a_sets_own_file_that_knows_no_query(cfg, tmp_path, caplog, monkeypatch, there, known, said):
+    """As after its images moved: without a word, the table by occlusion would be gone."""
+    log_once.cache_clear()
+    monkeypatch.setattr(logging.getLogger("fastreid_ext"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="fastreid_ext"):
+        occlusion_groups(cfg, ["a", "b"], {"Shop": Labelled(tmp_path / "occlusion.csv" if there else None, known)})
+    sentence = "occlusion.csv has a row for none of the 2 queries of Shop, such as a, so there is no table by occlusion"
+    assert (sentence in caplog.text) == said

@@ -16,7 +16,7 @@ from fastreid_ext.data.datasets.market1501 import Market1501
 from fastreid_ext.engine import loaders
 from fastreid_ext.engine.checks import shared_images
 from fastreid_ext.engine.checks.config import mistakes
-from fastreid_ext.engine.checks.shared_images import warn_of_known_persons
+from fastreid_ext.engine.checks.shared_images import warn_of_images_again, warn_of_known_persons
 from fastreid_ext.engine.evaluation import build_evaluator
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.verification import curve_of
@@ -270,3 +270,25 @@ def test_numbers_that_tell_nobody(root, monkeypatch):
     monkeypatch.setenv("FASTREID_DATASETS", str(root.parent))
     monkeypatch.setattr(loaders, "is_public", lambda *args: True)
     assert eval_loader(config(), "Market1501")[0].dataset.labels == {}
+
+
+def test_images_of_two_training_sets(root, logged):
+    """One folder under two names has every person twice; a link and the same person are told, too."""
+    os.symlink(root / "0.png", root / "link.png")
+    paths = [f"{root}/{name}" for name in ("0.png", "1.png", "2.png", "link.png", "1.png", "../CSVDataset/1.png")]
+    persons = ["a_1", "a_1", "a_2", "b_1", "a_1", "a_1"]
+    items = [(path, person, "a_0") for path, person in zip(paths, persons, strict=True)]
+    warn_of_images_again(items[:3])
+    assert not logged.text
+    warn_of_images_again(items)
+    said = f"2 images of the training set are in it more than once, 1 of them as several persons, such as {paths[0]}"
+    assert f"{said}, as a_1 and b_1" in logged.text
+
+
+def test_a_query_that_was_saved_anew(write, root, tmp_path, logged):
+    """Neither path, link nor bytes are the same, but the pixels are: ranked, and said."""
+    Image.open(root / "0.png").save(root / "0.bmp")
+    write(query=QUERY, gallery=OTHERS + "0.bmp,1,2\n")
+    assert evaluated(tmp_path)["Rank-1"] > 33  # it finds itself
+    said = "1 of the 3 queries of CSVDataset have a match with the very same features, such as"
+    assert logged.text.count(said) == 1 and "0.bmp: if that is the same image saved anew" in logged.text

@@ -78,15 +78,21 @@ class CSVDataset(ImageDataset):
             }
         return self._test
 
+    @property
+    def occlusion_file(self) -> Path | None:
+        """The set's own file of hidden shares, if there is one."""
+        file = self.data_dir / OCCLUSION_FILE
+        return file if file.exists() else None
+
     def occlusion_of(self, path: str) -> float | None:
         """Return the hidden share of the person in an image, from 0 to 1, as ``occlusion.csv`` says; else None.
 
         Raises:
             FileError: that file is there and can't be read.
         """
-        file = self.data_dir / OCCLUSION_FILE
         if self._occlusions is None:
-            self._occlusions = read_occlusions(file) if file.exists() else Occlusions(file, {}, {})
+            file = self.occlusion_file
+            self._occlusions = read_occlusions(file) if file else Occlusions(self.data_dir / OCCLUSION_FILE, {}, {})
         return self._occlusions.of(path)
 
     def combine_all(self) -> None:

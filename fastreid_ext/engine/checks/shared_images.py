@@ -1,4 +1,4 @@
-"""What a test must not share: its queries with its own gallery, its persons with the training set."""
+"""What a test must not share: its queries with its own gallery, its persons with training. Images in training twice."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.data.labels import bare
-from fastreid_ext.data.same_images import SamePairs, same_images
+from fastreid_ext.data.same_images import SamePairs, listed_again, same_images
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.ranks import NO_PAIRS, Pairs, SamePerson
 
@@ -88,6 +88,23 @@ def _scored(query: Sequence[tuple], gallery: Sequence[tuple], left_out: Pairs) -
     pids, camids = (tuple(np.array([item[place] for item in items]) for items in (query, gallery)) for place in (1, 2))
     asked, _, junk = SamePerson(pids, camids, left_out).pairs(0, len(query))
     return len(np.unique(asked[~junk]))
+
+
+def warn_of_images_again(training: Sequence[tuple]) -> None:
+    """Warn of images that are trained on more than once, by path and by links, and as several persons."""
+    if not comm.is_main_process():
+        return
+    groups = [[training[index] for index in group] for group in listed_again([item[0] for item in training])]
+    if not groups:
+        return
+    several = [group for group in groups if len({item[1] for item in group}) > 1]
+    first, *others = (several or groups)[0]
+    another = next((item for item in others if item[1] != first[1]), others[0])
+    persons = f", {len(several)} of them as several persons" if several else ""
+    _say(
+        f"{len(groups)} images of the training set are in it more than once{persons}, such as {first[0]}, as {first[1]}"
+        f" and {another[1]}: name each image in one set, as one person"
+    )
 
 
 def warn_of_known_persons(training: Sequence[tuple], tests: Mapping[str, QueryGalleryImages]) -> None:

@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.fastreid-ext
-# The files of tests are shared among processes of one thread each: the tensors are small. All of them import all files,
-# which takes half the time where the compiled ones may be kept.
-TESTS  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# The files of tests are shared among processes of one thread each: the tensors are small. There is one process more than
+# cores, since tests wait for processes of their own. All of them import all files, which takes half the time where the
+# compiled ones may be kept.
+COUNT  := min(4, 1 + (os.cpu_count() or 1))
+TESTS   = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest \
+          --numprocesses $(shell $(PYTHON) -c "import os; print($(COUNT))") --dist loadfile --no-loadscope-reorder
 
 .PHONY: venv demo test test-fast lint bench
 

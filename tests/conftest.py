@@ -24,6 +24,12 @@ half.round_in_float32()
 draws.repeat_draws()
 
 
+def pytest_collection_modifyitems(items):
+    """Files with whole runs come first: what is shared out last is short then, and no process waits for another."""
+    whole_runs = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in whole_runs)
+
+
 def pytest_runtest_setup(item):
     """Skip what this machine can't run, before any fixture of it is set up; the mark says why."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():

@@ -25,6 +25,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import faiss
+import torch
 from fuzz_mutations import mutated
 from fuzz_samples import LOADERS, Loader, copy_of
 
@@ -247,6 +249,9 @@ def main() -> int:
     parser.add_argument("--without", default="", help="no loaders whose name contains this")
     parser.add_argument("--output", type=Path, help="default: results/fuzz_loaders.json")
     options = parser.parse_args()
+    # Children are forked, and a pool of OpenMP's threads that was used before does not come with them: they would wait.
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
     left_out = options.without or "\0"
     chosen = [one for one in LOADERS if options.only in one.name and left_out not in one.name]
     results = {}

@@ -18,13 +18,14 @@ OF_TYPE: dict[type, list[str]] = {
     list: ["None", "abc", "1", "True", "[None]", "{}"],
     tuple: ["None", "abc", "1", "True", "[None]", "{}"],
 }
-MAY = {  # text that may be empty, and lists of texts
+MAY = {  # text that may be empty, lists of texts, and the norm that is the largest number
     ("MODEL.WEIGHTS", ""),
     ("MODEL.BACKBONE.PRETRAIN_PATH", ""),
     ("DATALOADER.CACHE_DIR", ""),
     ("TEST.PRECISE_BN.DATASET", ""),
     ("MODEL.BACKBONE.DEPTH", ""),
     ("MODEL.BACKBONE.SIE_COE", "-7"),
+    ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "1e999"),
 }
 
 # KEY VALUE ... that no project can train with.

@@ -9,6 +9,8 @@ from itertools import chain
 from fastreid_ext.foreign_files import whole_number
 
 SHOWN = 3
+# Person and camera of a name in Market1501's form, as texts; behind the camera may be s1, _000151 or .jpg.
+MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?![0-9a-rt-z])", re.IGNORECASE)
 MINUS = "\N{MINUS SIGN}"
 
 

@@ -1,4 +1,4 @@
-"""Images that stand in two lists: found by path, by hard and symbolic links, and by their bytes."""
+"""Images that stand in two lists, or twice in one: found by path, by hard and symbolic links, and by their bytes."""
 
 import hashlib
 import os
@@ -65,11 +65,20 @@ def same_images(first: Sequence[str], second: Sequence[str], contents: bool = Tr
     return SamePairs(pairs[:, 0], pairs[:, 1], np.array(other, dtype=bool))
 
 
-def listed_again(paths: Sequence[str]) -> list[list[int]]:
-    """Return the groups of positions whose paths are one file, by path and by hard and symbolic links."""
+def listed_again(paths: Sequence[str], contents: bool = False) -> list[list[int]]:
+    """Return the groups of positions whose paths are one image.
+
+    Args:
+        paths: of images.
+        contents: compare bytes too.
+    """
+    files = dict(zip(paths, _in_threads(_file, paths), strict=True))
+    key = {path: file.identity for path, file in files.items()}
+    if contents:
+        key |= _digests(paths, paths, files)
     groups: dict[Hashable, list[int]] = defaultdict(list)
-    for index, file in enumerate(_in_threads(_file, paths)):
-        groups[file.identity].append(index)
+    for index, path in enumerate(paths):
+        groups[key[path]].append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastreid_ext.data.capabilities import NamesLabels
 from fastreid_ext.data.catalog import dataset_root, load_dataset
+from fastreid_ext.data.labels import MARKET_NAME
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import is_unicode, read_bytes
 from fastreid_ext.foreign_files import read_table
@@ -20,7 +21,6 @@ from fastreid_ext.visual.image_sources import files_below
 UNKNOWN = ""  # an unknown person or camera
 JUNK = "-1"
 COLUMNS = ("path", "person", "camera")
-MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?![0-9a-rt-z])")  # behind the camera: s1, _000151, .jpg
 
 logger = logging.getLogger(__name__)
 

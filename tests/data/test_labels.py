@@ -6,7 +6,7 @@ import pytest
 
 from fastreid_ext.data.catalog import DataSetError, load_dataset
 from fastreid_ext.data.datasets.csv_dataset import register_csv_dataset
-from fastreid_ext.data.labels import alike, numbered
+from fastreid_ext.data.labels import MARKET_NAME, alike, numbered
 from fastreid_ext.errors import ConfigError
 
 TEST = ("query", "gallery")
@@ -142,3 +142,19 @@ def test_images_that_are_listed_again_are_counted(write, logged):
     write(train="a.jpg,1,0\nb.jpg,2,0\n./a.jpg,1,0\nb.jpg,2,1\nc.jpg,3,0\n")
     assert len(load_dataset("CSVDataset", ("train",)).train) == 5
     assert "train.csv lists 2 images more than once, 1 of them under several cameras, the first is" in logged.text
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("0001_c2s1_000151_00.jpg", ("0001", "2")),
+        ("0001_C12.JPG", ("0001", "12")),
+        ("-1_c3_7.jpg", ("-1", "3")),
+        ("0001_c1a2f.jpg", None),
+        ("0001_x_c1.jpg", None),
+    ],
+)
+def test_names_in_the_form_of_market1501(name, labels):
+    """For extract --images and dataset alike; c1a2f is a hash and no camera."""
+    match = MARKET_NAME.match(name)
+    assert (match and match.groups()) == labels

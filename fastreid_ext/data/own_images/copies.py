@@ -1,12 +1,11 @@
 """Image files that can't be used: unreadable ones, and byte for byte the same ones."""
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fastreid_ext.data.own_images.entries import Entry
 from fastreid_ext.data.pixels.decoding import read_rgb
+from fastreid_ext.data.same_images import listed_again
 from fastreid_ext.image_files import kind_of_no_file
 from fastreid_ext.progress import ProgressBar
 
@@ -52,19 +51,10 @@ def without_copies(entries: Iterable[Entry], left_out: dict[str, list[str]]) -> 
     Of a group with several persons none is kept, since nobody knows whose it is.
     """
     entries = list(entries)
-    by_size: dict[int, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_size[entry.path.stat().st_size].append(entry)
-    groups: dict[bytes, list[Entry]] = defaultdict(list)
-    for some in by_size.values():
-        if len(some) > 1:
-            for entry in some:
-                groups[hashlib.sha256(entry.path.read_bytes()).digest()].append(entry)
     dropped: set[int] = set()
     errors = []
-    for group in groups.values():
-        if len(group) == 1:
-            continue
+    for places in listed_again([str(entry.path) for entry in entries], contents=True):
+        group = [entries[place] for place in places]
         group.sort(key=lambda entry: (FIRST[entry.split], entry.name))
         several = len({entry.person for entry in group}) > 1
         if several:

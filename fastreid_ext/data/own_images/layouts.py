@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from fastreid_ext.data.labels import MARKET_NAME
 from fastreid_ext.data.own_images.entries import JUNK, SPLITS, UNKNOWN, Entry, Listing, check_text
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import read_json, read_table, shown
@@ -16,7 +17,6 @@ LAYOUTS = (FOLDERS, MARKET, LISTING)
 NAMES, OF_FOLDERS, NONE = "names", "folders", "none"
 CAMERAS = (NAMES, OF_FOLDERS, NONE)
 
-MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?!\d)", re.IGNORECASE)
 CAMERA = re.compile(r"(?:^|_)c(\d+)(?=s\d|[_.-])", re.IGNORECASE)  # c1, and not the c1 of c1a2f
 MARKET_SPLITS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 # What is written into the folder of the result.

@@ -8,6 +8,9 @@ from itertools import chain
 
 from fastreid_ext.foreign_files import whole_number
 
+COLUMNS = ("path", "person", "camera")  # of every list of images
+JUNK = "-1"  # the person that is ignored
+UNKNOWN = ""  # a person or camera that nothing tells
 SHOWN = 3
 # Person and camera of a name in Market1501's form, as texts; behind the camera may be s1, _000151 or .jpg.
 MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?![0-9a-rt-z])", re.IGNORECASE)
@@ -38,9 +41,8 @@ def alike(words: Iterable[str]) -> list[list[str]]:
 def bare(word: str) -> str:
     """Return a text without leading zeros, case, blanks and the .0 of a float: texts that are alike have the same."""
     word = "".join(letter for letter in unicodedata.normalize("NFKC", word) if not _is_blank(letter)).casefold()
-    word = re.sub(
-        r"(?<![0-9.])([0-9]+)\.0+$", r"\1", word.replace(MINUS, "-")
-    )  # as a table with gaps writes whole numbers
+    # A table with gaps writes whole numbers as floats.
+    word = re.sub(r"(?<![0-9.])([0-9]+)\.0+$", r"\1", word.replace(MINUS, "-"))
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", word)
 
 

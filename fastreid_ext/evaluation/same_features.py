@@ -11,9 +11,7 @@ from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.evaluation.distances import lengths_of
 from fastreid_ext.evaluation.ranks import SamePerson
 
-EQUAL = (
-    1e-5  # of a feature's length: rounding of another batch, a hundred times below what a JPEG's next saving changes
-)
+EQUAL = 1e-5  # of a feature's length: the rounding of another batch is less, what saving as JPEG changes is more
 COLLAPSED = 1e-3  # features that differ less from their mean are those of a model that tells nobody from anybody
 SAMPLE = 1000  # gallery images that tell whether a model collapsed
 QUERIES, PAIRS = 256, 512  # at once

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from fastreid_ext.data.labels import COLUMNS
 from fastreid_ext.errors import FileError, UserError, first_line
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.files import locked, read_bytes, reason, write_text
 from fastreid_ext.foreign_files import are_whole_numbers, csv_rows, map_array, read_json, shown
-from fastreid_ext.search.image_list import COLUMNS, ImageList
+from fastreid_ext.search.image_list import ImageList
 
 FEATURES, IMAGES, META, LOCK = "features.npy", "images.csv", "meta.json", ".lock"
 FORMAT = "fastreid-ext features 1"

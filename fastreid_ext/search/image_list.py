@@ -12,15 +12,11 @@ from pathlib import Path
 
 from fastreid_ext.data.capabilities import NamesLabels
 from fastreid_ext.data.catalog import dataset_root, load_dataset
-from fastreid_ext.data.labels import MARKET_NAME
+from fastreid_ext.data.labels import COLUMNS, JUNK, MARKET_NAME, UNKNOWN
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import is_unicode, read_bytes
 from fastreid_ext.foreign_files import read_table
 from fastreid_ext.visual.image_sources import files_below
-
-UNKNOWN = ""  # an unknown person or camera
-JUNK = "-1"
-COLUMNS = ("path", "person", "camera")
 
 logger = logging.getLogger(__name__)
 

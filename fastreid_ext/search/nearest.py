@@ -9,10 +9,11 @@ import faiss
 import numpy as np
 import torch
 
+from fastreid_ext.data.labels import UNKNOWN
 from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.search.features import FeatureStore, blocks_of
-from fastreid_ext.search.image_list import UNKNOWN, ImageList
+from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.index import as_searched
 
 QUERIES_AT_ONCE = 1024

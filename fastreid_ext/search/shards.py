@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastreid_ext.data.labels import COLUMNS, UNKNOWN
 from fastreid_ext.errors import ConfigError, MissingExtraError
 from fastreid_ext.files import file_hash, make_folder, write_atomically, write_text
 from fastreid_ext.foreign_files import shown
 from fastreid_ext.search.features import IDENTITY, FeatureStore, StoreError
-from fastreid_ext.search.image_list import COLUMNS, UNKNOWN
 
 MANIFEST = "manifest.json"
 FORMAT = "fastreid-ext shards 1"

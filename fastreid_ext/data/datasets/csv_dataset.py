@@ -30,15 +30,12 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, log_once, training_item
-from fastreid_ext.data.labels import alike_warning, numbered
+from fastreid_ext.data.labels import COLUMNS, JUNK, alike_warning, numbered
 from fastreid_ext.data.occlusion.file import OCCLUSION_FILE, Occlusions, read_occlusions
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES
 from fastreid_ext.data.same_images import listed_again
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import read_table, shown
-
-COLUMNS = ("path", "person", "camera")
-JUNK = "-1"
 
 
 @register(DATASET_REGISTRY)

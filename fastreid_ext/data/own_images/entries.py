@@ -4,11 +4,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastreid_ext.data.labels import UNKNOWN
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import shown
 
-UNKNOWN = ""  # a camera or split that nothing tells
-JUNK = "-1"  # the person that CSV sets ignore
 SPLITS = ("train", "query", "gallery")
 
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from fastreid_ext.data.labels import COLUMNS
 from fastreid_ext.data.own_images.entries import SPLITS, Entry, check_text
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import make_folder, reason, write_text
 
-COLUMNS = ("path", "person", "camera")
 LISTS = tuple(f"{split}.csv" for split in SPLITS)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from fastreid_ext.data.labels import MARKET_NAME
-from fastreid_ext.data.own_images.entries import JUNK, SPLITS, UNKNOWN, Entry, Listing, check_text
+from fastreid_ext.data.labels import JUNK, MARKET_NAME, UNKNOWN
+from fastreid_ext.data.own_images.entries import SPLITS, Entry, Listing, check_text
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.foreign_files import read_json, read_table, shown
 from fastreid_ext.image_files import list_folder

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from fastreid_ext.data.own_images.entries import SPLITS, UNKNOWN, Entry
+from fastreid_ext.data.labels import UNKNOWN
+from fastreid_ext.data.own_images.entries import SPLITS, Entry
 from fastreid_ext.data.validation import ask_per_camera
 from fastreid_ext.errors import ConfigError
 

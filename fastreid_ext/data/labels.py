@@ -12,8 +12,8 @@ COLUMNS = ("path", "person", "camera")  # of every list of images
 JUNK = "-1"  # the person that is ignored
 UNKNOWN = ""  # a person or camera that nothing tells
 SHOWN = 3
-# Person and camera of a name in Market1501's form, as texts; behind the camera may be s1, _000151 or .jpg.
-MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?![0-9a-rt-z])", re.IGNORECASE)
+# Person and camera of a name in Market1501's form, as texts; behind the camera are s1, or _ or another sign, no letter.
+MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?=s[0-9]|[\W_])", re.IGNORECASE)
 MINUS = "\N{MINUS SIGN}"
 
 

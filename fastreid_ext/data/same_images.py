@@ -114,12 +114,12 @@ def _file(path: str) -> _File:
 
 
 def _digest(path: str) -> bytes:
-    """Return the hash of a file's bytes; nothing if it can't be read."""
+    """Return the hash of a file's bytes; nothing if it can't be read, or gives none in spite of its size."""
     try:
         with open(path, "rb") as file:
             digest = hashlib.blake2b()
             while block := file.read(1 << 20):
                 digest.update(block)
+            return digest.digest() if file.tell() else b""
     except OSError:
         return b""
-    return digest.digest()

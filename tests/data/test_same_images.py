@@ -65,5 +65,19 @@ def test_what_is_not_there(files):
     assert found(["a", "gone", "b\0"], ["gone", "nowhere", "a"]) == [(0, 2, False), (1, 0, False)]
 
 
+def test_files_that_give_none_of_their_bytes(files, monkeypatch):
+    """As of a folder in a cloud, whose files have sizes before they are there: nobody knows that they are one."""
+    files(a=b"123", b=b"456")
+    size_of = module._file
+
+    def emptied(path):
+        known = size_of(path)
+        files(**{path: b""})
+        return known
+
+    monkeypatch.setattr(module, "_file", emptied)
+    assert found(["a"], ["b"]) == []
+
+
 def test_empty_lists():
     assert found([], []) == []

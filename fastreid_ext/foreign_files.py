@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ LINE_BREAKS, LAST_ROW = "\r\n", "end of the table"
 # Columns that are read by their names, and those of them whose cells have one line.
 READ = ("path", "person", "camera", "split", "occlusion")
 ONE_LINE = READ[1:]
+CONTROL = re.compile(r"[\0-\x1f\x7f]")
 SHOWN = 60  # characters of a file's own words in a message
 
 
@@ -91,20 +93,24 @@ def csv_rows(text: str, path: Path, delimiter: str = ",", spaces: bool = True) -
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Return the column names, in lower case, and (line number, cell by column) of a CSV file with a first line.
 
-    Commas, semicolons or tabs stand between the cells: the most frequent one of the first line. Cells are stripped, and
-    those that a row lacks are empty.
+    Commas, semicolons or tabs stand between the cells: what separates the most columns of the first line that are read,
+    or else is the most frequent there. Cells are stripped, and those that a row lacks are empty. A first line that
+    names no column that is read has no rows, since they can't be told.
 
     Raises:
-        FileError: it can't be read, names a column twice, or has a row with further cells or a label of two lines.
+        FileError: it can't be read, names a column twice, or has a row with further cells or a label with a line break
+            or another control character.
     """
     text = read_text(path)
-    first = text.partition("\n")[0]
-    rows = csv_rows(text, path, max(",;\t", key=first.count))
+    first = text.lstrip("\n").partition("\n")[0]
+    rows = csv_rows(text, path, max(",;\t", key=lambda sign: (_columns_read(first, sign), first.count(sign))))
     if not rows:
         return [], []
     names = [name.strip().lower() for name in rows[0][1]]
     if twice := next((name for name in READ if names.count(name) > 1), ""):
         raise FileError(f"the first line of {path} names the column {twice} twice: rename or remove one of them")
+    if not set(READ) & set(names):
+        return names, []
     blank = dict.fromkeys(names, "")
     table = []
     for line, row in rows[1:]:
@@ -120,8 +126,17 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 f"line {line} of {path} has a line break in its {broken}, {shown(named[broken])}: is a quotation mark"
                 " missing?"
             )
+        if odd := next((name for name in ONE_LINE if CONTROL.search(named.get(name, ""))), ""):
+            raise FileError(
+                f"line {line} of {path} has a control character in its {odd}, {shown(named[odd])}: remove it"
+            )
         table.append((line, blank | named))
     return names, table
+
+
+def _columns_read(first: str, delimiter: str) -> int:
+    """Return how many columns that are read a table's first line names between delimiters."""
+    return len(set(READ) & {name.strip().strip('"').strip().lower() for name in first.split(delimiter)})
 
 
 def whole_number(text: str) -> int | None:

@@ -138,9 +138,10 @@ def _rows_of_csv(file: Path) -> list[tuple[str, str, str]]:
     names, found = read_table(file)
     if "path" not in names:
         raise ConfigError(f"the first line of {file} names no column path: it should be path or path,person,camera")
-    rows = [tuple(row.get(column, UNKNOWN) for column in COLUMNS) for _, row in found]
-    rows = [(path, _known(person), camera) for path, person, camera in rows]
-    empty = next((number for number, row in enumerate(rows, 2) if not row[0]), None)
-    if empty is not None:
-        raise ConfigError(f"row {empty} of {file} has no path")
+    rows = []
+    for line, row in found:
+        path, person, camera = (row.get(column, UNKNOWN) for column in COLUMNS)
+        if not path:
+            raise ConfigError(f"line {line} of {file} has no path: fill it in or remove the line")
+        rows.append((path, _known(person), camera))
     return rows

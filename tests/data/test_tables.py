@@ -21,6 +21,11 @@ REFUSED = {
         'path,camera,person\na.jpg,1,"anna\nb.jpg,1,bob"\nc.jpg,1,carl\n',
         r"line 3 of .* has a line break in its person, 'anna\\nb.jpg,1,bob'",
     ),
+    "a zero byte": (
+        "path,person,camera\na.jpg,an\0na,1\n",
+        r"line 2 of .* control character in its person, 'an\\x00na'",
+    ),
+    "another sign": ("path,person,camera\na.jpg,anna,1\x0b2\n", "line 2 of .* has a control character in its camera"),
 }
 
 
@@ -41,6 +46,33 @@ def test_rows_that_are_as_they_should(tmp_path):
         (2, "a.jpg", "Smith, Anna", "1"),
         (4, "b\nc.jpg", 'O"Neil', "2"),
     ]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        'path;person;camera;"note, by, whom, and, when"',
+        'path,person,camera,"seen; by; whom; and; when"',
+        "\n\npath;person;camera",
+        ";path;person;camera",
+        "path\t person\tcamera\t",
+        'Path;"Person";CAMERA,a,b,c,d',
+    ],
+)
+def test_the_delimiter_is_what_separates_the_columns(first, tmp_path):
+    sign = next(sign for sign in ";\t," if f"ath{sign}" in first)
+    row = sign.join(["0"] * first.startswith(";") + ["a.jpg", "anna"])
+    (tmp_path / "train.csv").write_text(f"{first}\n{row}\n")
+    _, [(_, row)] = read_table(tmp_path / "train.csv")
+    assert (row["path"], row["person"]) == ("a.jpg", "anna")
+
+
+@pytest.mark.parametrize("first", ["sep=;", "# my list", "0.jpg"])
+def test_a_first_line_that_names_no_column(first, tmp_path):
+    """The caller says so: that the next line has other cells is not what is wrong."""
+    (tmp_path / "train.csv").write_text(f"{first}\npath;person;camera\na.jpg;1;2\n")
+    names, rows = read_table(tmp_path / "train.csv")
+    assert "path" not in names and not rows
 
 
 @pytest.mark.parametrize(

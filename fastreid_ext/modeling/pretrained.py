@@ -120,6 +120,8 @@ def _of_trunk(
 ) -> tuple[dict[str, Tensor], str, list[str]]:
     """Find the trunk's weights in what a file holds: in the dict, and behind the prefix, with most of its names.
 
+    Of several with equally many, such as a deeper teacher and its student, it is those that fit best.
+
     Args:
         loaded: what the file holds.
         own: the trunk's weights.
@@ -136,27 +138,36 @@ def _of_trunk(
     states = [(at, state) for at, state in states if state]
     if not states:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {path} holds no state dict of tensors")
-    found = [(_prefixes(state, own), at, state) for at, state in states]
-    prefixes, at, state = max(found, key=lambda one: max(one[0].values(), default=0))  # the first of those
-    most = max(prefixes.values(), default=0)
-    best = [prefix for prefix, count in prefixes.items() if count == most] or [""]
-    taken = _behind(state, best[0])
-    for other in best[1:]:
-        if most >= needed and _differ(own, taken, _behind(state, other)):
+    found = [(count, at, state, prefix) for at, state in states for prefix, count in _prefixes(state, own).items()]
+    most = max((count for count, *_ in found), default=0)
+    most_names = [one for one in found if one[0] == most] or [(0, *states[0], "")]
+    whole = [one for one in most_names if one[0] >= needed]
+    best = min(whole, key=lambda one: _misfits(_behind(*one[2:]), own)) if whole else most_names[0]
+    _, at, state, prefix = best
+    taken = _behind(state, prefix)
+    for one in found:
+        count, elsewhere, another, other = one
+        theirs = _behind(another, other)
+        if one is best or count < needed or _misfits(theirs, own) > _misfits(taken, own):
+            continue  # another network
+        if another is state and count == most and _differ(own, taken, theirs):
             raise WeightsError(
-                f"{path} holds the trunk of MODEL.BACKBONE twice, at {shown(best[0])} and {shown(other)}: save one of"
+                f"{path} holds the trunk of MODEL.BACKBONE twice, at {shown(prefix)} and {shown(other)}: save one of"
                 " them alone"
             )
-    words = [f"took its {shown(at)}" if at else "", f"took {shown(best[0])} off its names" if best[0] else ""]
-    for counts, elsewhere, another in found:
-        (prefix, count), *_ = counts.most_common(1) or [("", 0)]
-        if another is not state and count >= needed and _differ(own, taken, _behind(another, prefix)):
+        if another is not state and _differ(own, taken, theirs):
             logger.warning(
                 "%s holds the trunk more than once, with other values: its %s is taken, not its %s",
                 *(path, shown(at or "first level"), shown(elsewhere or "first level")),
             )
-    beside = [key for key in state if not key.startswith(best[0])]
+    words = [f"took its {shown(at)}" if at else "", f"took {shown(prefix)} off its names" if prefix else ""]
+    beside = [key for key in state if not key.startswith(prefix)]
     return taken, " and ".join(filter(None, words)), beside
+
+
+def _misfits(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
+    """Count the weights of another shape than the trunk's, and those of a trunk that has more."""
+    return sum(value.shape != own[key].shape if key in own else _is_of_trunk(key, own) for key, value in state.items())
 
 
 def _behind(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

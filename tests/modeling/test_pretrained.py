@@ -160,6 +160,23 @@ def test_the_same_trunk_twice_is_one(state, file):
     assert torch.equal(trunk.conv1.weight, state["conv1.weight"])
 
 
+OTHER_NETWORKS = {
+    "deeper": lambda: {key: torch.rand(value.shape) for key, value in Trunk(3).state_dict().items()},
+    "wider": lambda: {key: torch.rand([2 * side for side in v.shape]) for key, v in Trunk().state_dict().items()},
+}
+
+
+@pytest.mark.parametrize("other", OTHER_NETWORKS)
+@pytest.mark.parametrize("dot", [True, False])
+def test_of_a_teacher_and_its_student_it_is_who_fits(other, dot, state, file, caplog):
+    """Both have all names of the trunk; the teacher has further blocks, or other shapes."""
+    teacher = {key: value for key, value in OTHER_NETWORKS[other]().items() if "NL" not in key}
+    both = {"teacher": teacher, "student": state}
+    trunk = Trunk()
+    load_pretrained(trunk, file(prefixed(teacher, "teacher.") | prefixed(state, "student.") if dot else both))
+    assert torch.equal(trunk.conv1.weight, state["conv1.weight"]) and "more than once" not in caplog.text
+
+
 def test_names_of_a_hostile_file_stay_in_one_line(state, file):
     with pytest.raises(WeightsError, match="1 unexpected") as error:
         load_pretrained(Trunk(), file(state | {"layer1.\n\x1b[2J" + 5000 * "x": torch.zeros(1)}))

@@ -41,7 +41,7 @@ def rows_per_block(distances: Rows, memory_mb: float = MEMORY_MB) -> int:
     if fitting < 1:
         raise EvaluationError(
             f"{memory_mb:g} MB are too few for a row of distances to {gallery} gallery images, which takes"
-            f" {(fixed + each) / 2**20:.1f} MB: raise TEST.EVAL_MEMORY_MB (memory_mb of a function)"
+            f" at least {(fixed + each) / 2**20:.1f} MB: raise TEST.EVAL_MEMORY_MB (memory_mb of a function)"
         )
     return min(fitting, MOST_ROWS)
 

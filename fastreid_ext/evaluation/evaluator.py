@@ -231,10 +231,10 @@ def check_memory(cfg: CfgNode, num_query: int, num_gallery: int) -> None:
         EvaluationError: it does not.
     """
     memory_mb, device, both = cfg.TEST.EVAL_MEMORY_MB, torch.device(cfg.MODEL.DEVICE), num_query + num_gallery
+    if cfg.TEST.AQE.ENABLED:  # to more images than the gallery's
+        rows_per_block(ExpectedRows((both, both), device, 0.0), memory_mb)
     sums = sums_mb(memory_mb) if cfg.TEST.RERANK.ENABLED else 0.0
     rows_per_block(ExpectedRows((num_query, num_gallery), device, sums), memory_mb)
-    if cfg.TEST.AQE.ENABLED:
-        rows_per_block(ExpectedRows((both, both), device, 0.0), memory_mb)
 
 
 def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:

@@ -122,6 +122,15 @@ def test_too_little_memory_is_found_without_features(key, others, monkeypatch, t
         build()
 
 
+def test_the_row_that_takes_most_is_named_first(tmp_path):
+    """What is enough for it is enough for all; with re-ranking, whose share grows with the memory, it is a bound."""
+    cfg = get_cfg()
+    switches = ["TEST.AQE.ENABLED", True, "TEST.RERANK.ENABLED", True, "TEST.EVAL_MEMORY_MB", 1]
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *switches])
+    with pytest.raises(EvaluationError, match=r"to 3000000 gallery images, which takes at least .* MB: raise"):
+        build_evaluator(cfg, "people", range(3_000_000), 1_000_000, str(tmp_path))
+
+
 @pytest.mark.slow
 def test_too_little_memory_stops_a_run_at_its_start(fails, monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1 << 20)  # each thread sorts a copy of a row

@@ -12,8 +12,9 @@ COLUMNS = ("path", "person", "camera")  # of every list of images
 JUNK = "-1"  # the person that is ignored
 UNKNOWN = ""  # a person or camera that nothing tells
 SHOWN = 3
-# Person and camera of a name in Market1501's form, as texts; behind the camera are s1, or _ or another sign, no letter.
-MARKET_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)(?=s[0-9]|[\W_])", re.IGNORECASE)
+BEHIND_CAMERA = r"(?=s[0-9]|[\W_])"  # s1, _ or another sign; with a letter, c1a2f is a hash and no camera
+# Person and camera of a name in Market1501's form, as texts.
+MARKET_NAME = re.compile(rf"(-1|[0-9]+)_c([0-9]+){BEHIND_CAMERA}", re.IGNORECASE)
 MINUS = "\N{MINUS SIGN}"
 
 

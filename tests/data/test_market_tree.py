@@ -70,6 +70,7 @@ def test_renamed_cameras_are_other_cameras_of_the_same_images(root, plant):
 ODD = {
     "camera 0": "0001_c0s1_000001_00.jpg",
     "camera 00": "0001_c00s1_000001_00.JPG",
+    "a hash": "0001_c1a2f.jpg",
     "no camera": "0001_000001.jpg",
     "no person": "_c1s1_000001.jpg",
     "a name": "anna_c1.webp",

@@ -9,10 +9,11 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.datasets.files import list_images, refuse_names, report_zeros, training_item
 from fastreid_ext.data.datasets.folders import find_layout
+from fastreid_ext.data.labels import BEHIND_CAMERA
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 # A number of more digits would not fit into the int64 that labels become.
-FILE_NAME = re.compile(r"(-1|\d{1,18})_c0*([1-9]\d{0,17})(?!\d)", re.IGNORECASE)
+FILE_NAME = re.compile(rf"(-1|[0-9]{{1,18}})_c0*([1-9][0-9]{{0,17}}){BEHIND_CAMERA}", re.IGNORECASE)
 JUNK = -1
 
 

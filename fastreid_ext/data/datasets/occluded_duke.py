@@ -13,6 +13,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError, list_images, refuse_names, report_zeros, training_item
 from fastreid_ext.data.datasets.folders import accepted_folders, find_layout
+from fastreid_ext.data.labels import BEHIND_CAMERA
 from fastreid_ext.errors import FileError
 from fastreid_ext.files import locked, make_folder, read_text, reason
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Name of the list -> folder.
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-FILE_NAME = re.compile(r"(-1|\d{1,18})_c([1-8])(?!\d)", re.IGNORECASE)
+FILE_NAME = re.compile(rf"(-1|[0-9]{{1,18}})_c([1-8]){BEHIND_CAMERA}", re.IGNORECASE)
 
 
 @register(DATASET_REGISTRY)

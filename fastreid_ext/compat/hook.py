@@ -15,7 +15,7 @@ three things:
 If healing or registering fails, the error is raised by the import, and all modules that came with it are forgotten: no
 half-healed ``fastreid`` stays behind, and the next import tries again.
 
-Threads that import at the same time do so one after the other, see :mod:`.import_lock`.
+Threads that import at the same time do so one after the other, each to its end, see :mod:`.import_lock`.
 
 A spawned process (a rank of FastReID's ``launch``, for instance) is healed when it imports this package before
 ``fastreid``; unpickling anything of ours does that.
@@ -57,14 +57,16 @@ class Hook(importlib.abc.MetaPathFinder):
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find FastReID or a module of ours by the finders behind this one, and attend its execution."""
-        if name != HOST and not name.startswith(OURS + "."):
+        package = name.partition(".")[0]
+        if package not in (HOST, OURS) or name == OURS:
             return None
+        attend = self.run_ours if package == OURS else self.run_host if name == HOST else self.run_part
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
             spec = find(name, path, target) if find else None
             if spec is not None:
                 if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = _AttendedLoader(spec.loader, self.run_host if name == HOST else self.run_ours)
+                    spec.loader = _AttendedLoader(spec.loader, attend)
                 return spec
         return None
 
@@ -73,6 +75,10 @@ class Hook(importlib.abc.MetaPathFinder):
         self.before = set(sys.modules) - {HOST}
         execute()
         self.host_imported()
+
+    def run_part(self, execute: Callable[[], None]) -> None:
+        """Execute a module of FastReID's."""
+        execute()
 
     def run_ours(self, execute: Callable[[], None]) -> None:
         """Execute a module of ours; the outermost one is followed by the registration, if that is due."""
@@ -138,6 +144,7 @@ class _AttendedLoader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = module.__spec__.loader = self._loader
+        import_lock.keep_waiting(module)
         self._attend(lambda: self._loader.exec_module(module))
 
 

@@ -152,6 +152,83 @@ def test_threads_that_import_at_once(together, forked):
     assert forked(THREADS.format(imports=TOGETHER[together], healed=HEALED)) == ["healed"]
 
 
+# The second thread asks for FastReID when that is healed and the first has ours still to register.
+BETWEEN = """
+import sys, threading
+import fastreid_ext
+
+hook = next(each for each in sys.meta_path if type(each).__name__ == "Hook")
+imports, failed = {imports!r}, []
+
+
+def second():
+    while not hook.due:
+        pass
+    try:
+        for statement in imports:
+            exec(statement, {{}})
+            assert not hook.due, statement
+            imported.append(statement)
+        from fastreid.data.datasets import DATASET_REGISTRY
+        DATASET_REGISTRY.get("OccludedDuke")
+    except BaseException as error:
+        failed.append(repr(error))
+
+
+imported = []
+thread = threading.Thread(target=second)
+thread.start()
+import fastreid_ext.deepminer
+thread.join()
+assert imported == imports and not failed, failed
+# Whoever asks later does not wait.
+waits = [
+    name for name, module in list(sys.modules.items())
+    if name.partition(".")[0] in ("fastreid", "fastreid_ext") and getattr(module.__spec__, "_initializing", False)
+]
+assert not waits, waits
+print("healed")
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fastreid",
+        "from fastreid.config import get_cfg",
+        "import fastreid_ext.compat.distributed",
+        "import importlib; importlib.import_module('fastreid')",
+    ],
+)
+def test_a_thread_that_imports_what_another_has_not_registered_yet(statement, forked):
+    assert forked(BETWEEN.format(imports=[statement])) == ["healed"]
+
+
+FORK = """
+import os, sys
+import fastreid_ext
+
+
+class ForksWithinAnImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == "fastreid.engine" and not os.fork():
+            self.forked = True  # the child goes on importing
+
+
+sys.meta_path.insert(1, ForksWithinAnImport())
+import fastreid
+if getattr(sys.meta_path[1], "forked", False):
+    from fastreid_ext import deepminer
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+print("healed")
+"""
+
+
+def test_a_fork_within_an_import(forked):
+    assert forked(FORK) == ["healed"]
+
+
 def test_a_module_that_was_loaded_shows_its_own_loader(forked):
     """Tools that read sources ask the loader of a module."""
     code = """

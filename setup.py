@@ -43,6 +43,7 @@ setup(
         "matplotlib>=3.8",
         "scipy>=1.11",
         "tqdm>=4.66",
+        "safetensors>=0.4",
         "filelock>=4.3",  # a forked child does not hold its parent's locks
     ],
     extras_require={
@@ -53,10 +54,16 @@ setup(
             "ruff>=0.6",
             "onnx>=1.16",
             "onnxruntime>=1.18",
+            "onnxscript>=0.5",
+            "openvino>=2025.0",
+            "plotly>=6.0",
+            "Jinja2>=3.1",
             "timm>=1.0",  # Apache-2.0; the tests compare our Res2Net with its
             "pyarrow>=17",
         ],
-        "export": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
+        "openvino": ["openvino>=2025.0"],
+        "report": ["plotly>=6.0", "Jinja2>=3.1"],
         "pose": ["onnxruntime>=1.18"],
         "parquet": ["pyarrow>=17"],
         "gpu": [],  # torch brings CUDA; faiss-gpu would overwrite the faiss-cpu that FastReID imports

@@ -23,6 +23,7 @@ FLOORS = (
     ("config.py",),
     ("model_zoo",),
     ("engine",),
+    ("inference",),
     ("visual", "pose"),
     ("search",),
     ("commands",),

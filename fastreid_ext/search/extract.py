@@ -19,9 +19,9 @@ from fastreid_ext.data.pixels.batch_memory import BatchItems
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.files import make_folder, no_room_named
+from fastreid_ext.inference.fingerprints import feature_identity, versions
 from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
-from fastreid_ext.search.fingerprints import feature_identity, versions
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.writer import FeatureWriter
 

@@ -15,8 +15,8 @@ import faiss
 from fastreid_ext.errors import FileError
 from fastreid_ext.files import file_hash, reason, write_atomically, write_text
 from fastreid_ext.foreign_files import are_whole_numbers, read_arrays, read_json, shown, write_arrays
+from fastreid_ext.inference.fingerprints import versions
 from fastreid_ext.search.features import FeatureStore, StoreError, features_hash
-from fastreid_ext.search.fingerprints import versions
 from fastreid_ext.search.index import Plan, build_index
 from fastreid_ext.search.index_arrays import KINDS, IndexArraysError, arrays_of, index_of
 from fastreid_ext.search.kinds import BUILD, NAMES

@@ -16,9 +16,9 @@ from fastreid_ext.data.labels import UNKNOWN, alike_warning
 from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import make_folder
+from fastreid_ext.inference.fingerprints import feature_identity
 from fastreid_ext.search.extract import ListedImages, batch_features
 from fastreid_ext.search.features import FeatureStore, check_comparable, open_store
-from fastreid_ext.search.fingerprints import feature_identity
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.index import describe, plan_index, set_search
 from fastreid_ext.search.index_files import OpenedIndex, open_index

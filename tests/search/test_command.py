@@ -18,9 +18,9 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.evaluation.gathered import GatheredFeatures
+from fastreid_ext.inference.fingerprints import config_hash, model_hash
 from fastreid_ext.search import extract as extract_module
 from fastreid_ext.search.features import open_store
-from fastreid_ext.search.fingerprints import config_hash, model_hash
 
 GALLERY = 88  # images of SynthReID-tiny's gallery
 

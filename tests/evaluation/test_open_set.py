@@ -137,6 +137,13 @@ def test_rates_that_too_few_strangers_can_tell():
     assert "0 of 99 |      - |" in open_set_text(open_set_record("people", nearest, [fine, coarse], about))
 
 
+def test_a_stranger_that_is_as_near():
+    """A threshold that lets one in lets the other in: 2 of 20 may be, the third is at 1.0."""
+    known = np.array([True] * 4 + [False] * 20)
+    distances = np.array([0.5, 1.0, 1.0, 2.0, 0.1, 0.2, *[1.0] * 18], dtype=np.float32)
+    assert open_set_rates(NearestImages(distances, known.copy(), known))[1].tpir == 25.0
+
+
 def test_strangers_that_are_nearer_than_anybody():
     known = np.array([True] * 5 + [False] * 20)
     nearest = NearestImages(np.where(known, 1, 0).astype(np.float32), known.copy(), known)

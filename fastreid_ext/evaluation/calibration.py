@@ -21,6 +21,7 @@ from fastreid_ext.evaluation.pair_set import PairSet
 
 BINS = 15  # of the expected calibration error
 EVEN = 0.5
+MEASURES = ("brier", "expected_calibration_error", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ def measure(pairs: PairSet, calibration: Calibration) -> dict[str, float]:
         calibration: gives log odds.
 
     Returns:
-        "brier" (the mean of the squared error, 0.25 for 1/2 throughout), "expected_calibration_error" (over BINS equal
-        widths) and "log_loss" (natural, 0.693 for 1/2 throughout).
+        Each of MEASURES: "brier" (the mean of the squared error, 0.25 for 1/2 throughout),
+        "expected_calibration_error" (over BINS equal widths) and "log_loss" (natural, 0.693 for 1/2 throughout).
     """
     counts, squares, losses = np.zeros(2), np.zeros(2), np.zeros(2)
     binned, sums = np.zeros((2, BINS)), np.zeros((2, BINS))

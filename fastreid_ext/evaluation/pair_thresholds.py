@@ -9,6 +9,7 @@ BALANCED = "balanced"
 RATES = {"fpr_1e-2": 100, "fpr_1e-3": 1000, "fpr_1e-4": 10_000}  # one false positive in so many pairs of two people
 NAMES = (BALANCED, *RATES)
 SURE = 30  # false positives, from which on a rate is within a third of the true one at 90 % confidence (rule of 30)
+MEASURED_AT = ("true_positive_rate", "false_positive_rate")  # each threshold
 CHANCE = 0.5  # balanced accuracy of an answer that does not look
 
 
@@ -29,15 +30,23 @@ def read_threshold(threshold: str | float) -> str | float:
     return value
 
 
-def thresholds_of(curve: PairCurve) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Return of NAMES the threshold on a score, exact for the pairs of the curve, and what is to be said of it.
+Rates = dict[str, dict[str, float]]
+
+
+def thresholds_of(curve: PairCurve) -> tuple[dict[str, float | None], Rates, dict[str, str]]:
+    """Return of NAMES the threshold on a score, exact for the pairs of the curve, its rates, and what is to be said.
 
     A rate that the pairs of two people can't resolve has no threshold: 500 pairs do not tell where one in 1000 is.
+
+    Returns:
+        Name -> threshold or None; name -> "true_positive_rate" and "false_positive_rate" at those that there are; name
+        -> why there is none, or how far it can be trusted, for those that need it.
     """
     curve = curve.at_changes()
-    found: dict[str, float | None] = {BALANCED: curve.best_balanced()}
+    best = curve.best_balanced()
+    found: dict[str, float | None] = {BALANCED: best}
     notes = {}
-    if curve.at(found[BALANCED])["balanced_accuracy"] <= CHANCE:
+    if curve.at(best)["balanced_accuracy"] <= CHANCE:
         notes[BALANCED] = "no threshold tells people apart better than chance: the similarity says nothing about them"
         found[BALANCED] = None
     for name, pairs in RATES.items():
@@ -54,4 +63,5 @@ def thresholds_of(curve: PairCurve) -> tuple[dict[str, float | None], dict[str, 
                 f"it rests on {allowed} of {curve.negatives} pairs of two people, so the true rate may be several times"
                 f" as high: {SURE * pairs} pairs are enough"
             )
-    return found, notes
+    rates = {name: {key: curve.at(at)[key] for key in MEASURED_AT} for name, at in found.items() if at is not None}
+    return found, rates, notes

@@ -46,6 +46,7 @@ class SamePerson:
         metric: "cosine" or "euclidean".
         calibration: similarity -> log odds of the same person at even prior odds.
         thresholds: of NAMES -> lowest similarity of "same person"; None where the pairs can't tell.
+        rates: of NAMES -> true and false positive rate at those thresholds that there are, on the same pairs.
         notes: of NAMES -> why it is None, or how far it can be trusted.
         positives, negatives: pairs of one person and of two that were measured.
         people: whom a query and a gallery image by another camera show.
@@ -61,6 +62,7 @@ class SamePerson:
     metric: str
     calibration: Calibration
     thresholds: Mapping[str, float | None]
+    rates: Mapping[str, Mapping[str, float]]
     notes: Mapping[str, str]
     positives: int
     negatives: int
@@ -94,9 +96,11 @@ class SamePerson:
         held_out = _held_out(halves)
         method = min(held_out, key=lambda name: held_out[name]["log_loss"])  # the first of equals: isotonic
         curve = pairs.curve(grid=True)
-        thresholds, notes = thresholds_of(curve)
+        thresholds, rates, notes = thresholds_of(curve)
         counts = {"positives": curve.positives, "negatives": curve.negatives, "people": len(matched)}
-        return cls(metric, FITS[method](curve), thresholds, notes, held_out=held_out, seed=seed, **counts, **about)
+        return cls(
+            metric, FITS[method](curve), thresholds, rates, notes, held_out=held_out, seed=seed, **counts, **about
+        )
 
     def probability(self, similarity: np.ndarray) -> np.ndarray:
         """Return the probability that two images with a similarity show one person, in (0, 1), of any shape.

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastreid_ext.evaluation.calibration import FITS, Calibration, Line, Steps
+from fastreid_ext.evaluation.calibration import FITS, MEASURES, Calibration, Line, Steps
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
-from fastreid_ext.evaluation.pair_thresholds import NAMES
+from fastreid_ext.evaluation.pair_thresholds import MEASURED_AT, NAMES
 from fastreid_ext.foreign_files import are_whole_numbers
 
 MOST_STEPS = 1_000_000
@@ -66,6 +66,18 @@ def _are_texts(values: Any) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
+def _are_measures(value: Any, names: set[str], measures: tuple[str, ...]) -> bool:
+    """Whether it is name -> measure -> number, of some of these names."""
+    return (
+        isinstance(value, dict)
+        and set(value) <= names
+        and all(
+            isinstance(one, dict) and set(one) == set(measures) and all(map(_is_number, one.values()))
+            for one in value.values()
+        )
+    )
+
+
 FITTING: Mapping[str, Callable[[Any], bool]] = {
     "metric": lambda value: isinstance(value, str) and value in DISTANCE_METRICS,
     "calibration": _is_calibration,
@@ -76,11 +88,8 @@ FITTING: Mapping[str, Callable[[Any], bool]] = {
     ),
     "notes": lambda value: isinstance(value, dict) and set(value) <= set(NAMES) and _are_texts(value.values()),
     **{name: lambda value: are_whole_numbers([value], least=1) for name in ("positives", "negatives", "people")},
-    "held_out": lambda value: (
-        isinstance(value, dict)
-        and set(value) == set(FITS)
-        and all(isinstance(one, dict) and all(map(_is_number, one.values())) for one in value.values())
-    ),
+    "rates": lambda value: _are_measures(value, set(NAMES), MEASURED_AT),
+    "held_out": lambda value: _are_measures(value, set(FITS), MEASURES) and set(value) == set(FITS),
     "seed": lambda value: are_whole_numbers([value]),
     "warnings": lambda value: isinstance(value, list) and _are_texts(value),
     **{name: lambda value: isinstance(value, str) for name in ("measured_on", "model_sha256", "config_sha256")},

@@ -96,6 +96,12 @@ class Extractor:
         self.model = model
         self.batch_size, self.workers = batch_size or model.batch_size, workers
         self.normalise, self.flip = normalise, model.flip if flip is None else flip
+        if model.normalised and (self.flip or not normalise):
+            wish = "flip=False is all that it can" if self.flip else "normalise=False can't undo that"
+            raise ConfigError(
+                f"{model.weights} gives features of length 1 and {wish}: export it without --normalise, which the"
+                " Extractor does itself"
+            )
 
     @cached_property
     def record(self) -> ModelRecord:

@@ -1,6 +1,8 @@
 """Extracts the features of a list of images into a store; they are those that the evaluation compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
+from fastreid.utils import comm
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -23,6 +26,7 @@ from fastreid_ext.inference.fingerprints import feature_identity, versions
 from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.image_list import ImageList
+from fastreid_ext.search.parts import Filling, fill_in_parts, is_in_parts
 from fastreid_ext.search.writer import FeatureWriter
 
 
@@ -97,10 +101,11 @@ def extract(
     half: bool = False,
     skip_unreadable: bool = False,
     save_every: int = 512,
-) -> tuple[FeatureStore, int]:
+) -> tuple[FeatureStore | None, int]:
     """Fill a feature store, continuing where an earlier run of the same model, config and list stopped.
 
-    Besides the list itself, memory holds one batch (TEST.IMS_PER_BATCH), however many images there are.
+    Besides the list itself, memory holds one batch (TEST.IMS_PER_BATCH), however many images there are. In a process
+    group each process makes the features of its part of the list.
 
     Args:
         cfg: the model's config.
@@ -112,7 +117,7 @@ def extract(
         save_every: images after which progress is saved; a kill costs at most that much work.
 
     Returns:
-        The store, and how many of its images an earlier run had done.
+        The store, None in all processes but the main one, and how many of its images an earlier run had done.
 
     Raises:
         StoreError: the folder has features of something else, or another process writes into it.
@@ -122,20 +127,35 @@ def extract(
     """
     check_images_suffice(model)
     make_folder(folder)
-    with only_writer(folder), no_room_named(folder), dead_workers_named():
+    main = comm.is_main_process()
+    with only_writer(folder) if main else nullcontext(), no_room_named(folder), dead_workers_named():
         identity = feature_identity(cfg, model)
-        writer = FeatureWriter(folder, images, identity, "float16" if half else "float32", versions())
-        earlier = writer.done
-        if not writer.complete:
-            _fill(cfg, model, images, writer, skip_unreadable, save_every)
-            writer.finish()
-    return open_store(folder), earlier
+        new_writer = partial(
+            FeatureWriter, identity=identity, dtype="float16" if half else "float32", versions=versions()
+        )
+        fill = partial(_fill, cfg, model, skip=skip_unreadable, save_every=save_every)
+        if is_in_parts(folder):
+            batch = cfg.TEST.IMS_PER_BATCH
+            earlier = fill_in_parts(Filling(folder, images, identity, new_writer, fill, batch, save_every))
+        else:
+            earlier = _fill_alone(new_writer(folder, images), fill)
+    return (open_store(folder) if main else None), earlier
 
 
-def _fill(
-    cfg: CfgNode, model: nn.Module, images: ImageList, writer: FeatureWriter, skip: bool, save_every: int
-) -> None:
-    dataset, total = ListedImages(cfg, images, skip), len(images.rows)
+def _fill_alone(writer: FeatureWriter, fill: Callable[[FeatureWriter], Iterator[int]]) -> int:
+    """Fill a whole store in this process, and return how many of its images were done before."""
+    earlier = writer.done
+    if not writer.complete:
+        with ProgressBar("features", writer.meta["listed"], earlier) as bar, closing(fill(writer)) as batches:
+            for count in batches:
+                bar.advance(count)
+        writer.finish()
+    return earlier
+
+
+def _fill(cfg: CfgNode, model: nn.Module, writer: FeatureWriter, skip: bool, save_every: int) -> Iterator[int]:
+    """Fill a store or a part of one, and yield how many images each batch was."""
+    dataset, total = ListedImages(cfg, writer.images, skip), len(writer.images.rows)
     loader = build_test_loader(
         dataset,
         range(writer.done, total),
@@ -144,17 +164,16 @@ def _fill(
         device_of(cfg),
     )
     saved = writer.done
-    with ProgressBar("features", total, writer.done) as bar:
-        try:
-            for batch in loader:
-                reasons = batch["unreadable"]
-                features = batch_features(model, batch["images"], cfg.TEST.FLIP.ENABLED).float().cpu().numpy()
-                skipped = [(int(p), r) for p, r in zip(batch["indices"], reasons, strict=True) if r]
-                writer.add(features[np.array([not r for r in reasons])], len(reasons), skipped)
-                bar.advance(len(reasons))
-                if writer.done - saved >= save_every:
-                    writer.save()
-                    saved = writer.done
-        finally:  # an unreadable image or Ctrl-C costs nothing
-            if writer.done > saved:
+    try:
+        for batch in loader:
+            reasons = batch["unreadable"]
+            features = batch_features(model, batch["images"], cfg.TEST.FLIP.ENABLED).float().cpu().numpy()
+            skipped = [(int(p), r) for p, r in zip(batch["indices"], reasons, strict=True) if r]
+            writer.add(features[np.array([not r for r in reasons])], len(reasons), skipped)
+            if writer.done - saved >= save_every:
                 writer.save()
+                saved = writer.done
+            yield len(reasons)
+    finally:  # an unreadable image or Ctrl-C costs nothing
+        if writer.done > saved:
+            writer.save()

@@ -58,7 +58,7 @@ def exported(record, tmp_path):
 
 def by_hand(extractor, files, record=None):
     """The features of the same pixels, in float64."""
-    pixels = torch.cat([extractor.pixels([str(file)]) for file in files]).double().numpy()
+    pixels = torch.cat([extractor.read([file]) for file in files]).double().numpy()
     if record is not None:
         mean, std = (np.array(three).reshape(1, 3, 1, 1) for three in (record.mean, record.std))
         pixels = (pixels - mean) / std

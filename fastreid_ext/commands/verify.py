@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +138,12 @@ def answered(
     from fastreid_ext.engine import verification
     from fastreid_ext.files import write_text
     from fastreid_ext.inference import verification as by_similarity
+    from fastreid_ext.inference.extractor import Extractor
 
     if by_head:
         threshold = 0.5 if args.threshold is None else float(args.threshold)
-        same = verification.same_probabilities(cfg, model, pairs)
+        extractor = Extractor.of_model(cfg, model, normalise=False, flip=False)  # as --report compares them
+        same = verification.same_probabilities(model, pairs, partial(extractor, as_torch=True))
         sentence, table = verification.answer(same[0], threshold), verification.answers_csv(pairs, same, threshold)
     else:
         same_person, threshold = stored(args, cfg, model, overrides), args.threshold or "balanced"

@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset
@@ -171,19 +170,3 @@ def report(
     write_text(output / "verify.md", "\n\n".join(lines + cautions) + "\n")
     draw_roc(curve, record, output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
     return "\n\n".join(lines) + f"\ntables, numbers and curve are in {output}", warnings
-
-
-def pair_answers(
-    first: np.ndarray, second: np.ndarray, same_person: SamePerson, threshold: str | float
-) -> list[Answer]:
-    """Return an answer for each pair of features (P, D) and (P, D), or (D,) for one.
-
-    Raises:
-        ValueError: shapes that do not fit each other.
-        EvaluationError: a feature that is not finite.
-        ConfigError: a threshold that was not measured.
-    """
-    sides = [torch.atleast_2d(torch.as_tensor(side)) for side in (first, second)]
-    if sides[0].shape != sides[1].shape or sides[0].ndim != 2:
-        raise ValueError(f"expected as many features on both sides, got {[tuple(side.shape) for side in sides]}")
-    return same_person.answers(similarities(*sides, same_person.metric), threshold)

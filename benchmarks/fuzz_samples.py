@@ -28,7 +28,10 @@ from fastreid_ext.engine.checks.resume import check_same_run
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.repeat import _read as read_results
 from fastreid_ext.engine.verification import pairs_of
+from fastreid_ext.evaluation.calibration import MEASURES, Steps
+from fastreid_ext.evaluation.same_person import SamePerson
 from fastreid_ext.files import file_hash
+from fastreid_ext.inference.same_person_file import read_same_person, write_same_person
 from fastreid_ext.modeling.weights import read_state
 from fastreid_ext.pose.chunks import SavedChunks
 from fastreid_ext.pose.readers import read_skeletons
@@ -282,6 +285,24 @@ def make_cuhk03(folder: Path) -> None:
     write_cuhk03(folder / "cuhk03")
 
 
+def make_same_person(folder: Path) -> None:
+    """Thresholds of five people."""
+    thresholds = {"balanced": 0.5, "fpr_1e-2": 0.75, "fpr_1e-3": None, "fpr_1e-4": None}
+    rates = {"balanced": {"true_positive_rate": 0.9, "false_positive_rate": 0.1}}
+    notes = {"fpr_1e-3": "its rate needs 1000 pairs of two people or more, and there are 300"}
+    held_out = {method: dict.fromkeys(MEASURES, 0.125) for method in ("isotonic", "platt")}
+    steps = Steps((0.25, 0.5), (-2.0, 0.0, 2.0))
+    found = SamePerson("cosine", steps, thresholds, rates, notes, 40, 300, 5, held_out, measured_on="Shop")
+    write_same_person(folder / "same_person.json", found)
+
+
+def load_same_person(folder: Path) -> None:
+    """Read thresholds, and ask for some answers."""
+    p = read_same_person(folder / "same_person.json").probability(np.linspace(-3, 1, 9))
+    if not ((p >= 0) & (p <= 1) & (np.diff(p, prepend=0) >= 0)).all():
+        raise ValueError(f"probabilities {p}")
+
+
 # ---- configs, results, images ---------------------------------------------------------------------------------------
 
 
@@ -352,6 +373,7 @@ LOADERS = (
     Loader("SynthReID: meta.json", make_annotations, "SynthReID-tiny/meta.json", load_synth_meta),
     Loader("config (YAML)", make_yaml, "config.yaml", load_yaml),
     Loader("config.yaml of a run", make_yaml, "config.yaml", load_run_config),
+    Loader("same_person.json", make_same_person, "same_person.json", load_same_person),
     Loader(
         "results.json of a run",
         lambda f: write_json({"results": {"A": {"Rank-1": 1.0}}})(f),

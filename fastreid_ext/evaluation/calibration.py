@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from fastreid_ext.evaluation.pair_curve import PairCurve
 from fastreid_ext.evaluation.pair_set import PairSet
@@ -72,6 +70,8 @@ def fit_steps(curve: PairCurve) -> Steps:
     Steps begin at scores of same-person pairs alone: between two of these there are only pairs of two people, which
     the fit pools with what is above or below.
     """
+    from sklearn.isotonic import IsotonicRegression  # a second, for those who fit alone
+
     _, one, two = _groups(curve)
     one[0] += 1
     two[-1] += 1
@@ -95,6 +95,8 @@ def fit_line(curve: PairCurve) -> Line:
         curve: with counts on a grid, because a pair of two people is taken to be in the middle of its two neighbours
             on the curve.
     """
+    from sklearn.linear_model import LogisticRegression  # a second, for those who fit alone
+
     rising, one, two = _groups(curve)
     low, high = np.concatenate([rising[:1], rising]), np.concatenate([rising, rising[-1:]])
     scores = np.concatenate([low, (low + high) / 2])  # a same-person pair is at its threshold

@@ -67,7 +67,27 @@ COMMANDS: list[tuple[list[str], list[str], dict[str, list[str]]]] = [
     (
         ["verify", *config("res2net"), "images/a.png", "images/b.jpg"],
         model("res2net"),
-        {"--threshold": ["-1", "2", "a", "nan"], "--pairs": NO_FILE, "--test-set": ["SynthReID"], "--output": ["o"]},
+        {
+            "--threshold": ["-1", "2", "a", "nan", "fpr_1e-3"],
+            "--pairs": NO_FILE,
+            "--test-set": ["SynthReID"],
+            "--output": ["o"],
+            "--prior": ["0", "0.1", "nan"],
+            "--seed": ["1"],
+            "--same-person": NO_FILE,
+            "--by": ["similarity", "Head"],
+        },
+    ),
+    (
+        ["verify", *config("baseline"), "--calibrate", "--same-person", "measured.json", "--test-set", "SynthReIDTiny"],
+        model("baseline"),
+        {
+            "--seed": ["-1", "a"],
+            "--test-set": ["Nowhere"],
+            "--prior": ["0.5"],
+            "--threshold": ["balanced"],
+            "--by": ["head"],
+        },
     ),
     (
         ["verify", *config("res2net"), "--pairs", "pairs.csv"],
@@ -157,6 +177,10 @@ WRONG = [
     ["verify", *config("res2net"), "images/a.png", "odd/torn.png", *model("res2net")],
     ["verify", *config("res2net"), "images/a.png", "odd/fifo", *model("res2net")],
     ["verify", *config(), "images/a.png", "images/b.jpg", *model()],
+    ["search", "--gallery", "store", "--query", "store", "--output", "x", "--unknown"],
+    ["search", "--gallery", "store", "--query", "store", "--output", "x", "--threshold", "balanced"],
+    ["search", "--gallery", "store", "--query", "store", "--output", "x", "--same-person", "nowhere.json", "--unknown"],
+    ["verify", *config("res2net"), "--report", "--calibrate", "--output", "x", *model("res2net")],
     ["verify", *config("res2net"), "--report", *model("res2net")],
     ["verify", *config("res2net"), "--report", "--pairs", "pairs.csv", "--output", "x", *model("res2net")],
     ["verify", *config("res2net"), "--report", "--output", "x", "--test-set", "Nowhere", *model("res2net")],
@@ -254,6 +278,7 @@ RIGHT = [
     ["cam", *config(), "--images", "images", "--output", "cams3", "--query", "images/a.png", "--limit", "1", *model()],
     ["search", "--gallery", "store", "--query", "store", "--output", "found3", "--topk", "3", "--show", "0"],
     ["verify", *config("res2net"), "--report", "--output", "report", *model("res2net")],
+    ["verify", *config(), "--report", "--output", "report2", *model()],
     *(["extract", *config(p), "--images", "images", "--output", f"of_{p}", *model(p)] for p in PROJECTS),
 ]
 

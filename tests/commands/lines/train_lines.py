@@ -264,7 +264,6 @@ RIGHT: dict[str, list[Any]] = {
     "TEST.RERANK.ENABLED True TEST.RERANK.K1": [1, 50],
     "TEST.AQE.ENABLED True TEST.AQE.QE_K": [1, 99],
     "TEST.OCCLUSION.ENABLED True TEST.OCCLUSION.PROB": [0, 1, 0.3],
-    "TEST.OPEN_SET.SHARE": [0.0, 0.5],
     "TEST.EVALUATOR": ["host", "streamed"],
     "DATASETS.HOLD_OUT": [2],
     "DATASETS.VALIDATION": [2],

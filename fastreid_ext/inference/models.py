@@ -215,6 +215,7 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
     ]
     cfg = get_cfg()
     merge_trees(cfg, trees, [*map(str, opts), "MODEL.WEIGHTS", str(file), *_device_pair(device, opts)])
+    cfg.MODEL.HEADS.NUM_CLASSES = 1  # no test feature reads a classifier
     return cfg
 
 

@@ -2,7 +2,7 @@
 
 LanceDB (Apache-2.0) is a library, without a server. It gets an environment of its own: ``pip install lancedb pyarrow``.
 
-    fastreid-ext extract --config-file ... --dataset Market1501 --split gallery --output features/gallery MODEL.WEIGHTS ...
+    fastreid-ext extract --config-file demo/deepminer.yml --images people --output features/gallery MODEL.WEIGHTS FILE
     fastreid-ext shards features/gallery shards
     python examples/lancedb_gallery.py import shards gallery_db
     python examples/lancedb_gallery.py search gallery_db features/query/features.npy --topk 10

@@ -12,7 +12,7 @@ TESTS   = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest \
 
 # Trackers that the tests give features to. They want opencv-python, which would overwrite opencv-python-headless, so what
 # else supervision imports is named here; without them those tests are skipped.
-TRACKERS = deep-sort-realtime==1.3.2 supervision==0.31.2 av==18.1.0 defusedxml==0.7.1 pydeprecate==0.13.0
+TRACKERS = deep-sort-realtime==1.3.2 supervision==0.31.2 defusedxml==0.7.1 pydeprecate==0.13.0
 
 .PHONY: venv demo test test-fast lint bench
 

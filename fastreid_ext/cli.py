@@ -8,6 +8,7 @@ from fastreid_ext import __version__
 from fastreid_ext.commands import (
     boxes,
     cam,
+    compress,
     configs,
     convert,
     dataset,
@@ -39,6 +40,7 @@ COMMANDS = (
     extract,
     search,
     shards,
+    compress,
     convert,
     dataset,
     synth,

@@ -15,7 +15,7 @@ from PIL import Image
 from fastreid_ext.cli import main
 from fastreid_ext.engine import launching
 from fastreid_ext.errors import FileError
-from fastreid_ext.search import extract as extract_module
+from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.search import parts
 from fastreid_ext.search.features import StoreError, open_store
 from fastreid_ext.search.parts import Filling, _agreed, fill_in_parts
@@ -153,7 +153,7 @@ def test_killed_while_the_parts_are_joined(moment, command, alone, tmp_path, mon
             patch.setattr(parts, "_join", join)
         assert main(command(folder)) == 130
     with monkeypatch.context() as patch:
-        patch.setattr(extract_module, "batch_features", None)  # all have features
+        patch.setattr(Extractor, "features", None)  # all have features
         assert main(command(folder)) == 0
     assert_same(folder, alone)
 

@@ -32,14 +32,25 @@ def import_shards(shards: Path, database: Path) -> lancedb.table.Table:
     return table
 
 
-def build_index(table: lancedb.table.Table, database: Path, partitions: int | None, bytes_per_vector: int) -> None:
-    """Build an IVF-PQ index: lists of near vectors, and a code of so many bytes for each."""
+def build_index(
+    table: lancedb.table.Table, database: Path, partitions: int | None, bytes_per_vector: int, **training: int
+) -> None:
+    """Build an IVF-PQ index: lists of near vectors, and a code of so many bytes for each.
+
+    Args:
+        table: of :func:`import_shards`.
+        database: its folder.
+        partitions: how many lists; None = as LanceDB thinks.
+        bytes_per_vector: it divides the numbers of a vector.
+        training: ``max_iterations`` and ``sample_rate``, vectors of a list that it is trained on.
+    """
     table.create_index(
         metric=(database / "metric.txt").read_text(),
         vector_column_name="vector",
         index_type="IVF_PQ",
         num_partitions=partitions,
         num_sub_vectors=bytes_per_vector,
+        **training,
     )
 
 

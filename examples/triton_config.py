@@ -1,4 +1,4 @@
-"""A model repository for Triton from an ONNX file of ``fastreid-ext export``: its config follows from what the file says.
+"""A model repository for Triton from an ONNX file of ``fastreid-ext export``, whose record its config follows from.
 
     python examples/triton_config.py model.onnx models --name reid
 
@@ -29,11 +29,11 @@ def config_of(file: Path, name: str, batch: int, delay_us: int) -> str:
     Raises:
         UserError: the file is no model of ``fastreid-ext export``.
     """
+    session = open_session(file, alone=True)
     metadata = check_onnx_file(file, alone=True).metadata
     if KEY not in metadata:
         raise UserError(f"{file} does not say what its model reads: make it with fastreid-ext export")
     record = ModelRecord.from_text(metadata[KEY], file)
-    session = open_session(file, alone=True)
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     fixed = isinstance(given.shape[0], int)  # Triton adds the first axis where max_batch_size is not 0
     sides = list(record.crop or (record.size if len(record.size) == 2 else (-1, -1)))

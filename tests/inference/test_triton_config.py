@@ -1,11 +1,14 @@
 """examples/triton_config.py: a Triton repository whose config is what the exported file says of itself."""
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import triton_config
 
+from fastreid_ext import Extractor
 from fastreid_ext.inference.record import KEY, record_of
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install fastreid-ext[export]")
@@ -19,9 +22,9 @@ DIM = 5
 def exported(trained, tmp_path):
     """``exported(batch=2)``: a file with the input, the output and the record of an export."""
 
-    def make(batch="batch", dtype=TensorProto.FLOAT, with_record=True):
-        kind = helper.tensor_dtype_to_np_dtype(dtype)
-        weights = numpy_helper.from_array(np.zeros((3, DIM), kind), "w")
+    def make(batch="batch", dtype=TensorProto.FLOAT, record=record_of(*trained, DIM)):  # noqa: B008
+        values = np.random.default_rng(0).normal(size=(3, DIM))
+        weights = numpy_helper.from_array(values.astype(helper.tensor_dtype_to_np_dtype(dtype)), "w")
         graph = helper.make_graph(
             [
                 helper.make_node("ReduceMean", ["images"], ["mean"], axes=[2, 3], keepdims=0),
@@ -33,8 +36,8 @@ def exported(trained, tmp_path):
             [weights],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        if with_record:
-            helper.set_model_props(model, {KEY: record_of(*trained, DIM).text()})
+        if record is not None:
+            helper.set_model_props(model, {KEY: record.text()})
         onnx.save(model, tmp_path / "model.onnx")
         return tmp_path / "model.onnx"
 
@@ -67,9 +70,25 @@ def test_a_file_of_one_batch_size_and_of_halves(exported):
 
 
 def test_files_that_are_no_model(exported, tmp_path, capsys):
-    assert triton_config.main([str(exported(with_record=False)), str(tmp_path / "models")]) == 1
+    assert triton_config.main([str(exported(record=None)), str(tmp_path / "models")]) == 1
     assert "make it with fastreid-ext export" in capsys.readouterr().err
     shutil.copy(__file__, tmp_path / "text.onnx")
     assert triton_config.main([str(tmp_path / "text.onnx"), str(tmp_path / "models")]) == 1
     assert "text.onnx can't be used as an ONNX model" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("pixels", ["raw", "imagenet"])
+def test_the_lines_for_onnxruntime_alone(pixels, exported, trained, files, tmp_path, monkeypatch):
+    """Those of docs/serve.md make the pixels that the evaluation makes."""
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    (lines,) = [block for block in text.split("```python\n")[1:] if "onnxruntime.InferenceSession" in block]
+    record = replace(record_of(*trained, DIM), pixels=pixels)
+    file = exported(record=record)
+    (tmp_path / "model.onnx.json").write_text(record.text())
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(lines.partition("```")[0], scope)
+    expected = Extractor(file, normalise=False)(files)
+    assert expected.any()
+    np.testing.assert_allclose(scope["features"](files), expected, rtol=1e-4, atol=1e-4)

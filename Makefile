@@ -10,6 +10,10 @@ COUNT  := min(4, 1 + (os.cpu_count() or 1))
 TESTS   = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest \
           --numprocesses $(shell $(PYTHON) -c "import os; print($(COUNT))") --dist loadfile --no-loadscope-reorder
 
+# Trackers that the tests give features to. They want opencv-python, which would overwrite opencv-python-headless, so what
+# else supervision imports is named here; without them those tests are skipped.
+TRACKERS = deep-sort-realtime==1.3.2 supervision==0.31.2 defusedxml==0.7.1 pydeprecate==0.13.0
+
 .PHONY: venv demo test test-fast lint bench
 
 venv: $(STAMP)
@@ -18,6 +22,7 @@ $(STAMP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps fastreid==1.4.0
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(TRACKERS)
 	touch $(STAMP)
 
 demo: venv

@@ -13,7 +13,10 @@ from fastreid_ext import compat
 from fastreid_ext.compat.warn import warn_user
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "datasets", "deepminer", "get_cfg", "mgre", "model_zoo", "msreid", "occluded", "res2net"]
+__all__ = [
+    *("Extractor", "__version__", "datasets", "deepminer", "get_cfg"),
+    *("mgre", "model_zoo", "msreid", "occluded", "res2net"),
+]
 
 # They register themselves in FastReID's registries when they are imported.
 _DATA_SETS = (
@@ -29,6 +32,7 @@ _REGISTERING = (
 # Name -> module, and the name in it where it is not the module itself.
 _LAZY = {
     **{name: (name, None) for name in ("deepminer", "layers", "losses", "mgre", "model_zoo", "msreid", "occluded")},
+    "Extractor": ("inference.extractor", "Extractor"),
     "datasets": ("data.datasets", None),
     "get_cfg": ("config", "get_cfg"),
     "res2net": ("res2net", None),

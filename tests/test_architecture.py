@@ -15,6 +15,7 @@ FLOORS = (
     ("errors.py", "image_files.py", "precision.py", "processes.py", "progress.py"),
     ("files.py", "signals.py"),
     ("foreign_files.py", "isolation.py"),
+    ("onnx_files.py",),
     ("layers",),
     ("losses",),
     ("data",),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastreid_ext.commands.common import HelpFormatter, command_parser
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.pose.options import BATCH_SIZE, COLORS, FORMATS, MEAN, PADDING, PROVIDERS, STD
+from fastreid_ext.pose.options import BATCH_SIZE, COLORS, DEVICES, FORMATS, MEAN, PADDING, STD
 
 if TYPE_CHECKING:
     from fastreid_ext.pose.making import Shown
@@ -107,7 +107,7 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
     work.add_argument(
         "--batch-size", type=_count, metavar="N", help=f"images per batch (default: the model's own, else {BATCH_SIZE})"
     )
-    work.add_argument("--device", choices=tuple(PROVIDERS), default="cpu", help="default: %(default)s")
+    work.add_argument("--device", choices=DEVICES, default="cpu", help="default: %(default)s")
     work.add_argument("--threads", type=_count, default=0, metavar="N", help="of the CPU (default: onnxruntime's)")
     work.add_argument(
         "--save-every",

@@ -71,9 +71,13 @@ class ReIDImages(CommDataset):
         decoding.decoders_agree()
         resampling.pils_order()
 
+    def read(self, source: Any) -> np.ndarray:
+        """Return the pixels (H, W, 3) in RGB, uint8, of what an item names first; by default an image file."""
+        return read_image(source)
+
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
-        pixels = read_image(self.img_items[index][0])
+        pixels = self.read(self.img_items[index][0])
         with nullcontext() if seed is None else seeded(seed):
             return self._item(index, self.transform, Image.fromarray(pixels))
 
@@ -90,7 +94,7 @@ class ReIDImages(CommDataset):
         with kept_generators() if any(seed is not None for _, seed in pairs) else nullcontext():
             items = BatchItems(len(pairs))
             for (index, seed), pixels in zip(pairs, self._resized(pairs), strict=True):
-                pixels = read_image(self.img_items[index][0]) if pixels is None else pixels
+                pixels = self.read(self.img_items[index][0]) if pixels is None else pixels
                 place = None if self.remembered else items.next_place()
                 items.add(self._fetched(index, seed, pixels, place))
             return items
@@ -104,7 +108,7 @@ class ReIDImages(CommDataset):
         for index, seed in pairs:
             path, pixels = self.img_items[index][0], None
             if self.resize is not None and self.resize.is_first(seed):
-                pixels = read_image(path) if self.kept is None else self.kept.get(path, read_image)
+                pixels = self.read(path) if self.kept is None else self.kept.get(path, self.read)
                 if pixels.nbytes > LARGE:
                     pixels = resampling.resize(pixels, *self.resize.size)
             images.append(pixels)

@@ -20,6 +20,7 @@ from fastreid_ext.modeling.capabilities import HasTrainingOnly
 from fastreid_ext.modeling.file_kinds import what_it_is
 from fastreid_ext.modeling.pretrained import CLASSIFIER
 from fastreid_ext.modeling.renamed import renamed_state
+from fastreid_ext.modeling.safetensors_files import SafetensorsError, begins_as_safetensors, read_safetensors
 from fastreid_ext.modeling.weight_files import check_weights_file
 from fastreid_ext.modeling.weights import no_floats, not_finite
 
@@ -108,8 +109,13 @@ class AtomicCheckpointer(Checkpointer):
     def _load_file(self, f: str) -> dict[str, Any]:
         self._file = f
         try:
-            check_weights_file(f)
-            checkpoint = super()._load_file(f)
+            if begins_as_safetensors(f):
+                checkpoint: Any = {"model": read_safetensors(f)[0]}
+            else:
+                check_weights_file(f)
+                checkpoint = super()._load_file(f)
+        except SafetensorsError as error:
+            raise CheckpointError(str(error)) from error
         except Exception as error:  # torch raises half a dozen exception types for invalid files
             what = what_it_is(f)
             why = f": it {what}" if what else f" ({first_line(error)})"

@@ -83,19 +83,32 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} can't be read: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}, or a file that it is based on, is not in UTF-8: save it in UTF-8") from error
+    return tree_of(text, path)
+
+
+def tree_of(text: str, name: str) -> dict[str, Any]:
+    """Return the keys of a yaml text as a tree.
+
+    Args:
+        text: of anybody.
+        name: of where it stands, for messages.
+
+    Raises:
+        ConfigError: it is no yaml, too deep or too large, or has no keys.
+    """
     try:
         tree = _parsed(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {_yaml_sentence(error)}") from error
+        raise ConfigError(f"{name}: {_yaml_sentence(error)}") from error
     except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply") from error
+        raise ConfigError(f"{name} is nested too deeply") from error
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
     except ValueError as error:  # a date that is none, a number of too many digits
-        raise ConfigError(f"{path} has a value that can't be read: {error}") from error
+        raise ConfigError(f"{name} has a value that can't be read: {error}") from error
     if not isinstance(tree, dict):
         what = "is empty" if tree is None else "has no keys"
-        raise ConfigError(f"{path} {what}: a config has keys with values below them, such as SOLVER: {{MAX_EPOCH: 60}}")
+        raise ConfigError(f"{name} {what}: a config has keys with values below them, such as SOLVER: {{MAX_EPOCH: 60}}")
     return tree
 
 

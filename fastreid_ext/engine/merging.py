@@ -62,6 +62,28 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
     raise_together([*merger.mistakes, *wrong])
 
 
+def merge_trees(cfg: CfgNode, trees: Sequence[tuple[str, Mapping[str, Any]]], overrides: Sequence[str]) -> None:
+    """Merge the keys of a model that was trained, and KEY VALUE pairs, into cfg.
+
+    Args:
+        cfg: the defaults.
+        trees: (where it stands, keys as a tree), the later ones over the earlier ones.
+        overrides: KEY VALUE pairs over all of them; these alone count as given by the user.
+
+    Raises:
+        ConfigError: as :func:`merge_config`.
+    """
+    merger = _Merger(cfg)
+    for source, tree in trees:
+        merger.merge(source, dict(merger.flat(source, tree)))
+    values = dict(merger.pairs(list(overrides)))
+    merger.merge(COMMAND_LINE, values)
+    expand_paths(cfg)
+    note_given(cfg, dict.fromkeys(values, True))
+    wrong = [sentence for key, sentence in out_of_range(cfg) if key not in merger.refused]
+    raise_together([*merger.mistakes, *wrong])
+
+
 def _give_way(cfg: CfgNode, given: Mapping[str, bool]) -> None:
     """Switch INPUT.REA off where the user chose a batch augmentation that erases, and a base file INPUT.REA."""
     chosen_names = list(cfg.INPUT.BATCH_AUGMENT.NAME)

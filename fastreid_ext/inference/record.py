@@ -173,4 +173,5 @@ def config_text(cfg: CfgNode) -> str:
     kept = CfgNode({name: cfg[name].clone() for name in READ_BY_TEST})
     kept.defrost()
     kept.MODEL.WEIGHTS = kept.MODEL.BACKBONE.PRETRAIN_PATH = ""
+    kept.INPUT.JOINTS.FILES, kept.TEST.REPORT.OCCLUSION_FILES = [], []
     return kept.dump()

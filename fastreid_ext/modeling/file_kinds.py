@@ -6,7 +6,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-__all__ = ["what_it_is"]
+__all__ = ["is_safetensors", "what_it_is"]
 
 AGAIN = "download it again"
 HEAD = 1024  # bytes that are looked at
@@ -69,7 +69,7 @@ def _told(path: str | Path, head: bytes) -> tuple[str, str] | None:
         return _archive(path)
     if head.startswith(b"PK\x05\x06"):
         return "an empty zip archive", AGAIN
-    if _is_safetensors(head):
+    if is_safetensors(head):
         return (
             "in the format of safetensors",
             "convert it by torch.save(safetensors.torch.load_file(OLD), NEW) and name the new file",
@@ -101,8 +101,8 @@ def _archive(path: str | Path) -> tuple[str, str] | None:
     return f"a zip archive{f' with {weights[:60]} in it' if weights else ' of something else'}", UNPACK
 
 
-def _is_safetensors(head: bytes) -> bool:
-    """Whether a file begins with the length of a JSON object and that object."""
+def is_safetensors(head: bytes) -> bool:
+    """Whether the first bytes of a file are the length of a JSON object and that object."""
     length = struct.unpack("<Q", head[:8])[0] if len(head) > 8 else 0
     return 2 <= length <= LONGEST_HEADER and head[8:9] == b"{"
 

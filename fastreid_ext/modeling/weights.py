@@ -13,6 +13,7 @@ from torch import Tensor
 from fastreid_ext.errors import UserError, first_line
 from fastreid_ext.files import reason
 from fastreid_ext.modeling.file_kinds import what_it_is
+from fastreid_ext.modeling.safetensors_files import SafetensorsError, begins_as_safetensors, read_safetensors
 from fastreid_ext.modeling.weight_files import check_weights_file
 
 # Project -> (their state dict) -> (ours, KEY VALUE pairs that the model needs); WeightsError for another one.
@@ -41,11 +42,16 @@ def check_file(path: str | Path) -> None:
 
 
 def read_file(path: str | Path) -> Any:
-    """Return what a file of torch holds: tensors, arrays and plain values; nothing in it is run.
+    """Return what a file of torch or safetensors holds: tensors, arrays and plain values; nothing in it is run.
 
     Raises:
         WeightsError: as :func:`check_file`.
     """
+    if begins_as_safetensors(path):
+        try:
+            return read_safetensors(path)[0]
+        except SafetensorsError as error:
+            raise WeightsError(str(error)) from error
     check_file(path)
     try:
         return Checkpointer._load_file(None, str(path))

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext.data.poses import PoseError
+from fastreid_ext.errors import UserError
+from fastreid_ext.onnx_files import open_session, reason_of
 from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
-from fastreid_ext.pose.onnx_files import check_onnx_file
-from fastreid_ext.pose.options import BATCH_SIZE, PROVIDERS
+from fastreid_ext.pose.options import BATCH_SIZE
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-FATAL = 4  # onnxruntime's log level; errors are raised, so they need no log
-LONGEST_REASON = 200
 
 
 class PoseModel:
@@ -133,7 +132,7 @@ class PoseModel:
         try:
             return self._session.run(names, {self._name: images.astype(self._type, copy=False)})
         except Exception as error:  # onnxruntime has a type of its own for each status, without a common one
-            raise PoseError(f"{self.path} can't be run on {len(images)} images: {_reason(error)}") from error
+            raise PoseError(f"{self.path} can't be run on {len(images)} images: {reason_of(error)}") from error
 
 
 def _open(path: Path, device: str, threads: int) -> Any:
@@ -141,26 +140,6 @@ def _open(path: Path, device: str, threads: int) -> Any:
     if not path.is_file():
         raise PoseError(f"there is no file {path}: --model is a pose model in ONNX format")
     try:
-        import onnxruntime  # an extra: most users have no pose model to run
-    except ImportError as error:
-        raise PoseError(f"onnxruntime can't be imported ({error}): pip install fastreid-ext[pose]") from error
-    provider, there = PROVIDERS[device], onnxruntime.get_available_providers()
-    wrong_device = f"onnxruntime can't use {device}: use --device cpu, or install a build that has {provider}"
-    if provider not in there:
-        raise PoseError(f"{wrong_device} (here are {', '.join(there)})")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = FATAL, threads
-    try:
-        check_onnx_file(path)
-        session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[provider])
-    except Exception as error:  # see above
-        raise PoseError(f"{path} can't be used as an ONNX model: {_reason(error)}") from error
-    if provider not in session.get_providers():  # where its libraries are not found, it falls back without an error
-        raise PoseError(f"{wrong_device} and the libraries that it needs")
-    return session
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error of onnxruntime says, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
+        return open_session(path, device, threads, extra="pose")
+    except UserError as error:
+        raise PoseError(str(error)) from error

@@ -3,6 +3,6 @@
 PADDING = 1.25  # of a person's box, in the recipes of HRNet and MMPose
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's red, green and blue, 0 to 255
 COLORS = ("rgb", "bgr")
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}  # of onnxruntime
+DEVICES = ("cpu", "cuda")
 BATCH_SIZE = 32
 FORMATS = ("coco", "coco-results", "alphapose", "openpose")  # of JSON files with poses

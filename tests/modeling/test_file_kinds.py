@@ -58,10 +58,6 @@ KINDS = {
     "zip of weights": (zipped(model__pth=saved()), "is a zip archive with model.pth in it; unpack it"),
     "TorchScript": (zipped(**{"m/data__pkl": b"", "m/constants__pkl": b""}), "is a program of TorchScript"),
     "tar": (tarred(), "is a tar archive; unpack it"),
-    "safetensors": (
-        struct.pack("<Q", len(HEADER)) + HEADER + bytes(4),
-        "is in the format of safetensors; convert it by torch.save",
-    ),
     "Keras": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is a file of HDF5"),
     "NumPy": (b"\x93NUMPY\x01\x00" + bytes(99), "is an array of NumPy"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "is a picture"),
@@ -85,6 +81,27 @@ def test_a_file_is_named_for_what_it_is(kind, tmp_path):
         with pytest.raises(error, match=f"weights.pth .* it {said}") as caught:
             read()
         assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
+
+
+def test_safetensors(tmp_path):
+    path, model = tmp_path / "weights.pth", nn.Linear(1, 1, bias=False)  # whatever its name is
+    whole = struct.pack("<Q", len(HEADER)) + HEADER + struct.pack("<f", 0.5)
+    path.write_bytes(whole)
+    assert read_state(path)["weight"].tolist() == [0.5]
+    for data in (
+        whole[:-1],
+        whole + b"\0",
+        whole[:40],
+        whole.replace(b"[0,4]", b"[0,8]"),
+        whole.replace(b"[1]", b"[9]"),
+    ):
+        path.write_bytes(data)
+        for error, read in (
+            (WeightsError, lambda: read_state(path)),
+            (CheckpointError, lambda: AtomicCheckpointer(model).load(str(path))),
+        ):
+            with pytest.raises(error, match="weights.pth is damaged, or not in the format of safetensors"):
+                read()
 
 
 def test_what_is_no_file_is_not_opened(tmp_path):

@@ -170,7 +170,7 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     torch.save([1, 2], "list.pth")
     for name, message in {
         "text.pth": "can't be read safely as weights",
-        "model.safetensors": "in the format of safetensors; convert it",
+        "model.safetensors": "is damaged, or not in the format of safetensors",
         "code.pth": "can't be read safely as weights",
         "list.pth": "no state dict of tensors",
         "gone.pth": "there is no file gone.pth: check MODEL.BACKBONE.PRETRAIN_PATH",

@@ -53,7 +53,7 @@ def read_rgb(path: str) -> np.ndarray:
         if image is not None and image.shape == (*size, 3):
             return image
     with opened_image(io.BytesIO(data)) as image:
-        return _rgb(image)
+        return rgb_of(image)
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def opened_image(source: Path | io.BytesIO) -> Iterator[Image.Image]:
         raise OSError(str(error) or type(error).__name__) from error
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """Return an opened image upright as (H, W, 3) uint8, by the rules of this module.
+def rgb_of(image: Image.Image) -> np.ndarray:
+    """Return an opened image upright as (H, W, 3) uint8, by the rules of this module; it is not changed.
 
     Raises:
         OSError: pixels of 32 bits.

@@ -79,6 +79,8 @@ def _record(cfg: CfgNode, model: nn.Module, options: Options) -> ModelRecord:
         pixels=options.pixels or "raw",
         normalised=options.normalised,
         dtype="float16" if options.half else "float32",
+        # A graph says it all; weights alone are built from their config.
+        **({} if options.format == "weights" else {"config": ""}),
         same_person=None if same_person is None else same_person.to_dict(),
     )
 

@@ -51,8 +51,11 @@ def quantised(proto: Any, batches: Iterator[np.ndarray]) -> Any:
             return None if batch is None else {IMAGES: batch}
 
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(proto.SerializeToString())
+        given, source, target = (Path(folder) / f"{name}.onnx" for name in ("given", "float", "int8"))
+        given.write_bytes(proto.SerializeToString())
+        quantization.shape_inference.quant_pre_process(
+            str(given), str(source), skip_optimization=True, skip_symbolic_shape=True
+        )
         quantization.quantize_static(
             str(source),
             str(target),
@@ -63,6 +66,5 @@ def quantised(proto: Any, batches: Iterator[np.ndarray]) -> Any:
             weight_type=quantization.QuantType.QInt8,
         )
         made = onnx.load(target)
-    for entry in proto.metadata_props:
-        made.metadata_props.add(key=entry.key, value=entry.value)
+    onnx.helper.set_model_props(made, {entry.key: entry.value for entry in proto.metadata_props})
     return made

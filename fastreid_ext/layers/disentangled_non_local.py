@@ -65,7 +65,9 @@ class DisentangledNonLocal2d(nn.Module):
         with without_autocast(f):
             query, key, value, mask = (at_least_float32(part) for part in (query, key, value, mask))
             query, key = (part - part.mean(dim=1, keepdim=True) for part in (query, key))  # whitened, (B, N, C')
-            pairwise = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, N, C')
+            # With an axis of one head: ONNX has no attention without it.
+            heads = (part[:, None] for part in (query, key, value))
+            pairwise = F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]  # (B, N, C')
             unary = mask.softmax(dim=1).transpose(1, 2) @ value  # (B, 1, C'): the same for every position
             y = (pairwise + unary).transpose(1, 2).unflatten(2, f.shape[2:])
         return f + self.project(y.to(f.dtype))

@@ -50,7 +50,7 @@ class MomentumElimination(nn.Module):
         """
         self._check(features)
         unit = unit_length(features).to(self.mu.dtype)
-        seen = torch.cat([unit.sum(dim=0), unit.new_full((1,), len(unit))])
+        seen = torch.cat([unit.sum(dim=0), unit.new_full((1,), unit.shape[0])])
         self._seen = seen if self._seen is None else self._seen + seen
 
     @torch.no_grad()
@@ -73,7 +73,7 @@ class MomentumElimination(nn.Module):
         return unit_length(features) - self.mu
 
     def _check(self, features: torch.Tensor) -> None:
-        if features.dim() != 2 or features.shape[1] != len(self.mu) or not len(features):
+        if features.dim() != 2 or features.shape[1] != len(self.mu) or features.shape[0] == 0:
             raise ValueError(f"expected features (B, {len(self.mu)}) with B > 0, got {tuple(features.shape)}")
 
     def extra_repr(self) -> str:

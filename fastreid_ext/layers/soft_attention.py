@@ -64,7 +64,7 @@ class SoftAttention(nn.Module):
         Raises:
             ConfigError: one image in a training batch: the channel part's batch norms see one value a channel.
         """
-        if self.training and len(x) < 2:
+        if self.training and x.shape[0] < 2:
             raise ConfigError("soft attention needs at least two images in a training batch, got one")
         return x * self.combine(self.spatial(x) * self.channel(x)).sigmoid()
 

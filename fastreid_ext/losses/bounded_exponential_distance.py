@@ -51,7 +51,7 @@ def bounded_exponential_distance_loss(
             f"expected features (B, D) and targets (B,), got {tuple(features.shape)} and {tuple(targets.shape)}"
         )
     same = targets[:, None] == targets[None, :]
-    positive = same & ~torch.eye(len(targets), dtype=torch.bool, device=targets.device)
+    positive = same & ~torch.eye(targets.shape[0], dtype=torch.bool, device=targets.device)
     found = torch.stack([positive.any(), (~same).any()]).tolist()  # one transfer for both
     for there, what in zip(found, ("two images of one identity", "images of two identities"), strict=True):
         if not there:

@@ -50,7 +50,7 @@ class CenterLoss(nn.Module):
         """
         if features.dim() != 2 or features.shape[1] != self.centers.shape[1]:
             raise ValueError(f"expected features (B, {self.centers.shape[1]}), got {tuple(features.shape)}")
-        if targets.shape != features.shape[:1] or not len(features):
+        if targets.shape != features.shape[:1] or features.shape[0] == 0:
             raise ValueError(
                 f"expected targets (B,) for features (B, D) with B > 0, got {tuple(targets.shape)} and"
                 f" {tuple(features.shape)}"
@@ -65,7 +65,7 @@ class CenterLoss(nn.Module):
     @torch.no_grad()
     def _step(self, x: torch.Tensor, targets: torch.Tensor) -> None:
         x, targets = _of_all_ranks(x), _of_all_ranks(targets)
-        pull = (x.to(self.centers.dtype) - self.centers[targets]) * (self.rate * 2.0 / len(x))
+        pull = (x.to(self.centers.dtype) - self.centers[targets]) * (self.rate * 2.0 / x.shape[0])
         self.centers.index_add_(0, targets, pull)
 
     def extra_repr(self) -> str:

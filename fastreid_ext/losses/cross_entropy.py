@@ -30,7 +30,7 @@ def smoothed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, epsilon:
     """
     if not 0.0 <= epsilon < 1.0:
         raise ConfigError(f"epsilon must lie in [0, 1), got {epsilon}")
-    if logits.dim() not in (2, 3) or targets.shape != logits.shape[:1] or not len(logits):
+    if logits.dim() not in (2, 3) or targets.shape != logits.shape[:1] or logits.shape[0] == 0:
         raise ValueError(
             f"expected logits (B, K) or (B, H, K) and targets (B,) with B > 0, got {tuple(logits.shape)} and"
             f" {tuple(targets.shape)}"

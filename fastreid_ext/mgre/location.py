@@ -15,6 +15,24 @@ LARGEST = 4.0  # of a box's sides, as shares of the image: exp can't overflow
 SMALLEST = 1e-3
 
 
+class WindowMaxPool(nn.AdaptiveMaxPool2d):
+    """torch's adaptive max pooling, and the same numbers by operations that ONNX has where no gradient is wanted.
+
+    ONNX has windows of one size alone: those of a map whose sides are multiples of the output's.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) -> (B, C, *output_size)."""
+        sides = list(zip((2, 3), self.output_size, strict=True))
+        if torch.is_grad_enabled() or not any(x.shape[axis] % count for axis, count in sides):
+            return super().forward(x)
+        for axis, count in sides:
+            size = x.shape[axis]
+            bounds = [(size * i // count, -(-size * (i + 1) // count)) for i in range(count)]
+            x = torch.stack([x.narrow(axis, low, high - low).amax(dim=axis) for low, high in bounds], dim=axis)
+        return x
+
+
 class LocationModule(nn.Module):
     """Convolution, ReLU, batch norm, max pooling and a linear layer: four numbers and so one box per region (eq. 1, 2).
 
@@ -47,7 +65,7 @@ class LocationModule(nn.Module):
             nn.Conv2d(channels, hidden, 3, padding=1),
             nn.ReLU(inplace=True),
             norm(hidden),
-            nn.AdaptiveMaxPool2d(POOLED),
+            WindowMaxPool(POOLED),
             nn.Flatten(),
         )
         self.predict = nn.Linear(hidden * POOLED[0] * POOLED[1], 4 * len(regions))
@@ -146,8 +164,8 @@ def location_loss(
     Raises:
         ValueError: shapes that do not fit.
     """
-    if boxes.shape != (len(joints), len(joint_sets), 4):
-        raise ValueError(f"expected boxes ({len(joints)}, {len(joint_sets)}, 4), got {tuple(boxes.shape)}")
+    if boxes.shape != (joints.shape[0], len(joint_sets), 4):
+        raise ValueError(f"expected boxes ({joints.shape[0]}, {len(joint_sets)}, 4), got {tuple(boxes.shape)}")
     with without_autocast(boxes):
         targets, known = pseudo_boxes(joints, joint_sets, margin, threshold, min_joints)
         boxes = at_least_float32(boxes)

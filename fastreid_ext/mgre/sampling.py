@@ -24,7 +24,7 @@ def sample_regions(features: torch.Tensor, boxes: torch.Tensor, size: tuple[int,
     Raises:
         ValueError: shapes that do not fit.
     """
-    if features.dim() != 4 or boxes.shape != (len(features), 4):
+    if features.dim() != 4 or boxes.shape != (features.shape[0], 4):
         raise ValueError(
             f"expected features (B, C, H, W) and boxes (B, 4), got {tuple(features.shape)} and {tuple(boxes.shape)}"
         )

@@ -72,7 +72,7 @@ class BNNeckHead(nn.Module):
         Raises:
             ConfigError: one image in a training batch, which has no batch statistics.
         """
-        if self.training and len(pooled) < 2:
+        if self.training and pooled.shape[0] < 2:
             raise ConfigError("BNNeck needs at least two images in a training batch, got one")
         feature = self.reduce(pooled[:, :, None, None])
         neck = self.bnneck(feature)[:, :, 0, 0]

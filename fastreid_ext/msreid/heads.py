@@ -1,11 +1,10 @@
 """The mask-separated head (sections 3.3 and 3.4, figure 2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
 from fastreid.layers import get_norm
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
@@ -102,8 +101,7 @@ class MaskSeparatedHead(BranchHead):
         position of layer4 stands for.
         """
         m = self.mask(layer4)
-        wide = m if m.shape[2:] == layer3.shape[2:] else F.interpolate(m, size=layer3.shape[2:], mode="nearest-exact")
-        return {"global": m, "local": 1 - wide}
+        return {"global": m, "local": 1 - _repeated(m, layer3.shape[2:])}
 
     def branches(self, maps: Mapping[int, Tensor], targets: Tensor | None = None) -> Outputs:
         """Stage -> its map (B, C, h, w); returns branch -> outputs of :class:`BNNeckHead`."""
@@ -123,3 +121,17 @@ class MaskSeparatedHead(BranchHead):
         y = at_least_float32(y)
         pooled = y.mean(dim=(2, 3)), y.amax(dim=(2, 3))
         return pooled[0] + pooled[1] if self.pool == "sum" else torch.cat(pooled, dim=1)
+
+
+def _repeated(m: Tensor, size: Sequence[int]) -> Tensor:
+    """Enlarge (B, 1, h, w) to (B, 1, *size): every position takes the nearest one's value.
+
+    These are the numbers of F.interpolate(mode="nearest-exact"), which ONNX has no operation for.
+    """
+    if m.shape[2:] == tuple(size):
+        return m
+    rows, columns = (
+        ((torch.arange(large, device=m.device) + 0.5) * (small / large)).long()
+        for large, small in zip(size, m.shape[2:], strict=True)
+    )
+    return m[:, :, rows[:, None], columns]

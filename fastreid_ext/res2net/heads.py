@@ -125,10 +125,10 @@ class PairVerificationHead(MapHead):
         """
         if self.verification is None:
             return {}
-        if len(targets) % 2:
+        if targets.shape[0] % 2:
             raise ConfigError(
                 f"a training batch of {type(self).__name__} is pairs, images 2i and 2i + 1, but this one has"
-                f" {len(targets)} images: set DATALOADER.SAMPLER_TRAIN {PAIR_SAMPLER}"
+                f" {targets.shape[0]} images: set DATALOADER.SAMPLER_TRAIN {PAIR_SAMPLER}"
             )
         feature = branches["global"]["feature"]
         same = targets[0::2] == targets[1::2]

@@ -60,7 +60,7 @@ def verification_loss(logits: Tensor, same: Tensor) -> Tensor:
     Raises:
         ValueError: no pair, or shapes that do not fit.
     """
-    if logits.dim() != 2 or logits.shape[1] != 2 or same.shape != logits.shape[:1] or not len(logits):
+    if logits.dim() != 2 or logits.shape[1] != 2 or same.shape != logits.shape[:1] or logits.shape[0] == 0:
         raise ValueError(
             f"expected logits (P, 2) and same (P,) with P > 0, got {tuple(logits.shape)} and {tuple(same.shape)}"
         )

@@ -12,6 +12,7 @@ from fastreid_ext.mgre import (
     pseudo_boxes,
     regions_from_rows,
 )
+from fastreid_ext.mgre.location import WindowMaxPool
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 on both sides
 REGIONS = regions_from_rows(TABLE_1)
@@ -206,3 +207,15 @@ def test_bad_tables():
 def test_another_body_model():
     (region,) = regions_from_rows([("trunk", 2, 0.5, 0.4, 4, 4, 0.5, 0.5, (18, 19, 20))], num_joints=21)
     assert region.joints == (18, 19, 20)
+
+
+# ---- what ONNX has no operation for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(8, 4), (16, 8), (25, 13), (7, 3), (2, 1), (9, 4)])
+def test_windows_of_several_sizes_have_the_same_maximum(size):
+    maps = torch.randn(2, 3, *size).relu()  # with equal values
+    expected = torch.nn.functional.adaptive_max_pool2d(maps, (8, 4))
+    assert torch.equal(WindowMaxPool((8, 4))(maps), expected)
+    with torch.no_grad():
+        assert torch.equal(WindowMaxPool((8, 4))(maps), expected)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fastreid_ext.msreid.bottleneck import ProjectedBottleneck
-from fastreid_ext.msreid.heads import MaskSeparatedHead
+from fastreid_ext.msreid.heads import MaskSeparatedHead, _repeated
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # float64 on both sides, sums in another order
 
@@ -167,3 +167,15 @@ def test_half_types(dtype):
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         random_head(**settings)
+
+
+@pytest.mark.parametrize("small", [1, 2, 4, 13, 50, 58])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_the_mask_is_enlarged_as_torch_enlarges_it(small, odd):
+    """ONNX has no operation for "nearest-exact", so ours are indices; the gradient is the same too."""
+    mask, size = torch.randn(2, 1, small, 3, requires_grad=True), (2 * small - odd, 6 - odd)
+    expected = torch.nn.functional.interpolate(mask, size=size, mode="nearest-exact")
+    enlarged, weight = _repeated(mask, size), torch.randn_like(expected)
+    assert torch.equal(enlarged, expected)
+    gradients = [torch.autograd.grad(result, mask, weight)[0] for result in (enlarged, expected)]
+    assert torch.equal(*gradients)

@@ -1,0 +1,1 @@
+"""Trained models in files for other programs: ONNX, torch.export, OpenVINO, and how far they differ from the model."""

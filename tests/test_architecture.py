@@ -26,6 +26,7 @@ FLOORS = (
     ("inference",),
     ("visual", "pose"),
     ("search",),
+    ("report",),
     ("commands",),
     ("cli.py",),
     ("__init__.py", "__main__.py"),

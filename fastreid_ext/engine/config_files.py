@@ -83,6 +83,19 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} can't be read: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}, or a file that it is based on, is not in UTF-8: save it in UTF-8") from error
+    return tree_of(text, path)
+
+
+def tree_of(text: str, path: str) -> dict[str, Any]:
+    """Return the keys of a yaml as a tree; bases are not looked for.
+
+    Args:
+        text: of the yaml.
+        path: where it is from, for messages.
+
+    Raises:
+        ConfigError: it is no yaml, or too large.
+    """
     try:
         tree = _parsed(text)
     except yaml.YAMLError as error:

@@ -22,7 +22,7 @@ HARDEST = 50  # queries whose rank lists are kept
 LISTED = 10  # images of a rank list
 CMC_RANKS = 50
 ROC_POINTS = 160
-BINS = 60
+BINS = 60  # of a histogram, at most
 MEMORY_SHARE = 32  # one part in so many of TEST.EVAL_MEMORY_MB is for sampled distances
 
 
@@ -105,7 +105,8 @@ def _roc(matches: np.ndarray, others: np.ndarray) -> dict[str, Any]:
 
 def _histogram(matches: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     low, high = min(matches.min(), others[0]), max(matches.max(), others[-1])
-    edges = np.linspace(low, high if high > low else low + 1e-6, BINS + 1, dtype=np.float64)
+    bins = int(np.clip(np.sqrt(len(matches)), 8, BINS))  # fewer where few pairs would make a comb of them
+    edges = np.linspace(low, high if high > low else low + 1e-6, bins + 1, dtype=np.float64)
     same, different = (np.histogram(values, bins=edges)[0] / len(values) for values in (matches, others))
     rows = {"edges": edges, "same": same, "different": different}
     return {name: [_short(one) for one in row] for name, row in rows.items()}

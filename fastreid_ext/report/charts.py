@@ -101,7 +101,10 @@ def _over_training(members: Sequence[Member], name: str, kind: str, title: str, 
         step = -(-len(points) // EPOCHS_SHOWN)
         rows += [[member.name, f"{x:g}", f"{y:.4g}"] for x, y in points[::-1][::step][::-1]]
     unit = " or ".join(sorted(units))
-    y = {"title": {"text": name}, **({"exponentformat": "power"} if kind == "lr" else {})}
+    y = {
+        "title": {"text": "learning rate" if kind == "lr" else name},
+        **({"exponentformat": "power"} if kind == "lr" else {}),
+    }
     choice = "" if kind == "lr" else name
     x = {"title": {"text": unit}}
     return Chart(f"{kind}-{name}", title, caption, traces, x, y, ("run", unit, name), rows, choice)

@@ -1,6 +1,7 @@
 """What the folder of a run says: results, history, details, environment and config, as far as it has them."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from fastreid_ext.report import checked
 LARGEST = 64 << 20  # bytes of one file
 MOST_SETS = 100
 HISTORY_POINTS = 400  # of a curve over training: a screen shows no more
+SEED_ALONE = re.compile(r"seed_?\d+")  # as repeat names folders
 CONFIG, RESULTS, HISTORY = "config.yaml", "results.json", "metrics.json"
 
 
@@ -266,8 +268,13 @@ def _image(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named(runs: list[Run]) -> list[str]:
-    """Return as much of each folder's path as tells it from the others."""
+    """Return as much of each folder's path as tells it from the others; what is named by its seed alone says more.
+
+    Raises:
+        ConfigError: a folder is named twice.
+    """
     parts = [run.folder.absolute().parts for run in runs]
+    parts = [(*one[:-2], "/".join(one[-2:])) if SEED_ALONE.fullmatch(one[-1]) else one for one in parts]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(one[-count:]) for one in parts]
         if len(set(names)) == len(names):

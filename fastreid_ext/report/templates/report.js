@@ -35,7 +35,7 @@
       hovermode: "closest", hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink }, namelength: 40 },
       dragmode: coarse ? false : "zoom", barmode: "group",
       showlegend: traces.length > 1,
-      scattermode: "group", scattergap: 0.6,
+      scattermode: chart.x.type === "category" ? "group" : "overlay", scattergap: 0.6,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
       xaxis: { ...axis, ...chart.x }, yaxis: { ...axis, ...chart.y },
     };

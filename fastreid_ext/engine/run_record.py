@@ -13,7 +13,9 @@ from torch import nn
 import fastreid_ext
 from fastreid_ext.engine.environment import environment
 from fastreid_ext.engine.model_cost import model_cost
+from fastreid_ext.errors import FileError
 from fastreid_ext.files import write_text
+from fastreid_ext.foreign_files import read_json
 
 NAME, FORMAT = "report.json", "fastreid-ext run 1"
 GIT_SECONDS = 5.0
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 def write_run_record(cfg: CfgNode, model: nn.Module, seed: int, eval_only: bool = False) -> None:
     """Write report.json into OUTPUT_DIR; the main process alone calls it, after the evaluation.
 
+    An evaluation of weights of a run into the run's own folder keeps what its training recorded.
+
     Args:
         cfg: the run's config.
         model: without a wrapper for several processes.
@@ -33,6 +37,9 @@ def write_run_record(cfg: CfgNode, model: nn.Module, seed: int, eval_only: bool 
     Raises:
         FileError: it can't be written.
     """
+    path = Path(cfg.OUTPUT_DIR) / NAME
+    if eval_only and Path(cfg.MODEL.WEIGHTS).resolve().parent == path.resolve().parent and _is_of_training(path):
+        return
     try:
         cost = model_cost(cfg, model)
     except Exception:  # of a model from elsewhere; what days of training gave must not be lost for it
@@ -49,7 +56,15 @@ def write_run_record(cfg: CfgNode, model: nn.Module, seed: int, eval_only: bool 
         "model": cost,
         "config": cfg.dump(),
     }
-    write_text(Path(cfg.OUTPUT_DIR) / NAME, json.dumps(record, indent=1) + "\n")
+    write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def _is_of_training(path: Path) -> bool:
+    try:
+        found = read_json(path) if path.is_file() else None
+    except FileError:  # damaged: it is written anew
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT and found.get("eval_only") is False
 
 
 def commit() -> str:

@@ -80,7 +80,7 @@ def _titles(names: Sequence[Sequence[str]]) -> list[str]:
             if len(set(level)) > 1:
                 break
             shared.append(level[0])
-        titles.append("/".join(shared) or ", ".join(own))
+        titles.append("/".join(shared) or (", ".join(own) if len(own) == 2 else f"{own[0]} and {len(own) - 1} more"))
     return [title if titles.count(title) == 1 else ", ".join(own) for title, own in zip(titles, names, strict=True)]
 
 

@@ -28,6 +28,7 @@ FLOORS = (
     ("visual", "pose"),
     ("export",),
     ("search",),
+    ("report",),
     ("commands",),
     ("cli.py",),
     ("__init__.py", "__main__.py"),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 FAILED = 1  # exit status of a mistake
-LEAST = {"limit": 0, "sheet_images": 0, "workers": 1, "num_gpus": 1, "num_machines": 1, "save_every": 1, "rows": 1}
+FROM_0 = ("limit", "sheet_images", "queries", "pictures")  # options that are counts
+FROM_1 = ("workers", "num_gpus", "num_machines", "save_every", "rows")
+LEAST = dict.fromkeys(FROM_0, 0) | dict.fromkeys(FROM_1, 1)
 WEIGHTS_HELP = "config keys with their values; MODEL.WEIGHTS is one"
 
 

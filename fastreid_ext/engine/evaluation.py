@@ -120,6 +120,8 @@ class AsIsAndErased(DatasetEvaluator):
     def __init__(self, evaluator: ReidEvaluator, picture: Callable[[str], Image.Image]):
         self.evaluators = {False: evaluator, True: copy.copy(evaluator)}
         self.evaluators[True].erased = picture
+        for each in self.evaluators.values():
+            each.alone = False
 
     def reset(self) -> None:
         for evaluator in self.evaluators.values():

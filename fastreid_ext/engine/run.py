@@ -24,6 +24,7 @@ from fastreid_ext.engine.log_file import stop_if_unwritable
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.run_folder import HeldFolder
+from fastreid_ext.engine.run_record import write_run_record
 from fastreid_ext.engine.seeding import resolve_seed, seed_everything
 from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.trained import config_file_of, load_trained
@@ -79,6 +80,7 @@ def evaluate(cfg: CfgNode) -> Any:
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         write_results(cfg, results, seed)
+        write_run_record(cfg, model, seed, eval_only=True)
     return results
 
 

@@ -19,7 +19,7 @@ from fastreid_ext.image_files import kind_of_no_file
 
 LOCK, OWNER = "run.lock", "running.json"
 # What a run writes by these names; what is no file would stop it late, or never.
-WRITTEN = ("log.txt", "metrics.json", "config.yaml", "results.json", "last_checkpoint", LOCK, OWNER)
+WRITTEN = ("log.txt", "metrics.json", "config.yaml", "results.json", "report.json", "last_checkpoint", LOCK, OWNER)
 BEAT_SECONDS = 10.0  # how often an owner says that it is alive
 SILENT_SECONDS = 60.0  # an owner on another machine that says nothing for so long is dead
 

@@ -34,6 +34,7 @@ from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
 from fastreid_ext.engine.run_folder import HeldFolder
+from fastreid_ext.engine.run_record import write_run_record
 from fastreid_ext.engine.seeding import RunSeed, SeedEpochs, seed_everything
 from fastreid_ext.engine.step import TrainingStep, step_settings
 from fastreid_ext.engine.test_sets import with_tests_that_are_there
@@ -231,6 +232,7 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process():
                 write_results(self.cfg, self._last_eval_results, int(self.seed))
                 self.epoch_checkpoints.finish()
+                write_run_record(self.cfg, getattr(self.model, "module", self.model), int(self.seed))
         finally:
             self.evaluation_sets.end_workers()
             if self.folder is not None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
 from fastreid_ext.evaluation.collective import gather_rows, nearest_by_all, sum_over_processes
+from fastreid_ext.evaluation.details import SampledRows, counts_of, curves, hardest_queries, write_details
 from fastreid_ext.evaluation.distances import DistanceRows, Rows, lengths_of, unusable
 from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
@@ -32,7 +34,13 @@ from fastreid_ext.evaluation.open_set import (
 )
 from fastreid_ext.evaluation.open_set_report import open_set_record, open_set_text
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
-from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
+from fastreid_ext.evaluation.rank_list import (
+    draw_rank_lists,
+    name_of_number,
+    rank_queries,
+    read_picture,
+    save_rank_lists,
+)
 from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
 from fastreid_ext.evaluation.report import group_record, group_table
 from fastreid_ext.evaluation.reranked import ReRankedRows, sums_mb
@@ -52,7 +60,10 @@ KEPT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class RankListEvaluator(ReidEvaluator):
-    """The host's metrics, ``report_<test set>.json`` by groups of queries, and ``rank_list_<test set>.png``.
+    """The host's metrics and, of each test set, files in OUTPUT_DIR.
+
+    These are ``report_<test set>.json`` by groups of queries, ``details_<test set>.json`` with curves and the hardest
+    queries, and ``rank_list_<test set>.png``.
 
     Distances are made block by block (TEST.EVAL_MEMORY_MB), and each process ranks its share of the queries.
 
@@ -68,6 +79,7 @@ class RankListEvaluator(ReidEvaluator):
     Attributes:
         erased: path -> picture as the model sees it in a stress test (TEST.OCCLUSION), for the rank lists; once it is
             set, the files end in ``_erased``.
+        alone: whether the pass over the images is for this evaluator only, so that its time says how fast they are.
     """
 
     def __init__(
@@ -86,6 +98,12 @@ class RankListEvaluator(ReidEvaluator):
         self.times = 2 if gallery_again else 1
         self.left_out = left_out
         self.erased: Callable[[str], Image.Image] | None = None
+        self.alone = True
+        self.started = self.seconds = 0.0
+
+    def reset(self) -> None:
+        super().reset()
+        self.started = time.perf_counter() if self.alone else 0.0
 
     def process(self, inputs: Mapping[str, Any], outputs: Tensor) -> None:
         features = outputs.detach()
@@ -108,6 +126,7 @@ class RankListEvaluator(ReidEvaluator):
             EvaluationError: no query has a match.
         """
         comm.synchronize()
+        self.seconds = time.perf_counter() - self.started if self.started else 0.0
         own_paths = [path for prediction in self._predictions for path in prediction["paths"]]
         pids, camids = (self._split(self._gathered(key).numpy()) for key in ("pids", "camids"))
         features = self._gathered("feats")
@@ -133,7 +152,10 @@ class RankListEvaluator(ReidEvaluator):
         del features
         block = rows_per_block(distances, self.cfg.TEST.EVAL_MEMORY_MB)
         share = share_of(len(pids[0]), block, comm.get_rank(), comm.get_world_size())
-        matches = _of_all_processes(find_matches(distances, people, share, block))
+        detailed = self.cfg.TEST.REPORT.ENABLED
+        sampled = SampledRows(distances, people, self.cfg.TEST.EVAL_MEMORY_MB) if detailed else distances
+        matches = _of_all_processes(find_matches(sampled, people, share, block))
+        others = sampled.others() if detailed else np.zeros(0)
         metrics = metrics_of(matches)
         results = OrderedDict(summarise(metrics, RANKS))
         if self.cfg.TEST.PROTOCOL == CUHK03:
@@ -152,8 +174,16 @@ class RankListEvaluator(ReidEvaluator):
             results |= self._open_set(distances, kept, pids, camids)
         if not comm.is_main_process():
             return OrderedDict()
+        if detailed:
+            parts = curves(metrics, matches.distances, others)
+            if self.cfg.TEST.PROTOCOL == CUHK03:  # of single shots, whose ranks are these alone
+                parts["cmc"] = {"ranks": list(RANKS), "rates": [results[f"Rank-{k}"] / 100 for k in RANKS]}
+            parts["hardest"] = hardest_queries(distances, people, metrics, pids, paths)
+            pace = (self._num_query + len(pids[1]) // self.times) / self.seconds if self.seconds else None
+            about = {"dataset": self.dataset_name, "erased": self.erased is not None, "images_per_second": pace}
+            write_details(self._file("details", ".json"), self.cfg, about | counts_of(metrics, pids), parts)
         # Groups are of ranks among all gallery images, which are not those of single shots.
-        if self.cfg.TEST.REPORT.ENABLED and self.groups and self.cfg.TEST.PROTOCOL != CUHK03:
+        if detailed and self.groups and self.cfg.TEST.PROTOCOL != CUHK03:
             self._report(metrics, pids[0])
         return results
 
@@ -210,8 +240,12 @@ class RankListEvaluator(ReidEvaluator):
             (camids[0][shown], camids[1]),
             node.TOPK,
             lambda query: people.left_out_of(shown[query]),
+            self.cfg.TEST.METRIC,
         )
-        title = f"{self._title()}: nearest gallery images by {self.cfg.TEST.METRIC} distance, before any re-ranking"
+        title = (
+            f"{self._title()}: nearest gallery images by {name_of_number(self.cfg.TEST.METRIC)}, which stands below"
+            " them with the camera; before any re-ranking"
+        )
         path = self._file("rank_list", ".png")
         save_rank_lists(draw_rank_lists(ranked, title, node.TOPK, read=self.erased or read_picture), path)
         logger.info("rank lists drawn to %s", path)

@@ -1,11 +1,13 @@
 """Pictures of rank lists: a query and its nearest gallery images, right ones framed green, wrong ones red.
 
-The frame is grey if the person is not known.
+A tick or a cross below says the same without colour. The frame is grey, and there is no mark, if the person is not
+known.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,18 +15,30 @@ from PIL import Image, ImageDraw
 from fastreid_ext.data.pixels.decoding import read_rgb
 from fastreid_ext.evaluation.distances import MatrixRows, Rows
 from fastreid_ext.files import make_folder, write_atomically
+from fastreid_ext.foreign_files import caption
 
 GREEN, RED, GREY, INK, PAPER = (0, 158, 96), (213, 58, 47), (120, 120, 120), (40, 40, 40), (255, 255, 255)
 FRAME, GAP, CAPTION = 4, 6, 16
+LINE, MARK = 12, 8
+UNDER = 2 * LINE + 2  # of each image: its mark and the notes
 
 
 @dataclass(frozen=True)
 class RankedQuery:
-    """A query, its gallery images in order, and whether each shows the same person; None = not known."""
+    """A query and its gallery images in order.
+
+    Attributes:
+        query: its file.
+        gallery: files of the images, the nearest first.
+        right: whether each shows the same person; None = not known.
+        notes: one or two short lines under the query and under each image, such as its similarity and camera; () =
+            none.
+    """
 
     query: str
     gallery: Sequence[str]
     right: Sequence[bool | None]
+    notes: Sequence[Sequence[str]] = ()
 
 
 def rank_queries(
@@ -34,6 +48,7 @@ def rank_queries(
     camids: tuple[np.ndarray, np.ndarray],
     topk: int,
     left_out: Callable[[int], np.ndarray] | None = None,
+    metric: str = "",
 ) -> list[RankedQuery]:
     """Order the gallery for every row of distances (Q, G) by the Market protocol, one row at a time.
 
@@ -42,17 +57,44 @@ def rank_queries(
         paths, pids, camids: (of the queries, of the gallery).
         topk: images kept per query; those of the query's own identity and camera do not count.
         left_out: query -> further gallery images that do not count.
+        metric: of the distances, which images then have with their cameras as notes; "" = no notes.
     """
     ranked = []
     rows = MatrixRows(distances) if isinstance(distances, np.ndarray) else distances
     for query, (path, pid, camid) in enumerate(zip(paths[0], pids[0], camids[0], strict=True)):
-        order = np.argsort(rows.rows(query, query + 1)[0].cpu().numpy(), kind="stable")
-        order = order[(pids[1][order] != pid) | (camids[1][order] != camid)]
-        if left_out is not None:
-            order = order[~np.isin(order, left_out(query))]
-        order = order[:topk]
-        ranked.append(RankedQuery(path, [paths[1][i] for i in order], [bool(pids[1][i] == pid) for i in order]))
+        row = rows.rows(query, query + 1)[0].cpu().numpy()
+        out = None if left_out is None else left_out(query)
+        order = nearest_images(row, pid, camid, pids[1], camids[1], out)[:topk]
+        notes = [("", f"camera {camid}"), *((number(row[i], metric), f"camera {camids[1][i]}") for i in order)]
+        right = [bool(pids[1][i] == pid) for i in order]
+        ranked.append(RankedQuery(path, [paths[1][i] for i in order], right, notes if metric else ()))
     return ranked
+
+
+def nearest_images(
+    row: np.ndarray, pid: Any, camid: Any, pids: np.ndarray, camids: np.ndarray, left_out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the gallery images that count for a query, the nearest first; ties keep the gallery's order.
+
+    Args:
+        row: (G,) its distances.
+        pid, camid: its identity and camera, whose images do not count.
+        pids, camids: (G,) of the gallery.
+        left_out: further images that do not count.
+    """
+    order = np.argsort(row, kind="stable")
+    order = order[(pids[order] != pid) | (camids[order] != camid)]
+    return order if left_out is None else order[~np.isin(order, left_out)]
+
+
+def number(distance: float, metric: str) -> str:
+    """Return what is shown of a distance: the cosine similarity, or the squared distance of another metric."""
+    return f"{1 - distance:.3f}" if metric == "cosine" else f"{distance:.4g}"
+
+
+def name_of_number(metric: str) -> str:
+    """Return what :func:`number` is, for titles."""
+    return "cosine similarity" if metric == "cosine" else "squared distance"
 
 
 def read_picture(path: str) -> Image.Image:
@@ -85,7 +127,7 @@ def draw_rank_lists(
     """
     if not ranked:
         raise ValueError("a rank-list picture needs at least one query")
-    step_x, step_y = cell[0] + 2 * FRAME + GAP, cell[1] + 2 * FRAME + GAP
+    step_x, step_y = cell[0] + 2 * FRAME + GAP, cell[1] + 2 * FRAME + UNDER + GAP
     top = 2 * CAPTION + GAP
     width, height = GAP + step_x * (topk + 1) + 2 * GAP, top + step_y * len(ranked) + GAP
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
@@ -100,12 +142,38 @@ def draw_rank_lists(
     for column in range(topk + 1):
         pen.text((left_of(column), CAPTION + 3), str(column) if column else "query", fill=INK)
     for row, entry in enumerate(ranked):
-        frames = [GREY, *(GREY if right is None else GREEN if right else RED for right in entry.right)]
-        for column, (path, colour) in enumerate(zip([entry.query, *entry.gallery], frames, strict=True)):
+        notes = entry.notes or [()] * (1 + len(entry.gallery))
+        cells = zip([entry.query, *entry.gallery], [None, *entry.right], notes, strict=True)
+        for column, (path, right, lines) in enumerate(cells):
             x, y = left_of(column), top + row * step_y
+            colour = GREY if right is None else GREEN if right else RED
             pen.rectangle((x, y, x + cell[0] + 2 * FRAME - 1, y + cell[1] + 2 * FRAME - 1), fill=colour)
             canvas.paste(read(path).resize(cell, Image.Resampling.BILINEAR), (x + FRAME, y + FRAME))
+            below = y + cell[1] + 2 * FRAME + 1
+            if right is not None:
+                draw_mark(pen, (x, below + 1), right)
+            for line, text in enumerate(lines):
+                left = x + (MARK + 4 if line == 0 and right is not None else 0)
+                room = x + cell[0] + 2 * FRAME - left
+                pen.text((left, below + line * LINE), fitting(pen, caption(text), room), fill=INK)
     return canvas
+
+
+def draw_mark(pen: ImageDraw.ImageDraw, corner: tuple[int, int], right: bool) -> None:
+    """Draw a tick or a cross of ``MARK`` pixels: who can't tell green from red sees which it is."""
+    x, y = corner
+    if right:
+        pen.line([(x, y + 5), (x + 3, y + MARK - 1), (x + MARK, y)], fill=GREEN, width=2)
+        return
+    for start, end in (((x, y), (x + MARK - 1, y + MARK - 1)), ((x, y + MARK - 1), (x + MARK - 1, y))):
+        pen.line([start, end], fill=RED, width=2)
+
+
+def fitting(pen: ImageDraw.ImageDraw, text: str, room: int) -> str:
+    """Return as much of a text as there is room for, in pixels."""
+    while text and pen.textlength(text) > room:
+        text = text[:-1]
+    return text
 
 
 def save_rank_lists(picture: Image.Image, path: Path) -> None:

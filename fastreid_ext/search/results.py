@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists
+from fastreid_ext.data.labels import UNKNOWN
+from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists, name_of_number, number
 from fastreid_ext.files import write_atomically, write_picture
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.nearest import Neighbours, same_person
@@ -118,12 +119,27 @@ def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
     indices = result.found.indices[shown, :SHEET_COLUMNS]
     same = same_person([result.queries.rows[n] for n in shown], result.gallery.rows, indices)
     ranked = [
-        RankedQuery(result.queries.file(n), [result.gallery.file(p) for p in nearest if p >= 0], right)
-        for n, nearest, right in zip(shown, indices, same, strict=True)
+        RankedQuery(result.queries.file(n), [result.gallery.file(p) for p in nearest if p >= 0], right, notes)
+        for n, nearest, right, notes in zip(shown, indices, same, _notes(result, shown), strict=True)
     ]
-    picture = draw_rank_lists(ranked, sheet_title(result.order, same), indices.shape[1])
+    title = f"{sheet_title(result.order, same)}; below: {name_of_number(result.about['metric'])}"
+    picture = draw_rank_lists(ranked, title, indices.shape[1])
     write_picture(path, picture)
     return path
+
+
+def _notes(result: SearchResult, shown: Sequence[int]) -> list[list[tuple[str, str]]]:
+    """Return what stands below the images of each query: the number that orders them, and the camera if known."""
+
+    def camera(row: tuple[str, str, str]) -> str:
+        return "" if row[2] == UNKNOWN else f"camera {row[2]}"
+
+    notes = []
+    for n in shown:
+        found = zip(result.found.indices[n, :SHEET_COLUMNS], result.found.distances[n, :SHEET_COLUMNS], strict=True)
+        images = [(number(d, result.about["metric"]), camera(result.gallery.rows[p])) for p, d in found if p >= 0]
+        notes.append([("", camera(result.queries.rows[n])), *images])
+    return notes
 
 
 def sheet_title(order: str, same: Sequence[Sequence[bool | None]]) -> str:

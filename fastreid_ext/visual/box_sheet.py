@@ -8,11 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fastreid_ext.foreign_files import caption
-from fastreid_ext.visual.pictures import INK, PAPER, enlarge
+from fastreid_ext.visual.pictures import INK, PAPER, enlarge, tiles
 
 Box = Sequence[float]  # x_min, y_min, x_max, y_max as shares of the image
 HEIGHT, GAP, LINE, FONT = 320, 8, 20, 14
-WIDEST = 1400  # pixels of a sheet: as many images beside each other as that leaves room for
 THICK = 2
 # Told apart on any clothes and by most colour-blind people; after them the circle of hues is cut finer.
 COLOURS = (
@@ -54,10 +53,9 @@ def box_sheet(pictures: Sequence[BoxPicture], title: str, notes: Sequence[str] =
     colours = colours_of(list(dict.fromkeys(region for boxes in named for region in boxes)))
     groups = [_group(picture, colours) for picture in pictures]
     width = max(group.width for group in groups)
-    across = max(1, min(len(groups), WIDEST // (width + 2 * GAP)))
+    across, down = tiles(len(groups), width + 2 * GAP)
     head = _head(title, notes, colours, across * (width + 2 * GAP))
     height = max(group.height for group in groups)
-    down = -(-len(groups) // across)
     canvas = Image.new("RGB", (head.width, head.height + down * (height + 2 * GAP)), PAPER)
     canvas.paste(head, (0, 0))
     for place, group in enumerate(groups):

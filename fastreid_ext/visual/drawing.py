@@ -118,12 +118,13 @@ def draw_files(
         draw: images (B, 3, H, W) -> a row of pictures for each.
         title: of the overview.
     """
-    rows = []
+    rows, names = [], []
     for batch in batches(files, BATCH):
         for path, row in zip(batch, draw(images.read(batch)), strict=True):
             name = path.relative_to(root).as_posix()
             write_picture(output / f"{name}.png", sheet([row], name))
-            rows += [row] if len(rows) < ON_SHEET else []
+            if len(rows) < ON_SHEET:
+                rows, names = [*rows, row], [*names, name]
     overview = output / "overview.png"
-    write_picture(overview, sheet(rows, title))
+    write_picture(overview, sheet(rows, title, names))
     return overview

@@ -10,6 +10,7 @@ from torch import Tensor
 from fastreid_ext.foreign_files import caption
 
 GAP, CAPTION, PAPER, INK = 6, 18, "white", (40, 40, 40)
+WIDEST = 1400  # pixels of a sheet: as many images beside each other as that leaves room for
 SHARE = 0.45  # of the heat map's colour over the image
 
 
@@ -37,8 +38,13 @@ def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def sheet(rows: Sequence[Mapping[str, np.ndarray]], title: str) -> Image.Image:
-    """Put pictures of one size in a grid: a row per image, a column per name, the names on top.
+def sheet(rows: Sequence[Mapping[str, np.ndarray]], title: str, labels: Sequence[str] = ()) -> Image.Image:
+    """Put images in a grid, each with its pictures side by side under their names, as many beside each other as fit.
+
+    Args:
+        rows: of each image, name -> picture; all pictures have one size, and all rows the same names.
+        title: above them.
+        labels: what stands under each row, such as the image's name; () = nothing.
 
     Raises:
         ValueError: no row.
@@ -49,13 +55,41 @@ def sheet(rows: Sequence[Mapping[str, np.ndarray]], title: str) -> Image.Image:
     height, width = next(iter(rows[0].values())).shape[:2]
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     step = GAP + max(width, *(int(pen.textlength(name)) for name in names.values()))
-    size = max(GAP + step * len(names), 2 * GAP + int(pen.textlength(title)))
-    canvas = Image.new("RGB", (size, 2 * CAPTION + (height + GAP) * len(rows) + GAP), PAPER)
+    group, line = step * len(names), CAPTION if labels else 0
+    across, down = tiles(len(rows), group + 2 * GAP)
+    size = max(GAP + across * (group + 2 * GAP) - 2 * GAP, 2 * GAP + int(pen.textlength(title)))
+    each = CAPTION + height + line + GAP
+    canvas = Image.new("RGB", (size, CAPTION + each * down + GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((GAP, 3), title, fill=INK)
-    for column, (name, shown) in enumerate(names.items()):
-        pen.text((GAP + column * step, CAPTION + 3), shown, fill=INK)
-        for row, pictures in enumerate(rows):
-            corner = (GAP + column * step, 2 * CAPTION + row * (height + GAP))
-            canvas.paste(Image.fromarray(pictures[name]), corner)
+    for place, pictures in enumerate(rows):
+        left, top = GAP + place % across * (group + 2 * GAP), CAPTION + place // across * each
+        for column, (name, shown) in enumerate(names.items()):
+            pen.text((left + column * step, top + 3), shown, fill=INK)
+            canvas.paste(Image.fromarray(pictures[name]), (left + column * step, top + CAPTION))
+        if labels:
+            text = shortened(pen, caption(labels[place]), group - GAP)
+            pen.text((left, top + CAPTION + height + 3), text, fill=INK)
     return canvas
+
+
+def tiles(count: int, width: int) -> tuple[int, int]:
+    """Return how many of some equal groups stand beside and below each other on a sheet of ``WIDEST`` pixels.
+
+    The last line is as full as the others can make it.
+
+    Args:
+        count: of the groups, 1 or more.
+        width: of one, in pixels; one that is wider than the sheet has a line to itself.
+    """
+    down = -(-count // max(1, WIDEST // width))
+    return -(-count // down), down
+
+
+def shortened(pen: ImageDraw.ImageDraw, text: str, room: int) -> str:
+    """Return a text, or its end behind dots where there is not room enough for it, in pixels."""
+    if pen.textlength(text) <= room:
+        return text
+    while text and pen.textlength(f"...{text}") > room:
+        text = text[1:]
+    return f"...{text}"

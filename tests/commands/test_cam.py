@@ -16,7 +16,7 @@ from fastreid_ext.model_zoo import get_config
 from fastreid_ext.visual.drawing import HEIGHT as LARGE
 from fastreid_ext.visual.grad_cam import grad_cam, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
-from fastreid_ext.visual.pictures import CAPTION, GAP, darken, enlarge, overlay
+from fastreid_ext.visual.pictures import CAPTION, GAP, WIDEST, darken, enlarge, overlay
 
 HEIGHT, WIDTH = 64, 32
 OVERRIDES = {
@@ -82,17 +82,23 @@ def enlarged(path):
 
 
 def cells(path, columns, rows=1):
-    """The pictures of a sheet whose columns are wider than their names or not; found by the left edge."""
+    """The pictures of a sheet whose columns are wider than their names or not; found by the left edge.
+
+    An overview of several images has them beside each other where there is room, their names below.
+    """
     canvas, width = np.asarray(Image.open(path).convert("RGB")), WIDTH * LARGE // HEIGHT
-    assert canvas.shape[0] == 2 * CAPTION + rows * (LARGE + GAP) + GAP
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     step = GAP + max(width, *(int(pen.textlength(name)) for name in columns))
-    assert canvas.shape[1] >= GAP + step * len(columns)
-    top = 2 * CAPTION
-    return [
-        {name: canvas[top + r * (LARGE + GAP) :][:LARGE, GAP + c * step :][:, :width] for c, name in enumerate(columns)}
-        for r in range(rows)
-    ]
+    across = 1 if rows == 1 else max(1, WIDEST // (step * len(columns) + 2 * GAP))
+    down, each = -(-rows // across), CAPTION + LARGE + (CAPTION if rows > 1 else 0) + GAP
+    across = -(-rows // down)
+    assert canvas.shape[0] == CAPTION + down * each + GAP
+    assert canvas.shape[1] >= GAP + across * step * len(columns)
+    found = []
+    for r in range(rows):
+        top, left = CAPTION + r // across * each + CAPTION, GAP + r % across * (step * len(columns) + 2 * GAP)
+        found.append({name: canvas[top:, left + c * step :][:LARGE, :width] for c, name in enumerate(columns)})
+    return found
 
 
 def drawn(folder):

@@ -13,6 +13,7 @@ from fastreid_ext.evaluation.rank_list import (
     GREY,
     PAPER,
     RED,
+    UNDER,
     RankedQuery,
     draw_rank_lists,
     rank_queries,
@@ -87,7 +88,7 @@ def test_every_query_has_its_row():
 
 def corner(column, row):
     """Upper left pixel of a frame; the query's column stands a little apart."""
-    step_x, step_y = CELL[0] + 2 * FRAME + GAP, CELL[1] + 2 * FRAME + GAP
+    step_x, step_y = CELL[0] + 2 * FRAME + GAP, CELL[1] + 2 * FRAME + UNDER + GAP
     return GAP + column * step_x + (2 * GAP if column else 0), 2 * CAPTION + GAP + row * step_y
 
 
@@ -115,8 +116,53 @@ def test_frames_and_pictures(pictures):
             assert canvas.getpixel(pixel) == frame, (row, column, pixel)
         for pixel in ((x + FRAME, y + FRAME), (right - FRAME, bottom - FRAME), (x + FRAME + 5, y + FRAME + 5)):
             assert canvas.getpixel(pixel) == inside, (row, column, pixel)
-        for pixel in ((x - 1, y), (x, y - 1), (right + 1, bottom), (right, bottom + 1)):
+        for pixel in ((x - 1, y), (x, y - 1), (right + 1, bottom), (right, bottom + 1)):  # no mark touches a frame
             assert canvas.getpixel(pixel) == PAPER, (row, column, pixel)
+
+
+def under(canvas, column, row, lines=slice(0, UNDER)):
+    """What stands below a picture: (h, w, 3)."""
+    x, y = corner(column, row)
+    top = y + CELL[1] + 2 * FRAME
+    return np.asarray(canvas)[top : top + UNDER, x : x + CELL[0] + 2 * FRAME][lines]
+
+
+def test_marks_differ_in_shape(pictures):
+    rows = [
+        RankedQuery(pictures["blue"], [pictures["yellow"], pictures["grey"], pictures["grey"]], [True, False, None])
+    ]
+    canvas = draw_rank_lists(rows, "title", topk=3, cell=CELL)
+    query, right, wrong, unknown = ((under(canvas, column, 0) != PAPER).any(axis=2) for column in range(4))
+    assert right.any() and wrong.any() and not query.any() and not unknown.any()
+    drawn = wrong[:, : rank_list.MARK]
+    box = drawn[drawn.any(axis=1)]
+    assert np.array_equal(box, box[:, ::-1])  # a cross is its own mirror image, a tick is not
+    drawn = right[:, : rank_list.MARK]
+    box = drawn[drawn.any(axis=1)]
+    assert not np.array_equal(box, box[:, ::-1])
+
+
+def test_similarity_and_camera_stand_below(pictures):
+    pids, camids = (np.array([1]), np.array([1, 2])), (np.array([4]), np.array([5, 6]))
+    paths = [pictures["blue"]], [pictures["grey"], pictures["yellow"]]
+    (entry,) = rank_queries(np.array([[0.25, 0.125]]), paths, pids, camids, 2, metric="cosine")
+    assert entry.notes == [("", "camera 4"), ("0.875", "camera 6"), ("0.750", "camera 5")]
+    (far,) = rank_queries(np.array([[2.5, 12345.678]]), paths, pids, camids, 2, metric="euclidean")
+    assert [lines[0] for lines in far.notes] == ["", "2.5", "1.235e+04"]
+    canvas = draw_rank_lists([entry], "title", topk=2, cell=(64, 24))
+    plain = draw_rank_lists([RankedQuery(entry.query, entry.gallery, entry.right)], "title", topk=2, cell=(64, 24))
+    ink = [np.asarray(picture.convert("L"), dtype=int) for picture in (canvas, plain)]
+    assert canvas.size == plain.size and (ink[0] < ink[1] - 50).sum() > 50  # darker: the letters
+
+
+def test_notes_do_not_run_into_the_next_image(pictures):
+    notes = [("", "camera " + "M" * 40), ("W" * 40, "\n\x00" * 30)]
+    row = RankedQuery(pictures["blue"], [pictures["grey"]], [True], notes)
+    canvas = np.asarray(draw_rank_lists([row], "title", topk=2, cell=CELL))
+    for column in range(2):
+        x, y = corner(column, 0)
+        gap = canvas[y + CELL[1] + 2 * FRAME :, x + CELL[0] + 2 * FRAME : x + CELL[0] + 2 * FRAME + GAP]
+        assert (gap == PAPER).all()
 
 
 def test_green_and_red_are_not_told_apart_by_hue_alone():

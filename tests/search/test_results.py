@@ -21,7 +21,9 @@ def result(tmp_path):
     gallery = ImageList(tmp_path, [("g0.png", "a", "2"), ('g,"1.png', "b", "1"), ("g2.png", "", "")], "gallery")
     gallery.rows[1] = ("g1.png", "b", "1")
     found = Neighbours(np.array([[1, 0, 2], [2, -1, -1]]), np.array([[0.1, 0.2, 1 / 3], [0.5, np.inf, np.inf]]))
-    return SearchResult(queries, gallery, found, "exact order, cosine distance", {"topk": 3, "recall": None})
+    return SearchResult(
+        queries, gallery, found, "exact order, cosine distance", {"metric": "cosine", "topk": 3, "recall": None}
+    )
 
 
 def test_json(result, tmp_path):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
+from fastreid_ext.visual import pictures
 from fastreid_ext.visual.pictures import CAPTION, GAP, SHARE, darken, overlay, sheet
 
 
@@ -36,21 +37,46 @@ def test_darken_is_a_product():
     assert np.array_equal(darken(pixels, np.full((12, 8), 2.0)), pixels)  # never brighter
 
 
-@pytest.mark.parametrize("title", ["t", "a title that is much longer than all of the pictures beside each other are"])
-def test_sheet(title):
-    rows = [{"image": image(40, 20), "a column with a long name": image(40, 20), "c": image(40, 20)} for _ in range(3)]
+LONG = "a title that is much longer than all of the pictures beside each other are" * 3
+
+
+@pytest.mark.parametrize("title", ["t", LONG])
+@pytest.mark.parametrize(("count", "across"), [(1, 1), (2, 2), (5, 3), (6, 3), (7, 4)])
+def test_sheet(title, count, across, monkeypatch):
+    """Every picture is on it, whole; images stand in lines that are as full as each other."""
+    columns = ["image", "a column with a long name", "c"]
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    step = GAP + int(pen.textlength(columns[1]))
+    group = 3 * step + 2 * GAP
+    monkeypatch.setattr(pictures, "WIDEST", 4 * group + 5)
+    rows = [{name: image(40, 20) for name in columns} for _ in range(count)]
     before = [{name: picture.copy() for name, picture in row.items()} for row in rows]
     canvas = np.asarray(sheet(rows, title))
-    pen = ImageDraw.Draw(sheet(rows, ""))
-    step = GAP + int(pen.textlength("a column with a long name"))
-    assert canvas.shape[0] == 2 * CAPTION + 3 * (40 + GAP) + GAP
-    assert canvas.shape[1] == max(GAP + 3 * step, 2 * GAP + int(pen.textlength(title)))
+    down, each = -(-count // across), CAPTION + 40 + GAP
+    assert canvas.shape[0] == CAPTION + down * each + GAP
+    assert canvas.shape[1] == max(GAP + across * group - 2 * GAP, 2 * GAP + int(pen.textlength(title)))
     for r, row in enumerate(rows):
         for c, (name, picture) in enumerate(row.items()):
-            top, left = 2 * CAPTION + r * (40 + GAP), GAP + c * step
+            top, left = CAPTION + r // across * each + CAPTION, GAP + r % across * group + c * step
             assert np.array_equal(canvas[top : top + 40, left : left + 20], picture)
             assert np.array_equal(picture, before[r][name])
+            assert (canvas[top - CAPTION : top, left : left + 20] < 100).any(), "no name above"
     assert (canvas[:CAPTION] < 100).any() and (canvas[-GAP:] == 255).all()  # the title, and paper at the bottom
+
+
+def test_a_dozen_images_are_no_strip():
+    """What cam draws of twelve images: two pictures of 128x256 each."""
+    rows = [{"image": image(256, 128), "backbone.layer4": image(256, 128)} for _ in range(12)]
+    width, height = sheet(rows, "t", [f"{n}.jpg" for n in range(12)]).size
+    assert 1 / 2 < width / height < 2 and width <= pictures.WIDEST
+
+
+def test_labels_stand_below_and_within_their_group():
+    rows = [{"a": image(10, 30)} for _ in range(2)]
+    plain, short, long = (np.asarray(sheet(rows, "t", labels)) for labels in ((), ("x", "y"), ("x" * 99, "y" * 99)))
+    assert short.shape == long.shape == (plain.shape[0] + CAPTION, plain.shape[1], 3)
+    below = long[CAPTION + CAPTION + 10 : -GAP]
+    assert (below[:, GAP : GAP + 30] < 100).any() and (below[:, GAP + 30 : 3 * GAP + 30] == 255).all()
 
 
 def test_wide_pictures_stand_close():

@@ -83,6 +83,8 @@ def _images(folder: Path) -> None:
         (folder / "people" / f"p{number % 3}").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 16), (number, 0, 0)).save(folder / "people" / f"p{number % 3}" / f"{number}.png")
     (folder / "list.txt").write_text("images/a.png\nimages/b.jpg\n")
+    (folder / "run").mkdir()
+    (folder / "run" / "results.json").write_text('{"results": {"SynthReIDTiny": {"Rank-1": 50.0, "mAP": 40.0}}}')
     (folder / "pairs.csv").write_text("images/a.png,images/b.jpg\n")
 
 

@@ -157,6 +157,10 @@ COMMANDS: list[tuple[list[str], list[str], dict[str, list[str]]]] = [
         "--sheet-images": ["-1", "a"],
     }),
     (["configs", "demo"], [], {}),
+    (["report", "run", "--output", "page.html", "--pictures", "0"], [], {
+        "--output": ["page.txt", "odd/text/page.html", "odd/fifo", "x" * 300 + ".html"],
+        "--queries": NO_COUNT, "--pictures": NO_COUNT,
+    }),
     (["repeat", "--configs", "demo/tiny.yml", "--seeds", "0", "--output", "repeated"], [], {
         "--configs": ["nowhere", "odd/text", ""], "--seeds": ["abc", "1.5"],
         "--output": NO_OUTPUT, "--num-gpus": NO_LEAST,
@@ -244,6 +248,10 @@ WRONG = [
     *(["dataset", folder, "--output", "own2"] for folder in [*NO_FOLDER, "odd/bytes", "odd/deep.json"]),
     *(["occlusion-split", name, "--output", "own3"] for name in ["Nowhere", "Market1501", "", "images", *NO_FOLDER]),
     *(["derive-occluded-duke", "odd/empty", "--duke", folder] for folder in NO_FOLDER),
+    *(["report", folder, "--output", "page.html"] for folder in [*NO_FOLDER, "images"]),
+    ["report", "--output", "page.html"],
+    ["report", "run"],
+    ["report", "run", "run", "--output", "page.html"],
     ["configs", "no-such-word-anywhere"],
     ["configs", "--nowhere"],
     ["doctor", "please"],
@@ -276,6 +284,7 @@ SEED
 """.strip().splitlines()
 
 RIGHT = [
+    ["report", "run", "--output", "page2.html"],
     ["doctor"],
     ["configs"],
     ["--version"],

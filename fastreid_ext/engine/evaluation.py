@@ -17,7 +17,8 @@ from fastreid_ext.data.erased_images import ImageEraser, WithErased
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine.training_subsets import evaluated_sets
-from fastreid_ext.evaluation.evaluator import RankListEvaluator, check_memory
+from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.evaluation.memory import check_memory
 from fastreid_ext.evaluation.report import stress_table, with_erased
 
 logger = logging.getLogger(__name__)

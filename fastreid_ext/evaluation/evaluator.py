@@ -5,7 +5,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from fastreid_ext.evaluation.details import SampledRows, counts_of, curves, hard
 from fastreid_ext.evaluation.distances import DistanceRows, Rows, lengths_of, unusable
 from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
+from fastreid_ext.evaluation.memory import on_device
 from fastreid_ext.evaluation.open_set import (
     nearest_images,
     open_set_metrics,
@@ -43,7 +43,7 @@ from fastreid_ext.evaluation.rank_list import (
 )
 from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
 from fastreid_ext.evaluation.report import group_record, group_table
-from fastreid_ext.evaluation.reranked import ReRankedRows, sums_mb
+from fastreid_ext.evaluation.reranked import ReRankedRows
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
 from fastreid_ext.evaluation.same_features import warn_of_same_features
 from fastreid_ext.evaluation.single_shot import single_shot_hits
@@ -138,7 +138,7 @@ class RankListEvaluator(ReidEvaluator):
             raise self._with_paths(error, features, self.times * list(chain(*comm.all_gather(own_paths)))) from error
 
     def _evaluated(self, features: Tensor, pids: tuple, camids: tuple, paths: tuple) -> OrderedDict[str, float]:
-        features = _on_device(features, self.cfg)
+        features = on_device(features, self.cfg)
         people = SamePerson(pids, camids, self.left_out)
         drawn = self.cfg.TEST.RANK_LIST.ENABLED and comm.is_main_process()
         if drawn:
@@ -272,43 +272,6 @@ def ranking_distances(cfg: CfgNode, features: Tensor, num_query: int) -> Rows:
         settings = (cfg.TEST.METRIC, node.K1, node.K2, node.LAMBDA, cfg.TEST.EVAL_MEMORY_MB)
         return ReRankedRows(distances, features, *settings, search=nearest_by_all)
     return distances
-
-
-@dataclass(frozen=True)
-class ExpectedRows:
-    """What is known of :class:`CountedRows` before there are features; their length is not, and hardly matters."""
-
-    shape: tuple[int, int]
-    device: torch.device
-    fixed_mb: float
-    width: int = 0
-
-
-def check_memory(cfg: CfgNode, num_query: int, num_gallery: int) -> None:
-    """Check, before there are features, that a row of distances fits in TEST.EVAL_MEMORY_MB.
-
-    Args:
-        cfg: the run's config.
-        num_query, num_gallery: images of the test set.
-
-    Raises:
-        EvaluationError: it does not.
-    """
-    memory_mb, device, both = cfg.TEST.EVAL_MEMORY_MB, torch.device(cfg.MODEL.DEVICE), num_query + num_gallery
-    if cfg.TEST.AQE.ENABLED:  # to more images than the gallery's
-        rows_per_block(ExpectedRows((both, both), device, 0.0), memory_mb)
-    sums = sums_mb(memory_mb) if cfg.TEST.RERANK.ENABLED else 0.0
-    rows_per_block(ExpectedRows((num_query, num_gallery), device, sums), memory_mb)
-
-
-def _on_device(features: Tensor, cfg: CfgNode) -> Tensor:
-    """Move the features to the model's GPU if they, and what ranking takes, fit there beside the model."""
-    if torch.device(cfg.MODEL.DEVICE).type != "cuda":
-        return features
-    free, _ = torch.cuda.mem_get_info()
-    # All processes must decide the same: their distances must be equal to the last bit.
-    room = comm.all_gather(free > 1.2 * features.nbytes + cfg.TEST.EVAL_MEMORY_MB * 2**20)
-    return features.to("cuda") if all(room) else features
 
 
 def _of_all_processes(matches: Matches) -> Matches:

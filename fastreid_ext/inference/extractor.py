@@ -111,8 +111,8 @@ class Extractor:
             compression.check_fits(self._compression, dim)
             if model.normalised and not self._compression.normalised:
                 raise ConfigError(
-                    f"{model.weights} gives features of length 1, and the components are of features as they are: export"
-                    " it without --normalise"
+                    f"{model.weights} gives features of length 1, and the components are of others: export it without"
+                    " --normalise"
                 )
 
     @cached_property

@@ -17,7 +17,7 @@ WEIGHTS, ONNX, COMPONENTS = "model.safetensors", "model.onnx", "model.pca.safete
 
 def make_weights(folder):
     model = nn.Linear(4, 3)
-    texts = {"format": "pt", KEY: record_of(get_config("demo/tiny.yml"), model, 3).text()}
+    texts = {KEY: record_of(get_config("demo/tiny.yml"), model, 3).text()}
     safetensors.torch.save_file(model.state_dict(), folder / WEIGHTS, texts)
 
 

@@ -67,7 +67,7 @@ def save_weights_file(
     record = record_of(cfg, model, feature_length(cfg, model), same_person=same_person)
     # Copies: the format knows no tensors that share their memory.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in _read_by_test(model).items()}
-    texts = {"format": "pt", KEY: record.text()}
+    texts = {KEY: record.text()}  # alone: the format's library writes several in any order
     if components is not None:
         tensors, texts = tensors | components.tensors, texts | components.texts
     data = safetensors.torch.save(tensors, texts)

@@ -110,5 +110,8 @@ def add_engine_config(cfg: CfgNode) -> None:
     # fastreid-ext occlusion-split, or other CSV files of path and occlusion, say it of any data set (docs/data.md):
     # [["OccludedDuke", "occlusion.csv"]]
     cfg.TEST.REPORT = CfgNode({"ENABLED": True, "OCCLUSION_EDGES": [0.0, 0.25, 0.35], "OCCLUSION_FILES": []})
+    # A share of the query identities, drawn by SEED, is taken out of the gallery in a second search: how often are the
+    # others found (TPIR), if one in 100 or 10 of those may be taken for somebody (FPIR); 0 = off
+    cfg.TEST.OPEN_SET = CfgNode({"SHARE": 0.0, "SEED": 0})
     # Picture of the first queries' rank lists, written after each evaluation
     cfg.TEST.RANK_LIST = CfgNode({"ENABLED": True, "QUERIES": 8, "TOPK": 10})

@@ -14,8 +14,8 @@ def add_parser(commands: Any) -> None:
         "compress",
         help="fit a PCA on training images, for features with fewer numbers, and measure what that costs",
         description="Fit principal components on the features of training images and keep them beside the weights,"
-        " where Extractor(..., dim=N) finds them; N may be any number up to --dim. A table says what mAP and Rank-1 of a test"
-        " set lose by them.",
+        " where Extractor(..., dim=N) finds them; N may be any number up to --dim. A table says what mAP and Rank-1 of"
+        " a test set lose by them.",
         example="fastreid-ext compress --config-file demo/deepminer.yml --dim 128 MODEL.WEIGHTS"
         " logs/demo/deepminer/model_best.pth",
     )

@@ -1,5 +1,6 @@
 """FastReID's evaluator, streamed: its numbers, a report by groups and a picture of rank lists, in bounded memory."""
 
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,14 @@ from fastreid_ext.evaluation.collective import gather_rows, nearest_by_all, sum_
 from fastreid_ext.evaluation.distances import DistanceRows, Rows, lengths_of, unusable
 from fastreid_ext.evaluation.expansion import expand
 from fastreid_ext.evaluation.groups import Group, group_rows
+from fastreid_ext.evaluation.open_set import (
+    nearest_images,
+    open_set_metrics,
+    open_set_rates,
+    people_taken_out,
+    without_people,
+)
+from fastreid_ext.evaluation.open_set_report import open_set_record, open_set_text
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
 from fastreid_ext.evaluation.rank_list import draw_rank_lists, rank_queries, read_picture, save_rank_lists
 from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
@@ -118,6 +127,9 @@ class RankListEvaluator(ReidEvaluator):
         if comm.is_main_process():
             warn_of_same_features(self.dataset_name, self._split(features), people, paths)
         distances = ranking_distances(self.cfg, features, self._num_query)
+        is_open = self.cfg.TEST.OPEN_SET.SHARE > 0
+        # Re-ranking and expansion look at neighbours, which are others where people are taken out of the gallery.
+        kept = features if is_open and (self.cfg.TEST.AQE.ENABLED or self.cfg.TEST.RERANK.ENABLED) else None
         del features
         block = rows_per_block(distances, self.cfg.TEST.EVAL_MEMORY_MB)
         share = share_of(len(pids[0]), block, comm.get_rank(), comm.get_world_size())
@@ -136,6 +148,8 @@ class RankListEvaluator(ReidEvaluator):
                 return sum_over_processes(torch.from_numpy(counts)).numpy()
 
             results |= true_positive_rates(matches.distances, people.others, count)
+        if is_open:
+            results |= self._open_set(distances, kept, pids, camids)
         if not comm.is_main_process():
             return OrderedDict()
         # Groups are of ranks among all gallery images, which are not those of single shots.
@@ -167,6 +181,22 @@ class RankListEvaluator(ReidEvaluator):
         rows = group_rows(metrics, pids.tolist(), self.groups)
         logger.info("%s, by groups of queries:\n%s", self._title(), group_table(rows))
         write_text(self._file("report", ".json"), group_record(self.dataset_name, rows))
+
+    def _open_set(self, distances: Rows, features: Tensor | None, pids: tuple, camids: tuple) -> dict[str, float]:
+        """Search again without some people's gallery images; features are given if distances depend on who is there."""
+        node, left_out = self.cfg.TEST.OPEN_SET, self.left_out
+        out = people_taken_out(pids[0], node.SHARE, node.SEED)
+        if features is not None:
+            features, pids, camids, left_out = without_people(out, features, pids, camids, left_out)
+            distances = ranking_distances(self.cfg, features, self._num_query)
+        nearest = nearest_images(distances, out, pids, camids, left_out, self.cfg.TEST.EVAL_MEMORY_MB)
+        rates = open_set_rates(nearest)
+        if comm.is_main_process():
+            about = {"share": node.SHARE, "seed": node.SEED, "people": len(np.unique(pids[0])), "taken_out": len(out)}
+            record = open_set_record(self.dataset_name, nearest, rates, about)
+            logger.info("%s, open set: %s", self._title(), open_set_text(record))
+            write_text(self._file("open_set", ".json"), json.dumps(record, indent=2) + "\n")
+        return open_set_metrics(rates)
 
     def _draw_rank_lists(self, features: tuple, pids: tuple, camids: tuple, paths: tuple, people: SamePerson) -> None:
         node, n = self.cfg.TEST.RANK_LIST, self._num_query

@@ -62,6 +62,12 @@ class PairCurve:
             "balanced_accuracy": (true / self.positives + 1 - false / self.negatives) / 2,
         }
 
+    def at_changes(self) -> "PairCurve":
+        """Return the counts at the scores of same-person pairs alone."""
+        kept = np.diff(self.true, prepend=0) > 0
+        arrays = (array[kept] for array in (self.thresholds, self.true, self.false, self.false_above))
+        return PairCurve(*arrays, self.positives, self.negatives)
+
     def best_balanced(self) -> float:
         """Return the threshold with the highest balanced accuracy; of several the highest."""
         return float(self.thresholds[np.argmax(self.true_rate - self.false_rate)])
@@ -97,13 +103,13 @@ def pair_curve(
     Raises:
         EvaluationError: no pair of one person, or none of two; a score that is not a number.
     """
-    found = [scores[same & ~out] for scores, same, out in _blocks(score, pids, camids, block, left_out)]
+    found = [scores[same & ~out] for scores, same, out in pair_blocks(score, pids, camids, block, left_out)]
     positives = np.sort(np.concatenate(found)) if found else np.empty(0)
     if not len(positives):
         raise EvaluationError("no person is in query and gallery by two different cameras: there is nothing to verify")
     rising = np.unique(np.concatenate([positives, np.asarray(also, dtype=positives.dtype)]))
     at_or_above, above = (np.zeros(len(rising) + 1, dtype=np.int64) for _ in range(2))
-    for scores, same, out in _blocks(score, pids, camids, block, left_out):
+    for scores, same, out in pair_blocks(score, pids, camids, block, left_out):
         others = scores[~(same | out)]
         at_or_above += np.bincount(np.searchsorted(rising, others, side="right"), minlength=len(rising) + 1)
         above += np.bincount(np.searchsorted(rising, others, side="left"), minlength=len(rising) + 1)
@@ -116,7 +122,7 @@ def pair_curve(
     return PairCurve(rising[::-1], true[::-1], reach, pass_by, len(positives), negatives)
 
 
-def _blocks(
+def pair_blocks(
     score: Callable[[slice, slice], np.ndarray], pids: Labels, camids: Labels, block: tuple[int, int], left_out: Pairs
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield (scores, pairs of one identity, pairs that do not count) of every block."""

@@ -47,9 +47,7 @@ def compress(cfg: CfgNode, model: nn.Module, dim: int, images: int, test_set: st
     name = test_set or first_test_set(cfg, "name a data set with --test-set, or in DATASETS.TESTS")
     extractor = Extractor.of_model(cfg, model, workers=cfg.DATALOADER.NUM_WORKERS, normalise=False)
     if dim >= extractor.dim:
-        raise ConfigError(
-            f"--dim is {dim}, and the model's features have {extractor.dim} numbers: there is none to save"
-        )
+        raise ConfigError(f"--dim is {dim}, and the model's features have {extractor.dim} numbers: lower it")
     items = training_subsets(cfg, training_sets(cfg)).train
     chosen = np.unique(np.linspace(0, len(items) - 1, min(images or len(items), len(items))).round().astype(int))
     fitted = fit(_features(extractor, [items[n][0] for n in chosen], "training images"), dim, extractor.record)

@@ -164,6 +164,7 @@ def _of_array(array: np.ndarray, name: str, order: str | None, range: float | No
     elif array.ndim != 3 or shape[2] not in CHANNELS:
         first = array.ndim == 3 and shape[0] in CHANNELS
         hint = ": put the channels last with array.transpose(1, 2, 0)" if first else ""
+        hint = ": give paths as a list" if array.ndim == 1 and array.dtype.kind in "UO" else hint
         raise InputError(f"{name} is an array {shape} and must be (H, W, 3), or (H, W) for a grey one{hint}")
     _check_sides(*array.shape[:2], name)
     if order is None and array.shape[2] > 1:

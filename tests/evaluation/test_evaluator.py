@@ -17,8 +17,9 @@ from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.errors import ConfigError, EvaluationError
 from fastreid_ext.evaluation import blocks, collective
 from fastreid_ext.evaluation.collective import gather_rows, sum_over_processes
-from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.evaluation.evaluator import RankListEvaluator, ranking_distances
 from fastreid_ext.evaluation.groups import Group
+from fastreid_ext.evaluation.open_set import people_taken_out
 
 ReidEvaluator = RankListEvaluator.__base__  # a spawned process must not import the host before its patches
 QUERIES, IMAGES = 20, 61
@@ -30,7 +31,9 @@ SETTINGS = {
     "expanded": [*EVERYTHING, "TEST.AQE.ENABLED", True],
     "re-ranked": [*EVERYTHING, "TEST.RERANK.ENABLED", True],
     "cuhk03": [*EVERYTHING, "TEST.PROTOCOL", "cuhk03"],
-    AGAIN: [*EVERYTHING, "TEST.AQE.ENABLED", True],
+    AGAIN: [*EVERYTHING, "TEST.AQE.ENABLED", True, "TEST.OPEN_SET.SHARE", 0.5],
+    "open": [*EVERYTHING, "TEST.OPEN_SET.SHARE", 0.7],
+    "open, re-ranked": [*EVERYTHING, "TEST.OPEN_SET.SHARE", 0.7, "TEST.RERANK.ENABLED", True],
 }
 
 
@@ -113,8 +116,9 @@ def test_several_processes_give_the_numbers_of_one(world_size, tmp_path, monkeyp
         expected = evaluated(config(overrides), tmp_path / "one", again=name == AGAIN)
         assert main[name] == {key: pytest.approx(value, abs=1e-6) for key, value in expected.items()}, name
         assert all(other[name] == {} for other in others)
-    record, expected = ((folder / "report_people.json").read_text() for folder in (tmp_path, tmp_path / "one"))
-    assert json.loads(record) == json.loads(expected)
+    for report in ("report", "open_set"):
+        record, expected = ((folder / f"{report}_people.json").read_text() for folder in (tmp_path, tmp_path / "one"))
+        assert json.loads(record) == json.loads(expected)
     for found in (main, *others):
         assert found["gathered"] == [10, 20, 21][: (0, 0, 1, 3)[world_size]]
         assert found["sum"] == [world_size, sum(range(world_size))]
@@ -182,6 +186,41 @@ def test_single_shots_change_the_ranks_alone(tmp_path):
     assert (cuhk03["mAP"], cuhk03["mINP"]) == (market["mAP"], market["mINP"])
     assert cuhk03["Rank-1"] != market["Rank-1"] and cuhk03 == evaluated(config(SETTINGS["cuhk03"]), tmp_path)
     assert cuhk03["metric"] == pytest.approx((cuhk03["Rank-1"] + cuhk03["mAP"]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("closed", "opened"), [("plain", "open"), ("re-ranked", "open, re-ranked"), ("expanded", AGAIN)]
+)
+def test_people_out_of_the_gallery(closed, opened, tmp_path, caplog):
+    """The second search changes no number of the first, and is that of a gallery that never had those people."""
+    features, pids, camids = images()
+    queries, again = (IMAGES if opened == AGAIN else QUERIES), opened == AGAIN
+    with caplog.at_level("INFO"):
+        found = evaluated(config(SETTINGS[opened]), tmp_path, again=again)
+    assert found.items() >= evaluated(config(SETTINGS[closed]), tmp_path, again=again).items()
+    record = json.loads((tmp_path / "open_set_people.json").read_text())
+    share = config(SETTINGS[opened]).TEST.OPEN_SET.SHARE
+    people, out = np.unique(pids[:queries]), people_taken_out(pids[:queries].numpy(), share, 0)
+    assert (record["people"], record["taken_out"]) == (len(people), len(out))
+    gallery = np.arange(0 if again else QUERIES, IMAGES)
+    gallery = gallery[~np.isin(pids[gallery], out)]
+    distances = ranking_distances(config(SETTINGS[opened]), torch.cat([features[:queries], features[gallery]]), queries)
+    rows, nearest = distances.rows(0, queries).double().numpy(), []
+    for query in range(queries):
+        same = pids[gallery] == pids[query]
+        junk = (same & (camids[gallery] == camids[query])).numpy()
+        here = np.where(junk, np.inf, rows[query])
+        nearest.append((here.min(), bool(same[here.argmin()]), bool((same.numpy() & ~junk).any())))
+    strangers = sorted(distance for distance, _, known in nearest if not known)
+    right = [distance for distance, same, known in nearest if known and same]
+    known = sum(known for *_, known in nearest)
+    assert record["queries"] == {"unknown": len(strangers), "known": known}
+    limit = strangers[len(strangers) // 10]
+    expected = 100 * sum(distance < limit for distance in right) / known
+    assert found["TPIR@FPIR=1e-01"] == pytest.approx(expected) and expected > 0
+    assert record["rates"][1]["distance"] == pytest.approx(max(each for each in right if each < limit), abs=1e-6)
+    assert "TPIR@FPIR=1e-02" not in found and record["rates"][0]["TPIR"] is None
+    assert f"{len(out)} of {len(people)} people are taken out of the gallery" in caplog.text
 
 
 def test_the_key_chooses_the_evaluator(monkeypatch, tmp_path):

@@ -157,6 +157,10 @@ TABLE = (
         ("SOLVER.CHECKPOINT_KEEP",),
     ),
     Switch(("SOLVER.CLIP_GRADIENTS.NORM_TYPE",), **_is("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value")),
-    Switch(("TEST.PROTOCOL", "TEST.REPORT", "TEST.RANK_LIST", "TEST.EVAL_MEMORY_MB"), **_is("TEST.EVALUATOR", "host")),
+    Switch(
+        ("TEST.PROTOCOL", "TEST.REPORT", "TEST.RANK_LIST", "TEST.EVAL_MEMORY_MB", "TEST.OPEN_SET"),
+        **_is("TEST.EVALUATOR", "host"),
+    ),
+    Switch(("TEST.OPEN_SET.SEED",), **_is("TEST.OPEN_SET.SHARE", 0)),
     Switch(("TEST.REPORT.OCCLUSION_EDGES", "TEST.REPORT.OCCLUSION_FILES"), **_is("TEST.PROTOCOL", "cuhk03")),
 )

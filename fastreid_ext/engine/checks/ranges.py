@@ -184,6 +184,8 @@ RANGES: dict[str, Rule] = {
     "TEST.OCCLUSION.AREA": AREA,
     "TEST.OCCLUSION.RATIO": share(above=0),
     "TEST.OCCLUSION.SEED": whole(0, MOST_SEED),
+    "TEST.OPEN_SET.SHARE": share(below=1),
+    "TEST.OPEN_SET.SEED": whole(0, MOST_SEED),
     "TEST.REPORT.ENABLED": FLAG,
     "TEST.REPORT.OCCLUSION_EDGES": also(
         listed(share(below=1)), rising, "increasing shares from 0 to below 1, such as [0.0, 0.25]"

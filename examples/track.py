@@ -24,6 +24,8 @@ from identities import DeepSortTracker, OverlapTracker, People, Track
 
 from fastreid_ext import Extractor
 from fastreid_ext.errors import UserError
+from fastreid_ext.evaluation.same_person import SamePersonError
+from fastreid_ext.inference.same_person_answers import same_person_of
 
 TRACKERS = {"overlap": OverlapTracker, "deep-sort": DeepSortTracker}
 COLUMNS = ("frame", "seconds", "track", "person", "similarity", "x1", "y1", "x2", "y2")
@@ -41,14 +43,14 @@ def threshold_of(extractor: Extractor, given: float | None) -> float:
     """
     if given is not None:
         return given
-    measured = extractor.record.same_person or {}
-    found = measured.get("thresholds", {}).get(MEASURED) if extractor.record.metric == "cosine" else None
+    try:
+        measured = same_person_of(extractor.record, extractor.model.weights)
+    except SamePersonError as error:
+        raise UserError(f"give --threshold, such as 0.6: {error}") from error
+    found = measured.thresholds.get(MEASURED) if measured.metric == "cosine" else None
     if found is None:
-        raise UserError(
-            "no cosine was measured for this model from which on two images show one person: give --threshold, such as"
-            " 0.6, or measure one with fastreid-ext verify"
-        )
-    return float(found)
+        raise UserError(f"give --threshold, such as 0.6: no cosine was measured for this model at {MEASURED}")
+    return found
 
 
 def known_people(extractor: Extractor, folder: Path | None) -> dict[str, np.ndarray]:

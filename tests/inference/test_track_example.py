@@ -1,6 +1,7 @@
 """examples/track.py on clips of SynthReID's people: they walk through the picture, leave it and come back."""
 
 import csv
+from types import SimpleNamespace
 
 import cv2
 import detectors
@@ -133,7 +134,7 @@ def test_sentences(run, clip, weights_file, tmp_path, capsys):
         assert track.main([str(word) for word in line]) == 1
         return capsys.readouterr().err
 
-    assert "give --threshold, such as 0.6, or measure one" in sentence()
+    assert "give --threshold, such as 0.6: " in sentence()
     assert "can be motion, hog, an .onnx file" in sentence("--threshold", "0.5", "--detector", "magic")
     (tmp_path / "boxes.csv").write_text("frame,x1,y1,x2\n0,1,2,3\n")
     assert "is no list of boxes" in sentence("--threshold", "0.5", "--detector", tmp_path / "boxes.csv")
@@ -141,6 +142,18 @@ def test_sentences(run, clip, weights_file, tmp_path, capsys):
     assert "has no folders" in sentence("--threshold", "0.5", "--known", tmp_path / "nobody")
     assert track.main([str(tmp_path / "boxes.csv"), "--model", str(weights_file), "--threshold", "1", "--output", "x"])
     assert "is no video that OpenCV can read" in capsys.readouterr().err
+
+
+def test_the_threshold_that_was_measured(extractor, monkeypatch):
+    measured = SimpleNamespace(metric="cosine", thresholds={"fpr_1e-3": 0.625, "balanced": 0.5})
+    monkeypatch.setattr(track, "same_person_of", lambda record, weights: measured)
+    assert track.threshold_of(extractor, None) == 0.625 and track.threshold_of(extractor, 0.25) == 0.25
+    measured.thresholds["fpr_1e-3"] = None  # too few pairs
+    with pytest.raises(UserError, match="give --threshold"):
+        track.threshold_of(extractor, None)
+    measured.metric, measured.thresholds["fpr_1e-3"] = "euclidean", -1.5
+    with pytest.raises(UserError, match="give --threshold"):
+        track.threshold_of(extractor, None)
 
 
 @pytest.mark.skipif(hasattr(cv2, "HOGDescriptor"), reason="this OpenCV has the HOG detector")

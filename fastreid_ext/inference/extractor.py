@@ -109,6 +109,11 @@ class Extractor:
         if dim is not None:
             self._compression = compression.find(model.weights, model.record)
             compression.check_fits(self._compression, dim)
+            if model.normalised and not self._compression.normalised:
+                raise ConfigError(
+                    f"{model.weights} gives features of length 1, and the components are of others: export it without"
+                    " --normalise"
+                )
 
     @cached_property
     def record(self) -> ModelRecord:

@@ -174,7 +174,7 @@ class _Wrapped:
                 result = self.inner(*args, **kwargs)
                 if self.phase == BETWEEN_FILES:
                     self.probe.wait(behind=True)
-            if self.phase == "checkpoint":
+            if self.phase == "checkpoint" and kwargs.get("last", True):  # the others are not resumed from
                 self.probe.note(saved=kwargs["epoch"] + 1)
             return result
 

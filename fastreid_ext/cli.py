@@ -8,6 +8,7 @@ from fastreid_ext import __version__
 from fastreid_ext.commands import (
     boxes,
     cam,
+    compress,
     configs,
     convert,
     dataset,
@@ -41,6 +42,7 @@ COMMANDS = (
     export,
     search,
     shards,
+    compress,
     convert,
     dataset,
     synth,

@@ -47,6 +47,11 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Warm-up in epochs. With it STEPS count epochs from the start of the run, as papers do;
     # with the host's WARMUP_ITERS they count from the end of the warm-up, as the host does
     cfg.SOLVER.WARMUP_EPOCHS = 0
+    # What a run leaves. best: model_best.pth, the epoch of the best metric; final: model_final.pth, the last epoch;
+    # periodic: model_<epoch>.pth every CHECKPOINT_PERIOD epochs; latest: model_latest.pth, the last epoch with all that
+    # --resume needs, which is there in any case while a run goes on. With optimizer the others hold the optimiser's
+    # state too, which is twice the size of the weights with Adam
+    cfg.SOLVER.CHECKPOINT_KEEP = ("best", "final", "periodic", "latest")
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
     # Pairs of DATALOADER.SAMPLER_TRAIN PairSampler: share of positive ones in the first epoch; and by how much the

@@ -48,17 +48,14 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the maps and print where they are."""
-    from fastreid.data.transforms import build_transforms
-
-    from fastreid_ext.engine.joints import check_images_suffice
-    from fastreid_ext.visual.drawing import TestImages, draw_cam, draw_files, draw_granularities
+    from fastreid_ext.inference.extractor import Extractor
+    from fastreid_ext.visual.drawing import draw_cam, draw_files, draw_granularities
     from fastreid_ext.visual.image_sources import files_below
 
     cfg = merged_config(args.config_file, args.opts)
     files = files_below(args.images, args.limit, without=args.output)
     model = trained_model(cfg)
-    check_images_suffice(model)
-    images = TestImages(build_transforms(cfg, is_train=False), cfg.MODEL.DEVICE)
+    images = Extractor.of_model(cfg, model)
     query = None if args.query is None else images.read([args.query])
     models = {args.layer: model}
     if args.beside:

@@ -12,6 +12,7 @@ from fastreid_ext.commands.common import (
     merged_config,
     trained_model,
 )
+from fastreid_ext.commands.ranks import add_rank_options, run_in_ranks
 from fastreid_ext.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def add_parser(commands: Any) -> None:
         "extract",
         help="write the features of a folder, a list or a data set to disk",
         description="Write the test features of images into a folder: features.npy, images.csv and meta.json. Call it"
-        " again after an interruption: it continues.",
+        " again after an interruption: it continues. Several processes, torchrun's too, share the images.",
         example="fastreid-ext extract --config-file demo/deepminer.yml --images people --output features/people"
         " MODEL.WEIGHTS logs/demo/deepminer/model_best.pth",
     )
@@ -53,11 +54,17 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="save progress after this many images (default: %(default)s)",
     )
+    add_rank_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Extract the features and print how many there are."""
+    """Extract the features, in as many processes as asked for, and print how many there are."""
+    run_in_ranks(args, in_one_process, "with the same command")
+
+
+def in_one_process(args: argparse.Namespace) -> None:
+    """Extract this process's features; the main one prints how many there are."""
     from fastreid_ext.search.extract import extract
     from fastreid_ext.search.features import META
 
@@ -68,6 +75,8 @@ def run(args: argparse.Namespace) -> None:
     store, earlier = extract(
         cfg, trained_model(cfg), images, args.output, args.half, args.skip_unreadable, args.save_every
     )
+    if store is None:
+        return
     skipped = store.meta["skipped"]
     for entry in skipped[:SKIPPED_SHOWN]:
         print(f"skipped: {entry['reason']}", file=sys.stderr)

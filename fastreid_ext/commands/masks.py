@@ -37,17 +37,14 @@ def add_folder_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the masks and print where they are."""
-    from fastreid.data.transforms import build_transforms
-
-    from fastreid_ext.engine.joints import check_images_suffice
-    from fastreid_ext.visual.drawing import TestImages, draw_files, draw_masks
+    from fastreid_ext.inference.extractor import Extractor
+    from fastreid_ext.visual.drawing import draw_files, draw_masks
     from fastreid_ext.visual.image_sources import files_below
 
     cfg = merged_config(args.config_file, args.opts)
     files = files_below(args.images, args.limit, without=args.output)
     model = trained_model(cfg)
-    check_images_suffice(model)
-    images = TestImages(build_transforms(cfg, is_train=False), cfg.MODEL.DEVICE)
+    images = Extractor.of_model(cfg, model)
     title = f"{cfg.MODEL.META_ARCHITECTURE}, {cfg.MODEL.WEIGHTS}"
     overview = draw_files(files, args.images, args.output, images, lambda batch: draw_masks(model, batch), title)
     print(f"{len(files)} pictures and {overview}")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     """Answer for the pairs, or measure all pairs of a test set, and print it."""
     from fastreid_ext.engine import verification
     from fastreid_ext.files import make_folder, write_text
+    from fastreid_ext.inference.extractor import Extractor
 
     check_options(args)
     images, overrides = images_and_overrides(args)
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"warning: {sentence}", file=sys.stderr)
         print(text)
         return
-    same = verification.same_probabilities(cfg, model, pairs)
+    extractor = Extractor.of_model(cfg, model, normalise=False, flip=False)  # as --report compares them
+    same = verification.same_probabilities(model, pairs, partial(extractor, as_torch=True))
     if args.pairs is None:
         print(verification.answer(same[0], args.threshold))
         return

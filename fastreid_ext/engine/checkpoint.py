@@ -34,18 +34,27 @@ class AtomicCheckpointer(Checkpointer):
 
     Attributes:
         training: what the run is trained on (:mod:`fastreid_ext.engine.trained_on`); {} = not known.
+        epochs: how many the run has; one that ended is taken up from weights alone, to be evaluated. None = not known.
     """
 
     training: dict[str, int | str] = {}
+    epochs: int | None = None
     _resumed: str | None = None  # the file that a run is being continued from
     _complete = _partial = False
 
-    def save(self, name: str, *, last: bool = True, **extra: Any) -> None:
+    def save(self, name: str, *, last: bool = True, states: bool = True, **extra: Any) -> None:
         """Write <name>.pth under a temporary name, flush it, rename it, then point last_checkpoint at it if it is the
-        one to resume from."""
+        one to resume from.
+
+        Args:
+            name: of the file.
+            last: it is the one to resume from.
+            states: with optimiser, schedules and scaler, which only a run that goes on needs.
+            extra: what else it holds.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
-        states = {name: state.state_dict() for name, state in self.checkpointables.items()}
+        states = {name: state.state_dict() for name, state in self.checkpointables.items()} if states else {}
         data = {"model": self.model.state_dict(), **states, **extra}
         folder = Path(self.save_dir)
         write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
@@ -138,9 +147,10 @@ class AtomicCheckpointer(Checkpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if self._resumed is not None:  # before anything of it is loaded
             faults = other_persons(checkpoint.get("training"), self.training)
-            faults = faults or faults_of(checkpoint, self.checkpointables)
+            faults = faults or faults_of(checkpoint, {} if self._is_ended(checkpoint) else self.checkpointables)
             if faults:
-                hint = "" if "epoch" in checkpoint else ": weights alone are loaded with MODEL.WEIGHTS"
+                alone = not self.checkpointables.keys() & checkpoint.keys()
+                hint = ": weights alone are loaded with MODEL.WEIGHTS" if alone else ""
                 raise CheckpointError(f"{self._resumed} can't be resumed: {'; '.join(faults)}{hint}")
         checkpoint["model"], count = renamed_state(checkpoint["model"], self.model)
         if count:
@@ -164,6 +174,12 @@ class AtomicCheckpointer(Checkpointer):
                 f" buffers, such as {broken[:3]}: its training diverged, so name an earlier checkpoint"
             )
         return super()._load_model(checkpoint)
+
+    def _is_ended(self, checkpoint: dict[str, Any]) -> bool:
+        """Whether a checkpoint is the weights of a run's last epoch, which leaves nothing to train."""
+        epoch = checkpoint.get("epoch")
+        last = self.epochs is not None and type(epoch) is int and epoch + 1 >= self.epochs
+        return last and not self.checkpointables.keys() & checkpoint.keys()
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         # torch does not need the batch norms' counters: it starts them at 0.

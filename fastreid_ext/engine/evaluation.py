@@ -72,6 +72,7 @@ def evaluate_test_sets(
     for name in evaluated_sets(cfg):
         loader, evaluator = evaluator_of(name)
         flip, erased = cfg.TEST.FLIP.ENABLED, None
+        model = model if isinstance(model, ImagesStay) or not flip else ImagesStay(model)
         if cfg.TEST.OCCLUSION.ENABLED:
             eraser = _eraser(cfg, loader)
             both = AsIsAndErased(evaluator, partial(_erased_picture, loader.dataset, eraser))
@@ -90,6 +91,22 @@ def evaluate_test_sets(
             stress_table(results),
         )
     return results if len(results) > 1 else next(iter(results.values()))
+
+
+class ImagesStay(nn.Module):
+    """A model that leaves its images as they are.
+
+    FastReID's own models normalise them in place: it is the normalised images that its evaluation would mirror, and
+    normalise again.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.training = model.training  # which FastReID's evaluation restores
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        return self.model({**batch, "images": batch["images"].clone()})
 
 
 class AsIsAndErased(DatasetEvaluator):

@@ -23,6 +23,7 @@ from fastreid_ext.processes import WorkerCall, kill_workers
 from fastreid_ext.signals import signal_name
 
 FAILED = 1  # exit status of a process that has said why
+WITH_RESUME = "with --resume"  # how a training goes on
 SECONDS_FOR_REASONS = 2.0  # what one process's end does to the others, they notice by then
 
 START = "spawn"  # CUDA does not survive a fork
@@ -50,12 +51,14 @@ class Ranks:
         machines: how many machines there are, each with as many processes.
         machine: number of this machine, from 0.
         url: where they meet.
+        again: how what was interrupted goes on, behind "start it again", for messages.
     """
 
     here: int
     machines: int
     machine: int
     url: str
+    again: str = WITH_RESUME
 
     @property
     def world(self) -> int:
@@ -109,7 +112,7 @@ def _interrupts_stay_here() -> Iterator[None]:
 
 def _rank(ranks: Ranks, work: Callable, argument: Any, debug: bool, local_rank: int, sending: Connection) -> None:
     try:
-        meet = (ranks.world, ranks.here, ranks.machine, ranks.url, (work, argument))
+        meet = (ranks.world, ranks.here, ranks.machine, ranks.url, (work, argument, ranks.again))
         with meeting_at(ranks.url):
             host_launch._distributed_worker(local_rank, in_group, *meet)
     except Exception as raised:
@@ -124,8 +127,12 @@ def _rank(ranks: Ranks, work: Callable, argument: Any, debug: bool, local_rank: 
         sys.exit(FAILED)
 
 
-def in_group(work: Callable[[Any], None], argument: Any) -> None:
+def in_group(work: Callable[[Any], None], argument: Any, again: str = WITH_RESUME) -> None:
     """Run ``work(argument)`` in one of several processes.
+
+    Args:
+        work, argument: see :func:`spawn_ranks`.
+        again: see :class:`Ranks`.
 
     Raises:
         LostProcessError: another one is gone.
@@ -139,7 +146,7 @@ def in_group(work: Callable[[Any], None], argument: Any) -> None:
             raise
         raise LostProcessError(
             f"another process of this run has ended or does not answer ({GONE.search(str(error)).group().lower()}): see"
-            " what it says; start all of them again with --resume"
+            f" what it says; start all of them again {again}"
         ) from error
     finally:
         log.removeFilter(_is_no_loss)
@@ -217,8 +224,8 @@ def _raise_reason(
         if status is not None and status < 0:
             raise UserError(
                 f"process {index} of the {ranks.here} on this machine was ended by {signal_name(-status)}"
-                f"{' (out of memory?)' if -status == 9 else ''}, and the others with it; continue with --resume"
+                f"{' (out of memory?)' if -status == 9 else ''}, and the others with it; continue {ranks.again}"
             )
     if said:
         raise LostProcessError(said[0][2])
-    raise UserError(f"the processes of this run ended with status {ended}; continue with --resume")
+    raise UserError(f"the processes of this run ended with status {ended}; continue {ranks.again}")

@@ -97,6 +97,7 @@ class Trainer(DefaultTrainer):
             **({"grad_scaler": scaler} if scaler.is_enabled() else {}),
         )
         self.checkpointer.training = trained_on(items)
+        self.checkpointer.epochs = self.max_epoch
         self.register_hooks(self.build_hooks())
         check_all_read(cfg, get_cfg(), reads)
 
@@ -149,12 +150,14 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """FastReID's hooks in FastReID's order, with our seeding, checkpoints, evaluation and progress."""
         cfg = self.cfg
-        period = cfg.SOLVER.CHECKPOINT_PERIOD  # read on every rank: all of them check that nothing is left unread
+        keep = tuple(cfg.SOLVER.CHECKPOINT_KEEP)  # read on every rank: all of them check that nothing is left unread
+        period = cfg.SOLVER.CHECKPOINT_PERIOD if "periodic" in keep else None
         main = comm.is_main_process()
         self.epoch_checkpoints = None
         if main:
             self.epoch_checkpoints = EpochCheckpoints(
                 self.checkpointer,
+                keep,
                 period,
                 self._metric,
                 self.seed,
@@ -212,7 +215,7 @@ class Trainer(DefaultTrainer):
         if self.epoch_checkpoints is not None:
             warn_if_elsewhere(checkpoint.get("environment"), self.cfg.MODEL.DEVICE)
             warn_if_other_images(checkpoint.get("training"), self.checkpointer.training)
-            self.epoch_checkpoints.best_metric = checkpoint.get("best_metric", NO_METRIC)
+            self.epoch_checkpoints.take_up(checkpoint)
 
     def train(self) -> OrderedDict[str, Any]:
         """Train from start_epoch to MAX_EPOCH and return the last evaluation's results (main process)."""
@@ -227,6 +230,7 @@ class Trainer(DefaultTrainer):
                     TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
             if comm.is_main_process():
                 write_results(self.cfg, self._last_eval_results, int(self.seed))
+                self.epoch_checkpoints.finish()
         finally:
             self.evaluation_sets.end_workers()
             if self.folder is not None:

@@ -3,17 +3,15 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.data.transforms import build_transforms
 from fastreid.evaluation import inference_on_dataset
 from torch import Tensor, nn
 
-from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.test_sets import first_test_set
@@ -33,7 +31,7 @@ from fastreid_ext.files import read_text, write_text
 from fastreid_ext.foreign_files import csv_rows
 from fastreid_ext.modeling.capabilities import VerifiesPairs, architectures_with
 
-IMAGES_AT_ONCE, PAIRS_AT_ONCE = 64, 4096
+PAIRS_AT_ONCE = 4096
 
 
 def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
@@ -86,22 +84,23 @@ def answers_csv(pairs: Sequence[tuple[str, str]], same: Sequence[float], thresho
 
 
 @torch.no_grad()
-def same_probabilities(cfg: CfgNode, model: nn.Module, pairs: Sequence[tuple[str, str]]) -> list[float]:
+def same_probabilities(
+    model: nn.Module, pairs: Sequence[tuple[str, str]], features_of: Callable[[list[str]], Tensor]
+) -> list[float]:
     """Return the probability that each pair of image files shows one person; each image's feature is extracted once.
 
     In float64, as in the report: near 0 and 1 float32 is too coarse.
 
+    Args:
+        model: compares two features.
+        pairs: of files.
+        features_of: files -> features (N, D).
+
     Raises:
-        ImageError: a file that can't be read.
-        ConfigError: a probability that is not a number.
+        ConfigError: a probability that is not a number; what ``features_of`` raises, too.
     """
     indices = {path: index for index, path in enumerate(dict.fromkeys(path for pair in pairs for path in pair))}
-    data = ReIDImages([(path, 0, 0) for path in indices], build_transforms(cfg, is_train=False), relabel=False)
-    features = []
-    for start in range(0, len(data), IMAGES_AT_ONCE):
-        images = [data[i]["images"] for i in range(start, min(start + IMAGES_AT_ONCE, len(data)))]
-        features.append(model(torch.stack([torch.as_tensor(image).float() for image in images])))
-    features = torch.cat(features).double()
+    features = features_of(list(indices)).double()
     first, second = (torch.tensor([indices[pair[side]] for pair in pairs]) for side in (0, 1))
     head, found = model.pair_verification(), []
     for a, b in zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from fastreid_ext.data.loader_faults import dead_workers_named
 from fastreid_ext.data.pixels.resized_images import first_resize
 from fastreid_ext.errors import ConfigError, DivergedError
+from fastreid_ext.inference import compression
 from fastreid_ext.inference.frames import crops_of
-from fastreid_ext.inference.input_loader import load_inputs
+from fastreid_ext.inference.input_loader import load_inputs, read_inputs
 from fastreid_ext.inference.inputs import Source, pixels_of, sources_of
 from fastreid_ext.inference.models import Model, TorchModel, open_model
 from fastreid_ext.inference.record import ModelRecord
@@ -96,6 +97,17 @@ class Extractor:
         self.model = model
         self.batch_size, self.workers = batch_size or model.batch_size, workers
         self.normalise, self.flip = normalise, model.flip if flip is None else flip
+        self._compression: compression.Compression | None = None
+        if model.normalised and (self.flip or not normalise):
+            wish = "flip=False is all that it can" if self.flip else "normalise=False can't undo that"
+            raise ConfigError(
+                f"{model.weights} gives features of length 1 and {wish}: export it without --normalise, which the"
+                " Extractor does itself"
+            )
+        self._dim = dim
+        if dim is not None:
+            self._compression = compression.find(model.weights, model.record)
+            compression.check_fits(self._compression, dim)
 
     @cached_property
     def record(self) -> ModelRecord:
@@ -103,7 +115,7 @@ class Extractor:
 
     @cached_property
     def dim(self) -> int:
-        return self.model.dim
+        return self._dim or self.model.dim
 
     def __call__(
         self, images: Any, *, order: str | None = None, range: float | None = None, as_torch: bool = False
@@ -176,13 +188,13 @@ class Extractor:
         with dead_workers_named():
             yield from load_inputs(sources, model.transform, self.batch_size, self.workers, model.device, skip)
 
-    def pixels(self, sources: Sequence[Source]) -> Tensor:
-        """Return images (N, 3, H, W) as the model is given them, 0 to 255, on its device.
+    def read(self, sources: Sequence[str | Path]) -> Tensor:
+        """Return the images (N, 3, H, W) of files as the model is given them, 0 to 255, on its device.
 
         Raises:
-            ImageError: a file that can't be read.
+            ImageError: one can't be read.
         """
-        return torch.cat([batch["images"] for batch in self.loaded(iter(sources))])
+        return read_inputs([str(source) for source in sources], self.model.transform, self.model.device)[0]
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -190,6 +202,8 @@ class Extractor:
         found = self.model.features(images)
         if self.flip:
             found = (found + self.model.features(images.flip(dims=[3]))) / 2
+        if self._compression is not None:
+            found = self._compression(found, self.dim)
         return unit_length(found) if self.normalise else found
 
     def _gathered(self, sources: Iterator[Source], as_torch: bool) -> np.ndarray | Tensor:

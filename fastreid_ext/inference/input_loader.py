@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fastreid_ext.data.images import ImageError, ReIDImages, read_image
-from fastreid_ext.data.loader import build_test_loader
+from fastreid_ext.data.loader import as_float32, build_test_loader
 from fastreid_ext.data.pixels.batch_memory import BatchItems
+from fastreid_ext.data.pixels.joint_transforms import JointTransform
 from fastreid_ext.data.pixels.resized_images import first_resize
 from fastreid_ext.inference.inputs import Source
 
@@ -42,6 +43,26 @@ def load_inputs(
     """
     size = batch_size if has_one_size(transform) else 1
     yield from build_test_loader(InputImages(transform, skip), sources, size, workers, device)
+
+
+def read_inputs(
+    sources: Sequence[Source], transform: Callable[..., Any], device: torch.device, joints: np.ndarray | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return images (N, 3, H, W) as :func:`load_inputs` does, and the joints in them.
+
+    Args:
+        sources, transform, device: see there.
+        joints: (N, J, 3) as shares of the images and confidence, which follow the transforms; None = not known.
+
+    Raises:
+        ImageError: a file that can't be read.
+    """
+    if joints is not None:
+        transform = JointTransform(transform.transforms, [], joints.shape[1])
+    items = _Sources([(source, 0, 0) for source in sources], transform, relabel=False, joints=joints)
+    found = items.fetch(range(len(sources)))
+    followed = None if joints is None else torch.stack([item["joints"] for item in found]).to(device)
+    return as_float32(found.images.to(device)), followed
 
 
 def has_one_size(transform: Callable[..., Any]) -> bool:

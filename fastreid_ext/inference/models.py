@@ -47,6 +47,7 @@ class Model(Protocol):
         device: where the images have to be.
         batch_size: images at once, if the user does not say.
         flip: whether a test feature is the mean with the mirrored image's.
+        normalised: whether it gives features of length 1.
         weights: the file that it was loaded from, None = unknown.
     """
 
@@ -56,6 +57,7 @@ class Model(Protocol):
     device: torch.device
     batch_size: int
     flip: bool
+    normalised: bool
     weights: Path | None
 
     def features(self, images: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class TorchModel:
         self.transform = build_transforms(self.cfg, is_train=False)
         self.device = device_of(self.cfg)
         self.batch_size = self.cfg.TEST.IMS_PER_BATCH
-        self.flip = bool(self.cfg.TEST.FLIP.ENABLED)
+        self.flip, self.normalised = bool(self.cfg.TEST.FLIP.ENABLED), False
         self.weights = Path(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else None
 
     @cached_property
@@ -117,7 +119,7 @@ class OnnxModel:
         batch = given[0].shape[0]
         self._fixed = batch if isinstance(batch, int) and batch > 0 else None
         self.batch_size = self._fixed or BATCH_SIZE
-        self.dim, self.flip = self.record.dim, self.record.flip
+        self.dim, self.flip, self.normalised = self.record.dim, self.record.flip, self.record.normalised
         self.transform = _transform_of(self.record)
         self._check_output()
 
@@ -213,6 +215,7 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
     ]
     cfg = get_cfg()
     merge_trees(cfg, trees, [*map(str, opts), "MODEL.WEIGHTS", str(file), *_device_pair(device, opts)])
+    cfg.MODEL.HEADS.NUM_CLASSES = 1  # no test feature reads a classifier
     return cfg
 
 

@@ -18,6 +18,7 @@ from fastreid_ext.engine.trained import load_trained
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
 from fastreid_ext.files import write_atomically
 from fastreid_ext.foreign_files import shown
+from fastreid_ext.inference.compression import Compression
 from fastreid_ext.inference.features import feature_length
 from fastreid_ext.inference.record import KEY, READ_BY_TEST, ModelRecord, record_of
 from fastreid_ext.modeling.safetensors_files import read_safetensors, shapes_of
@@ -39,7 +40,13 @@ class WeightsFileError(UserError):
     """A file of weights that does not say what it is of, or says what can't be."""
 
 
-def save_weights_file(path: Path, cfg: CfgNode, model: nn.Module, same_person: Mapping[str, Any] | None = None) -> None:
+def save_weights_file(
+    path: Path,
+    cfg: CfgNode,
+    model: nn.Module,
+    same_person: Mapping[str, Any] | None = None,
+    components: Compression | None = None,
+) -> None:
     """Write the weights that a model's test feature reads, and what they are, into one file.
 
     Args:
@@ -47,6 +54,7 @@ def save_weights_file(path: Path, cfg: CfgNode, model: nn.Module, same_person: M
         cfg: the model's config.
         model: of ``load_trained``, in eval mode.
         same_person: what :class:`fastreid_ext.evaluation.same_person.SamePerson` saves; None = not measured.
+        components: of ``fastreid-ext compress``, for short features; None = none in it.
 
     Raises:
         WeightsFileError: another name.
@@ -58,7 +66,10 @@ def save_weights_file(path: Path, cfg: CfgNode, model: nn.Module, same_person: M
     record = record_of(cfg, model, feature_length(cfg, model), same_person=same_person)
     # Copies: the format knows no tensors that share their memory.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in _read_by_test(model).items()}
-    data = safetensors.torch.save(tensors, {"format": "pt", KEY: record.text()})
+    texts = {"format": "pt", KEY: record.text()}
+    if components is not None:
+        tensors, texts = tensors | components.tensors, texts | components.texts
+    data = safetensors.torch.save(tensors, texts)
     write_atomically(path, lambda file: file.write(data))
 
 

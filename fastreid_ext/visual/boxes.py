@@ -9,11 +9,11 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
 from torch import Tensor, nn
 
-from fastreid_ext.data.images import ReIDImages
-from fastreid_ext.data.pixels.joint_transforms import JointTransform
+from fastreid_ext.engine.devices import device_of
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.box_overlap import Overlap, box_iou, overlap_record, overlap_table, overlaps
 from fastreid_ext.files import write_picture, write_text
+from fastreid_ext.inference.input_loader import read_inputs
 from fastreid_ext.modeling.capabilities import LocatesRegions, architectures_with
 from fastreid_ext.modeling.regions import RegionBoxes
 from fastreid_ext.visual.box_sheet import BoxPicture, box_sheet
@@ -80,17 +80,11 @@ def boxes_of_images(
     Joints follow the transforms; everything is on the CPU.
     """
     transform = build_transforms(cfg, is_train=False)
-    if images.joints is not None:
-        transform = JointTransform(transform.transforms, [], images.joints.shape[1])
-    data = ReIDImages([(path, 0, 0) for path in images.paths], transform, relabel=False, joints=images.joints)
     for numbers in batches(range(len(images.paths)), BATCH):
-        items = [data[i] for i in numbers]
-        pixels = torch.stack([torch.as_tensor(item["images"]).float() for item in items])
-        joints = None
-        if images.joints is not None:
-            joints = torch.stack([item["joints"] for item in items]).to(cfg.MODEL.DEVICE)
+        joints = None if images.joints is None else images.joints[numbers]
+        pixels, joints = read_inputs([images.paths[n] for n in numbers], transform, device_of(cfg), joints)
         regions = model.locate_regions(model.preprocess_image(pixels), joints)
-        yield pixels, {name: _on_cpu(boxes) for name, boxes in regions.items()}
+        yield pixels.cpu(), {name: _on_cpu(boxes) for name, boxes in regions.items()}
 
 
 def _on_cpu(boxes: RegionBoxes) -> RegionBoxes:

@@ -1,18 +1,16 @@
 """Pictures of what a trained model looks at: masks, Grad-CAM, granularities."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import write_picture
+from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.modeling.capabilities import HasGranularities, HasSpatialMasks, architectures_with
 from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
@@ -107,28 +105,8 @@ def _similarity(model: nn.Module, picture: Tensor) -> Score:
         return similarity_to(model(picture.clone())[0])  # FastReID's models change their input in place
 
 
-@dataclass(frozen=True)
-class TestImages:
-    """Images as the evaluation's transforms make them."""
-
-    transform: Callable[..., Any]
-    device: str
-
-    __test__ = False  # no test case, whatever its name suggests to pytest
-
-    def read(self, paths: Sequence[Path]) -> Tensor:
-        """Return images (B, 3, H, W) on the 0-255 scale.
-
-        Raises:
-            ImageError: one can't be read.
-        """
-        data = ReIDImages([(str(path), 0, 0) for path in paths], self.transform, relabel=False)
-        images = [torch.as_tensor(data[i]["images"]).float() for i in range(len(paths))]
-        return torch.stack(images).to(self.device)
-
-
 def draw_files(
-    files: Sequence[Path], root: Path, output: Path, images: TestImages, draw: Callable[[Tensor], list[Row]], title: str
+    files: Sequence[Path], root: Path, output: Path, images: Extractor, draw: Callable[[Tensor], list[Row]], title: str
 ) -> Path:
     """Draw image files into a folder, one PNG each, and an overview, whose path is returned.
 

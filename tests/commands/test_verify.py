@@ -114,11 +114,10 @@ def test_a_pair_on_the_threshold_is_of_one_person(call, files, tmp_path, capsys)
 @pytest.mark.parametrize("at_once", [64, 2])
 def test_a_list_of_pairs(call, model, files, tmp_path, capsys, monkeypatch, at_once):
     """Within 1e-6: six digits are printed. Images share a batch as in the command: another size rounds differently."""
-    monkeypatch.setattr(verification, "IMAGES_AT_ONCE", at_once)
     monkeypatch.setattr(verification, "PAIRS_AT_ONCE", at_once)
     pairs = [(files[0], files[1]), (files[3], files[2]), (files[0], files[4])]
     (tmp_path / "pairs.csv").write_text("".join(f"{a}, {b}\n" for a, b in pairs) + "\n")
-    assert call("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "out") == 0
+    assert call("--pairs", tmp_path / "pairs.csv", "--output", tmp_path / "out", TEST__IMS_PER_BATCH=at_once) == 0
     text = capsys.readouterr().out
     assert (tmp_path / "out" / "pairs.csv").read_text() == text
     rows = list(csv.DictReader(text.splitlines()))
@@ -279,7 +278,7 @@ def test_options_without_effect(fails, files, tmp_path):
 
 
 def test_weights_of_a_run_that_diverged(fails, files, model, tmp_path):
-    for value, sentence in ((float("nan"), "its training diverged"), (3e38, "probability that is not a number")):
+    for value, sentence in ((float("nan"), "its training diverged"), (3e38, "images are not finite")):
         state = model.state_dict()
         state["heads.embedding.weight"].fill_(value)
         torch.save({"model": state}, tmp_path / "diverged.pth")

@@ -15,7 +15,7 @@ def test_deep_miner_trains_resumes_and_evaluates(dtype, run_main):
         precision["SOLVER__AMP__DTYPE"] = dtype
     settings = {"MODEL__DEVICE": "cuda", **precision}
     output = run_main(**settings, SOLVER__MAX_EPOCH=2)
-    first = torch.load(output / "model_final.pth", weights_only=True)
+    first = torch.load(output / "model_latest.pth", weights_only=True)
     assert ("grad_scaler" in first) == (dtype == "fp16")
 
     output = run_main("--resume", **settings, SOLVER__MAX_EPOCH=3)

@@ -201,7 +201,7 @@ def test_a_damaged_config(damage, output, tmp_path, capsys, monkeypatch):
 
 
 def test_a_checkpoint_without_its_optimizer_is_refused(output, fails):
-    path = output / "model_final.pth"
+    path = output / "model_latest.pth"
     saved = torch.load(path, weights_only=True)
     del saved["optimizer"]
     torch.save(saved, path)

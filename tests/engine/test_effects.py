@@ -40,6 +40,12 @@ IDLE = {
     "MODEL.LOSSES.BED.ALPHA": ("0.5", "MODEL.LOSSES.NAME has no BoundedExponentialDistanceLoss"),
     "SOLVER.STEPS": ("[3]", "SOLVER.SCHED is 'CosineAnnealingLR'"),
     "SOLVER.GAMMA": ("0.5", "SOLVER.SCHED is 'CosineAnnealingLR'"),
+    "SOLVER.CHECKPOINT_PERIOD": (
+        "7",
+        "SOLVER.CHECKPOINT_KEEP has no periodic",
+        "SOLVER.CHECKPOINT_KEEP",
+        "['best']",
+    ),
     "SOLVER.MOMENTUM": ("0.5", "SOLVER.OPT is 'Adam'"),
     "MODEL.HEADS.MARGIN": ("0.5", "MODEL.HEADS.CLS_LAYER is 'Linear'"),
     "DATALOADER.PAIRS.POSITIVE_SHARE": ("0.7", "DATALOADER.SAMPLER_TRAIN is 'NaiveIdentitySampler'"),

@@ -43,7 +43,7 @@ def test_every_difference_is_in_one_warning(warned):
 @pytest.mark.slow
 def test_checkpoints_hold_it_and_a_resumed_run_compares_it(run_main, tmp_path, monkeypatch):
     output = run_main(**SHORT)
-    path = output / "model_final.pth"
+    path = output / "model_latest.pth"
     saved = torch.load(path, weights_only=True)
     assert saved["environment"] == environment("cpu")
     shutil.copytree(output, tmp_path / "older")
@@ -51,6 +51,6 @@ def test_checkpoints_hold_it_and_a_resumed_run_compares_it(run_main, tmp_path, m
     run_main("--resume", **SHORT)
     assert (output / "log.txt").read_text().count("and another now: from here on") == 1
     del saved["environment"]  # of an earlier version
-    torch.save(saved, tmp_path / "older" / "model_final.pth")
+    torch.save(saved, tmp_path / "older" / "model_latest.pth")
     run_main("--resume", OUTPUT_DIR=tmp_path / "older", **SHORT)
     assert "from here on" not in (tmp_path / "older" / "log.txt").read_text()

@@ -34,7 +34,7 @@ def goes_on(straight, run_main, differences):
         run_main("--resume", OUTPUT_DIR=output, **SHORT)
         if not straight.exists():
             run_main(OUTPUT_DIR=straight, **SHORT)
-        assert differences(output / "model_final.pth", straight / "model_final.pth") == []
+        assert differences(output / "model_latest.pth", straight / "model_latest.pth") == []
         assert json.loads((output / "results.json").read_text()) == json.loads((straight / "results.json").read_text())
         for line in (output / "metrics.json").read_text().splitlines():
             json.loads(line)

@@ -187,7 +187,7 @@ def test_a_model_trains_with_joints_and_resumes_to_the_bit(run_main, tmp_path, d
 
     run_main(OUTPUT_DIR=tmp_path / "parts", **{**two, "SOLVER__MAX_EPOCH": 1})
     parts = run_main("--resume", OUTPUT_DIR=tmp_path / "parts", **two)
-    a, b = (torch.load(path / "model_final.pth", weights_only=True) for path in (straight, parts))
+    a, b = (torch.load(path / "model_latest.pth", weights_only=True) for path in (straight, parts))
     assert differences(a["model"], b["model"]) == [] and differences(a["optimizer"], b["optimizer"]) == []
 
 

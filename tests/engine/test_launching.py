@@ -22,6 +22,7 @@ from PIL import Image
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torchvision.transforms import Compose, ToTensor
 
+from fastreid_ext.commands import ranks as ranks_module
 from fastreid_ext.commands import train
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.images import QueryGalleryImages
@@ -43,7 +44,7 @@ def run(monkeypatch):
     def start(work, here=2, url=None, debug=False):
         began = time.monotonic()
         try:
-            ranks = Ranks(here, 1, 0, url or train.free_url())
+            ranks = Ranks(here, 1, 0, url or ranks_module.free_url())
             spawn_ranks(ranks, lambda argument: work(comm.get_rank()), None, debug)
         finally:
             assert not multiprocessing.active_children()
@@ -127,8 +128,8 @@ def test_a_port_in_use(run):
 def test_torchruns_processes_end_with_it(monkeypatch):
     """It is their parent, in sessions of their own: after a SIGKILL of torchrun alone nobody else would end them."""
     calls = []
-    monkeypatch.setenv(train.UNDER_TORCHRUN, "1")
-    monkeypatch.setattr(train, "end_with_parent", lambda: calls.append("watched"))
+    monkeypatch.setenv(ranks_module.UNDER_TORCHRUN, "1")
+    monkeypatch.setattr(ranks_module, "end_with_parent", lambda: calls.append("watched"))
     monkeypatch.setattr("fastreid.engine.launch", lambda work, *args, **kwargs: calls.append(work))
     train.run(train_args("--config-file", "x.yml"))
     assert calls == ["watched", launching.in_group]

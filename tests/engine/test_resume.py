@@ -122,10 +122,10 @@ def test_killed_runs_end_like_one_that_was_not(
     overrides = {**LONG, **(FP16 if precision == "fp16" else {}), "DATALOADER.NUM_WORKERS": workers}
     assert killed_until_done(command_line, output, overrides, seed) >= 1
     expected = reference(precision)
-    final = torch.load(expected / "model_final.pth", weights_only=False)
-    assert {"model", "optimizer", "lr_sched", "warmup_sched", "epoch", "metric", "best_metric", "seed"} <= set(final)
-    assert ("grad_scaler" in final) == (precision == "fp16")  # the others scale nothing
-    assert any(key.endswith("centers") for key in final["model"])
+    latest = torch.load(expected / "model_latest.pth", weights_only=False)
+    assert {"model", "optimizer", "lr_sched", "warmup_sched", "epoch", "metric", "best_metric", "seed"} <= set(latest)
+    assert ("grad_scaler" in latest) == (precision == "fp16")  # the others scale nothing
+    assert any(key.endswith("centers") for key in latest["model"])
     for name in ("model_final.pth", "model_latest.pth", "model_best.pth"):
         assert differences(expected / name, output / name) == [], name
     assert results_of(output) == results_of(expected)
@@ -152,7 +152,7 @@ def test_killed_inside_a_checkpoint(number, command_line, reference, differences
         assert not (output / "last_checkpoint").exists() and not list(output.glob("*.pth"))
     resumed = command_line.run(output, "--resume", overrides=LONG)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert differences(reference("float32") / "model_final.pth", output / "model_final.pth") == []
+    assert differences(reference("float32") / "model_latest.pth", output / "model_latest.pth") == []
     assert results_of(output) == results_of(reference("float32"))
     assert not list(output.glob(".*.tmp"))
 
@@ -188,16 +188,17 @@ def test_names_of_checkpoints(run_main, monkeypatch):
     assert epochs == {
         "model_best.pth": (1, 0.5, 0.5),
         "model_0001.pth": (1, 0.5, 0.5),
-        "model_latest.pth": (2, 0.3, 0.5),
+        "model_latest.pth": (3, 0.4, 0.5),
         "model_final.pth": (3, 0.4, 0.5),
     }
-    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    assert [name for name, data in found.items() if "optimizer" in data] == ["model_latest.pth"]
+    assert (output / "last_checkpoint").read_text() == "model_latest.pth"
     assert not list(output.glob(".*.tmp"))
 
 
 def test_epochs_without_evaluation_have_no_metric(run_main):
-    output = run_main(TEST__EVAL_PERIOD=0, **SHORT)
-    assert torch.load(output / "model_latest.pth", weights_only=True)["metric"] == -1.0
+    output = run_main(TEST__EVAL_PERIOD=0, SOLVER__CHECKPOINT_PERIOD=1, **SHORT)
+    assert torch.load(output / "model_0000.pth", weights_only=True)["metric"] == -1.0
     final = torch.load(output / "model_final.pth", weights_only=True)
     assert final["metric"] == final["best_metric"] == results_of(output)["results"]["SynthReIDTiny"]["metric"]
 
@@ -224,7 +225,7 @@ def test_drawn_seed_is_kept(run_main, monkeypatch, differences, tmp_path):
     seed = torch.load(output / "model_final.pth", weights_only=True)["seed"]
     assert seed >= 0 and results_of(output)["seed"] == seed
     straight = run_main(OUTPUT_DIR=tmp_path / "straight", SEED=seed, **SHORT)
-    assert differences(straight / "model_final.pth", output / "model_final.pth") == []
+    assert differences(straight / "model_latest.pth", output / "model_latest.pth") == []
 
 
 def test_another_seed_is_refused_with_a_warning(run_main, monkeypatch):
@@ -247,7 +248,7 @@ def test_precise_bn_is_resumed(run_main, monkeypatch, differences, tmp_path):
     output = run_main("--resume", SEED=-1, **precise)
     seed = results_of(output)["seed"]
     straight = run_main(OUTPUT_DIR=tmp_path / "straight", SEED=seed, **precise)
-    assert differences(straight / "model_final.pth", output / "model_final.pth") == []
+    assert differences(straight / "model_latest.pth", output / "model_latest.pth") == []
 
 
 def test_pairs_are_resumed(run_main, monkeypatch, differences, tmp_path):
@@ -260,9 +261,9 @@ def test_pairs_are_resumed(run_main, monkeypatch, differences, tmp_path):
     output = run_main("--resume", **pairs)
     straight = run_main(OUTPUT_DIR=tmp_path / "straight", **pairs)
     assert torch.load(output / "model_final.pth", weights_only=True)["epoch"] == 1
-    assert differences(straight / "model_final.pth", output / "model_final.pth") == []
+    assert differences(straight / "model_latest.pth", output / "model_latest.pth") == []
     other = run_main(OUTPUT_DIR=tmp_path / "other", **pairs, SEED=1)
-    assert differences(straight / "model_final.pth", other / "model_final.pth") != []
+    assert differences(straight / "model_latest.pth", other / "model_latest.pth") != []
 
 
 def test_the_share_of_positive_pairs_is_the_configs(synth_tiny):
@@ -282,12 +283,12 @@ def test_the_share_of_positive_pairs_is_the_configs(synth_tiny):
 
 def test_finished_run_is_evaluated(run_main, differences, tmp_path):
     output = run_main(**SHORT)
-    before, results = shutil.copy(output / "model_final.pth", tmp_path), results_of(output)
+    before, results = shutil.copy(output / "model_latest.pth", tmp_path), results_of(output)
     (output / "results.json").unlink()
     run_main("--resume", **SHORT)
     assert "is finished (2 epochs): evaluating it" in (output / "log.txt").read_text()
     assert results_of(output) == results
-    assert differences(before, output / "model_final.pth") == []
+    assert differences(before, output / "model_latest.pth") == []
 
 
 def test_finished_run_goes_on(run_main):
@@ -305,7 +306,7 @@ def test_resume_without_a_run_starts_one(run_main):
 @pytest.mark.parametrize("damage", ["torn", "missing", "foreign", "of another optimiser"])
 def test_damaged_checkpoint(damage, run_main, fails):
     output = run_main(**SHORT)
-    path = output / "model_final.pth"
+    path = output / "model_latest.pth"
     if damage == "torn":
         path.write_bytes(path.read_bytes()[:100_000])
     elif damage == "missing":

@@ -152,7 +152,7 @@ def test_same_seed_same_weights(workers, run_main, first_run, differences, tmp_p
     """With augmentation on, whatever the process drew before and however many workers load."""
     seed_everything(100 + workers)
     output = run_main(OUTPUT_DIR=tmp_path / str(workers), DATALOADER__NUM_WORKERS=workers, **SHORT)
-    final = torch.load(output / "model_final.pth", weights_only=False)
+    final = torch.load(output / "model_latest.pth", weights_only=False)
     assert differences(first_run.setdefault("final", final), final) == []
 
 

@@ -13,13 +13,13 @@ import warm
 from fastreid.evaluation import inference_on_dataset
 from PIL import Image
 
+from fastreid_ext import Extractor
 from fastreid_ext.cli import main
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.inference.fingerprints import config_hash, model_hash
-from fastreid_ext.search import extract as extract_module
 from fastreid_ext.search.features import open_store
 
 GALLERY = 88  # images of SynthReID-tiny's gallery
@@ -106,11 +106,9 @@ def test_killed_and_given_again(
         main(["search", "--gallery", str(tmp_path / "s"), "--query", str(stores / "query"), "--output", "x"])
     )
     assert "other weights" in sentence_of(extract(tmp_path / "s", *options, seed=1))
-    seen, forward = [], extract_module.batch_features
+    seen, forward = [], Extractor.features
     monkeypatch.setattr(
-        extract_module,
-        "batch_features",
-        lambda model, images, flip: seen.append(len(images)) or forward(model, images, flip),
+        Extractor, "features", lambda extractor, images: seen.append(len(images)) or forward(extractor, images)
     )
     assert main(command) == 0
     assert "88 features of length 512 (float32)" in (printed := capsys.readouterr().out)

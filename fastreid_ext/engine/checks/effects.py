@@ -150,6 +150,12 @@ TABLE = (
         lambda cfg: "SOLVER.LR_FACTORS has a factor for heads",
         ("SOLVER.LR_FACTORS",),
     ),
+    Switch(
+        ("SOLVER.CHECKPOINT_PERIOD",),
+        lambda cfg: "periodic" not in cfg.SOLVER.CHECKPOINT_KEEP,
+        lambda cfg: "SOLVER.CHECKPOINT_KEEP has no periodic",
+        ("SOLVER.CHECKPOINT_KEEP",),
+    ),
     Switch(("SOLVER.CLIP_GRADIENTS.NORM_TYPE",), **_is("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value")),
     Switch(
         ("TEST.PROTOCOL", "TEST.REPORT", "TEST.RANK_LIST", "TEST.EVAL_MEMORY_MB", "TEST.OPEN_SET"),

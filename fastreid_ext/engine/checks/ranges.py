@@ -24,6 +24,7 @@ from fastreid_ext.engine.checks.rules import (
     whole,
 )
 from fastreid_ext.engine.csv_sets import is_listing
+from fastreid_ext.engine.epoch_checkpoints import KEPT
 from fastreid_ext.engine.precision import DTYPES
 from fastreid_ext.engine.schedule import SCHEDULES, WARMUP_METHODS
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
@@ -145,6 +146,11 @@ RANGES: dict[str, Rule] = {
     "SOLVER.WARMUP_EPOCHS": whole(0, EPOCHS),
     "SOLVER.WARMUP_METHOD": one_of(WARMUP_METHODS),
     "SOLVER.FREEZE_ITERS": whole(0, ITERS),
+    "SOLVER.CHECKPOINT_KEEP": also(
+        listed(one_of(KEPT)),
+        lambda value: len(set(value)) == len(value) and set(value) & {"best", "final", "latest"},
+        f"a list of {', '.join(KEPT)}, each once, with best, final or latest among them",
+    ),
     "SOLVER.CHECKPOINT_PERIOD": whole(1, EPOCHS),
     "SOLVER.IMS_PER_BATCH": whole(1, BATCH),
     "SOLVER.LR_FACTORS": also(

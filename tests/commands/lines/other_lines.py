@@ -117,6 +117,11 @@ COMMANDS: list[tuple[list[str], list[str], dict[str, list[str]]]] = [
         },
     ),
     (
+        ["compress", *config(), "--dim", "8", "--fit-on", "40"],
+        model(),
+        {"--dim": NO_LEAST, "--fit-on": ["-1", "abc", "3"], "--test-set": ["Nowhere", "SynthReIDTiny/query"]},
+    ),
+    (
         ["test-weights", *config("mgre"), "--output", "weighed", "--rounds", "1", "--grid", "0.5", "1.0", "0.5"],
         model("mgre", "DATASETS.VALIDATION", "3"),
         {"--output": NO_OUTPUT, "--rounds": NO_LEAST, "--test-set": ["Nowhere", "HeldOut", ""]},

@@ -254,6 +254,7 @@ RIGHT: dict[str, list[Any]] = {
     "SOLVER.WARMUP_EPOCHS 0 SOLVER.WARMUP_ITERS": [0, 3],
     "SOLVER.MAX_EPOCH": [2, 50],
     "SOLVER.CHECKPOINT_PERIOD": [1, 99],
+    "SOLVER.CHECKPOINT_KEEP": ["['best']", "('final','latest','optimizer')"],
     "SOLVER.WEIGHT_DECAY": [0, 0.1],
     "SOLVER.CLIP_GRADIENTS.ENABLED True SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ["norm", "value"],
     "SOLVER.LR_FACTORS": ["[['backbone', 0.0]]", "[]"],

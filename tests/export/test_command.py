@@ -1,6 +1,8 @@
 """``fastreid-ext export``: the files of each format, what they say, and what is refused."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,6 +20,13 @@ from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.record import ModelRecord
 
 NAN, INF = float("nan"), float("inf")
+
+
+def snippet(word):
+    """The example of docs/export.md with a word in it, for images of the small model."""
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (found,) = (block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if word in block)
+    return found.replace("256, 128", "64, 32")
 
 
 def test_onnx(call, trained, tmp_path, capsys):
@@ -43,6 +52,12 @@ def test_onnx(call, trained, tmp_path, capsys):
         paths = [compared.images.img_items[index][0] for index in compared.chosen]
     expected = Extractor.of_model(cfg, model)(paths)
     np.testing.assert_allclose(Extractor(file)(paths), expected, atol=1e-5)
+    # and so does the example of the docs
+    code = snippet("import onnxruntime").replace("model.onnx", str(file)).replace("a.jpg", paths[0])
+    scope = {}
+    exec(code.replace("b.jpg", paths[1]), scope)
+    np.testing.assert_allclose(scope["features"], expected[:2], atol=0.01)  # OpenCV decodes a JPEG a little otherwise
+    assert scope["features"].shape == (2, 64)
 
 
 def test_weights(call, tmp_path):
@@ -60,9 +75,17 @@ def test_half(call, tmp_path, format_, name):
     assert call("--format", format_, "--half", "--images", 12, name=name) == 0
     found = json.loads(read_text(tmp_path / "out" / f"{name}.parity.json"))
     assert found["dtype"] == "float16" and 1e-5 < found["largest_distance"] < 0.01
-    whole = 1.5 * 90_000 * 4  # of 0.09 M weights in float32
-    data = tmp_path / "out" / ("a.bin" if format_ == "openvino" else name)
-    assert data.stat().st_size < whole
+    if format_ != "onnx":
+        scope = {}
+        code = snippet("compile_model" if format_ == "openvino" else "torch.export.load")
+        exec(code.replace(f"model{Path(name).suffix}", str(tmp_path / "out" / name)), scope)
+        assert scope["features"].shape == (3, 64)
+    if format_ == "torch-export":
+        state = torch.export.load(tmp_path / "out" / name).state_dict
+        assert {value.dtype for value in state.values()} == {torch.float16}
+    else:  # 0.09 M weights
+        data = tmp_path / "out" / ("a.bin" if format_ == "openvino" else name)
+        assert data.stat().st_size < 1.2 * 2 * 93_000
 
 
 @pytest.mark.slow

@@ -20,8 +20,10 @@ from fastreid_ext.layers import unit_length
 CPU = torch.device("cpu")
 BATCHES = (1, 2, 7)
 # The largest distance of an exported feature from the model's own, as a share of its length, and percent of mAP.
-TOLERANCES = {"float32": 1e-3, "float16": 0.1, "int8": 0.5}
+# Deep Miner erases what is brighter than a threshold: in float16 a position may fall on its other side.
+TOLERANCES = {"float32": 1e-3, "float16": 0.3, "int8": 0.5}
 MAP_TOLERANCES = {"float32": 0.5, "float16": 2.0}
+MEDIAN = 0.1  # of the tolerance, that half of the features in floats may be away
 
 Run = Callable[[np.ndarray], np.ndarray]  # images as the file takes them -> features
 
@@ -36,7 +38,7 @@ class Parity:
         dtype: of the file: "float32", "float16" or "int8".
         largest_difference: of two numbers at the same place.
         least_cosine: of an exported feature and the model's own.
-        largest_distance: of the two, as a share of the length of the model's own.
+        largest_distance, median_distance: of the two, as a share of the length of the model's own.
         largest_distance_of_batches: batch size -> the same, for images 1 ... n in one batch.
         original, exported: Rank-1 and mAP in percent.
         tolerance, map_tolerance: what largest_distance and the change of mAP may be; None = any.
@@ -48,6 +50,7 @@ class Parity:
     largest_difference: float
     least_cosine: float
     largest_distance: float
+    median_distance: float
     largest_distance_of_batches: dict[int, float]
     original: dict[str, float]
     exported: dict[str, float]
@@ -62,6 +65,9 @@ class Parity:
             if not distance <= self.tolerance:  # NaN is a fault too
                 batch = f" in batches of {where}" if where else ""
                 found.append(f"a feature is {distance:.2g} of its length away{batch} (tolerance {self.tolerance:g})")
+        most = MEDIAN * self.tolerance
+        if self.map_tolerance is not None and not self.median_distance <= most:
+            found.append(f"half of the features are {self.median_distance:.2g} away (tolerance {most:g})")
         change = abs(self.exported["mAP"] - self.original["mAP"])
         if self.map_tolerance is not None and not change <= self.map_tolerance:
             found.append(f"mAP changes by {change:.2f} (tolerance {self.map_tolerance:g})")
@@ -73,8 +79,9 @@ class Parity:
             ["largest difference of two numbers", "", "", f"{self.largest_difference:.2e}"],
             ["least cosine", "", "", f"{self.least_cosine:.8f}"],
             ["largest distance / length", "", "", f"{self.largest_distance:.2e}"],
+            ["median distance / length", "", "", f"{self.median_distance:.2e}"],
             *(
-                [f"the same in a batch of {size}", "", "", f"{distance:.2e}"]
+                [f"largest in a batch of {size}", "", "", f"{distance:.2e}"]
                 for size, distance in self.largest_distance_of_batches.items()
             ),
             *(
@@ -143,6 +150,7 @@ def compare(
         largest_difference=float((exported - original).abs().max()),
         least_cosine=float((unit_length(original.double()) * unit_length(exported.double())).sum(dim=1).min()),
         largest_distance=float(distances(original, exported).max()),
+        median_distance=float(distances(original, exported).median()),
         largest_distance_of_batches=batches,
         original=metrics[0],
         exported=metrics[1],

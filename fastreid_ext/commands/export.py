@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from fastreid_ext.export.exporting import check_installed, export
 
     check_installed(options)
-    # A graph is traced, and the file run, where every machine can.
-    cfg = merged_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
+    cfg = merged_config(args.config_file, args.opts)
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"  # where the graph is traced and the file run
     exported = export(cfg, trained_model(cfg), options)
     parity = exported.parity
     print(parity.table())

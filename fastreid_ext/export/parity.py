@@ -1,5 +1,6 @@
 """How far an exported model's features and metrics are from the model's own, on real images."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,13 +13,14 @@ from torch import nn
 
 from fastreid_ext.data.loader import as_float32, build_test_loader
 from fastreid_ext.evaluation.ranking import rank_metrics
-from fastreid_ext.export.test_images import Compared
+from fastreid_ext.export.compared_images import Compared
 from fastreid_ext.inference.features import test_features
 from fastreid_ext.inference.record import ModelRecord
 from fastreid_ext.layers import unit_length
 
 CPU = torch.device("cpu")
 BATCHES = (1, 2, 7)
+METRICS = ("Rank-1", "mAP")
 # The largest distance of an exported feature from the model's own, as a share of its length, and percent of mAP.
 # Deep Miner erases what is brighter than a threshold: in float16 a position may fall on its other side.
 TOLERANCES = {"float32": 1e-3, "float16": 0.3, "int8": 0.5}
@@ -98,8 +100,14 @@ class Parity:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return all of it for JSON."""
-        return {**asdict(self), "within_tolerance": not self.faults}
+        """Return all of it for JSON, which has no word for what is no number."""
+        return _without_nan({**asdict(self), "within_tolerance": not self.faults})
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fed(record: ModelRecord, images: np.ndarray) -> np.ndarray:
@@ -141,8 +149,11 @@ def compare(
     metrics = []
     for features in (original, exported):
         parts = features[: compared.queries], features[compared.queries :]
+        if features is exported and not exported.isfinite().all():  # float16 ends at 65504
+            metrics.append(dict.fromkeys(METRICS, math.nan))
+            continue
         scored = rank_metrics(*parts, *pids, *camids, metric=cfg.TEST.METRIC)
-        metrics.append({name: scored[name] for name in ("Rank-1", "mAP")})
+        metrics.append({name: scored[name] for name in METRICS})
     return Parity(
         images=len(original),
         source=compared.source,

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.export import exporting, parity
+from fastreid_ext.export import exporting, options, parity
+from fastreid_ext.export.compared_images import images_to_compare
 from fastreid_ext.export.graph import ExportError, FeatureGraph, image_size, trace
-from fastreid_ext.export.test_images import images_to_compare
 from fastreid_ext.files import read_text
 from fastreid_ext.inference import features
 from fastreid_ext.inference.extractor import Extractor
-from fastreid_ext.inference.record import ModelRecord
+from fastreid_ext.inference.record import PIXELS, ModelRecord
 
 NAN, INF = float("nan"), float("inf")
 
@@ -127,6 +127,16 @@ def test_a_number_that_is_none_is_beyond_any_tolerance():
     assert near.tolist() == pytest.approx([0.1])
 
 
+def test_features_that_overflow(call, tmp_path, capsys, monkeypatch):
+    """As those of FastReID's own GeM in float16."""
+    wrong = lambda model, images: features.test_features(model, images) / 0  # noqa: E731
+    monkeypatch.setattr(exporting, "test_features", wrong)
+    assert call("--format", "weights", "--images", 6, name="a.safetensors") == 1
+    assert "is not the model: a feature is " in capsys.readouterr().err
+    text = read_text(tmp_path / "out" / "a.safetensors.parity.json")
+    assert "NaN" not in text and "Infinity" not in text and json.loads(text)["exported"]["mAP"] is None
+
+
 def test_drawn_images_where_there_is_no_test_set(trained, tmp_path, monkeypatch):
     cfg, _ = trained
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
@@ -151,6 +161,7 @@ def test_every_query_has_a_right_answer(trained):
 
 
 def test_options_that_do_not_go_together(fails):
+    assert options.PIXELS == PIXELS
     assert "a file of --format onnx ends with .onnx" in fails("--format", "onnx", name="a.pt2")
     assert "a file of --format openvino ends with .xml" in fails("--format", "openvino", name="a")
     weights = ("--format", "weights")

@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         type=float,
         metavar="SHARE",
         help="largest distance of a feature from the model's own, as a share of its length (default: 0.001, with --half"
-        " 0.1, with --quantise 0.5)",
+        " 0.3, with --quantise 0.5)",
     )
     check.add_argument("--latency", action="store_true", help="time both on this machine, for 1 and 32 images")
     parser.set_defaults(run=run)
@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from fastreid_ext.export.exporting import check_installed, export
 
     check_installed(options)
-    # A graph is traced, and the file run, where every machine can.
-    cfg = merged_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
+    cfg = merged_config(args.config_file, args.opts)
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"  # where the graph is traced and the file run
     exported = export(cfg, trained_model(cfg), options)
     parity = exported.parity
     print(parity.table())

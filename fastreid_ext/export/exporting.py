@@ -9,11 +9,11 @@ from torch import nn
 
 from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.export import onnx, openvino, quantising, torch_export
+from fastreid_ext.export.compared_images import images_to_compare
 from fastreid_ext.export.graph import FeatureGraph, image_size, trace
 from fastreid_ext.export.latency import Latency, measure
 from fastreid_ext.export.options import OPSET, Options
 from fastreid_ext.export.parity import TOLERANCES, Parity, Run, compare
-from fastreid_ext.export.test_images import images_to_compare
 from fastreid_ext.files import write_text
 from fastreid_ext.inference.features import feature_length, test_features
 from fastreid_ext.inference.record import ModelRecord, record_of

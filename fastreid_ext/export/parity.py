@@ -1,5 +1,6 @@
 """How far an exported model's features and metrics are from the model's own, on real images."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,16 +13,19 @@ from torch import nn
 
 from fastreid_ext.data.loader import as_float32, build_test_loader
 from fastreid_ext.evaluation.ranking import rank_metrics
-from fastreid_ext.export.test_images import Compared
+from fastreid_ext.export.compared_images import Compared
 from fastreid_ext.inference.features import test_features
 from fastreid_ext.inference.record import ModelRecord
 from fastreid_ext.layers import unit_length
 
 CPU = torch.device("cpu")
 BATCHES = (1, 2, 7)
+METRICS = ("Rank-1", "mAP")
 # The largest distance of an exported feature from the model's own, as a share of its length, and percent of mAP.
-TOLERANCES = {"float32": 1e-3, "float16": 0.1, "int8": 0.5}
+# Deep Miner erases what is brighter than a threshold: in float16 a position may fall on its other side.
+TOLERANCES = {"float32": 1e-3, "float16": 0.3, "int8": 0.5}
 MAP_TOLERANCES = {"float32": 0.5, "float16": 2.0}
+MEDIAN = 0.1  # of the tolerance, that half of the features in floats may be away
 
 Run = Callable[[np.ndarray], np.ndarray]  # images as the file takes them -> features
 
@@ -36,7 +40,7 @@ class Parity:
         dtype: of the file: "float32", "float16" or "int8".
         largest_difference: of two numbers at the same place.
         least_cosine: of an exported feature and the model's own.
-        largest_distance: of the two, as a share of the length of the model's own.
+        largest_distance, median_distance: of the two, as a share of the length of the model's own.
         largest_distance_of_batches: batch size -> the same, for images 1 ... n in one batch.
         original, exported: Rank-1 and mAP in percent.
         tolerance, map_tolerance: what largest_distance and the change of mAP may be; None = any.
@@ -48,6 +52,7 @@ class Parity:
     largest_difference: float
     least_cosine: float
     largest_distance: float
+    median_distance: float
     largest_distance_of_batches: dict[int, float]
     original: dict[str, float]
     exported: dict[str, float]
@@ -62,6 +67,9 @@ class Parity:
             if not distance <= self.tolerance:  # NaN is a fault too
                 batch = f" in batches of {where}" if where else ""
                 found.append(f"a feature is {distance:.2g} of its length away{batch} (tolerance {self.tolerance:g})")
+        most = MEDIAN * self.tolerance
+        if self.map_tolerance is not None and not self.median_distance <= most:
+            found.append(f"half of the features are {self.median_distance:.2g} away (tolerance {most:g})")
         change = abs(self.exported["mAP"] - self.original["mAP"])
         if self.map_tolerance is not None and not change <= self.map_tolerance:
             found.append(f"mAP changes by {change:.2f} (tolerance {self.map_tolerance:g})")
@@ -73,8 +81,9 @@ class Parity:
             ["largest difference of two numbers", "", "", f"{self.largest_difference:.2e}"],
             ["least cosine", "", "", f"{self.least_cosine:.8f}"],
             ["largest distance / length", "", "", f"{self.largest_distance:.2e}"],
+            ["median distance / length", "", "", f"{self.median_distance:.2e}"],
             *(
-                [f"the same in a batch of {size}", "", "", f"{distance:.2e}"]
+                [f"largest in a batch of {size}", "", "", f"{distance:.2e}"]
                 for size, distance in self.largest_distance_of_batches.items()
             ),
             *(
@@ -91,8 +100,14 @@ class Parity:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return all of it for JSON."""
-        return {**asdict(self), "within_tolerance": not self.faults}
+        """Return all of it for JSON, which has no word for what is no number."""
+        return _without_nan({**asdict(self), "within_tolerance": not self.faults})
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fed(record: ModelRecord, images: np.ndarray) -> np.ndarray:
@@ -134,8 +149,11 @@ def compare(
     metrics = []
     for features in (original, exported):
         parts = features[: compared.queries], features[compared.queries :]
+        if features is exported and not exported.isfinite().all():  # float16 ends at 65504
+            metrics.append(dict.fromkeys(METRICS, math.nan))
+            continue
         scored = rank_metrics(*parts, *pids, *camids, metric=cfg.TEST.METRIC)
-        metrics.append({name: scored[name] for name in ("Rank-1", "mAP")})
+        metrics.append({name: scored[name] for name in METRICS})
     return Parity(
         images=len(original),
         source=compared.source,
@@ -143,6 +161,7 @@ def compare(
         largest_difference=float((exported - original).abs().max()),
         least_cosine=float((unit_length(original.double()) * unit_length(exported.double())).sum(dim=1).min()),
         largest_distance=float(distances(original, exported).max()),
+        median_distance=float(distances(original, exported).median()),
         largest_distance_of_batches=batches,
         original=metrics[0],
         exported=metrics[1],

@@ -12,9 +12,9 @@ from fastreid.data.transforms import build_transforms
 from fastreid_ext.data.images import ReIDImages
 from fastreid_ext.data.loader import as_float32, build_test_loader
 from fastreid_ext.engine.training_subsets import training_sets, training_subsets
+from fastreid_ext.export.compared_images import spread
 from fastreid_ext.export.graph import IMAGES
 from fastreid_ext.export.parity import CPU, fed
-from fastreid_ext.export.test_images import spread
 from fastreid_ext.inference.record import ModelRecord
 
 CALIBRATION_IMAGES = 128

@@ -227,17 +227,6 @@ def test_no_module_is_named_by_a_python_keyword(model):
     assert [name for name in names if any(keyword.iskeyword(part) for part in name.split("."))] == []
 
 
-@pytest.mark.slow
-def test_an_exported_model_gives_the_same_features(project, build_tiny):
-    """Tolerance: float32, operations fused or not."""
-    if project.writes_into_the_batch:
-        pytest.skip("FastReID's own model normalises the images that it is exported with")
-    model, images = build_tiny().eval(), batch()["images"]
-    with torch.no_grad():
-        exported = torch.export.export(model, (images,)).module()
-        torch.testing.assert_close(exported(images), model(images), rtol=1e-5, atol=1e-6)
-
-
 def test_features(project, model):
     model, inputs = model.eval(), batch()
     with torch.no_grad():

@@ -42,6 +42,20 @@ COMMANDS: list[tuple[list[str], list[str], dict[str, list[str]]]] = [
         {"--dataset": ["Nowhere", "Market1501", "synthreidtiny", ""], "--split": ["test", "", "QUERY"]},
     ),
     (
+        ["export", *config(), "--format", "weights", "--output", "model.safetensors", "--images", "6"],
+        model(),
+        {
+            "--format": ["", "ONNX", "onnx", "openvino"],  # the file ends otherwise
+            "--output": ["odd/text", "odd/fifo", "nowhere/a.safetensors", "model.onnx", "x" * 300, ""],
+            "--images": [*NO_LEAST, "1"],
+            "--tolerance": NO_NUMBER,
+            "--opset": ["18", "", "abc"],
+            "--quantise": ["int8", "int4"],
+            "--input": ["raw", "bgr", ""],
+            "--config-file": ["no", "odd/zip"],
+        },
+    ),
+    (
         ["search", "--gallery", "store", "--query", "store", "--output", "found", "--topk", "2"],
         [],
         {

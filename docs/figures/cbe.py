@@ -34,7 +34,7 @@ def main() -> None:
         draw.text((GAP, row * height + height // 2 - 8), name, fill=(40, 40, 40), font_size=16)
         for column, picture in enumerate(pictures.byte().permute(0, 2, 3, 1).numpy()):
             sheet.paste(Image.fromarray(picture), (MARGIN + column * width, row * height + GAP // 2))
-    sheet.quantize(128).save(Path(__file__).with_suffix(".png"), optimize=True)
+    sheet.save(Path(__file__).with_suffix(".png"), optimize=True)
 
 
 if __name__ == "__main__":

@@ -242,10 +242,8 @@ class RankListEvaluator(ReidEvaluator):
             lambda query: people.left_out_of(shown[query]),
             self.cfg.TEST.METRIC,
         )
-        title = (
-            f"{self._title()}: nearest gallery images by {name_of_number(self.cfg.TEST.METRIC)}, which stands below"
-            " them with the camera; before any re-ranking"
-        )
+        order = name_of_number(self.cfg.TEST.METRIC)
+        title = f"{self._title()}: nearest images by {order}, before any re-ranking"
         path = self._file("rank_list", ".png")
         save_rank_lists(draw_rank_lists(ranked, title, node.TOPK, read=self.erased or read_picture), path)
         logger.info("rank lists drawn to %s", path)

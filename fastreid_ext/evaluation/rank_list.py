@@ -65,7 +65,7 @@ def rank_queries(
         row = rows.rows(query, query + 1)[0].cpu().numpy()
         out = None if left_out is None else left_out(query)
         order = nearest_images(row, pid, camid, pids[1], camids[1], out)[:topk]
-        notes = [("", f"camera {camid}"), *((number(row[i], metric), f"camera {camids[1][i]}") for i in order)]
+        notes = [(f"camera {camid}",), *((number(row[i], metric), f"camera {camids[1][i]}") for i in order)]
         right = [bool(pids[1][i] == pid) for i in order]
         ranked.append(RankedQuery(path, [paths[1][i] for i in order], right, notes if metric else ()))
     return ranked

@@ -81,16 +81,11 @@ def results_table(groups: Sequence[Group]) -> Table:
     """Return Rank-k, mAP and mINP of each test set and group of runs."""
     found = metric_rows(groups)
     keys = [key for key in (*METRICS, "erased/Rank-1", "erased/mAP") if any(row["values"][key] for row in found)]
-    head = [("config", False), ("test set", False), ("runs", True), *((key, True) for key in keys)]
-    rows = [
-        [
-            named_group(row["group"]),
-            plain(row["set"]),
-            amount(row["runs"], "d"),
-            *(spread(row["values"][key]) for key in keys),
-        ]  # fmt: skip
-        for row in found
-    ]
+    head = [("config", False), ("test set", False), *((key, True) for key in keys), ("runs", True)]
+    rows = []
+    for row in found:
+        values = [spread(row["values"][key]) for key in keys]
+        rows.append([named_group(row["group"]), plain(row["set"]), *values, amount(row["runs"], "d")])
     caption = "Percent. Runs of one config with different seeds are one row: mean ± standard deviation over the seeds."
     return Table("results", caption, head, rows)
 

@@ -128,7 +128,7 @@ def draw_sheet(result: SearchResult, path: Path, count: int) -> Path:
     return path
 
 
-def _notes(result: SearchResult, shown: Sequence[int]) -> list[list[tuple[str, str]]]:
+def _notes(result: SearchResult, shown: Sequence[int]) -> list[list[tuple[str, ...]]]:
     """Return what stands below the images of each query: the number that orders them, and the camera if known."""
 
     def camera(row: tuple[str, str, str]) -> str:
@@ -138,7 +138,7 @@ def _notes(result: SearchResult, shown: Sequence[int]) -> list[list[tuple[str, s
     for n in shown:
         found = zip(result.found.indices[n, :SHEET_COLUMNS], result.found.distances[n, :SHEET_COLUMNS], strict=True)
         images = [(number(d, result.about["metric"]), camera(result.gallery.rows[p])) for p, d in found if p >= 0]
-        notes.append([("", camera(result.queries.rows[n])), *images])
+        notes.append([(camera(result.queries.rows[n]),), *images])
     return notes
 
 

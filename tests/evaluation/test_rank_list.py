@@ -146,9 +146,9 @@ def test_similarity_and_camera_stand_below(pictures):
     pids, camids = (np.array([1]), np.array([1, 2])), (np.array([4]), np.array([5, 6]))
     paths = [pictures["blue"]], [pictures["grey"], pictures["yellow"]]
     (entry,) = rank_queries(np.array([[0.25, 0.125]]), paths, pids, camids, 2, metric="cosine")
-    assert entry.notes == [("", "camera 4"), ("0.875", "camera 6"), ("0.750", "camera 5")]
+    assert entry.notes == [("camera 4",), ("0.875", "camera 6"), ("0.750", "camera 5")]
     (far,) = rank_queries(np.array([[2.5, 12345.678]]), paths, pids, camids, 2, metric="euclidean")
-    assert [lines[0] for lines in far.notes] == ["", "2.5", "1.235e+04"]
+    assert [lines[0] for lines in far.notes] == ["camera 4", "2.5", "1.235e+04"]
     canvas = draw_rank_lists([entry], "title", topk=2, cell=(64, 24))
     plain = draw_rank_lists([RankedQuery(entry.query, entry.gallery, entry.right)], "title", topk=2, cell=(64, 24))
     ink = [np.asarray(picture.convert("L"), dtype=int) for picture in (canvas, plain)]

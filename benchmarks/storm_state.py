@@ -1,6 +1,7 @@
 """The end state of a run, and where two of them differ in a bit."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 # What says when or how a run went, and not what it made; locks; kept images, which are a cache.
 PASSING = ("log.txt*", "events.out.*", "metrics.json", "*.lock", ".lock")
 PASSING_FOLDERS = ("cache",)
+# The same in files whose other keys count.
+PASSING_KEYS = {"report.json": ("finished", "command"), "details_*.json": ("images_per_second",)}
 TEXT = (".json", ".yaml", ".csv", ".txt", "")
 
 
@@ -25,11 +28,23 @@ def state(folder: Path) -> dict[str, str]:
         if path.suffix == ".pth":
             found.update((f"{name}:{entry}", digest) for entry, digest in checkpoint_entries(path))
         else:
-            content = path.read_bytes()
+            content = _without_passing_keys(path)
             if path.suffix in TEXT:
                 content = content.replace(str(folder).encode(), b"<folder>")
             found[str(name)] = _hash(content)
     return found
+
+
+def _without_passing_keys(path: Path) -> bytes:
+    keys = next((keys for pattern, keys in PASSING_KEYS.items() if path.match(pattern)), ())
+    content = path.read_bytes()
+    try:
+        record = json.loads(content) if keys else None
+    except ValueError:  # cut short, which is a difference
+        return content
+    if not isinstance(record, dict):
+        return content
+    return json.dumps({key: value for key, value in record.items() if key not in keys}).encode()
 
 
 def checkpoint_entries(path: Path) -> Iterator[tuple[str, str]]:

@@ -132,6 +132,17 @@ def test_a_missing_and_a_cut_file_are_found(run_folder):
     assert wrong == ["model_final.pth:/model/w", "model_final.pth:/epoch", "results.json"]
 
 
+def test_times_of_a_record_are_no_difference(run_folder):
+    folders = [run_folder(name) for name in "ab"]
+    for number, folder in enumerate(folders):
+        (folder / "report.json").write_text(f'{{"finished": "{number}", "command": ["{number}"], "seed": 0}}')
+        (folder / "details_a.json").write_text(f'{{"images_per_second": {number}.5, "cmc": []}}')
+    assert differences(*map(state, folders)) == ([], [])
+    (folders[1] / "report.json").write_text('{"finished": "1", "command": [], "seed": 1}')
+    (folders[1] / "details_a.json").write_text('{"images_per_second": 1.5, "cm')
+    assert differences(*map(state, folders)) == (["details_a.json", "report.json"], [])
+
+
 def test_tracebacks():
     assert has_traceback("fine\nTraceback (most recent call last):\n  File")
     assert not has_traceback("Exception ignored in: <f>\nTraceback (most recent call last):\n  File")

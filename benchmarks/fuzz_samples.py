@@ -12,6 +12,7 @@ from typing import Any
 
 import fastreid_ext  # noqa: F401  isort:skip  (heals FastReID)
 
+import fuzz_models
 import numpy as np
 import torch
 import yaml
@@ -338,6 +339,9 @@ LOADERS = (
     Loader("poses: COCO", write_json(COCO), "file.json", load_people),
     Loader("poses: results, AlphaPose", write_json(RESULTS), "file.json", load_people),
     Loader("poses: OpenPose", write_json(OPENPOSE), "file.json", load_people),
+    Loader("model in a file (safetensors)", fuzz_models.make_weights, fuzz_models.WEIGHTS, fuzz_models.load_weights),
+    Loader("model in a file (ONNX)", fuzz_models.make_onnx, fuzz_models.ONNX, fuzz_models.load_onnx),
+    Loader("components", fuzz_models.make_components, fuzz_models.COMPONENTS, fuzz_models.load_components),
     Loader("pose model (ONNX)", make_model, "model.onnx", load_model),
     Loader("CSVDataset", make_csv, "CSVDataset/query.csv", set_named("CSVDataset")),
     Loader("OPReID: list", make_opreid, "OPReID/train.txt", set_named("OPReID")),

@@ -15,6 +15,8 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.search.kinds import BUILD, NAMES, SEARCH
 
 if TYPE_CHECKING:
+    from fastreid.config import CfgNode
+
     from fastreid_ext.search.features import FeatureStore
     from fastreid_ext.search.searching import Queries
 
@@ -60,6 +62,25 @@ def add_parser(commands: Any) -> None:
         help="an image as query, once for each; needs --config-file and weights",
     )
     add_config_options(parser, required=False, help="with --image: the config that the gallery was extracted with")
+    unknown = parser.add_argument_group("people who are not in the gallery")
+    unknown.add_argument(
+        "--unknown",
+        action="store_true",
+        help="tell which queries show nobody of the gallery, with probabilities in results.json and results.csv",
+    )
+    unknown.add_argument(
+        "--threshold",
+        metavar="NAME",
+        help="from where on an image is the same person: balanced, fpr_1e-2, fpr_1e-3, fpr_1e-4 or a probability"
+        " (default: fpr_1e-3)",
+    )
+    unknown.add_argument(
+        "--same-person",
+        type=Path,
+        metavar="FILE",
+        help="file of fastreid-ext verify --calibrate (default: same_person.json in the gallery's store, or beside the"
+        " weights)",
+    )
     index = parser.add_argument_group("index")
     index.add_argument("--index", choices=tuple(NAMES), default="flat", help="default: %(default)s, which is exact")
     index.add_argument(
@@ -94,10 +115,16 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Search and print what was found."""
     from fastreid_ext.search.features import open_store
-    from fastreid_ext.search.searching import SearchOptions, search
+    from fastreid_ext.search.searching import STRICT, SearchOptions, search
+    from fastreid_ext.search.unknown import same_person_of_store
 
     check_options(args)
     gallery = open_store(args.gallery)
+    cfg = merged_config(args.config_file, args.opts) if args.image else None
+    asked = {}
+    if args.unknown:
+        found = same_person_of_store(gallery, args.same_person, cfg.MODEL.WEIGHTS if cfg else "")
+        asked = {"same_person": found, "threshold": args.threshold or STRICT}
     options = SearchOptions(
         args.index,
         args.topk,
@@ -109,17 +136,17 @@ def run(args: argparse.Namespace) -> None:
         args.seed,
         args.threads,
         {name: value for name in PARAMETERS if (value := getattr(args, name)) is not None},
+        **asked,
     )
-    print("\n".join(search(gallery, queries_of(args, gallery), options, args.output)))
+    print("\n".join(search(gallery, queries_of(args, gallery, cfg), options, args.output)))
 
 
-def queries_of(args: argparse.Namespace, gallery: "FeatureStore") -> "Queries":
-    """Return the queries that the options name."""
+def queries_of(args: argparse.Namespace, gallery: "FeatureStore", cfg: "CfgNode | None") -> "Queries":
+    """Return the queries that the options name; cfg is that of images."""
     from fastreid_ext.search.searching import queries_of_images, queries_of_store
 
-    if args.query is not None:
+    if cfg is None:
         return queries_of_store(args.query, gallery)
-    cfg = merged_config(args.config_file, args.opts)
     return queries_of_images(cfg, trained_model(cfg), args.image, gallery)
 
 
@@ -133,6 +160,13 @@ def check_options(args: argparse.Namespace) -> None:
         raise ConfigError("name the queries by --query STORE, or by --image FILE, once for each image")
     if args.query is not None and (args.config_file or args.opts):
         raise ConfigError("--config-file and KEY VALUE pairs are for --image: a store needs no model")
+    for name, value in (("--threshold", args.threshold), ("--same-person", args.same_person)):
+        if value is not None and not args.unknown:
+            raise ConfigError(f"{name} tells who is not in the gallery: add --unknown, or remove it")
+    if args.threshold is not None:
+        from fastreid_ext.evaluation.pair_thresholds import read_threshold
+
+        read_threshold(args.threshold)
     least = {"topk": 1, "candidates": 0, "recall_queries": 0, "show": 0, "threads": 1, "seed": 0}
     for name, value in least.items():
         if getattr(args, name) < value:

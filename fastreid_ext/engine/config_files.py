@@ -86,29 +86,29 @@ def _read(path: str) -> dict[str, Any]:
     return tree_of(text, path)
 
 
-def tree_of(text: str, name: str) -> dict[str, Any]:
-    """Return the keys of a yaml text as a tree.
+def tree_of(text: str, path: str) -> dict[str, Any]:
+    """Return the keys of a yaml as a tree; bases are not looked for.
 
     Args:
-        text: of anybody.
-        name: of where it stands, for messages.
+        text: of the yaml.
+        path: where it is from, for messages.
 
     Raises:
-        ConfigError: it is no yaml, too deep or too large, or has no keys.
+        ConfigError: it is no yaml, or too large.
     """
     try:
         tree = _parsed(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {_yaml_sentence(error)}") from error
+        raise ConfigError(f"{path}: {_yaml_sentence(error)}") from error
     except RecursionError as error:
-        raise ConfigError(f"{name} is nested too deeply") from error
+        raise ConfigError(f"{path} is nested too deeply") from error
     except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(f"{path}: {error}") from error
     except ValueError as error:  # a date that is none, a number of too many digits
-        raise ConfigError(f"{name} has a value that can't be read: {error}") from error
+        raise ConfigError(f"{path} has a value that can't be read: {error}") from error
     if not isinstance(tree, dict):
         what = "is empty" if tree is None else "has no keys"
-        raise ConfigError(f"{name} {what}: a config has keys with values below them, such as SOLVER: {{MAX_EPOCH: 60}}")
+        raise ConfigError(f"{path} {what}: a config has keys with values below them, such as SOLVER: {{MAX_EPOCH: 60}}")
     return tree
 
 

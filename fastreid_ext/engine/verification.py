@@ -52,6 +52,17 @@ def pairs_of(file: Path | None, images: Sequence[str]) -> list[tuple[str, str]]:
     return [(first, second) for _, (first, second) in rows]
 
 
+def has_head(model: nn.Module) -> bool:
+    """Whether a model learned to compare two test features, and has not been built without it."""
+    if not isinstance(model, VerifiesPairs):
+        return False
+    try:
+        model.pair_verification()
+    except ConfigError:
+        return False
+    return True
+
+
 def check_verifies(model: nn.Module) -> None:
     """Check that a model compares two test features.
 
@@ -60,7 +71,10 @@ def check_verifies(model: nn.Module) -> None:
     """
     if not isinstance(model, VerifiesPairs):
         others = ", ".join(architectures_with(VerifiesPairs))
-        raise ConfigError(f"{type(model).__name__} was not taught to compare two images; those that are: {others}")
+        raise ConfigError(
+            f"{type(model).__name__} was not taught to compare two images, as {others} was: leave --by head out, and"
+            " the similarity of test features answers"
+        )
     model.pair_verification()
 
 

@@ -15,6 +15,7 @@ from fastreid_ext.files import write_figure
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4)
 UNDECIDED = 0.0  # log odds of a probability of 1/2
 POINTS = 200  # of the curve in the record
+MARKS = (("#c0392b", "o"), ("#2980b9", "s"), ("#27ae60", "^"), ("#8e44ad", "D"))  # colour and shape of each threshold
 
 
 def probability(log_odds: float) -> float:
@@ -52,11 +53,11 @@ def pair_record(
             for rate, (true, at) in best.items()
         },
         "warnings": list(warnings),
-        "roc": _thinned(curve),
+        "roc": thinned(curve),
     }
 
 
-def _thinned(curve: PairCurve) -> list[list[float]]:
+def thinned(curve: PairCurve) -> list[list[float]]:
     """Return [false positive rate, true positive rate] of at most POINTS thresholds, evenly spread over the latter."""
     indices = np.unique(np.linspace(0, len(curve.thresholds) - 1, num=POINTS).round().astype(int))
     return [[float(curve.false_rate[i]), float(curve.true_rate[i])] for i in indices]
@@ -118,7 +119,14 @@ def record_text(record: Mapping[str, Any]) -> str:
 
 
 def draw_roc(curve: PairCurve, record: Mapping[str, Any], path: Path, title: str = "") -> None:
-    """Draw the ROC curve over a logarithmic false positive rate, with both thresholds marked."""
+    """Draw the ROC curve over a logarithmic false positive rate, with the thresholds marked.
+
+    Args:
+        curve: of all pairs.
+        record: of :func:`pair_record`, or one whose "thresholds" have rates.
+        path: of the PNG.
+        title: above the picture.
+    """
     from matplotlib.figure import Figure  # needs neither pyplot nor a display
 
     figure = Figure(figsize=(5.2, 4.0), layout="constrained")
@@ -126,9 +134,10 @@ def draw_roc(curve: PairCurve, record: Mapping[str, Any], path: Path, title: str
     least = 0.5 / curve.negatives  # where no pair of two people is let in, on a scale that has no 0
     rates = np.maximum(curve.false_rate, least)
     panel.plot(rates, curve.true_rate, drawstyle="steps-post", color="#2c3e50", linewidth=1.4)
-    for name, at, colour in (("chosen", "at_threshold", "#c0392b"), ("one half", "at_one_half", "#2980b9")):
-        point = record[at]
-        panel.plot(max(point["false_positive_rate"], least), point["true_positive_rate"], "o", color=colour, label=name)
+    points = record.get("thresholds") or {"chosen": record["at_threshold"], "one half": record["at_one_half"]}
+    for (name, point), (colour, mark) in zip(points.items(), MARKS, strict=False):
+        rate = max(point["false_positive_rate"], least)
+        panel.plot(rate, point["true_positive_rate"], mark, color=colour, label=name)
     panel.set_xscale("log")
     panel.set_xlim(least, 1)
     panel.set_ylim(0, 1.02)

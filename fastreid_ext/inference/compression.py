@@ -121,7 +121,7 @@ def save(path: Path, compression: Compression) -> None:
     Raises:
         FileError: it can't be written.
     """
-    data = safetensors.torch.save(compression.tensors, {"format": "pt", **compression.texts})
+    data = safetensors.torch.save(compression.tensors, compression.texts)
     write_atomically(path, lambda file: file.write(data))
 
 

@@ -20,10 +20,11 @@ from fastreid_ext.inference.input_loader import load_inputs, read_inputs
 from fastreid_ext.inference.inputs import Source, pixels_of, sources_of
 from fastreid_ext.inference.models import Model, TorchModel, open_model
 from fastreid_ext.inference.record import ModelRecord
+from fastreid_ext.inference.same_person_answers import check_same_features, pair_answers, same_person_of
 from fastreid_ext.layers import unit_length
 
 if TYPE_CHECKING:
-    from fastreid_ext.evaluation.same_person import Answer
+    from fastreid_ext.evaluation.same_person import Answer, SamePerson
 
 
 class Extractor:
@@ -108,6 +109,11 @@ class Extractor:
         if dim is not None:
             self._compression = compression.find(model.weights, model.record)
             compression.check_fits(self._compression, dim)
+            if model.normalised and not self._compression.normalised:
+                raise ConfigError(
+                    f"{model.weights} gives features of length 1, and the components are of others: export it without"
+                    " --normalise"
+                )
 
     @cached_property
     def record(self) -> ModelRecord:
@@ -157,16 +163,29 @@ class Extractor:
         """
         return self._gathered(iter(crops_of(pixels_of(frame, order, range), boxes)), as_torch)
 
-    def same_person(self, first: Any, second: Any) -> "list[Answer]":
-        """Return, for pairs of features (N, D), whether they are of one person and how likely that is.
+    def same_person(self, first: Any, second: Any, threshold: str | float = "balanced") -> "list[Answer]":
+        """Return whether pairs of this extractor's features are of one person, and how likely that is.
+
+        Args:
+            first, second: features (N, D) of each side, or (D,) for one pair.
+            threshold: from where on it is the same person: "balanced", "fpr_1e-2", "fpr_1e-3", "fpr_1e-4", or a
+                probability.
+
+        Returns:
+            An answer for each pair, with ``verdict``, ``probability`` and ``similarity``.
 
         Raises:
-            ConfigError: that was not measured for this model.
+            SamePersonError: that was not measured for this model, or not for features that are made like these.
+            ConfigError: a threshold that was not measured.
+            EvaluationError: a feature that is not finite.
         """
-        raise ConfigError(
-            "whether two images show one person was not measured for this model: fastreid-ext verify --report does, on"
-            " DATASETS.VALIDATION"
-        )
+        return pair_answers(first, second, self._same_person, threshold)
+
+    @cached_property
+    def _same_person(self) -> "SamePerson":
+        found = same_person_of(self.model.record, self.model.weights)
+        check_same_features(found, flip=self.flip == self.model.flip, whole=self._dim is None, normalise=self.normalise)
+        return found
 
     def batches(self, sources: Iterator[Source], skip: bool = False) -> Iterator[tuple[np.ndarray, list[str]]]:
         """Yield, batch by batch, features (B, D) and for each image why it could not be read, "" if it could.

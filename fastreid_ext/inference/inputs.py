@@ -56,7 +56,7 @@ def sources_of(images: Any, order: str | None, range: float | None, resize: Firs
     if not single and not isinstance(images, Iterable):
         raise InputError(_no_image("the input", images))
     for number, item in enumerate([images] if single else images):
-        name = "the image" if single else f"image {number} of the input"
+        name = "the input" if single else f"image {number} of the input"
         for source in _each(item, name, order, range):
             yield source if isinstance(source, str) else _kept(source, resize)
 
@@ -104,7 +104,7 @@ def _each(item: Any, name: str, order: str | None, range: float | None) -> Itera
     elif isinstance(item, Image.Image):
         yield _of_pil(item, name)
     elif isinstance(item, np.ndarray):
-        yield from _of_array(item, name, order, range)
+        yield from _of_array(np.asarray(item), name, order, range)  # without what subclasses do otherwise
     elif isinstance(item, Tensor):
         yield from _of_tensor(item, name, order, range)
     else:
@@ -122,9 +122,10 @@ def _no_image(name: str, item: Any) -> str:
 
 
 def _check_options(order: str | None, range: float | None) -> None:
-    if order is not None and order not in ORDERS:
+    if order is not None and not (isinstance(order, str) and order in ORDERS):
         raise InputError(f'order is {shown(order)} and must be "RGB" or "BGR" (OpenCV\'s)')
-    if range is not None and (isinstance(range, bool) or range not in RANGES):
+    plain = isinstance(range, int | float | np.number) and not isinstance(range, bool)
+    if range is not None and not (plain and range in RANGES):
         raise InputError(f"range is {shown(range)} and must be 255 or 1, what white is")
 
 
@@ -164,6 +165,7 @@ def _of_array(array: np.ndarray, name: str, order: str | None, range: float | No
     elif array.ndim != 3 or shape[2] not in CHANNELS:
         first = array.ndim == 3 and shape[0] in CHANNELS
         hint = ": put the channels last with array.transpose(1, 2, 0)" if first else ""
+        hint = ": give paths as a list" if array.ndim == 1 and array.dtype.kind in "UO" else hint
         raise InputError(f"{name} is an array {shape} and must be (H, W, 3), or (H, W) for a grey one{hint}")
     _check_sides(*array.shape[:2], name)
     if order is None and array.shape[2] > 1:

@@ -109,7 +109,7 @@ class OnnxModel:
 
     def __init__(self, path: Path, device: str = "cpu"):
         self.weights, self.device = path, torch.device("cpu")
-        self.record = _record_of_onnx(path)
+        self.record = record_of_onnx(path)
         self._session = open_session(path, device, alone=True)
         given, outputs = self._session.get_inputs(), self._session.get_outputs()
         shapes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in (*given, *outputs))
@@ -215,7 +215,7 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
     ]
     cfg = get_cfg()
     merge_trees(cfg, trees, [*map(str, opts), "MODEL.WEIGHTS", str(file), *_device_pair(device, opts)])
-    cfg.MODEL.HEADS.NUM_CLASSES = 1  # no test feature reads a classifier
+    cfg.MODEL.HEADS.NUM_CLASSES = 0  # no test feature reads a classifier
     return cfg
 
 
@@ -246,7 +246,12 @@ def _check_weights(path: str) -> None:
         raise ModelError(f"{path} is an ONNX file, which is a model by itself: Extractor({path!r})")
 
 
-def _record_of_onnx(path: Path) -> ModelRecord:
+def record_of_onnx(path: Path) -> ModelRecord:
+    """Return what an ONNX file says of its model, without opening it as one.
+
+    Raises:
+        ModelError, RecordError, OnnxFileError: it says nothing, what can't be, or names other files or operators.
+    """
     try:
         contents = check_onnx_file(path, alone=True)
     except OnnxFileError as error:

@@ -32,6 +32,7 @@ FOLLOWING = (
     *("architecture", "model_sha256", "config_sha256", "metric", "flip", "dim"),
     *("size", "crop", "pixels", "mean", "std", "normalised"),
 )
+MOST_PIXELS, MOST_AT_ONCE = 1 << 22, 512  # of an image, squares of the longer side; images of a batch
 # What training alone has may be so many times as large as the weights of the file.
 MOST_UNREAD = 4
 
@@ -66,7 +67,7 @@ def save_weights_file(
     record = record_of(cfg, model, feature_length(cfg, model), same_person=same_person)
     # Copies: the format knows no tensors that share their memory.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in _read_by_test(model).items()}
-    texts = {"format": "pt", KEY: record.text()}
+    texts = {KEY: record.text()}  # alone: the format's library writes several in any order
     if components is not None:
         tensors, texts = tensors | components.tensors, texts | components.texts
     data = safetensors.torch.save(tensors, texts)
@@ -89,7 +90,7 @@ def load_weights_file(path: Path, device: str | None = None) -> tuple[CfgNode, n
     path = Path(path)
     shapes = shapes_of(path)
     record = record_in(path)
-    cfg = _config_of(record, path)
+    cfg = config_of(record, path)
     cfg.MODEL.DEVICE = device or get_cfg().MODEL.DEVICE
     _check_shapes(cfg, shapes, path)
     cfg.MODEL.WEIGHTS = str(path)
@@ -126,7 +127,7 @@ def _read_by_test(model: nn.Module) -> dict[str, torch.Tensor]:
     return {key: state[key] for key in state if key not in unread and not key.endswith(".num_batches_tracked")}
 
 
-def _config_of(record: ModelRecord, path: Path) -> CfgNode:
+def config_of(record: ModelRecord, path: Path) -> CfgNode:
     """Return the config that a record has.
 
     Raises:
@@ -149,15 +150,19 @@ def _config_of(record: ModelRecord, path: Path) -> CfgNode:
             value = value[part]
         if value:
             raise WeightsFileError(f"{name} names a file, {key} {shown(value)}, and a model in one file names none")
+    sides = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else cfg.INPUT.SIZE_TEST
+    if max(*cfg.INPUT.SIZE_TEST, *sides) ** 2 > MOST_PIXELS:
+        raise WeightsFileError(f"{name} asks for images of {shown(list(sides))}, more than {MOST_PIXELS} pixels")
+    cfg.TEST.IMS_PER_BATCH = min(cfg.TEST.IMS_PER_BATCH, MOST_AT_ONCE)
     cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.MODEL.HEADS.NUM_CLASSES = 1  # no test feature reads a classifier
+    cfg.MODEL.HEADS.NUM_CLASSES = 0  # no test feature reads a classifier
     return cfg
 
 
 def _check_shapes(cfg: CfgNode, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
     """Check, before any memory is taken, that a model of the config has the weights of the file, and few others."""
     probe = cfg.clone()
-    probe.MODEL.DEVICE = "meta"
+    probe.MODEL.DEVICE, probe.MODEL.HEADS.NUM_CLASSES = "meta", 1  # as load_trained has it
     try:
         with torch.device("meta"):
             model = build_model(probe)

@@ -19,6 +19,7 @@ from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.parts import Filling, fill_in_parts, is_in_parts
+from fastreid_ext.search.unknown import keep_same_person
 from fastreid_ext.search.writer import FeatureWriter
 
 
@@ -57,6 +58,8 @@ def extract(
     check_images_suffice(model)
     make_folder(folder)
     main = comm.is_main_process()
+    if main:
+        keep_same_person(cfg, model, folder)
     with only_writer(folder) if main else nullcontext(), no_room_named(folder), dead_workers_named():
         identity = feature_identity(cfg, model)
         new_writer = partial(

@@ -176,6 +176,16 @@ def same_person(queries: Labels, gallery: Labels, indices: np.ndarray) -> list[l
     ]
 
 
+def answerable(queries: Labels, gallery: Labels, dropped: Sequence[np.ndarray] | None = None) -> list[int]:
+    """Return the queries whose person is known and has an image left in the gallery."""
+    there = Counter(person for _, person, _ in gallery)
+
+    def left(n: int, person: str) -> int:
+        return there[person] - (0 if dropped is None else sum(gallery[row][1] == person for row in dropped[n]))
+
+    return [n for n, (_, person, _) in enumerate(queries) if person != UNKNOWN and left(n, person) > 0]
+
+
 def rank_shares(
     queries: Labels,
     gallery: Labels,
@@ -184,12 +194,7 @@ def rank_shares(
     dropped: Sequence[np.ndarray] | None = None,
 ) -> tuple[dict[int, float], int]:
     """Return Rank-k in percent for some k, and over how many queries: those with their person in the gallery."""
-    there = Counter(person for _, person, _ in gallery)
-
-    def left(n: int, person: str) -> int:
-        return there[person] - (0 if dropped is None else sum(gallery[row][1] == person for row in dropped[n]))
-
-    answerable = [n for n, (_, person, _) in enumerate(queries) if person != UNKNOWN and left(n, person) > 0]
-    if not answerable:
+    those = answerable(queries, gallery, dropped)
+    if not those:
         return {}, 0
-    return {k: 100 * float(np.mean([any(same[n][:k]) for n in answerable])) for k in ranks}, len(answerable)
+    return {k: 100 * float(np.mean([any(same[n][:k]) for n in those])) for k in ranks}, len(those)

@@ -14,9 +14,11 @@ from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists
 from fastreid_ext.files import write_atomically, write_picture
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.nearest import Neighbours, same_person
+from fastreid_ext.search.unknown import Verdicts
 
 SHEET_COLUMNS = 20  # of the nearest images, at most: a wider picture is not looked at
 COLUMNS = ("query", "rank", "gallery", "distance", "person", "camera", "same_person")
+OF_VERDICTS = ("probability", "verdict", "query_verdict")  # further columns
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class SearchResult:
         found: rows of the gallery for each query, with their distances.
         order: which order this is, as titles say it.
         about: index, recall and the like, for the head of the JSON file.
+        verdicts: who is the same person and who is unknown; None = not asked.
     """
 
     queries: ImageList
@@ -35,6 +38,7 @@ class SearchResult:
     found: Neighbours
     order: str
     about: Mapping[str, Any]
+    verdicts: Verdicts | None = None
 
     def lists(self) -> Iterator[tuple[tuple[str, str, str], list[dict[str, Any]]]]:
         """Yield each query's (path, person, camera) and its matches, nearest first."""
@@ -71,6 +75,9 @@ def write_json(result: SearchResult, path: Path) -> None:
         file.write(json.dumps(head, indent=1)[:-2].encode() + b',\n "results": [')
         for n, ((query, person, camera), matches) in enumerate(result.lists()):
             entry = {"query": query, "person": person, "camera": camera, "matches": matches}
+            if result.verdicts is not None:
+                judged = [{**match, **result.verdicts.of_match(n, place)} for place, match in enumerate(matches)]
+                entry |= {**result.verdicts.of_query(n), "matches": judged}
             file.write((",\n  " if n else "\n  ").encode() + json.dumps(entry).encode())
         file.write(b"\n ]\n}\n")
 
@@ -84,12 +91,17 @@ def write_csv(result: SearchResult, path: Path) -> None:
         # file names of another encoding, as the system gives them
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for (query, _, _), matches in result.lists():
-            for match in matches:
+        verdicts = result.verdicts
+        table.writerow(COLUMNS if verdicts is None else (*COLUMNS, *OF_VERDICTS))
+        for n, ((query, _, _), matches) in enumerate(result.lists()):
+            for place, match in enumerate(matches):
                 same = "" if match["same_person"] is None else int(match["same_person"])
                 values = match["rank"], match["path"], repr(match["distance"]), match["person"], match["camera"], same
-                table.writerow([query, *values])
+                judged = []
+                if verdicts is not None:
+                    one = verdicts.of_match(n, place)
+                    judged = [repr(one["probability"]), one["verdict"], verdicts.of_query(n)["verdict"]]
+                table.writerow([query, *values, *judged])
         text.flush()
         text.detach()  # or the wrapper closes the file under write_atomically
 

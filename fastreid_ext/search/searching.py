@@ -14,6 +14,7 @@ from fastreid_ext.data.images import ImageError
 from fastreid_ext.data.labels import UNKNOWN, alike_warning
 from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.errors import ConfigError, FileError
+from fastreid_ext.evaluation.same_person import SamePerson
 from fastreid_ext.files import make_folder
 from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.fingerprints import feature_identity
@@ -22,9 +23,20 @@ from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.index import describe, plan_index, set_search
 from fastreid_ext.search.index_files import OpenedIndex, open_index
 from fastreid_ext.search.kinds import NAMES
-from fastreid_ext.search.nearest import MARGIN, Neighbours, neighbours, own_rows, rank_shares, recall, same_camera_rows
+from fastreid_ext.search.nearest import (
+    MARGIN,
+    Neighbours,
+    answerable,
+    neighbours,
+    own_rows,
+    rank_shares,
+    recall,
+    same_camera_rows,
+)
 from fastreid_ext.search.results import SearchResult, draw_sheet, write_csv, write_json
+from fastreid_ext.search.unknown import unknown_lines, verdicts_on
 
+STRICT = "fpr_1e-3"  # of queries that are compared with a whole gallery
 CODES_PER_RESULT = 4  # IVF-PQ's distances are rough: this many candidates per result are ordered by exact distances
 
 Queries = tuple[ImageList, np.ndarray]  # and their features (Q, D)
@@ -75,6 +87,8 @@ class SearchOptions:
         seed: of IVF-PQ's training.
         threads: to build with.
         parameters: of the index, those that the user gave.
+        same_person: what was measured for the model, to tell who is not in the gallery; None = not asked.
+        threshold: of the same person, a name or a probability.
     """
 
     index: str = "flat"
@@ -87,6 +101,8 @@ class SearchOptions:
     seed: int = 0
     threads: int = 1
     parameters: Mapping[str, int] = field(default_factory=dict)
+    same_person: SamePerson | None = None
+    threshold: str = STRICT
 
 
 def search(store: FeatureStore, queries: Queries, options: SearchOptions, output: Path) -> list[str]:
@@ -129,7 +145,12 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
         share = recall(Neighbours(found.indices[shown], found.distances[shown]), exact)
         about["recall"] = {"at": options.topk, "of_exact": share, "queries": len(shown)}
         lines.append(f"recall@{options.topk} against the exact search: {share:.4f}, measured on {len(shown)} queries")
-    result = SearchResult(images, store.images, found, order, about)
+    verdicts = None
+    if options.same_person is not None:
+        verdicts = verdicts_on(found, options.same_person, options.threshold)
+        measured = {"threshold": options.threshold, "measured_on": options.same_person.measured_on}
+        about["unknown"] = {**measured, "queries": int(verdicts.unknown.sum())}
+    result = SearchResult(images, store.images, found, order, about, verdicts)
     same = [[match["same_person"] for match in matches] for _, matches in result.lists()]
     shares, count = rank_shares(images.rows, store.images.rows, same, sorted({1, options.topk}), dropped)
     if count:
@@ -140,6 +161,9 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
             included += f", and so are {themselves} queries themselves, which are in the gallery too"
         left_out = "" if options.drop_same_camera else f" ({included})"
         lines.append(f"{text} of the {count} queries whose person is in the gallery{left_out}")
+    if verdicts is not None:
+        there = answerable(images.rows, store.images.rows, dropped)
+        lines += unknown_lines(verdicts, images.rows, store.images.rows, same, there)
     persons = {name: [row[1] for row in rows] for name, rows in _sides(images, store.images).items()}
     if sentence := alike_warning("person", "persons", persons):
         lines.append(f"note: {sentence}")

@@ -251,8 +251,9 @@ def test_mistakes(fails, files, tmp_path):
     assert "name two images before the KEY VALUE pairs" in fails()
     assert "name two images before the KEY VALUE pairs" in fails(files[0])
     assert "--report writes a table, numbers and a curve: add --output" in fails("--report")
-    assert "--threshold is nan and must be a probability" in fails("--threshold", "nan", *files[:2])
-    assert "--threshold is 50.0 and must be a probability" in fails("--threshold", 50, *files[:2])
+    for wrong in ("nan", "50", "fpr_1e-9", "-1"):
+        sentence = fails(f"--threshold={wrong}", *files[:2])
+        assert f"--threshold is {wrong} and must be balanced, fpr_1e-2" in sentence and "or a probability" in sentence
     assert "the image nowhere.jpg can't be read" in fails(files[0], "nowhere.jpg")
     assert "nowhere.csv" in fails("--pairs", "nowhere.csv")
     (tmp_path / "pairs.csv").write_text(f"{files[0]},{files[1]}\n{files[0]}\n")
@@ -285,21 +286,22 @@ def test_weights_of_a_run_that_diverged(fails, files, model, tmp_path):
         assert sentence in fails(*files[:2], MODEL__WEIGHTS=tmp_path / "diverged.pth")
 
 
-def test_models_that_do_not_verify(fails, files, tmp_path, trained):
+def test_models_without_a_head(fails, files, tmp_path, trained):
     state = torch.load(trained / "model.pth")["model"]
     without = {key: value for key, value in state.items() if not key.startswith("heads.verification")}
     torch.save({"model": without}, tmp_path / "without.pth")
-    sentence = fails(*files[:2], MODEL__WEIGHTS=tmp_path / "without.pth", MODEL__MULTITASK__VERIFICATION=False)
+    keys = {"MODEL__WEIGHTS": tmp_path / "without.pth", "MODEL__MULTITASK__VERIFICATION": False}
+    sentence = fails("--by", "head", *files[:2], **keys)
     assert "this Res2NetMultiTask has no verification task (MODEL.MULTITASK.VERIFICATION False)" in sentence
+    assert f"there is no {tmp_path}/same_person.json" in fails(*files[:2], **keys)  # its similarity answers
     # a head that the checkpoint lacks is never a random one
     assert "2 weights that the test feature needs are not in " in fails(
         *files[:2], MODEL__WEIGHTS=tmp_path / "without.pth"
     )
-    cfg = get_config("demo/baseline.yml")
-    keep = [item for pair in OVERRIDES.items() if "MULTITASK" not in pair[0] for item in pair]
-    cfg.merge_from_list([*keep, "MODEL.HEADS.NUM_CLASSES", 7])
-    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "baseline.pth")
-    status = main(
-        ["verify", "--config-file", "demo/baseline.yml", *files[:2], *keep, "MODEL.WEIGHTS", f"{tmp_path}/baseline.pth"]
-    )
-    assert status == 1
+
+
+def test_options_of_similarities(fails, files):
+    """The head, which is the default of a model that has one, takes none of them."""
+    assert "--threshold fpr_1e-3 is of similarities, and this model's head" in fails("--threshold=fpr_1e-3", *files[:2])
+    assert "--prior is for answers by similarity" in fails("--prior", "0.1", *files[:2])
+    assert "--same-person is for answers by similarity" in fails("--same-person", "x.json", *files[:2])

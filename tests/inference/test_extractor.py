@@ -278,6 +278,7 @@ TENSOR = torch.full((3, 6, 4), 0.5)
         (PLAIN[..., :2], {"order": "RGB"}, "must be"),
         (PLAIN[:0], {"order": "RGB"}, "0 high and 4 wide: it has no pixel"),
         (PLAIN[0, 0], {"order": "RGB"}, "must be"),
+        (np.array(["a.png"]), {}, "give paths as a list"),
         (PLAIN.astype(object), {"order": "RGB", "range": 255}, "is of object: give bytes"),
         (PLAIN.astype(complex), {"order": "RGB", "range": 255}, "is of complex128"),
         (PLAIN > 3, {"order": "RGB", "range": 1}, "is of bool"),

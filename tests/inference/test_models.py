@@ -160,6 +160,7 @@ def with_keys(**changed):
         ({"config": with_keys(MODEL__HEADS__EMBEDDING_DIM=1 << 40)}, "forged"),
         ({"config": with_keys(MODEL__HEADS__EMBEDDING_DIM=1 << 20)}, "other weights than its config asks for"),
         ({"config": with_keys(MODEL__HEADS__EMBEDDING_DIM="x")}, "MODEL.HEADS.EMBEDDING_DIM"),
+        ({"config": with_keys(INPUT__SIZE_TEST=[4096, 1])}, "asks for images of .*, more than 4194304 pixels"),
         ({"config": with_keys(INPUT__SIZE_TEST=[128, 64])}, "says of its model config_sha256"),
         ({"model_sha256": "0" * 64}, "says of its model model_sha256 .* not that of its weights and config"),
         ({"dim": 7}, "says of its model dim 7"),

@@ -1,0 +1,70 @@
+"""Same person or not for the features of an extractor, by what was measured for its model."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fastreid_ext.evaluation.pair_set import similarities
+from fastreid_ext.evaluation.same_person import Answer, SamePerson, SamePersonError
+from fastreid_ext.inference.record import ModelRecord
+from fastreid_ext.inference.same_person_file import NAME, differences, same_person_for
+
+COMMAND = "fastreid-ext verify --calibrate with its config and weights"
+
+
+def same_person_of(record: ModelRecord, weights: Path | None) -> SamePerson:
+    """Return what was measured for a model: it stands in the model's own file, or in the one beside its weights.
+
+    Args:
+        record: of the model.
+        weights: the file that it was loaded from; None = unknown.
+
+    Raises:
+        SamePersonError: nothing was measured, or what was is damaged or of another model.
+    """
+    if record.same_person is not None:
+        file = weights or "the model's record"
+        found = SamePerson.from_dict(record.same_person, file)
+        if different := differences(found, record.identity):
+            raise SamePersonError(f"the thresholds in {file} are of {different} than its model: export it again")
+        return found
+    if weights is None:
+        raise SamePersonError(f"this model has no file that a {NAME} could lie beside: measure it with {COMMAND}")
+    return same_person_for(record.identity, weights.parent / NAME, COMMAND)
+
+
+def check_same_features(same_person: SamePerson, *, flip: bool, whole: bool, normalise: bool) -> None:
+    """Check that an extractor's features are made like those that were measured.
+
+    Args:
+        same_person: what was measured.
+        flip: whether mirrored images count as in the config.
+        whole: whether the features have all their numbers.
+        normalise: whether they are divided by their length, which changes Euclidean distances.
+
+    Raises:
+        SamePersonError: they are not.
+    """
+    other = "dim=" if not whole else "flip=" if not flip else ""
+    if not other and normalise and same_person.metric == "euclidean":
+        other = "normalise=True"
+    if other:
+        fix = "make it with normalise=False" if other == "normalise=True" else "make one without it for these answers"
+        raise SamePersonError(f"same people were measured on other features than this extractor's with {other}: {fix}")
+
+
+def pair_answers(
+    first: np.ndarray, second: np.ndarray, same_person: SamePerson, threshold: str | float
+) -> list[Answer]:
+    """Return an answer for each pair of features (P, D) and (P, D), or (D,) for one.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+        EvaluationError: a feature that is not finite.
+        ConfigError: a threshold that was not measured.
+    """
+    sides = [torch.atleast_2d(torch.as_tensor(side)) for side in (first, second)]
+    if sides[0].shape != sides[1].shape or sides[0].ndim != 2:
+        raise ValueError(f"expected as many features on both sides, got {[tuple(side.shape) for side in sides]}")
+    return same_person.answers(similarities(*sides, same_person.metric), threshold)

@@ -1,0 +1,124 @@
+"""Extractor.same_person: by what was measured for the model, wherever that is kept, and for no other features."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from fastreid_ext import Extractor
+from fastreid_ext.errors import ConfigError, EvaluationError
+from fastreid_ext.evaluation.calibration import Line
+from fastreid_ext.evaluation.same_person import SamePerson, SamePersonError
+from fastreid_ext.inference.fingerprints import feature_identity
+from fastreid_ext.inference.same_person_file import NAME, find_same_person, read_same_person, write_same_person
+from fastreid_ext.inference.weights_file import save_weights_file
+
+HELD_OUT = {name: {"brier": 0.1, "expected_calibration_error": 0.0, "log_loss": 0.3} for name in ("isotonic", "platt")}
+
+
+@pytest.fixture
+def same_person(trained):
+    """Thresholds of the tiny model, that were never measured."""
+    identity = feature_identity(*trained)
+    hashes = {key: identity[key] for key in ("model_sha256", "config_sha256")}
+    thresholds = {"balanced": 0.5, "fpr_1e-2": 0.8, "fpr_1e-3": 0.9, "fpr_1e-4": None}
+    notes = {"fpr_1e-4": "its rate needs 10000 pairs of two people or more, and there are 2000"}
+    return SamePerson("cosine", Line(8.0, -4.0, -9.0, 9.0), thresholds, {}, notes, 100, 2000, 9, HELD_OUT, **hashes)
+
+
+@pytest.fixture
+def folder(run_folder, same_person, tmp_path):
+    """A run's folder with thresholds."""
+    copy = shutil.copytree(run_folder, tmp_path / "run")
+    write_same_person(copy / NAME, same_person)
+    return copy
+
+
+def expected(first, second):
+    """cosine of each pair, and its probability by the line above."""
+    cosine = [float(a @ b / np.sqrt((a @ a) * (b @ b))) for a, b in zip(*map(np.float64, (first, second)), strict=True)]
+    return [(one, 1 / (1 + np.exp(4 - 8 * one))) for one in cosine]
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_answers(folder, files, normalise):
+    extractor = Extractor(folder, device="cpu", normalise=normalise)
+    features = extractor(files[:4])
+    found = extractor.same_person(features[:2], features[2:])
+    for one, (cosine, p) in zip(found, expected(features[:2], features[2:]), strict=True):
+        assert (one.similarity, one.probability) == pytest.approx((cosine, p), abs=1e-6)
+        assert one.verdict == ("same person" if cosine >= 0.5 else "different people")
+    (alone,) = extractor.same_person(torch.from_numpy(features[0]), features[0], "fpr_1e-3")
+    assert alone.verdict == "same person" and alone.similarity == pytest.approx(1)
+    assert extractor.same_person(features[:0], features[:0]) == []
+
+
+def test_the_file_of_weights_has_them_in_it(trained, same_person, files, tmp_path):
+    save_weights_file(tmp_path / "tiny.safetensors", *trained, same_person=same_person.to_dict())
+    extractor = Extractor(tmp_path / "tiny.safetensors", device="cpu")
+    features = extractor(files[:2])
+    assert extractor.same_person(features[:1], features[1:]) == extractor.same_person(features[1:], features[:1])
+    other = dataclasses.replace(same_person, model_sha256="0" * 64)
+    for wrong, sentence in ((other.to_dict(), "are of other weights than its model"), ({"a": 1}, "says None of same")):
+        save_weights_file(tmp_path / "other.safetensors", *trained, same_person=wrong)
+        with pytest.raises(SamePersonError, match=sentence):
+            Extractor(tmp_path / "other.safetensors", device="cpu").same_person(features[:1], features[1:])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"), [({"flip": True}, "with flip="), ({"dim": 4}, "with dim=")]
+)  # fmt: skip
+def test_features_that_are_made_otherwise(folder, files, options, sentence, monkeypatch):
+    extractor = Extractor(folder, device="cpu", **{key: value for key, value in options.items() if key != "dim"})
+    extractor._dim = options.get("dim")
+    with pytest.raises(SamePersonError, match=sentence):
+        extractor.same_person(np.ones(3), np.ones(3))
+
+
+def test_euclidean_distances_of_unit_features(folder, same_person, trained):
+    keys = ["TEST.METRIC", "euclidean"]
+    write_same_person(folder / NAME, dataclasses.replace(same_person, metric="euclidean"))
+    (found,) = Extractor(folder, device="cpu", opts=keys, normalise=False).same_person([3.0, 4.0], [0.0, 0.0])
+    assert found.similarity == -5.0
+    with pytest.raises(SamePersonError, match="normalise=True: make it with normalise=False"):
+        Extractor(folder, device="cpu", opts=keys).same_person([3.0, 4.0], [0.0, 0.0])
+
+
+def test_nothing_measured(extractor, run_folder, weights_file):
+    with pytest.raises(SamePersonError, match=f"there is no {run_folder}/same_person.json"):
+        Extractor(run_folder, device="cpu").same_person(np.ones(3), np.ones(3))
+    with pytest.raises(SamePersonError, match="measure it with fastreid-ext verify --calibrate"):
+        extractor.same_person(np.ones(3), np.ones(3))
+    with pytest.raises(SamePersonError, match="measure it with fastreid-ext verify --calibrate"):
+        Extractor(weights_file, device="cpu").same_person(np.ones(3), np.ones(3))
+
+
+def test_wrong_features(folder):
+    extractor = Extractor(folder, device="cpu")
+    for first, second in ((np.ones((2, 3)), np.ones((3, 3))), (np.ones(3), np.ones(4)), (np.ones((1, 2, 3)),) * 2):
+        with pytest.raises(ValueError, match="as many features on both sides"):
+            extractor.same_person(first, second)
+    with pytest.raises(EvaluationError, match="first row 0"):
+        extractor.same_person(np.array([np.nan, 1.0]), np.ones(2))
+    with pytest.raises(ConfigError, match="there is no threshold fpr_1e-4: its rate needs 10000"):
+        extractor.same_person(np.ones(2), np.ones(2), "fpr_1e-4")
+    with pytest.raises(ConfigError, match="must be balanced"):
+        extractor.same_person(np.ones(2), np.ones(2), "strict")
+
+
+def test_beside_the_weights(trained, same_person, folder, tmp_path):
+    """find_same_person gives those of these very weights, and None for any others."""
+    cfg, model = trained
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = str(folder / "model_best.pth")
+    assert find_same_person(cfg, model) == same_person == read_same_person(folder / NAME)
+    write_same_person(folder / NAME, dataclasses.replace(same_person, model_sha256="0" * 64))
+    assert find_same_person(cfg, model) is None
+    (folder / NAME).unlink()
+    assert find_same_person(cfg, model) is None
+    (folder / NAME).write_text(json.dumps({"format": "other"}))
+    with pytest.raises(SamePersonError, match=NAME):
+        find_same_person(cfg, model)

@@ -100,6 +100,7 @@ def fit(features: np.ndarray, dim: int, record: ModelRecord) -> Compression:
     pca = PCA(dim, svd_solver=solver, random_state=0).fit(values)
     components = pca.components_
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
+    # Versions of scikit-learn choose the signs by rules of their own.
     arrays = (pca.mean_, components * np.sign(largest), pca.explained_variance_ratio_)
     return Compression(
         *(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays),

@@ -74,8 +74,7 @@ class TorchModel:
 
     def __post_init__(self) -> None:
         check_images_suffice(self.model)
-        if self.model.training:
-            raise ValueError("the model is in training mode: call model.eval()")
+        self.check_mode()
         self.transform = build_transforms(self.cfg, is_train=False)
         self.device = device_of(self.cfg)
         self.batch_size = self.cfg.TEST.IMS_PER_BATCH
@@ -90,7 +89,13 @@ class TorchModel:
     def record(self) -> ModelRecord:
         return self.known or record_of(self.cfg, self.model, self.dim)
 
+    def check_mode(self) -> None:
+        """Check that no part would count the images that it sees, or drop out numbers."""
+        if any(module.training for module in self.model.modules()):
+            raise ModelError("the model, or a part of it, is in training mode: call model.eval()")
+
     def features(self, images: Tensor) -> Tensor:
+        self.check_mode()
         return test_features(self.model, images)
 
 
@@ -173,6 +178,10 @@ def open_model(
         )
     if fault := fault_of(os.path.expanduser(str(model))):
         raise ModelError(f"the model {fault}")
+    if not isinstance(opts, list | tuple):
+        raise ModelError(f'opts is {shown(opts)} and must be a list of keys and values, ["TEST.FLIP.ENABLED", True]')
+    if weights is not None and not isinstance(weights, str | Path):
+        raise ModelError(f"weights is {shown(weights)} and must be a path")
     path, suffix = Path(os.path.expanduser(model)), Path(model).suffix.lower()
     device = None if device is None else str(device)
     if suffix in (SUFFIX, ".onnx") and not path.is_dir():
@@ -203,6 +212,8 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
     """Return the config of a run's folder, without what it says of data and training."""
     if not (folder / CONFIG).is_file():
         raise ModelError(f"the folder {folder} is not that of a run: it has no {CONFIG}")
+    if "MODEL.WEIGHTS" in opts[::2]:
+        raise ModelError("opts have MODEL.WEIGHTS: name the file with weights=")
     file = Path(BEST if weights is None else weights).expanduser()
     file = folder / file if (folder / file).is_file() or weights is None else file
     if weights is None and not file.is_file():
@@ -221,7 +232,7 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
 
 def _device_pair(device: str | None, opts: Sequence[Any]) -> list[str]:
     """Return KEY VALUE for the device, unless the user's own pairs have it."""
-    if device is None and "MODEL.DEVICE" in list(opts)[::2]:
+    if device is None and "MODEL.DEVICE" in opts[::2]:
         return []
     return ["MODEL.DEVICE", device or get_cfg().MODEL.DEVICE]
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fastreid_ext import Extractor
 from fastreid_ext.data.images import ImageError, ReIDImages
-from fastreid_ext.errors import ConfigError, DivergedError
+from fastreid_ext.errors import ConfigError, DivergedError, UserError
 from fastreid_ext.inference.inputs import InputError
 
 
@@ -339,7 +339,7 @@ def test_a_model_in_training_mode_is_refused(trained):
     cfg, model = trained
     model.train()
     try:
-        with pytest.raises(ValueError, match="in training mode"):
+        with pytest.raises(UserError, match="in training mode"):
             Extractor.of_model(cfg, model)
     finally:
         model.eval()

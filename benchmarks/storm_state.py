@@ -10,7 +10,7 @@ from typing import Any
 PASSING = ("log.txt*", "events.out.*", "metrics.json", "*.lock", ".lock")
 PASSING_FOLDERS = ("cache",)
 # The same in files whose other keys count.
-PASSING_KEYS = {"report.json": ("finished", "command"), "details_*.json": ("images_per_second",)}
+PASSING_KEYS = {"report.json": ("finished", "command", "commit"), "details_*.json": ("images_per_second",)}
 TEXT = (".json", ".yaml", ".csv", ".txt", "")
 
 

@@ -70,6 +70,10 @@ def test_the_wheel_has_everything(wheel):
     code = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "fastreid_ext").rglob("*.py")}
     assert configs and code
     assert configs <= names and code <= names
+    page = {
+        path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "fastreid_ext/report/templates").iterdir()
+    }
+    assert len(page) == 3 and page <= names
     assert not any(name.startswith(("tests/", "projects/", "benchmarks/")) for name in names)
 
 

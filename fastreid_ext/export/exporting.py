@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from fastreid.config import CfgNode
 from torch import nn
@@ -15,6 +16,7 @@ from fastreid_ext.export.latency import Latency, measure
 from fastreid_ext.export.options import OPSET, Options
 from fastreid_ext.export.parity import TOLERANCES, Parity, Run, compare
 from fastreid_ext.files import write_text
+from fastreid_ext.inference import compression
 from fastreid_ext.inference.features import feature_length, test_features
 from fastreid_ext.inference.record import ModelRecord, record_of
 from fastreid_ext.inference.same_person_file import find_same_person
@@ -57,14 +59,15 @@ def export(cfg: CfgNode, model: nn.Module, options: Options) -> Exported:
         ExportError, DataSetError, FileError: see the modules of each step.
     """
     check_images_suffice(model)
-    size = image_size(cfg)
+    if options.format != "weights" or options.latency:  # weights take images of any size that the config does
+        image_size(cfg)
     record = _record(cfg, model, options)
-    run = _writers()[options.format](cfg, model, options, record, size)
+    run = _writers()[options.format](cfg, model, options, record)
     write_text(options.record_file, f"{record.text()}\n")
     tolerance = TOLERANCES[options.dtype] if options.tolerance is None else options.tolerance
     with images_to_compare(cfg, options.images) as compared:
         parity = compare(cfg, model, run, record, compared, options.dtype, tolerance)
-    latencies = measure(model, run, record, size) if options.latency else []
+    latencies = measure(model, run, record, image_size(cfg)) if options.latency else []
     written = {**parity.record(), "latency": [asdict(one) for one in latencies]}
     write_text(options.parity_file, json.dumps(written, indent=1) + "\n")
     return Exported(record, parity, latencies)
@@ -85,35 +88,36 @@ def _record(cfg: CfgNode, model: nn.Module, options: Options) -> ModelRecord:
     )
 
 
-Writer = Callable[[CfgNode, nn.Module, Options, ModelRecord, tuple[int, int]], Run]
+Writer = Callable[[CfgNode, nn.Module, Options, ModelRecord], Run]
 
 
 def _writers() -> dict[str, Writer]:
     return {"onnx": _onnx, "torch-export": _torch_export, "openvino": _openvino, "weights": _weights}
 
 
-def _onnx(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord, size: tuple[int, int]) -> Run:
-    proto = onnx.onnx_model(trace(FeatureGraph(model, record), size), record, options.opset or OPSET)
+def _onnx(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord) -> Run:
+    proto = onnx.onnx_model(trace(FeatureGraph(model, record), image_size(cfg)), record, options.opset or OPSET)
     if options.quantise:
         proto = quantising.quantised(proto, quantising.training_images(cfg, record))
     onnx.write_onnx(options.output, proto)
     return onnx.open_onnx(options.output)
 
 
-def _torch_export(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord, size: tuple[int, int]) -> Run:
-    digest = torch_export.write_program(options.output, trace(FeatureGraph(model, record), size), record)
+def _torch_export(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord) -> Run:
+    digest = torch_export.write_program(options.output, trace(FeatureGraph(model, record), image_size(cfg)), record)
     return torch_export.open_program(options.output, digest)
 
 
-def _openvino(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord, size: tuple[int, int]) -> Run:
-    proto = onnx.onnx_model(trace(FeatureGraph(model, record), size), record, OPSET)
+def _openvino(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord) -> Run:
+    proto = onnx.onnx_model(trace(FeatureGraph(model, record), image_size(cfg)), record, OPSET)
     openvino.write_openvino(options.output, proto, record)
     return openvino.open_openvino(options.output)
 
 
-def _weights(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord, size: tuple[int, int]) -> Run:
+def _weights(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord) -> Run:
     import torch
 
-    save_weights_file(options.output, cfg, model, record.same_person)
+    components = compression.find_fitted(Path(cfg.MODEL.WEIGHTS), record)
+    save_weights_file(options.output, cfg, model, record.same_person, components)
     _, again, _ = load_weights_file(options.output, "cpu")
     return lambda images: test_features(again, torch.from_numpy(images)).numpy()

@@ -100,6 +100,7 @@ def fit(features: np.ndarray, dim: int, record: ModelRecord) -> Compression:
     pca = PCA(dim, svd_solver=solver, random_state=0).fit(values)
     components = pca.components_
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
+    # Versions of scikit-learn choose the signs by rules of their own.
     arrays = (pca.mean_, components * np.sign(largest), pca.explained_variance_ratio_)
     return Compression(
         *(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays),
@@ -159,6 +160,23 @@ def find(weights: Path | None, record: ModelRecord) -> Compression:
     again = "fit them with fastreid-ext compress"
     if weights is None:
         raise CompressionError(f"dim= needs principal components beside the weights, whose file is unknown: {again}")
+    found, refused = _search(weights, record)
+    if found is None:
+        raise CompressionError(f"{refused or f'there is no {path_beside(weights)}'}: {again}")
+    return found
+
+
+def find_fitted(weights: Path, record: ModelRecord) -> Compression | None:
+    """Return the components for a model as :func:`find`; None where none were fitted for it.
+
+    Raises:
+        CompressionError, SafetensorsError: a file of components is damaged.
+    """
+    return _search(weights, record)[0]
+
+
+def _search(weights: Path, record: ModelRecord) -> tuple[Compression | None, str]:
+    """Return the components for a model, and whose the others are that were found."""
     files = [weights] if weights.suffix == ".safetensors" else []
     beside = path_beside(weights)
     others = sorted(file for file in weights.parent.glob(f"*{SUFFIX}") if file != beside and file.is_file())
@@ -170,9 +188,9 @@ def find(weights: Path | None, record: ModelRecord) -> Compression:
             continue
         different = _difference(found, record)
         if not different:
-            return found
+            return found, ""
         refused = refused or f"{file} has the components of {different}"
-    raise CompressionError(f"{refused or f'there is no {beside}'}: {again}")
+    return None, refused
 
 
 def check_fits(compression: Compression, dim: int) -> None:

@@ -20,7 +20,7 @@ from fastreid_ext.inference.input_loader import load_inputs, read_inputs
 from fastreid_ext.inference.inputs import Source, pixels_of, sources_of
 from fastreid_ext.inference.models import Model, TorchModel, open_model
 from fastreid_ext.inference.record import ModelRecord
-from fastreid_ext.inference.same_person_answers import check_same_features, pair_answers, same_person_of
+from fastreid_ext.inference.same_person_answers import check_same_features, identified, pair_answers, same_person_of
 from fastreid_ext.layers import unit_length
 
 if TYPE_CHECKING:
@@ -180,6 +180,18 @@ class Extractor:
             EvaluationError: a feature that is not finite.
         """
         return pair_answers(first, second, self._same_person, threshold)
+
+    def identify(self, queries: Any, gallery: Any, threshold: "str | float" = "fpr_1e-3") -> "list[tuple[int, Answer]]":
+        """Return for each query the row of the nearest gallery feature, and "same person" or "unknown person".
+
+        Args:
+            queries, gallery: this extractor's features (Q, D) and (G, D), G > 0.
+            threshold: see :meth:`same_person`; a query is compared with all of the gallery, so a strict one.
+
+        Raises:
+            SamePersonError, ConfigError, EvaluationError: as :meth:`same_person`; also a gallery without features.
+        """
+        return identified(queries, gallery, self._same_person, threshold)
 
     @cached_property
     def _same_person(self) -> "SamePerson":

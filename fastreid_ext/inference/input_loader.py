@@ -96,7 +96,8 @@ class InputImages(Dataset):
         except ImageError:
             if not self.skip:
                 raise
-            found = [self._one(source) for source in sources]
+            # One after the other: each has shared memory, and with it an open file, until it is copied.
+            found = (self._one(source) for source in sources)
         items = BatchItems(len(sources))
         items.images = getattr(found, "images", None)
         for item in found:

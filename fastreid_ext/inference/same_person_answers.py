@@ -1,12 +1,16 @@
 """Same person or not for the features of an extractor, by what was measured for its model."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from fastreid_ext.errors import EvaluationError
+from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.evaluation.pair_set import similarities
-from fastreid_ext.evaluation.same_person import Answer, SamePerson, SamePersonError
+from fastreid_ext.evaluation.same_person import SAME, UNKNOWN, Answer, SamePerson, SamePersonError
 from fastreid_ext.inference.record import ModelRecord
 from fastreid_ext.inference.same_person_file import NAME, differences, same_person_for
 
@@ -68,3 +72,25 @@ def pair_answers(
     if sides[0].shape != sides[1].shape or sides[0].ndim != 2:
         raise ValueError(f"expected as many features on both sides, got {[tuple(side.shape) for side in sides]}")
     return same_person.answers(similarities(*sides, same_person.metric), threshold)
+
+
+def identified(queries: Any, gallery: Any, same_person: SamePerson, threshold: str | float) -> list[tuple[int, Answer]]:
+    """Return for each query the nearest of a gallery's features, and whether it is that person or an unknown one.
+
+    Args:
+        queries, gallery: (Q, D) and (G, D), G > 0.
+        same_person: what was measured for the model.
+        threshold: as of :meth:`fastreid_ext.evaluation.same_person.SamePerson.are_same`.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+        EvaluationError: a gallery without features, or a feature that is not finite.
+        ConfigError: a threshold that was not measured.
+    """
+    queries, gallery = (torch.atleast_2d(torch.as_tensor(side)).float() for side in (queries, gallery))
+    if not len(gallery):
+        raise EvaluationError("the gallery has no features, so every person is unknown")
+    _, indices = nearest(queries, gallery, 1, same_person.metric)
+    found = pair_answers(queries, gallery[indices[:, 0]], same_person, threshold)
+    verdicts = [one if one.verdict == SAME else replace(one, verdict=UNKNOWN) for one in found]
+    return list(zip(indices[:, 0].tolist(), verdicts, strict=True))

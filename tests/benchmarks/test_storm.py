@@ -135,7 +135,9 @@ def test_a_missing_and_a_cut_file_are_found(run_folder):
 def test_times_of_a_record_are_no_difference(run_folder):
     folders = [run_folder(name) for name in "ab"]
     for number, folder in enumerate(folders):
-        (folder / "report.json").write_text(f'{{"finished": "{number}", "command": ["{number}"], "seed": 0}}')
+        (folder / "report.json").write_text(
+            f'{{"finished": "{number}", "command": ["{number}"], "commit": "{number}", "seed": 0}}'
+        )
         (folder / "details_a.json").write_text(f'{{"images_per_second": {number}.5, "cmc": []}}')
     assert differences(*map(state, folders)) == ([], [])
     (folders[1] / "report.json").write_text('{"finished": "1", "command": [], "seed": 1}')

@@ -15,7 +15,7 @@ from fastreid_ext.export import exporting, options, parity
 from fastreid_ext.export.compared_images import images_to_compare
 from fastreid_ext.export.graph import ExportError, FeatureGraph, image_size, trace
 from fastreid_ext.files import read_text
-from fastreid_ext.inference import features
+from fastreid_ext.inference import compression, features
 from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.record import PIXELS, ModelRecord
 
@@ -67,6 +67,18 @@ def test_weights(call, tmp_path):
     }
     found = json.loads(read_text(tmp_path / "out" / "a.safetensors.parity.json"))
     assert found["largest_difference"] == 0
+
+
+def test_weights_with_short_features(call, trained, weights, tmp_path):
+    features, record = np.random.default_rng(0).normal(size=(9, 64)), Extractor.of_model(*trained).record
+    beside = compression.path_beside(weights)
+    compression.save(beside, compression.fit(features.astype(np.float32), 5, record))
+    try:
+        assert call("--format", "weights", "--images", 6, name="a.safetensors") == 0
+    finally:
+        beside.unlink()
+    short = Extractor(tmp_path / "out" / "a.safetensors", dim=4)  # alone: nothing is beside it
+    assert short([]).shape == (0, 4)
 
 
 @pytest.mark.slow

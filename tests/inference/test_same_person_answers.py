@@ -56,6 +56,20 @@ def test_answers(folder, files, normalise):
     assert extractor.same_person(features[:0], features[:0]) == []
 
 
+def test_people_of_a_gallery(folder):
+    """At 0.9: cosines of the nearest are 1, 0.8 and 0.96."""
+    extractor = Extractor(folder, device="cpu")
+    gallery = np.array([[0.0, 2.0], [1.0, 0.0]], dtype=np.float32)
+    queries = np.array([[3.0, 0.0], [0.6, 0.8], [0.28, 0.96]], dtype=np.float32)
+    found = extractor.identify(queries, gallery)
+    assert [index for index, _ in found] == [1, 0, 0]
+    assert [one.verdict for _, one in found] == ["same person", "unknown person", "same person"]
+    assert [one.similarity for _, one in found] == pytest.approx([1, 0.8, 0.96])
+    assert found[1][1].probability == pytest.approx(1 / (1 + np.exp(4 - 8 * 0.8)))
+    with pytest.raises(EvaluationError, match="the gallery has no features"):
+        extractor.identify(queries, gallery[:0])
+
+
 def test_the_file_of_weights_has_them_in_it(trained, same_person, files, tmp_path):
     save_weights_file(tmp_path / "tiny.safetensors", *trained, same_person=same_person.to_dict())
     extractor = Extractor(tmp_path / "tiny.safetensors", device="cpu")

@@ -308,6 +308,10 @@ RIGHT = [
     ["verify", *config("res2net"), "--report", "--output", "report", *model("res2net")],
     ["verify", *config(), "--report", "--output", "report2", *model()],
     *(["extract", *config(p), "--images", "images", "--output", f"of_{p}", *model(p)] for p in PROJECTS),
+    *(
+        ["verify", *config(p), "--calibrate", "--test-set", "SynthReIDTiny", "--same-person", f"{p}.json", *model(p)]
+        for p in PROJECTS
+    ),
 ]
 
 

@@ -24,7 +24,7 @@ from fastreid_ext.files import fault_of
 from fastreid_ext.foreign_files import shown
 from fastreid_ext.inference.features import feature_length, test_features
 from fastreid_ext.inference.record import KEY, READ_BY_TEST, ModelRecord, record_of
-from fastreid_ext.inference.weights_file import SUFFIX, load_weights_file
+from fastreid_ext.inference.weights_file import MOST_AT_ONCE, MOST_PIXELS, SUFFIX, load_weights_file
 from fastreid_ext.onnx_files import OnnxFileError, check_onnx_file, open_session, reason_of
 
 CONFIG, BEST = "config.yaml", "model_best.pth"  # of a run's folder
@@ -123,6 +123,12 @@ class OnnxModel:
         self._name, self._type, self._output = given[0].name, TYPES[given[0].type], outputs[0].name
         batch = given[0].shape[0]
         self._fixed = batch if isinstance(batch, int) and batch > 0 else None
+        sides = self.record.crop or self.record.size
+        if sides and max(*self.record.size, *sides) ** 2 > MOST_PIXELS or (self._fixed or 0) > MOST_AT_ONCE:
+            raise ModelError(
+                f"{path} asks for {self._fixed or 'any number of'} images of {shown(list(sides))} at once, and may ask"
+                f" for {MOST_AT_ONCE} of {MOST_PIXELS} pixels"
+            )
         self.batch_size = self._fixed or BATCH_SIZE
         self.dim, self.flip, self.normalised = self.record.dim, self.record.flip, self.record.normalised
         self.transform = _transform_of(self.record)

@@ -1,10 +1,11 @@
 """Seeds of one config as a group, their spread, and what configs differ in."""
 
+import json
 import statistics
 
 import pytest
 
-from fastreid_ext.report.charts import curve_charts, epochs_of, history_charts, members_of
+from fastreid_ext.report.charts import curve_charts, epochs_of, histogram_chart, history_charts, members_of
 from fastreid_ext.report.comparing import config_differences, group_rows, grouped, metric_rows
 from fastreid_ext.report.run_files import read_run
 from fastreid_ext.report.tables import costs_table, results_table
@@ -101,3 +102,12 @@ def test_cost(groups):
     assert [cell.text for cell in row[2:6]] == ["32 x 16", "0.00", "0.00", "0.000"]
     assert row[5].order == pytest.approx(4 * 27 * 30 * 14 / 1e9) and row[7].text == "128.0"
     assert float(row[8].text) > 0
+
+
+def test_a_histogram_without_bins(make_run):
+    folder = make_run("tiny")
+    file = folder / "details_People.json"
+    found = json.loads(file.read_text())
+    for edges in ([], [0.5]):
+        file.write_text(json.dumps({**found, "histogram": {"edges": edges, "same": [], "different": []}}))
+        assert histogram_chart(grouped([read_run(folder)]), "People") is None

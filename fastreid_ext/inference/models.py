@@ -223,7 +223,7 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
     file = Path(BEST if weights is None else weights).expanduser()
     file = folder / file if (folder / file).is_file() or weights is None else file
     if weights is None and not file.is_file():
-        there = sorted(each.name for each in folder.glob("*.pth"))
+        there = sorted(each.name for each in folder.glob("*.pth") if each.is_file())
         hint = f"name one with weights=: {', '.join(there[:5])}" if there else "it has no checkpoint at all"
         raise ModelError(f"the run {folder} has no {BEST}: {hint}")
     trees = [

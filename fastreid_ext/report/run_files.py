@@ -164,6 +164,8 @@ def _history(path: Path) -> list[dict[str, float]]:
         values = {key: value for key, one in found.items() if (value := checked.number(one)) is not None}
         if "iteration" in values:
             lines[int(values["iteration"])] = values
+    if not lines and path.stat().st_size:
+        raise FileError(f"{path} has no line of a training: it is damaged, or of something else")
     ordered = [lines[iteration] for iteration in sorted(lines)]
     step = -(-len(ordered) // HISTORY_POINTS) or 1
     return ordered[::-1][::step][::-1]  # the last one is kept

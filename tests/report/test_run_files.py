@@ -150,3 +150,10 @@ def test_one_folder_under_two_names(make_run, tmp_path):
     for other in (tmp_path / "link", folder / ".." / "tiny"):
         with pytest.raises(ConfigError, match="one run is named twice"):
             named([read_run(folder), read_run(other)])
+
+
+def test_a_damaged_history_is_said(make_run):
+    folder = make_run("tiny")
+    (folder / "metrics.json").write_bytes(bytes(range(256)))
+    run = read_run(folder)
+    assert not run.history and "metrics.json has no line of a training" in " ".join(run.missing)

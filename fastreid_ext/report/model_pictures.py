@@ -6,20 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastreid.data.transforms import build_transforms
 from PIL import Image
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.trained import load_trained
 from fastreid_ext.errors import UserError, first_line
 from fastreid_ext.image_files import is_image
+from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.modeling.capabilities import HasSpatialMasks, LocatesRegions
 from fastreid_ext.report.run_files import CONFIG, Run
 from fastreid_ext.report.thumbnails import jpeg_uri
 from fastreid_ext.visual.box_sheet import colours_of, draw_boxes
-from fastreid_ext.visual.drawing import Row, TestImages, draw_cam, draw_masks
+from fastreid_ext.visual.drawing import Row, draw_cam, draw_masks
 from fastreid_ext.visual.pictures import enlarge, pixels_of
 
 WEIGHTS = ("model_best.pth", "model_final.pth", "model_latest.pth")  # in order of preference
@@ -65,9 +64,7 @@ def draw_model_pictures(run: Run, count: int) -> tuple[list[ModelPictures], list
         device = ["MODEL.DEVICE", cfg.MODEL.DEVICE]  # of this machine, whatever the run had
         merge_config(cfg, str(run.folder / CONFIG), [*device, "MODEL.WEIGHTS", str(weights)])
         model = load_trained(cfg).eval()
-        check_images_suffice(model)
-        source = TestImages(build_transforms(cfg, is_train=False), cfg.MODEL.DEVICE)
-        images = source.read(files[:count])
+        images = Extractor.of_model(cfg, model).read(files[:count])
     except UserError as error:
         return [], [f"What the model looks at is not drawn: {first_line(error)}."]
     names = [file.name for file in files[:count]]

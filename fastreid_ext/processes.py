@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 ORPHANED = 1  # exit status
@@ -31,6 +32,7 @@ def as_worker() -> None:
         return
     leave_signals_to_parent()
     end_with_parent()
+    sys.excepthook = _show_unless_orphaned
 
 
 class WorkerCall:
@@ -74,6 +76,16 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     watched = [] if parent is None else [parent.sentinel]
     threading.Thread(target=_end_after, args=(watched, os.getppid()), daemon=True).start()
+
+
+def _show_unless_orphaned(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show an exception that nothing caught, but not that a parent which was killed closed its pipes.
+
+    A thread that hands tensors over (multiprocessing.resource_sharer) meets this before the parent is known to be gone.
+    """
+    if issubclass(kind, EOFError | ConnectionError):
+        time.sleep(SECONDS_TO_END)  # meanwhile an orphan ends
+    sys.__excepthook__(kind, error, trace)
 
 
 def end_with_starter() -> None:

@@ -99,6 +99,10 @@ class ReIDImages(CommDataset):
                 items.add(self._fetched(index, seed, pixels, place))
             return items
 
+    def image_bytes(self) -> int:
+        """Return the bytes of an image as :meth:`fetch` gives it; raises ImageError if the first can't be read."""
+        return self.fetch([0])[0]["images"].nbytes
+
     def _resized(self, pairs: Sequence[tuple[int, int | None]]) -> list[np.ndarray | None]:
         """Return the images that are resized first, None for others.
 

@@ -105,6 +105,9 @@ class FetchedImages(Dataset):
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
         return self.images.fetch(keys)
 
+    def image_bytes(self) -> int:
+        return self.images.image_bytes()
+
 
 def build_train_loader(
     dataset: ReIDImages, batches: EpochBatches, num_workers: int, device: torch.device

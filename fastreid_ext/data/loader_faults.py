@@ -110,10 +110,10 @@ def batch_bytes(loader: Any) -> int:
     """Return the bytes of the images of a batch; 0 if the first image can't be read."""
     data = loader.loader
     try:
-        (item,) = data.dataset.__getitems__([0])
+        image = data.dataset.image_bytes()
     except UserError:
         return 0
-    return item["images"].nbytes * getattr(data.batch_sampler, "batch_size", 1)
+    return image * getattr(data.batch_sampler, "batch_size", 1)
 
 
 def _too_small(workers: int, batch: int) -> str:

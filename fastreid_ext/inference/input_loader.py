@@ -104,6 +104,10 @@ class InputImages(Dataset):
             items.add({"images": item["images"], "unreadable": item.get("unreadable", "")})
         return items
 
+    def image_bytes(self) -> int:
+        """Return the bytes of an image of a batch, where all have one size."""
+        return self._black_image().nbytes
+
     def _items(self, sources: Sequence[Source]) -> BatchItems:
         images = _Sources([(source, 0, 0) for source in sources], self.transform, relabel=False)
         return images.fetch(range(len(sources)))

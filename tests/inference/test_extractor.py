@@ -8,7 +8,10 @@ from PIL import Image
 
 from fastreid_ext import Extractor
 from fastreid_ext.data.images import ImageError, ReIDImages
+from fastreid_ext.data.loader import build_test_loader
+from fastreid_ext.data.loader_faults import batch_bytes
 from fastreid_ext.errors import ConfigError, DivergedError
+from fastreid_ext.inference.input_loader import InputImages
 from fastreid_ext.inference.inputs import InputError
 
 
@@ -181,6 +184,13 @@ def test_workers_give_the_same(trained, files):
     assert np.array_equal(both(mixed, order="RGB"), extractor(files))
     with pytest.raises(ImageError, match="nowhere.png can't be read"):
         both([*files, "nowhere.png"])
+
+
+def test_how_large_a_batch_is_where_sources_are_no_numbers(extractor):
+    """Which is said where shared memory does not suffice for the workers."""
+    images = InputImages(extractor.model.transform)
+    loader = build_test_loader(images, ["missing.jpg"] * 5, 4, 2, torch.device("cpu"))
+    assert batch_bytes(loader) == 4 * 3 * 64 * 32
 
 
 def test_images_of_several_sizes_without_resizing(trained, image):

@@ -101,3 +101,12 @@ def test_cost(groups):
     assert [cell.text for cell in row[2:6]] == ["32 x 16", "0.00", "0.00", "0.000"]
     assert row[5].order == pytest.approx(4 * 27 * 30 * 14 / 1e9) and row[7].text == "128.0"
     assert float(row[8].text) > 0
+
+
+def test_the_rates_of_an_open_set_are_results(make_run):
+    run = read_run(make_run("a"))
+    assert "TPIR@FPIR=1e-01" not in [name for name, _ in results_table(grouped([run])).head]
+    next(iter(run.results.values()))["TPIR@FPIR=1e-01"] = 12.5
+    table = results_table(grouped([run]))
+    place = [name for name, _ in table.head].index("TPIR@FPIR=1e-01")
+    assert table.rows[0][place].text == "12.5"

@@ -19,6 +19,7 @@ from fastreid_ext.engine.training_subsets import training_sets, training_subsets
 from fastreid_ext.errors import ConfigError, UserError, first_line
 from fastreid_ext.files import read_text
 from fastreid_ext.model_zoo import get_config_file
+from fastreid_ext.precision import float32_by_default
 
 # Keys below MODEL that only training reads; commands that use a trained model take its config as it is.
 OF_TRAINING = {
@@ -58,7 +59,8 @@ def load_trained(cfg: CfgNode) -> torch.nn.Module:
     tracked.MODEL.BACKBONE.PRETRAIN = False
     # Classifiers and centers are not part of the test feature, and their size may match no available data set.
     tracked.MODEL.HEADS.NUM_CLASSES = max(1, tracked.MODEL.HEADS.NUM_CLASSES)
-    model = Trainer.build_model(tracked)
+    with float32_by_default():
+        model = Trainer.build_model(tracked)
     check_all_read(tracked, get_cfg(), reads | OF_TRAINING, nodes=("MODEL",))
     AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], complete=True)
     return model

@@ -19,11 +19,11 @@ def read_threshold(threshold: str | float) -> str | float:
     Raises:
         ConfigError: neither.
     """
-    if threshold in NAMES:
-        return str(threshold)
+    if isinstance(threshold, str) and threshold in NAMES:
+        return threshold
     try:
-        value = float(threshold)
-    except ValueError:
+        value = math.nan if isinstance(threshold, bool) else float(threshold)
+    except (TypeError, ValueError):
         value = math.nan
     if not 0 <= value <= 1:
         raise ConfigError(f"--threshold is {threshold} and must be {', '.join(NAMES)}, or a probability, from 0 to 1")

@@ -71,7 +71,7 @@ class Extractor:
         dim: int | None = None,
         flip: bool | None = None,
     ):
-        _check_counts(batch_size, workers, dim)
+        _check_options(batch_size, workers, dim, normalise, flip)
         self._start(open_model(model, weights, opts, device), batch_size, workers, normalise, dim, flip)
 
     @classmethod
@@ -87,7 +87,7 @@ class Extractor:
         flip: bool | None = None,
     ) -> "Extractor":
         """Return the extractor of a model that is built, loaded and in eval mode; the options are the class's."""
-        _check_counts(batch_size, workers, dim)
+        _check_options(batch_size, workers, dim, normalise, flip)
         extractor = cls.__new__(cls)
         extractor._start(TorchModel(cfg, model), batch_size, workers, normalise, dim, flip)
         return extractor
@@ -96,8 +96,8 @@ class Extractor:
         self, model: Model, batch_size: int | None, workers: int, normalise: bool, dim: int | None, flip: bool | None
     ) -> None:
         self.model = model
-        self.batch_size, self.workers = batch_size or model.batch_size, workers
-        self.normalise, self.flip = normalise, model.flip if flip is None else flip
+        self.batch_size, self.workers = int(batch_size or model.batch_size), int(workers)
+        self.normalise, self.flip = bool(normalise), bool(model.flip if flip is None else flip)
         self._compression: compression.Compression | None = None
         if model.normalised and (self.flip or not normalise):
             wish = "flip=False is all that it can" if self.flip else "normalise=False can't undo that"
@@ -249,7 +249,10 @@ class Extractor:
         return torch.from_numpy(features) if as_torch else features
 
 
-def _check_counts(batch_size: int | None, workers: int, dim: int | None) -> None:
+def _check_options(batch_size: Any, workers: Any, dim: Any, normalise: Any, flip: Any) -> None:
+    for name, value in (("normalise", normalise), ("flip", False if flip is None else flip)):
+        if not isinstance(value, bool | np.bool_):
+            raise ConfigError(f"{name} is {value!r} and must be True or False")
     for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("dim", dim, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least):
             raise ConfigError(f"{name} is {value!r} and must be a whole number of {least} or more")

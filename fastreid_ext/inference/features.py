@@ -4,6 +4,8 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
+from fastreid_ext.precision import without_autocast
+
 SOME_SIZE = (256, 128)  # of an image, where a config leaves images their size
 
 
@@ -13,7 +15,8 @@ def test_features(model: nn.Module, images: Tensor) -> Tensor:
 
     FastReID's own models change their input in place, so they get copies.
     """
-    return model({"images": images.clone()}).float()
+    with without_autocast(images):
+        return model({"images": images.clone()}).float()
 
 
 def feature_length(cfg: CfgNode, model: nn.Module) -> int:
@@ -21,4 +24,4 @@ def feature_length(cfg: CfgNode, model: nn.Module) -> int:
     size = [side for side in cfg.INPUT.CROP.SIZE] if cfg.INPUT.CROP.ENABLED else list(cfg.INPUT.SIZE_TEST)
     height, width = (size[0], size[-1]) if size[0] > 0 else SOME_SIZE
     device = next(model.parameters()).device
-    return test_features(model, torch.full((1, 3, height, width), 127.0, device=device)).shape[1]
+    return test_features(model, torch.full((1, 3, height, width), 127.0, device=device, dtype=torch.float32)).shape[1]

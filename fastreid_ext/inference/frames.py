@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fastreid_ext.foreign_files import shown
@@ -42,6 +43,10 @@ def crops_of(frame: np.ndarray, boxes: Any) -> list[np.ndarray]:
 def _numbers(boxes: Any) -> np.ndarray:
     """Return boxes as float64 (N, 4)."""
     if isinstance(boxes, Tensor):
+        if boxes.layout is not torch.strided or boxes.is_meta:
+            raise InputError(
+                f"{EXAMPLE}, and these are a tensor without plain numbers ({boxes.layout}, {boxes.device})"
+            )
         boxes = boxes.detach().cpu().double().numpy()
     try:
         found = np.asarray(boxes)

@@ -24,7 +24,7 @@ from fastreid_ext.files import fault_of
 from fastreid_ext.foreign_files import shown
 from fastreid_ext.inference.features import feature_length, test_features
 from fastreid_ext.inference.record import KEY, READ_BY_TEST, ModelRecord, record_of
-from fastreid_ext.inference.weights_file import SUFFIX, load_weights_file
+from fastreid_ext.inference.weights_file import MOST_AT_ONCE, MOST_PIXELS, SUFFIX, load_weights_file
 from fastreid_ext.onnx_files import OnnxFileError, check_onnx_file, open_session, reason_of
 
 CONFIG, BEST = "config.yaml", "model_best.pth"  # of a run's folder
@@ -74,8 +74,7 @@ class TorchModel:
 
     def __post_init__(self) -> None:
         check_images_suffice(self.model)
-        if self.model.training:
-            raise ValueError("the model is in training mode: call model.eval()")
+        self.check_mode()
         self.transform = build_transforms(self.cfg, is_train=False)
         self.device = device_of(self.cfg)
         self.batch_size = self.cfg.TEST.IMS_PER_BATCH
@@ -90,7 +89,13 @@ class TorchModel:
     def record(self) -> ModelRecord:
         return self.known or record_of(self.cfg, self.model, self.dim)
 
+    def check_mode(self) -> None:
+        """Check that no part would count the images that it sees, or drop out numbers."""
+        if any(module.training for module in self.model.modules()):
+            raise ModelError("the model, or a part of it, is in training mode: call model.eval()")
+
     def features(self, images: Tensor) -> Tensor:
+        self.check_mode()
         return test_features(self.model, images)
 
 
@@ -118,6 +123,12 @@ class OnnxModel:
         self._name, self._type, self._output = given[0].name, TYPES[given[0].type], outputs[0].name
         batch = given[0].shape[0]
         self._fixed = batch if isinstance(batch, int) and batch > 0 else None
+        sides = self.record.crop or self.record.size
+        if sides and max(*self.record.size, *sides) ** 2 > MOST_PIXELS or (self._fixed or 0) > MOST_AT_ONCE:
+            raise ModelError(
+                f"{path} asks for {self._fixed or 'any number of'} images of {shown(list(sides))} at once, and may ask"
+                f" for {MOST_AT_ONCE} of {MOST_PIXELS} pixels"
+            )
         self.batch_size = self._fixed or BATCH_SIZE
         self.dim, self.flip, self.normalised = self.record.dim, self.record.flip, self.record.normalised
         self.transform = _transform_of(self.record)
@@ -173,6 +184,10 @@ def open_model(
         )
     if fault := fault_of(os.path.expanduser(str(model))):
         raise ModelError(f"the model {fault}")
+    if not isinstance(opts, list | tuple):
+        raise ModelError(f'opts is {shown(opts)} and must be a list of keys and values, ["TEST.FLIP.ENABLED", True]')
+    if weights is not None and not isinstance(weights, str | Path):
+        raise ModelError(f"weights is {shown(weights)} and must be a path")
     path, suffix = Path(os.path.expanduser(model)), Path(model).suffix.lower()
     device = None if device is None else str(device)
     if suffix in (SUFFIX, ".onnx") and not path.is_dir():
@@ -203,6 +218,8 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
     """Return the config of a run's folder, without what it says of data and training."""
     if not (folder / CONFIG).is_file():
         raise ModelError(f"the folder {folder} is not that of a run: it has no {CONFIG}")
+    if "MODEL.WEIGHTS" in opts[::2]:
+        raise ModelError("opts have MODEL.WEIGHTS: name the file with weights=")
     file = Path(BEST if weights is None else weights).expanduser()
     file = folder / file if (folder / file).is_file() or weights is None else file
     if weights is None and not file.is_file():
@@ -221,7 +238,7 @@ def _config_of_run(folder: Path, weights: str | Path | None, opts: Sequence[Any]
 
 def _device_pair(device: str | None, opts: Sequence[Any]) -> list[str]:
     """Return KEY VALUE for the device, unless the user's own pairs have it."""
-    if device is None and "MODEL.DEVICE" in list(opts)[::2]:
+    if device is None and "MODEL.DEVICE" in opts[::2]:
         return []
     return ["MODEL.DEVICE", device or get_cfg().MODEL.DEVICE]
 

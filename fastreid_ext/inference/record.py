@@ -9,8 +9,8 @@ from typing import Any
 from fastreid.config import CfgNode
 from torch import nn
 
+from fastreid_ext.engine.checks.ranges import METRICS
 from fastreid_ext.errors import UserError
-from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.foreign_files import are_whole_numbers, shown
 from fastreid_ext.inference.fingerprints import feature_identity, versions
 
@@ -42,7 +42,7 @@ class ModelRecord:
         mean, std: of the three channels, on the 0-255 scale.
         normalised: whether a feature has length 1.
         flip: whether a test feature is the mean with the mirrored image's; the file itself gives that of one image.
-        metric: TEST.METRIC, "cosine" or "euclidean".
+        metric: TEST.METRIC, "cosine" or "euclidean"; "jaccard" ranks a gallery, and compares no two features.
         dtype: of the weights and features.
         model_sha256, config_sha256: what two features must share to be compared
             (:func:`fastreid_ext.inference.fingerprints.feature_identity`).
@@ -115,7 +115,7 @@ class ModelRecord:
             "pixels": self.pixels in PIXELS,
             "mean": _are_three(self.mean),
             "std": _are_three(self.std) and min(self.std) > 0,
-            "metric": self.metric in DISTANCE_METRICS,
+            "metric": self.metric in METRICS,
             "dtype": self.dtype in TYPES,
             "same_person": self.same_person is None or isinstance(self.same_person, dict),
             "versions": isinstance(self.versions, dict),

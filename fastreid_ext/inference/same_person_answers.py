@@ -58,19 +58,40 @@ def check_same_features(same_person: SamePerson, *, flip: bool, whole: bool, nor
         raise SamePersonError(f"same people were measured on other features than this extractor's with {other}: {fix}")
 
 
-def pair_answers(
-    first: np.ndarray, second: np.ndarray, same_person: SamePerson, threshold: str | float
-) -> list[Answer]:
-    """Return an answer for each pair of features (P, D) and (P, D), or (D,) for one.
+def rows_of(features: Any, name: str) -> torch.Tensor:
+    """Return features (N, D), or (D,) of one, as a tensor of floats (N, D).
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        SamePersonError: they are none.
+    """
+    try:
+        found = torch.as_tensor(features)
+    except (RuntimeError, TypeError, ValueError) as error:
+        kind = f"an array of {features.dtype}" if isinstance(features, np.ndarray) else type(features).__name__
+        raise SamePersonError(f"{name} is {kind} and must be features (N, D)") from error
+    found = torch.atleast_2d(found.detach())
+    if found.ndim != 2 or found.is_complex():
+        raise SamePersonError(f"{name} is {found.dtype} {tuple(found.shape)} and must be features (N, D)")
+    return found if found.is_floating_point() else found.float()
+
+
+def pair_answers(first: Any, second: Any, same_person: SamePerson, threshold: str | float) -> list[Answer]:
+    """Return an answer for each pair of features (P, D) and (P, D), or (D,) for one.
+
+    Args:
+        first, second: of each side.
+        same_person: what was measured for the model.
+        threshold: as of :meth:`fastreid_ext.evaluation.same_person.SamePerson.are_same`.
+
+    Raises:
+        SamePersonError: they are no features, or shapes that do not fit each other.
         EvaluationError: a feature that is not finite.
         ConfigError: a threshold that was not measured.
     """
-    sides = [torch.atleast_2d(torch.as_tensor(side)) for side in (first, second)]
-    if sides[0].shape != sides[1].shape or sides[0].ndim != 2:
-        raise ValueError(f"expected as many features on both sides, got {[tuple(side.shape) for side in sides]}")
+    sides = [rows_of(side, name) for side, name in ((first, "first"), (second, "second"))]
+    if sides[0].shape != sides[1].shape:
+        shapes = " and ".join(str(tuple(side.shape)) for side in sides)
+        raise SamePersonError(f"there must be as many features on both sides, of one model, and there are {shapes}")
     return same_person.answers(similarities(*sides, same_person.metric), threshold)
 
 
@@ -83,11 +104,12 @@ def identified(queries: Any, gallery: Any, same_person: SamePerson, threshold: s
         threshold: as of :meth:`fastreid_ext.evaluation.same_person.SamePerson.are_same`.
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        SamePersonError: they are no features.
         EvaluationError: a gallery without features, or a feature that is not finite.
         ConfigError: a threshold that was not measured.
     """
-    queries, gallery = (torch.atleast_2d(torch.as_tensor(side)).float() for side in (queries, gallery))
+    named = ((queries, "queries"), (gallery, "gallery"))
+    queries, gallery = (rows_of(side, name).float() for side, name in named)
     if not len(gallery):
         raise EvaluationError("the gallery has no features, so every person is unknown")
     _, indices = nearest(queries, gallery, 1, same_person.metric)

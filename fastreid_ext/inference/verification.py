@@ -14,6 +14,8 @@ from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.loaders import eval_loader
 from fastreid_ext.engine.test_sets import first_test_set
 from fastreid_ext.engine.trained import warnings_of
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.pair_report import draw_roc, record_text
 from fastreid_ext.evaluation.pair_set import PairSet, similar_pairs, similarities
@@ -39,6 +41,10 @@ def pairs_of_test_set(cfg: CfgNode, model: nn.Module, test_set: str) -> PairSet:
         DataSetError, ConfigError, ImageError: as :func:`fastreid_ext.engine.loaders.eval_loader`.
         EvaluationError: a feature that is not finite.
     """
+    if cfg.TEST.METRIC not in DISTANCE_METRICS:
+        raise ConfigError(
+            f"TEST.METRIC is {cfg.TEST.METRIC!r}, and same people are measured for {' and '.join(DISTANCE_METRICS)}"
+        )
     loader, _ = eval_loader(cfg, test_set)
     gathered = GatheredFeatures()
     inference_on_dataset(model, loader, gathered, flip_test=cfg.TEST.FLIP.ENABLED)

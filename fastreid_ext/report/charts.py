@@ -170,7 +170,7 @@ def histogram_chart(groups: Sequence[Group], test_set: str) -> Chart | None:
         values, name = similarities(middles, details)
         for kind, label in (("same", "one person"), ("different", "two persons")):
             shares = details["histogram"][kind]
-            if not edges or len(shares) != len(values):
+            if not values or len(shares) != len(values):
                 continue
             names.add(name)
             one = trace(member, values, [100 * share for share in shares], name=f"{member.name}, {label}")

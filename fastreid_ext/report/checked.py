@@ -1,17 +1,22 @@
 """Values from the files of a run, which may be anybody's: what is not of the expected kind is not taken."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST = 500  # letters of a text
 MOST = 10_000  # entries of a list
 
 
 def text(value: Any, longest: int = LONGEST) -> str:
-    """Return a value as one text that UTF-8 can hold, cut to a length; "" for None."""
+    """Return a value as one text that UTF-8 can hold, cut to a length; "" for None.
+
+    HTML would read control characters but the tab and the new line as others, and no two names would be equal any more.
+    """
     found = "" if value is None else value if isinstance(value, str) else repr(value)
-    found = found.encode(errors="replace").decode()
+    found = CONTROL.sub("\ufffd", found.encode(errors="replace").decode())
     return found if len(found) <= longest else f"{found[:longest]}..."
 
 

@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+import html
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -199,5 +200,15 @@ def policy_of(scripts: Sequence[str]) -> str:
 
 def _plain(chart: Chart) -> dict[str, Any]:
     """Return what the page's script needs of a chart."""
-    plain = {"key": chart.key, "traces": chart.traces, "x": chart.x, "y": chart.y, "title": chart.title}
+    drawn = {"traces": chart.traces, "x": chart.x, "y": chart.y}
+    plain = {"key": chart.key, "title": chart.title, **_escaped(drawn)}
     return json.loads(json.dumps(plain, allow_nan=False))
+
+
+def _escaped(value: Any) -> Any:
+    """Return what Plotly draws with escaped texts: of tags in them it makes elements, links too."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return html.escape(value, quote=False) if isinstance(value, str) else value

@@ -273,6 +273,8 @@ def named(runs: list[Run]) -> list[str]:
     Raises:
         ConfigError: a folder is named twice.
     """
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise ConfigError(f"one run is named twice: {' '.join(str(run.folder) for run in runs)}")
     parts = [run.folder.absolute().parts for run in runs]
     parts = [(*one[:-2], "/".join(one[-2:])) if SEED_ALONE.fullmatch(one[-1]) else one for one in parts]
     for count in range(1, max(map(len, parts)) + 1):

@@ -10,7 +10,7 @@ from fastreid_ext import Extractor
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader
 from fastreid_ext.data.loader_faults import batch_bytes
-from fastreid_ext.errors import ConfigError, DivergedError
+from fastreid_ext.errors import ConfigError, DivergedError, UserError
 from fastreid_ext.inference.input_loader import InputImages
 from fastreid_ext.inference.inputs import InputError
 
@@ -349,7 +349,7 @@ def test_a_model_in_training_mode_is_refused(trained):
     cfg, model = trained
     model.train()
     try:
-        with pytest.raises(ValueError, match="in training mode"):
+        with pytest.raises(UserError, match="in training mode"):
             Extractor.of_model(cfg, model)
     finally:
         model.eval()

@@ -184,3 +184,10 @@ def test_onnxruntime_is_not_there(exported, monkeypatch):
 def test_devices_that_cannot_be(exported, device):
     with pytest.raises(UserError, match="an ONNX file runs on cpu or cuda"):
         Extractor(exported(), device=device)
+
+
+@pytest.mark.parametrize("said", [{"batch": 10**6}, {"size": (16384, 16384)}, {"crop": (4096, 64)}])
+def test_claims_that_would_fill_the_memory(exported, said):
+    """Refused before anything of that size is made: a batch of a million images has 25 GB."""
+    with pytest.raises(UserError, match="at once, and may ask for 512 of 4194304 pixels"):
+        Extractor(exported(**said))

@@ -14,6 +14,7 @@ from fastreid_ext.evaluation.calibration import Line
 from fastreid_ext.evaluation.same_person import SamePerson, SamePersonError
 from fastreid_ext.inference.fingerprints import feature_identity
 from fastreid_ext.inference.same_person_file import NAME, find_same_person, read_same_person, write_same_person
+from fastreid_ext.inference.verification import pairs_of_test_set
 from fastreid_ext.inference.weights_file import save_weights_file
 
 HELD_OUT = {name: {"brier": 0.1, "expected_calibration_error": 0.0, "log_loss": 0.3} for name in ("isotonic", "platt")}
@@ -113,7 +114,7 @@ def test_nothing_measured(extractor, run_folder, weights_file):
 def test_wrong_features(folder):
     extractor = Extractor(folder, device="cpu")
     for first, second in ((np.ones((2, 3)), np.ones((3, 3))), (np.ones(3), np.ones(4)), (np.ones((1, 2, 3)),) * 2):
-        with pytest.raises(ValueError, match="as many features on both sides"):
+        with pytest.raises(SamePersonError, match="features"):
             extractor.same_person(first, second)
     with pytest.raises(EvaluationError, match="first row 0"):
         extractor.same_person(np.array([np.nan, 1.0]), np.ones(2))
@@ -136,3 +137,48 @@ def test_beside_the_weights(trained, same_person, folder, tmp_path):
     (folder / NAME).write_text(json.dumps({"format": "other"}))
     with pytest.raises(SamePersonError, match=NAME):
         find_same_person(cfg, model)
+
+
+ROW = np.ones((1, 64), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("first", "sentence"),
+    [
+        ("a", "first is str"),
+        (None, "first is NoneType"),
+        (ROW.astype(object), "first is an array of object"),
+        (ROW[:, :5], r"of one model, and there are \(1, 5\) and \(1, 64\)"),
+        (ROW[None], r"first is torch.float32 \(1, 1, 64\) and must be features"),
+        (np.ones((3, 64)), r"as many features on both sides, of one model, and there are \(3, 64\) and \(1, 64\)"),
+    ],
+)
+def test_what_are_no_features(folder, first, sentence):
+    with pytest.raises(SamePersonError, match=sentence):
+        Extractor(folder, device="cpu").same_person(first, ROW)
+
+
+def test_features_with_gradients(folder):
+    (found,) = Extractor(folder, device="cpu").same_person(torch.ones(64, requires_grad=True), ROW)
+    assert found.verdict == "same person"
+
+
+@pytest.mark.parametrize("threshold", [None, [0.5], True])
+def test_thresholds_of_other_types(folder, threshold):
+    with pytest.raises(ConfigError, match="threshold is .* and must be balanced"):
+        Extractor(folder, device="cpu").same_person(ROW, ROW, threshold)
+
+
+def test_another_metric_than_those_of_features(trained, synth_tiny):
+    """FastReID's jaccard ranks by neighbours, so no two features alone have it."""
+    cfg = trained[0].clone()
+    cfg.TEST.METRIC = "jaccard"
+    with pytest.raises(ConfigError, match="TEST.METRIC is 'jaccard', and same people are measured for"):
+        pairs_of_test_set(cfg, trained[1], "SynthReIDTiny")
+
+
+def test_a_model_file_of_any_metric(trained, tmp_path):
+    cfg = trained[0].clone()
+    cfg.TEST.METRIC = "jaccard"
+    save_weights_file(tmp_path / "a.safetensors", cfg, trained[1])
+    assert Extractor(tmp_path / "a.safetensors").record.metric == "jaccard"

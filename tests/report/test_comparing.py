@@ -1,10 +1,11 @@
 """Seeds of one config as a group, their spread, and what configs differ in."""
 
+import json
 import statistics
 
 import pytest
 
-from fastreid_ext.report.charts import curve_charts, epochs_of, history_charts, members_of
+from fastreid_ext.report.charts import curve_charts, epochs_of, histogram_chart, history_charts, members_of
 from fastreid_ext.report.comparing import config_differences, group_rows, grouped, metric_rows
 from fastreid_ext.report.run_files import read_run
 from fastreid_ext.report.tables import costs_table, results_table
@@ -110,3 +111,12 @@ def test_the_rates_of_an_open_set_are_results(make_run):
     table = results_table(grouped([run]))
     place = [name for name, _ in table.head].index("TPIR@FPIR=1e-01")
     assert table.rows[0][place].text == "12.5"
+
+
+def test_a_histogram_without_bins(make_run):
+    folder = make_run("tiny")
+    file = folder / "details_People.json"
+    found = json.loads(file.read_text())
+    for edges in ([], [0.5]):
+        file.write_text(json.dumps({**found, "histogram": {"edges": edges, "same": [], "different": []}}))
+        assert histogram_chart(grouped([read_run(folder)]), "People") is None

@@ -205,3 +205,18 @@ def test_a_missing_extra_is_named(package, monkeypatch):
 def test_a_script_can_not_end_its_element(make_run):
     with pytest.raises(ValueError, match="its own element"):
         page.render(content_of([read_run(make_run("tiny"))], "", 1, 0), "</SCRIPT>")
+
+
+def test_names_are_no_links_in_charts(make_run):
+    """Plotly makes elements of some tags in its texts; a name is a text."""
+    link = '<a href="https://evil.example">open</a>&amp;'
+    folder = make_run("tiny<a href='x'>")
+    lines = [{"iteration": n, f"loss_{link}": 1.0, "lr": 1.0} for n in (1, 2)]
+    (folder / "metrics.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    html = rendered([read_run(folder)])
+    charts = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])["charts"]
+    loss = next(chart for chart in charts if chart["key"].startswith("loss-"))
+    assert loss["key"] == f"loss-loss_{link}"  # the page finds it by this
+    assert loss["y"]["title"]["text"] == 'loss_&lt;a href="https://evil.example"&gt;open&lt;/a&gt;&amp;amp;'
+    drawn = json.dumps([(chart["traces"], chart["x"], chart["y"]) for chart in charts])
+    assert "tiny&lt;a href='x'&gt;" in drawn and "<" not in drawn and ">" not in drawn

@@ -135,3 +135,18 @@ def test_names(make_run):
     assert named(runs[3:]) == ["b/x", "c/x"]
     with pytest.raises(ConfigError, match="one run is named twice"):
         named([runs[0], runs[0]])
+
+
+def test_letters_that_html_changes(make_run):
+    """The page's script would look for another name than the one that the browser read, and stop."""
+    folder = make_run("tiny")
+    (folder / "metrics.json").write_text(json.dumps({"iteration": 1, "loss_\0\r\x1b": 1.0}) + "\n")
+    assert list(read_run(folder).history[0]) == ["iteration", "loss_\ufffd\ufffd\ufffd"]
+
+
+def test_one_folder_under_two_names(make_run, tmp_path):
+    folder = make_run("tiny")
+    (tmp_path / "link").symlink_to(folder)
+    for other in (tmp_path / "link", folder / ".." / "tiny"):
+        with pytest.raises(ConfigError, match="one run is named twice"):
+            named([read_run(folder), read_run(other)])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from fastreid.config import CfgNode
 from torch import nn
 
@@ -115,8 +116,6 @@ def _openvino(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRec
 
 
 def _weights(cfg: CfgNode, model: nn.Module, options: Options, record: ModelRecord) -> Run:
-    import torch
-
     components = compression.find_fitted(Path(cfg.MODEL.WEIGHTS), record)
     save_weights_file(options.output, cfg, model, record.same_person, components)
     _, again, _ = load_weights_file(options.output, "cpu")

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastreid_ext.evaluation.open_set import FALSE_RATES
 from fastreid_ext.report.run_files import Run, named
 
 NO_METHOD = ("SEED", "OUTPUT_DIR", "DATALOADER.CACHE_DIR", "DATALOADER.VERIFY_IMAGES", "MODEL.HEADS.NUM_CLASSES")
-METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
+OPEN_SET = tuple(f"TPIR@FPIR={rate}" for rate in FALSE_RATES)
+METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", *OPEN_SET, "erased/Rank-1", "erased/mAP")
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,13 @@ def value_of(values: Iterable[float | None]) -> Value | None:
 
 
 def metric_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return a row of each test set and group: its metrics, and those with erased images where there are any."""
+    """Return a row of each test set and group: its metrics, None where no run has one."""
     rows = []
     for name in dict.fromkeys(name for group in groups for m in group.members for name in m.run.results):
         for group in groups:
             each = [member.run.results.get(name, {}) for member in group.members]
             if any(each):
-                keys = (*METRICS, "erased/Rank-1", "erased/mAP")
-                values = {key: value_of(one.get(key) for one in each) for key in keys}
+                values = {key: value_of(one.get(key) for one in each) for key in METRICS}
                 rows.append({"set": name, "group": group, "runs": sum(map(bool, each)), "values": values})
     return rows
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.trained import load_trained
 from fastreid_ext.errors import UserError, first_line
@@ -65,7 +64,6 @@ def draw_model_pictures(run: Run, count: int) -> tuple[list[ModelPictures], list
         device = ["MODEL.DEVICE", cfg.MODEL.DEVICE]  # of this machine, whatever the run had
         merge_config(cfg, str(run.folder / CONFIG), [*device, "MODEL.WEIGHTS", str(weights)])
         model = load_trained(cfg).eval()
-        check_images_suffice(model)
         images = Extractor.of_model(cfg, model).read(files[:count])
     except UserError as error:
         return [], [f"What the model looks at is not drawn: {first_line(error)}."]

@@ -78,9 +78,9 @@ def named_run(member: Member) -> Cell:
 
 
 def results_table(groups: Sequence[Group]) -> Table:
-    """Return Rank-k, mAP and mINP of each test set and group of runs."""
+    """Return Rank-k, mAP, mINP and, where it was measured, TPIR of each test set and group of runs."""
     found = metric_rows(groups)
-    keys = [key for key in (*METRICS, "erased/Rank-1", "erased/mAP") if any(row["values"][key] for row in found)]
+    keys = [key for key in METRICS if any(row["values"][key] for row in found)]
     head = [("config", False), ("test set", False), *((key, True) for key in keys), ("runs", True)]
     rows = []
     for row in found:

@@ -50,10 +50,14 @@ IMPOSSIBLE = {
     "empty batch": ({"SOLVER__IMS_PER_BATCH": 0}, ["SOLVER.IMS_PER_BATCH is 0"]),
     "no epochs": ({"SOLVER__MAX_EPOCH": 0}, ["SOLVER.MAX_EPOCH is 0"]),
     "checkpoint period": ({"SOLVER__CHECKPOINT_PERIOD": 0}, ["SOLVER.CHECKPOINT_PERIOD is 0"]),
-    "keeps nothing": ({"SOLVER__CHECKPOINT_KEEP": "[]"}, ["SOLVER.CHECKPOINT_KEEP is []", "best, final or latest"]),
+    "keeps nothing": ({"SOLVER__CHECKPOINT_KEEP": "[]"}, ["SOLVER.CHECKPOINT_KEEP is ()", "best, final or latest"]),
     "keeps the optimizer of nothing": (
         {"SOLVER__CHECKPOINT_KEEP": "['periodic','optimizer']"},
         ["SOLVER.CHECKPOINT_KEEP is", "best, final or latest"],
+    ),
+    "keeps the optimiser of nothing else": (
+        {"SOLVER__CHECKPOINT_KEEP": "['latest','optimizer']"},
+        ["SOLVER.CHECKPOINT_KEEP is", "optimizer with another than latest"],
     ),
     "keeps twice": ({"SOLVER__CHECKPOINT_KEEP": "['best','best']"}, ["SOLVER.CHECKPOINT_KEEP is", "each once"]),
     "keeps another word": ({"SOLVER__CHECKPOINT_KEEP": "['lates','best']"}, ["CHECKPOINT_KEEP is", "mean latest?"]),

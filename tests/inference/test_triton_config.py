@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import triton_config
+from PIL import Image
 
 from fastreid_ext import Extractor
 from fastreid_ext.inference.record import KEY, record_of
@@ -89,6 +90,10 @@ def test_the_lines_for_onnxruntime_alone(pixels, exported, trained, files, tmp_p
     monkeypatch.chdir(tmp_path)
     scope = {}
     exec(lines.partition("```")[0], scope)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turned by a quarter
+    Image.open(files[0]).save(tmp_path / "turned.png", exif=exif)
+    files = [*files, tmp_path / "turned.png"]
     expected = Extractor(file, normalise=False)(files)
-    assert expected.any()
+    assert expected.any() and not np.allclose(expected[0], expected[-1])
     np.testing.assert_allclose(scope["features"](files), expected, rtol=1e-4, atol=1e-4)

@@ -104,6 +104,15 @@ def test_cost(groups):
     assert float(row[8].text) > 0
 
 
+def test_the_rates_of_an_open_set_are_results(make_run):
+    run = read_run(make_run("a"))
+    assert "TPIR@FPIR=1e-01" not in [name for name, _ in results_table(grouped([run])).head]
+    next(iter(run.results.values()))["TPIR@FPIR=1e-01"] = 12.5
+    table = results_table(grouped([run]))
+    place = [name for name, _ in table.head].index("TPIR@FPIR=1e-01")
+    assert table.rows[0][place].text == "12.5"
+
+
 def test_a_histogram_without_bins(make_run):
     folder = make_run("tiny")
     file = folder / "details_People.json"

@@ -148,8 +148,13 @@ RANGES: dict[str, Rule] = {
     "SOLVER.FREEZE_ITERS": whole(0, ITERS),
     "SOLVER.CHECKPOINT_KEEP": also(
         listed(one_of(KEPT)),
-        lambda value: len(set(value)) == len(value) and set(value) & {"best", "final", "latest"},
-        f"a list of {', '.join(KEPT)}, each once, with best, final or latest among them",
+        lambda value: (
+            len(set(value)) == len(value)
+            and set(value) & {"best", "final", "latest"}
+            and set(value) != {"latest", "optimizer"}  # model_latest has the optimiser's state in any case
+        ),
+        f"a list of {', '.join(KEPT)}, each once, with best, final or latest among them, and optimizer with another"
+        " than latest",
     ),
     "SOLVER.CHECKPOINT_PERIOD": whole(1, EPOCHS),
     "SOLVER.IMS_PER_BATCH": whole(1, BATCH),

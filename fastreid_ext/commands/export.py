@@ -87,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.2f} MB" for file in options.files if file.exists())
     print(f"\n{sizes} in {options.output.parent}")
     if parity.faults:
-        print(f"{args.prog} export: {options.output} is not the model: {'; '.join(parity.faults)}", file=sys.stderr)
+        print(
+            f"{args.prog} export: {options.output} is not the model and was removed: {'; '.join(parity.faults)}",
+            file=sys.stderr,
+        )
         return FAILED
     return 0
 

@@ -50,6 +50,8 @@ def check_installed(options: Options) -> None:
 def export(cfg: CfgNode, model: nn.Module, options: Options) -> Exported:
     """Write an export, read it again and compare it with the model; write its record and the comparison beside it.
 
+    A file that is not the model, or was not compared to the end, is removed: whoever finds it would take it for one.
+
     Args:
         cfg: the model's config, whose device is the CPU.
         model: of ``load_trained``, in eval mode.
@@ -62,13 +64,19 @@ def export(cfg: CfgNode, model: nn.Module, options: Options) -> Exported:
     check_images_suffice(model)
     if options.format != "weights" or options.latency:  # weights take images of any size that the config does
         image_size(cfg)
-    record = _record(cfg, model, options)
-    run = _writers()[options.format](cfg, model, options, record)
-    write_text(options.record_file, f"{record.text()}\n")
-    tolerance = TOLERANCES[options.dtype] if options.tolerance is None else options.tolerance
-    with images_to_compare(cfg, options.images) as compared:
-        parity = compare(cfg, model, run, record, compared, options.dtype, tolerance)
-    latencies = measure(model, run, record, image_size(cfg)) if options.latency else []
+    record, proven = _record(cfg, model, options), False
+    try:
+        run = _writers()[options.format](cfg, model, options, record)
+        write_text(options.record_file, f"{record.text()}\n")
+        tolerance = TOLERANCES[options.dtype] if options.tolerance is None else options.tolerance
+        with images_to_compare(cfg, options.images) as compared:
+            parity = compare(cfg, model, run, record, compared, options.dtype, tolerance)
+        latencies = measure(model, run, record, image_size(cfg)) if options.latency else []
+        proven = not parity.faults
+    finally:
+        if not proven:
+            for file in options.model_files:
+                file.unlink(missing_ok=True)
     written = {**parity.record(), "latency": [asdict(one) for one in latencies]}
     write_text(options.parity_file, json.dumps(written, indent=1) + "\n")
     return Exported(record, parity, latencies)

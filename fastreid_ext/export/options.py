@@ -49,10 +49,15 @@ class Options:
         return self.quantise or ("float16" if self.half else "float32")
 
     @property
+    def model_files(self) -> list[Path]:
+        """The export, and its record."""
+        weights = [self.output.with_suffix(".bin")] if self.format == "openvino" else []
+        return [self.output, *weights, self.record_file]
+
+    @property
     def files(self) -> list[Path]:
         """All files that are written, the export first."""
-        weights = [self.output.with_suffix(".bin")] if self.format == "openvino" else []
-        return [self.output, *weights, self.record_file, self.parity_file]
+        return [*self.model_files, self.parity_file]
 
     @property
     def record_file(self) -> Path:
@@ -79,7 +84,8 @@ def check_options(options: Options) -> None:
         raise FileError(f"{options.output} can't be written: there is no folder {folder}, make it first")
     if not os.access(folder, os.W_OK):
         raise FileError(f"{options.output} can't be written: the folder {folder} can only be read")
-    there = [file for file in options.files if file.exists() or file.is_symlink()]
+    # The comparison of an export that was refused is replaced.
+    there = [file for file in options.model_files if file.exists() or file.is_symlink()]
     if there:
         raise FileError(f"{there[0]} exists: remove it, or name another --output")
 

@@ -122,11 +122,23 @@ def test_beyond_the_tolerance(call, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(exporting, "test_features", lambda model, images: 1.01 * features.test_features(model, images))
     assert call("--format", "weights", "--images", 6, name="a.safetensors") == 1
     printed = capsys.readouterr()
-    assert "a.safetensors is not the model: a feature is 0.01 of its length away (tolerance 0.001)" in printed.err
+    assert "a.safetensors is not the model and was removed: a feature is 0.01 of its length away" in printed.err
     assert "in batches of 7" in printed.err and "| mAP (%)" in printed.out
     assert not json.loads(read_text(tmp_path / "out" / "a.safetensors.parity.json"))["within_tolerance"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.safetensors.parity.json"]
     # a looser one that the user states
-    assert call("--format", "weights", "--images", 6, "--tolerance", 0.2, name="b.safetensors") == 0
+    assert call("--format", "weights", "--images", 6, "--tolerance", 0.2, name="a.safetensors") == 0
+    assert json.loads(read_text(tmp_path / "out" / "a.safetensors.parity.json"))["within_tolerance"]
+
+
+def test_what_was_not_compared_is_no_export(call, tmp_path, monkeypatch):
+    def stops(*args):
+        assert (tmp_path / "out" / "a.safetensors").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "compare", stops)
+    call("--format", "weights", "--images", 6, name="a.safetensors")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_number_that_is_none_is_beyond_any_tolerance():
@@ -140,7 +152,7 @@ def test_features_that_overflow(call, tmp_path, capsys, monkeypatch):
     wrong = lambda model, images: features.test_features(model, images) / 0  # noqa: E731
     monkeypatch.setattr(exporting, "test_features", wrong)
     assert call("--format", "weights", "--images", 6, name="a.safetensors") == 1
-    assert "is not the model: a feature is " in capsys.readouterr().err
+    assert "is not the model and was removed: a feature is " in capsys.readouterr().err
     text = read_text(tmp_path / "out" / "a.safetensors.parity.json")
     assert "NaN" not in text and "Infinity" not in text and json.loads(text)["exported"]["mAP"] is None
 
@@ -187,11 +199,10 @@ def test_options_that_do_not_go_together(fails):
 
 def test_files_that_can_not_be_written(fails, tmp_path):
     assert "there is no folder" in fails("--format", "onnx", name="below/a.onnx")
-    for name in ("a.onnx", "b.onnx.json", "c.onnx.parity.json", "d.bin"):
+    for name in ("a.onnx", "b.onnx.json", "d.bin"):
         (tmp_path / "out" / name).write_text("mine")
     assert "a.onnx exists: remove it" in fails("--format", "onnx")
     assert "b.onnx.json exists" in fails("--format", "onnx", name="b.onnx")
-    assert "c.onnx.parity.json exists" in fails("--format", "onnx", name="c.onnx")
     assert "d.bin exists" in fails("--format", "openvino", name="d.xml")
 
 

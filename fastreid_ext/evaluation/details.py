@@ -14,7 +14,7 @@ from fastreid_ext.evaluation.collective import gather_rows
 from fastreid_ext.evaluation.distances import Rows
 from fastreid_ext.evaluation.query_metrics import QueryMetrics
 from fastreid_ext.evaluation.rank_list import nearest_images
-from fastreid_ext.evaluation.ranks import SamePerson
+from fastreid_ext.evaluation.ranks import GroundTruth
 from fastreid_ext.files import write_text
 
 FORMAT = "fastreid-ext details 1"
@@ -37,7 +37,7 @@ class SampledRows:
         memory_mb: memory of the evaluation, of which one part in ``MEMORY_SHARE`` is used.
     """
 
-    def __init__(self, distances: Rows, people: SamePerson, memory_mb: float):
+    def __init__(self, distances: Rows, people: GroundTruth, memory_mb: float):
         self.distances, self.people = distances, people
         self.shape, self.device = distances.shape, distances.device
         pairs, most = distances.shape[0] * distances.shape[1], memory_mb * 2**20 / MEMORY_SHARE / 4
@@ -114,7 +114,7 @@ def _histogram(matches: np.ndarray, others: np.ndarray) -> dict[str, Any]:
 
 def hardest_queries(
     distances: Rows,
-    people: SamePerson,
+    people: GroundTruth,
     metrics: QueryMetrics,
     pids: tuple[np.ndarray, np.ndarray],
     paths: tuple[Sequence[str], Sequence[str]],

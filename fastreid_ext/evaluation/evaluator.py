@@ -41,7 +41,7 @@ from fastreid_ext.evaluation.rank_list import (
     read_picture,
     save_rank_lists,
 )
-from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import NO_PAIRS, GroundTruth, Matches, Pairs, find_matches
 from fastreid_ext.evaluation.report import group_record, group_table
 from fastreid_ext.evaluation.reranked import ReRankedRows
 from fastreid_ext.evaluation.roc import count_others, true_positive_rates
@@ -139,7 +139,7 @@ class RankListEvaluator(ReidEvaluator):
 
     def _evaluated(self, features: Tensor, pids: tuple, camids: tuple, paths: tuple) -> OrderedDict[str, float]:
         features = on_device(features, self.cfg)
-        people = SamePerson(pids, camids, self.left_out)
+        people = GroundTruth(pids, camids, self.left_out)
         drawn = self.cfg.TEST.RANK_LIST.ENABLED and comm.is_main_process()
         if drawn:
             self._draw_rank_lists(self._split(features), pids, camids, paths, people)
@@ -228,7 +228,7 @@ class RankListEvaluator(ReidEvaluator):
             write_text(self._file("open_set", ".json"), json.dumps(record, indent=2) + "\n")
         return open_set_metrics(rates)
 
-    def _draw_rank_lists(self, features: tuple, pids: tuple, camids: tuple, paths: tuple, people: SamePerson) -> None:
+    def _draw_rank_lists(self, features: tuple, pids: tuple, camids: tuple, paths: tuple, people: GroundTruth) -> None:
         node, n = self.cfg.TEST.RANK_LIST, self._num_query
         # Evenly spread over the sorted queries: other identities each, and the same ones after every evaluation.
         shown = np.unique(np.linspace(0, n - 1, num=min(node.QUERIES, n)).astype(int))

@@ -23,7 +23,7 @@ from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import row_blocks, rows_per_block, share_of
 from fastreid_ext.evaluation.collective import gather_rows
 from fastreid_ext.evaluation.distances import Rows
-from fastreid_ext.evaluation.ranks import Labels, Pairs, SamePerson
+from fastreid_ext.evaluation.ranks import GroundTruth, Labels, Pairs
 
 FALSE_RATES = {"1e-02": 100, "1e-01": 10}  # FPIR: one in so many unknown queries
 
@@ -88,7 +88,7 @@ def without_people(
     Args:
         out: identities that are taken out.
         features: (Q + G, D), the queries first.
-        pids, camids, left_out: see :class:`fastreid_ext.evaluation.ranks.SamePerson`.
+        pids, camids, left_out: see :class:`fastreid_ext.evaluation.ranks.GroundTruth`.
     """
     stays = ~np.isin(pids[1], out)
     here = np.flatnonzero(stays)
@@ -113,10 +113,10 @@ def nearest_images(
     Args:
         distances: of all queries.
         out: identities whose gallery images are taken out.
-        pids, camids, left_out: see :class:`fastreid_ext.evaluation.ranks.SamePerson`.
+        pids, camids, left_out: see :class:`fastreid_ext.evaluation.ranks.GroundTruth`.
         memory_mb: for a block of distances.
     """
-    people = SamePerson(pids, camids, left_out)
+    people = GroundTruth(pids, camids, left_out)
     block = rows_per_block(distances, memory_mb)
     queries = share_of(len(pids[0]), block, comm.get_rank(), comm.get_world_size())
     found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.float32), np.zeros(0, bool), np.zeros(0, bool))]

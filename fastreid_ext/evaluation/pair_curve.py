@@ -98,7 +98,7 @@ def pair_curve(
         pids, camids: identities and cameras.
         also: further thresholds.
         block: queries and gallery images of a block.
-        left_out: further pairs that do not count, see :class:`fastreid_ext.evaluation.ranks.SamePerson`.
+        left_out: further pairs that do not count, see :class:`fastreid_ext.evaluation.ranks.GroundTruth`.
 
     Raises:
         EvaluationError: no pair of one person, or none of two; a score that is not a number.

@@ -7,7 +7,7 @@ import numpy as np
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import rows_per_block
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.ranks import NO_PAIRS, Matches, Pairs, SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import NO_PAIRS, GroundTruth, Matches, Pairs, find_matches
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def query_metrics(
     Args:
         distances: (Q, G).
         pids, camids: (of the queries, of the gallery).
-        left_out: see :class:`SamePerson`.
+        left_out: see :class:`GroundTruth`.
     """
     rows = MatrixRows(distances)
-    people = SamePerson(pids, camids, left_out)
+    people = GroundTruth(pids, camids, left_out)
     return metrics_of(find_matches(rows, people, range(rows.shape[0]), rows_per_block(rows)))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from fastreid_ext.evaluation.blocks import MEMORY_MB, rows_per_block
 from fastreid_ext.evaluation.distances import DistanceRows
 from fastreid_ext.evaluation.query_metrics import metrics_of, summarise
-from fastreid_ext.evaluation.ranks import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 
 Array = Tensor | np.ndarray
 LabelsLike = Tensor | np.ndarray | Sequence[int]
@@ -54,7 +54,7 @@ def rank_metrics(
     for side, name in enumerate(("query", "gallery")):
         if len(pids[side]) != distances.shape[side]:
             raise ValueError(f"{distances.shape[side]} {name} features have {len(pids[side])} identities")
-    people = SamePerson(pids, camids)
+    people = GroundTruth(pids, camids)
     queries = range(distances.shape[0])
     return summarise(metrics_of(find_matches(distances, people, queries, rows_per_block(distances, memory_mb))))
 

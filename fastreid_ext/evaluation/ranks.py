@@ -14,7 +14,7 @@ Pairs = tuple[np.ndarray, np.ndarray]  # (P,) queries and (P,) gallery images, b
 NO_PAIRS: Pairs = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-class SamePerson:
+class GroundTruth:
     """Which gallery images show the query's identity, and which of them are junk: of its camera too.
 
     Args:
@@ -89,7 +89,7 @@ class Matches:
     distances: np.ndarray
 
 
-def find_matches(distances: Rows, people: SamePerson, queries: range, block: int) -> Matches:
+def find_matches(distances: Rows, people: GroundTruth, queries: range, block: int) -> Matches:
     """Return the matches of some queries.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.blocks import look_at_sorted_rows, row_blocks, sorted_chunks
 from fastreid_ext.evaluation.distances import Rows
-from fastreid_ext.evaluation.ranks import SamePerson, values_at
+from fastreid_ext.evaluation.ranks import GroundTruth, values_at
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
 ORIGIN = -1  # index of the point (0, 0), before that of the farthest match
@@ -105,7 +105,7 @@ def _nearest(rate: float, false: np.ndarray, window: np.ndarray, kept: np.ndarra
     return min((below, above), key=distance.__getitem__)
 
 
-def count_others(distances: Rows, people: SamePerson, queries: range, block: int, thresholds: np.ndarray) -> Counts:
+def count_others(distances: Rows, people: GroundTruth, queries: range, block: int, thresholds: np.ndarray) -> Counts:
     """Return how many pairs of two identities are no nearer than thresholds, and how many are farther.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastreid_ext.data.datasets.files import log_once
 from fastreid_ext.evaluation.distances import lengths_of
-from fastreid_ext.evaluation.ranks import SamePerson
+from fastreid_ext.evaluation.ranks import GroundTruth
 
 EQUAL = 1e-5  # of a feature's length: the rounding of another batch is less, what saving as JPEG changes is more
 COLLAPSED = 1e-3  # features that differ less from their mean are those of a model that tells nobody from anybody
@@ -17,7 +17,7 @@ SAMPLE = 1000  # gallery images that tell whether a model collapsed
 QUERIES, PAIRS = 256, 512  # at once
 
 
-def same_features(features: tuple[Tensor, Tensor], people: SamePerson) -> list[tuple[int, int]]:
+def same_features(features: tuple[Tensor, Tensor], people: GroundTruth) -> list[tuple[int, int]]:
     """Return (query, gallery image) of a match of each query that has its very features; none if a model collapsed.
 
     Args:
@@ -44,7 +44,7 @@ def same_features(features: tuple[Tensor, Tensor], people: SamePerson) -> list[t
 
 
 def warn_of_same_features(
-    name: str, features: tuple[Tensor, Tensor], people: SamePerson, paths: tuple[Sequence[str], Sequence[str]]
+    name: str, features: tuple[Tensor, Tensor], people: GroundTruth, paths: tuple[Sequence[str], Sequence[str]]
 ) -> None:
     """Warn, once a process, if queries have such matches; ``name`` is that of the test set."""
     pairs = same_features(features, people)

@@ -6,13 +6,13 @@ import numpy as np
 
 from fastreid_ext.evaluation.blocks import row_blocks
 from fastreid_ext.evaluation.distances import Rows
-from fastreid_ext.evaluation.ranks import SamePerson
+from fastreid_ext.evaluation.ranks import GroundTruth
 
 DRAWS = 10  # galleries of each query, as FastReID draws
 
 
 def single_shot_hits(
-    distances: Rows, people: SamePerson, queries: range, block: int, ranks: Sequence[int], seed: int = 0
+    distances: Rows, people: GroundTruth, queries: range, block: int, ranks: Sequence[int], seed: int = 0
 ) -> np.ndarray:
     """Return how often each query finds its person among the first of a single-shot gallery.
 

@@ -16,7 +16,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.blocks import rows_per_block
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS, DistanceRows
 from fastreid_ext.evaluation.query_metrics import metrics_of, summarise
-from fastreid_ext.evaluation.ranks import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 from fastreid_ext.files import write_text
 from fastreid_ext.inference.compression import Compression, fit, path_beside, save
 from fastreid_ext.inference.extractor import Extractor
@@ -84,7 +84,7 @@ def _measured(fitted: Compression, features: Tensor, dataset: Any, metric: str) 
     """Return, by number of components and then for whole features, the metrics and what is lost of them."""
     gallery_items = dataset.split(dataset.img_items)
     pids, camids = ([np.array([item[column] for item in side]) for side in gallery_items] for column in (1, 2))
-    people = SamePerson(tuple(pids), tuple(camids), dataset.left_out)
+    people = GroundTruth(tuple(pids), tuple(camids), dataset.left_out)
     dims = [*(dim for dim in DIMS if dim < fitted.dim), fitted.dim]
     shares = fitted.explained.double().cumsum(0).tolist()
     sides = {dim: fitted(features, dim) for dim in dims} | {features.shape[1]: features}

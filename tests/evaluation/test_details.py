@@ -15,7 +15,7 @@ from fastreid_ext.evaluation.details import SampledRows, curves, hardest_queries
 from fastreid_ext.evaluation.distances import MatrixRows
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
 from fastreid_ext.evaluation.query_metrics import metrics_of
-from fastreid_ext.evaluation.ranks import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 
 QUERIES, GALLERY = 12, 40
 
@@ -31,7 +31,7 @@ def ranked():
     matrix = np.square(features[0][:, None] - features[1]).sum(axis=2).astype(np.float32)
     left_out = np.array([3]), np.array([7])
     paths = [f"q{n}.jpg" for n in range(QUERIES)], [f"g{n}.jpg" for n in range(GALLERY)]
-    return matrix, SamePerson(pids, camids, left_out), pids, paths
+    return matrix, GroundTruth(pids, camids, left_out), pids, paths
 
 
 def others_of(matrix, people, pids, queries=range(QUERIES)):
@@ -96,7 +96,7 @@ def test_curves(ranked):
 
 def test_a_model_that_tells_nobody_apart_has_curves_too():
     """All distances are equal: half of the area, and one point."""
-    people = SamePerson((np.array([0, 1]), np.array([0, 1, 1])), (np.array([0, 0]), np.array([1, 1, 2])))
+    people = GroundTruth((np.array([0, 1]), np.array([0, 1, 1])), (np.array([0, 0]), np.array([1, 1, 2])))
     matches = find_matches(MatrixRows(np.ones((2, 3), np.float32)), people, range(2), 2)
     found = curves(metrics_of(matches), matches.distances, np.ones(3, np.float32))
     assert found["roc"] == {

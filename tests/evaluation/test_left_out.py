@@ -9,7 +9,7 @@ from fastreid_ext.evaluation.distances import MatrixRows
 from fastreid_ext.evaluation.part_weights import WeightedParts
 from fastreid_ext.evaluation.query_metrics import query_metrics, summarise
 from fastreid_ext.evaluation.rank_list import rank_queries
-from fastreid_ext.evaluation.ranks import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 
 Q, G = 23, 40
 
@@ -58,7 +58,7 @@ def test_rank_k_map_and_minp(case):
 @pytest.mark.parametrize("block", [1, 7, Q])
 def test_in_blocks_and_shares(case, block):
     distances, pids, camids, left_out = case
-    people = SamePerson(pids, camids, left_out)
+    people = GroundTruth(pids, camids, left_out)
     whole = find_matches(MatrixRows(distances), people, range(Q), Q)
     halves = [find_matches(MatrixRows(distances), people, share, block) for share in (range(9), range(9, Q))]
     for name in ("counts", "ranks", "distances"):
@@ -68,7 +68,7 @@ def test_in_blocks_and_shares(case, block):
 def test_rank_lists(case):
     distances, pids, camids, left_out = case
     paths = [f"q{i}" for i in range(Q)], [f"g{i}" for i in range(G)]
-    people = SamePerson(pids, camids, left_out)
+    people = GroundTruth(pids, camids, left_out)
     ranked = rank_queries(distances, paths, pids, camids, 10, people.left_out_of)
     for query in range(Q):
         rows, own_pids, own_camids, kept = alone(case, query)
@@ -88,7 +88,7 @@ def brute_force_pairs(case):
 def test_roc(case):
     distances, pids, camids, left_out = case
     matches, others = brute_force_pairs(case)
-    people, rows = SamePerson(pids, camids, left_out), MatrixRows(distances)
+    people, rows = GroundTruth(pids, camids, left_out), MatrixRows(distances)
     assert people.others == len(others)
     assert sorted(find_matches(rows, people, range(Q), 4).distances) == sorted(matches)
     thresholds = np.arange(13, dtype=np.float32)
@@ -111,7 +111,7 @@ def test_single_shots_never_draw_or_meet_what_is_left_out():
     """A gallery of one image of each identity: the one of another person, nearest of all, is left out for query 0."""
     distances = np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]], dtype=np.float32)
     pids, camids = (np.array([1, 1]), np.array([0, 1, 1])), (np.zeros(2), np.ones(3))
-    people = SamePerson(pids, camids, (np.array([0]), np.array([0])))
+    people = GroundTruth(pids, camids, (np.array([0]), np.array([0])))
     hits = single_shot.single_shot_hits(MatrixRows(distances), people, range(2), 2, (1, 2))
     assert hits.tolist() == [[1, 1], [0, 1]]
 

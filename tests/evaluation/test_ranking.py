@@ -14,7 +14,7 @@ from fastreid_ext.evaluation import blocks, rank_metrics, ranks
 from fastreid_ext.evaluation.blocks import rows_per_block, share_of
 from fastreid_ext.evaluation.distances import DistanceRows
 from fastreid_ext.evaluation.query_metrics import metrics_of
-from fastreid_ext.evaluation.ranks import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 
 METRICS = ("cosine", "euclidean")
 
@@ -201,7 +201,7 @@ def test_shares_are_whole_blocks(queries, world_size):
 
 def test_shares_together_are_the_whole():
     case = labelled()
-    people = SamePerson(*((case[i].numpy(), case[i + 1].numpy()) for i in (2, 4)))
+    people = GroundTruth(*((case[i].numpy(), case[i + 1].numpy()) for i in (2, 4)))
     rows = DistanceRows(*case[:2])
     whole = metrics_of(find_matches(rows, people, range(37), 8))
     parts = [metrics_of(find_matches(rows, people, share_of(37, 8, rank, 3), 8)) for rank in range(3)]

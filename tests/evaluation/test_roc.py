@@ -8,7 +8,7 @@ from sklearn.metrics import roc_curve
 
 from fastreid_ext.evaluation import roc
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.ranks import SamePerson, find_matches
+from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 from fastreid_ext.evaluation.roc import FALSE_POSITIVE_RATES, count_others, true_positive_rates
 
 RATES = (*FALSE_POSITIVE_RATES, 0.05, 0.3, 0.5, 0.77, 1.0)
@@ -21,7 +21,7 @@ def host(distances, pids, camids):
 
 
 def ours(distances, pids, camids, block=7):
-    rows, people = MatrixRows(distances), SamePerson(pids, camids)
+    rows, people = MatrixRows(distances), GroundTruth(pids, camids)
     queries = range(len(distances))
     matches = find_matches(rows, people, queries, block).distances
     count = lambda thresholds: count_others(rows, people, queries, block, thresholds)  # noqa: E731

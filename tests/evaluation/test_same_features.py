@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastreid_ext.evaluation import same_features as module
-from fastreid_ext.evaluation.ranks import SamePerson
+from fastreid_ext.evaluation.ranks import GroundTruth
 from fastreid_ext.evaluation.same_features import same_features
 
 PIDS = np.array([1, 2, 3, 1]), np.array([1, 2, 3, 1, 2])
@@ -18,7 +18,7 @@ def features():
 
 
 def found(query, gallery, left_out=None):
-    people = SamePerson(PIDS, CAMIDS, *([left_out] if left_out else []))
+    people = GroundTruth(PIDS, CAMIDS, *([left_out] if left_out else []))
     return same_features((query, gallery), people)
 
 

@@ -5,7 +5,7 @@ import pytest
 from fastreid.evaluation.rank import eval_cuhk03
 
 from fastreid_ext.evaluation.distances import MatrixRows
-from fastreid_ext.evaluation.ranks import SamePerson
+from fastreid_ext.evaluation.ranks import GroundTruth
 from fastreid_ext.evaluation.single_shot import DRAWS, single_shot_hits
 
 RANKS = (1, 2, 5)
@@ -22,7 +22,7 @@ def ranked(request):
 
 def hits(ranked, queries=range(20), block=6, seed=0):
     distances, pids, camids = ranked
-    return single_shot_hits(MatrixRows(distances), SamePerson(pids, camids), queries, block, RANKS, seed)
+    return single_shot_hits(MatrixRows(distances), GroundTruth(pids, camids), queries, block, RANKS, seed)
 
 
 def naive(ranked, seed=0):
@@ -67,7 +67,7 @@ def test_the_hosts_numbers_where_nothing_is_left_to_chance():
     distances = rng.rand(30, 40).astype(np.float32)
     pids, camids = (rng.randint(0, 40, 30), np.arange(40)), (np.zeros(30, int), np.ones(40, int))
     curve, _ = eval_cuhk03(distances, *pids, *camids, max_rank=10)
-    found = single_shot_hits(MatrixRows(distances), SamePerson(pids, camids), range(30), 7, RANKS)
+    found = single_shot_hits(MatrixRows(distances), GroundTruth(pids, camids), range(30), 7, RANKS)
     np.testing.assert_allclose(found.mean(axis=0), [curve[k - 1] for k in RANKS], atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_the_hosts_numbers_on_average():
     rng = np.random.RandomState(4)
     pids, camids = (rng.randint(0, 8, 25), rng.randint(0, 8, 60)), (np.zeros(25, int), np.ones(60, int))
     distances = (rng.rand(25, 60) + 0.3 * (pids[0][:, None] != pids[1])).astype(np.float32)
-    rows, people = MatrixRows(distances), SamePerson(pids, camids)
+    rows, people = MatrixRows(distances), GroundTruth(pids, camids)
     ours, host = [], []
     for seed in range(60):
         ours.append(single_shot_hits(rows, people, range(25), 25, RANKS, seed).mean(axis=0))

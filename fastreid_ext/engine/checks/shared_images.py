@@ -13,7 +13,7 @@ from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.data.labels import bare
 from fastreid_ext.data.same_images import SamePairs, listed_again, same_images
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.evaluation.ranks import NO_PAIRS, Pairs, SamePerson
+from fastreid_ext.evaluation.ranks import NO_PAIRS, GroundTruth, Pairs
 
 
 def leave_out_same_images(cfg: CfgNode, name: str, images: QueryGalleryImages) -> None:
@@ -86,7 +86,7 @@ def _described(name: str, pairs: SamePairs, query: Sequence[tuple], gallery: Seq
 def _scored(query: Sequence[tuple], gallery: Sequence[tuple], left_out: Pairs) -> int:
     """Return how many queries have a match."""
     pids, camids = (tuple(np.array([item[place] for item in items]) for items in (query, gallery)) for place in (1, 2))
-    asked, _, junk = SamePerson(pids, camids, left_out).pairs(0, len(query))
+    asked, _, junk = GroundTruth(pids, camids, left_out).pairs(0, len(query))
     return len(np.unique(asked[~junk]))
 
 

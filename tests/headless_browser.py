@@ -32,13 +32,15 @@ class Browser:
     """
 
     def __init__(self, folder: Path):
+        program = find_browser()
+        assert program, f"there is none of {', '.join(PROGRAMS)}: apt-get install chromium"
         read_commands, self.commands = os.pipe()
         self.answers, write_answers = os.pipe()
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
         options += ["--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe"]
         inherit = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'  # the numbers that the browser expects
         self.process = subprocess.Popen(
-            ["bash", "-c", inherit, "bash", find_browser(), *options, f"--user-data-dir={folder}", "about:blank"],
+            ["bash", "-c", inherit, "bash", program, *options, f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(read_commands, write_answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -58,7 +58,7 @@ class Motion:
 
 
 class Hog:
-    """OpenCV's detector of upright people by histograms of gradients; OpenCV 4 has it, and OpenCV 5 no longer does."""
+    """OpenCV's detector of upright people, 128 pixels high or more, by histograms of gradients; OpenCV 5 has none."""
 
     def __init__(self, least_score: float):
         if not hasattr(cv2, "HOGDescriptor"):
@@ -70,6 +70,9 @@ class Hog:
         self.least_score = least_score
 
     def __call__(self, number: int, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        width, height = self.hog.winSize
+        if frame.shape[1] < width or frame.shape[0] < height:  # OpenCV would read beyond the frame, and may crash
+            return NONE
         boxes, scores = self.hog.detectMultiScale(frame, winStride=(8, 8), scale=1.05)
         if not len(boxes):
             return NONE

@@ -1,7 +1,5 @@
 """Verification: whether two images show the same person, and how reliable the answer is."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +19,13 @@ from fastreid_ext.evaluation.gathered import GatheredFeatures
 from fastreid_ext.evaluation.pair_curve import PairCurve, pair_curve
 from fastreid_ext.evaluation.pair_report import (
     UNDECIDED,
-    draw_roc,
     pair_record,
     pair_table,
+    pairs_csv,
     probability,
-    record_text,
+    write_report,
 )
-from fastreid_ext.files import read_text, write_text
+from fastreid_ext.files import read_text
 from fastreid_ext.foreign_files import csv_rows
 from fastreid_ext.modeling.capabilities import VerifiesPairs, architectures_with
 
@@ -89,12 +87,7 @@ def answer(same: float, threshold: float) -> str:
 
 def answers_csv(pairs: Sequence[tuple[str, str]], same: Sequence[float], threshold: float) -> str:
     """Return CSV text with a row per pair: first, second, probability, same (0 or 1)."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["first", "second", "probability", "same"])
-    for (first, second), p in zip(pairs, same, strict=True):
-        table.writerow([first, second, f"{p:.6f}", int(p >= threshold)])
-    return text.getvalue()
+    return pairs_csv(pairs, {"probability": [f"{p:.6f}" for p in same], "same": [int(p >= threshold) for p in same]})
 
 
 @torch.no_grad()
@@ -154,16 +147,7 @@ def report(cfg: CfgNode, model: nn.Module, test_set: str, output: Path) -> tuple
         )
     about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
     record = pair_record(curve, threshold, chosen_on, warnings, about)
-    write_text(output / "verify.json", record_text(record))
-    lines = [
-        f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
-        f"{curve.positives} of one person, {curve.negatives} of two",
-        pair_table(record),
-        f"Area below the ROC curve: {record['area_below_roc']:.4f}",
-    ]
-    cautions = [f"Warning: {sentence}." for sentence in warnings]
-    write_text(output / "verify.md", "\n\n".join(lines + cautions) + "\n")
-    draw_roc(curve, record, output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
+    lines = write_report(output, curve, record, pair_table(record), cfg.MODEL.META_ARCHITECTURE)
     chosen = record["threshold"]["probability"]  # all its digits: those near 1 count
     lines.append(f"to answer by the chosen threshold: --threshold {chosen!r}")
     return "\n\n".join(lines) + f"\ntables, numbers and curve are in {output}", warnings

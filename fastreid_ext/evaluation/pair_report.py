@@ -1,5 +1,7 @@
-"""The result of verifying all test pairs: a JSON record, a table, and the ROC curve."""
+"""The answers for pairs as CSV, and the report on all test pairs: a JSON record, a table, and the ROC curve."""
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 
 from fastreid_ext.evaluation.pair_curve import PairCurve
-from fastreid_ext.files import write_figure
+from fastreid_ext.files import write_figure, write_text
 
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4)
 UNDECIDED = 0.0  # log odds of a probability of 1/2
@@ -21,6 +23,51 @@ MARKS = (("#c0392b", "o"), ("#2980b9", "s"), ("#27ae60", "^"), ("#8e44ad", "D"))
 def probability(log_odds: float) -> float:
     """Return the probability that has these log odds."""
     return 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
+
+
+def pairs_csv(pairs: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[Any]]) -> str:
+    """Return CSV text with a row per pair: first, second, and what the columns have for it.
+
+    Args:
+        pairs: of image files.
+        columns: name -> a value for each pair.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["first", "second", *columns])
+    table.writerows([*pair, *values] for pair, *values in zip(pairs, *columns.values(), strict=True))
+    return text.getvalue()
+
+
+def write_report(
+    output: Path, curve: PairCurve, record: Mapping[str, Any], tables: str, architecture: str, more: Sequence[str] = ()
+) -> list[str]:
+    """Write verify.json, verify.md and verify.png, and return the paragraphs of verify.md without its warnings.
+
+    Args:
+        output: a folder that exists.
+        curve: of all pairs.
+        record: with "test_set", "area_below_roc" and "warnings"; see :func:`draw_roc`.
+        tables: of the record, in Markdown.
+        architecture: of the model, for the title of the picture.
+        more: paragraphs behind the area below the curve.
+
+    Raises:
+        FileError: they can't be written.
+    """
+    name = record["test_set"]
+    lines = [
+        f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
+        f"{curve.positives} of one person, {curve.negatives} of two",
+        tables,
+        f"Area below the ROC curve: {record['area_below_roc']:.4f}",
+        *more,
+    ]
+    cautions = [f"Warning: {sentence}." for sentence in record["warnings"]]
+    write_text(output / "verify.json", record_text(record))
+    write_text(output / "verify.md", "\n\n".join(lines + cautions) + "\n")
+    draw_roc(curve, record, output / "verify.png", f"{architecture} on {name}")
+    return lines
 
 
 def pair_record(

@@ -175,23 +175,24 @@ class Extractor:
             An answer for each pair, with ``verdict``, ``probability`` and ``similarity``.
 
         Raises:
-            SamePersonError: that was not measured for this model, or not for features that are made like these.
+            SamePersonError: that was not measured for this model, or not for features that are made like these; also
+                features of another length than this model's.
             ConfigError: a threshold that was not measured.
             EvaluationError: a feature that is not finite.
         """
-        return pair_answers(first, second, self._same_person, threshold)
+        return pair_answers(first, second, self.model.dim, self._same_person, threshold)
 
     def identify(self, queries: Any, gallery: Any, threshold: "str | float" = "fpr_1e-3") -> "list[tuple[int, Answer]]":
         """Return for each query the row of the nearest gallery feature, and "same person" or "unknown person".
 
         Args:
-            queries, gallery: this extractor's features (Q, D) and (G, D), G > 0.
+            queries, gallery: this extractor's features (Q, D) and (G, D), G > 0, or (D,) for one.
             threshold: see :meth:`same_person`; a query is compared with all of the gallery, so a strict one.
 
         Raises:
             SamePersonError, ConfigError, EvaluationError: as :meth:`same_person`; also a gallery without features.
         """
-        return identified(queries, gallery, self._same_person, threshold)
+        return identified(queries, gallery, self.model.dim, self._same_person, threshold)
 
     @cached_property
     def _same_person(self) -> "SamePerson":

@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fastreid_ext.foreign_files import shown
-from fastreid_ext.inference.inputs import InputError
+from fastreid_ext.inference.inputs import InputError, has_plain_numbers
 
 EXAMPLE = "boxes must be (N, 4): x1, y1, x2, y2 in pixels of the frame"
 
@@ -43,7 +42,7 @@ def crops_of(frame: np.ndarray, boxes: Any) -> list[np.ndarray]:
 def _numbers(boxes: Any) -> np.ndarray:
     """Return boxes as float64 (N, 4)."""
     if isinstance(boxes, Tensor):
-        if boxes.layout is not torch.strided or boxes.is_meta:
+        if not has_plain_numbers(boxes):
             raise InputError(
                 f"{EXAMPLE}, and these are a tensor without plain numbers ({boxes.layout}, {boxes.device})"
             )

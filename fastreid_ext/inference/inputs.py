@@ -77,6 +77,11 @@ def pixels_of(image: Any, order: str | None, range: float | None, name: str = "t
     return read_image(found[0]) if isinstance(found[0], str) else found[0]
 
 
+def has_plain_numbers(tensor: Tensor) -> bool:
+    """Return whether a tensor is dense, not quantized and not on the meta device."""
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
+
+
 def images_of_folder(folder: Path) -> list[str]:
     """Return the paths of the images of a folder and of those in it, sorted: the order of their features.
 
@@ -188,7 +193,7 @@ def _of_tensor(tensor: Tensor, name: str, order: str | None, range: float | None
         raise InputError(f"{name} is a tensor {shape} and must be (3, H, W) or (B, 3, H, W){hint}")
     if range is None:
         raise InputError(f"{name} is a tensor, which does not say what white is: pass range=255, or range=1")
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+    if not has_plain_numbers(tensor):
         raise InputError(f"{name} is a tensor without plain numbers ({tensor.layout}, {tensor.device})")
     _check_sides(*shape[-2:], name)
     tensor = tensor.detach()

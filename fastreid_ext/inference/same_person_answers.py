@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.evaluation.pair_set import similarities
 from fastreid_ext.evaluation.same_person import SAME, UNKNOWN, Answer, SamePerson, SamePersonError
+from fastreid_ext.inference.inputs import has_plain_numbers
 from fastreid_ext.inference.record import ModelRecord
 from fastreid_ext.inference.same_person_file import NAME, differences, same_person_for
 
@@ -58,61 +60,85 @@ def check_same_features(same_person: SamePerson, *, flip: bool, whole: bool, nor
         raise SamePersonError(f"same people were measured on other features than this extractor's with {other}: {fix}")
 
 
-def rows_of(features: Any, name: str) -> torch.Tensor:
-    """Return features (N, D), or (D,) of one, as a tensor of floats (N, D).
+def rows_of(features: Any, name: str, dim: int) -> Tensor:
+    """Return features (N, D), (D,) of one, or an empty list as a dense tensor of floats (N, D).
+
+    Args:
+        features: an array, a tensor or a list.
+        name: of them, for messages.
+        dim: D of the model.
 
     Raises:
-        SamePersonError: they are none.
+        SamePersonError: they are not features, or not of this model.
     """
+    if not isinstance(features, Tensor):
+        found = torch.from_numpy(_array_of(features, name))
+    elif not has_plain_numbers(features) or features.is_complex() or features.dtype is torch.bool:
+        kind = f"{features.dtype}, {features.layout}, {features.device}"
+        raise SamePersonError(f"{name} is a tensor ({kind}) and must be features (N, D)")
+    else:
+        found = features.detach()
+    if found.shape == (0,):
+        return torch.zeros(0, dim)
+    if found.ndim not in (1, 2) or found.shape[-1] != dim:
+        raise SamePersonError(f"{name} is {tuple(found.shape)} and must be features (N, {dim}) of this model")
+    return torch.atleast_2d(found if found.dtype is torch.float64 else found.float())
+
+
+def _array_of(features: Any, name: str) -> np.ndarray:
+    """Return an array, or a list of rows, as float32 or float64 in the byte order and layout that torch takes."""
     try:
-        found = torch.as_tensor(features)
-    except (RuntimeError, TypeError, ValueError) as error:
-        kind = f"an array of {features.dtype}" if isinstance(features, np.ndarray) else type(features).__name__
-        raise SamePersonError(f"{name} is {kind} and must be features (N, D)") from error
-    found = torch.atleast_2d(found.detach())
-    if found.ndim != 2 or found.is_complex():
-        raise SamePersonError(f"{name} is {found.dtype} {tuple(found.shape)} and must be features (N, D)")
-    return found if found.is_floating_point() else found.float()
+        found = np.asarray(features)
+    except (RuntimeError, TypeError, ValueError) as error:  # rows of several lengths; a list of tensors on a GPU
+        raise SamePersonError(f"{name} is {type(features).__name__} and must be features (N, D)") from error
+    if found.dtype.kind not in "fiu":
+        kind = f"an array of {found.dtype}" if isinstance(features, np.ndarray) else type(features).__name__
+        raise SamePersonError(f"{name} is {kind} and must be features (N, D)")
+    return np.asarray(found, dtype=np.float64 if found.dtype.itemsize > 4 else np.float32, order="C")
 
 
-def pair_answers(first: Any, second: Any, same_person: SamePerson, threshold: str | float) -> list[Answer]:
+def pair_answers(first: Any, second: Any, dim: int, same_person: SamePerson, threshold: str | float) -> list[Answer]:
     """Return an answer for each pair of features (P, D) and (P, D), or (D,) for one.
 
     Args:
         first, second: of each side.
+        dim: D of the model.
         same_person: what was measured for the model.
         threshold: as of :meth:`fastreid_ext.evaluation.same_person.SamePerson.are_same`.
 
     Raises:
-        SamePersonError: they are no features, or shapes that do not fit each other.
+        SamePersonError: they are not features of the model, or not as many on both sides.
         EvaluationError: a feature that is not finite.
         ConfigError: a threshold that was not measured.
     """
-    sides = [rows_of(side, name) for side, name in ((first, "first"), (second, "second"))]
-    if sides[0].shape != sides[1].shape:
-        shapes = " and ".join(str(tuple(side.shape)) for side in sides)
-        raise SamePersonError(f"there must be as many features on both sides, of one model, and there are {shapes}")
-    return same_person.answers(similarities(*sides, same_person.metric), threshold)
+    sides = [rows_of(side, name, dim) for side, name in ((first, "first"), (second, "second"))]
+    if len(sides[0]) != len(sides[1]):
+        counts = " and ".join(str(len(side)) for side in sides)
+        raise SamePersonError(f"there must be as many features on both sides, and there are {counts}")
+    return same_person.answers(similarities(*(side.cpu() for side in sides), same_person.metric), threshold)
 
 
-def identified(queries: Any, gallery: Any, same_person: SamePerson, threshold: str | float) -> list[tuple[int, Answer]]:
+def identified(
+    queries: Any, gallery: Any, dim: int, same_person: SamePerson, threshold: str | float
+) -> list[tuple[int, Answer]]:
     """Return for each query the nearest of a gallery's features, and whether it is that person or an unknown one.
 
     Args:
-        queries, gallery: (Q, D) and (G, D), G > 0.
+        queries, gallery: (Q, D) and (G, D), G > 0; (D,) for one.
+        dim: D of the model.
         same_person: what was measured for the model.
         threshold: as of :meth:`fastreid_ext.evaluation.same_person.SamePerson.are_same`.
 
     Raises:
-        SamePersonError: they are no features.
+        SamePersonError: they are not features of the model.
         EvaluationError: a gallery without features, or a feature that is not finite.
         ConfigError: a threshold that was not measured.
     """
     named = ((queries, "queries"), (gallery, "gallery"))
-    queries, gallery = (rows_of(side, name).float() for side, name in named)
+    queries, gallery = (rows_of(side, name, dim).float() for side, name in named)
     if not len(gallery):
         raise EvaluationError("the gallery has no features, so every person is unknown")
     _, indices = nearest(queries, gallery, 1, same_person.metric)
-    found = pair_answers(queries, gallery[indices[:, 0]], same_person, threshold)
+    found = pair_answers(queries, gallery[indices[:, 0]], dim, same_person, threshold)
     verdicts = [one if one.verdict == SAME else replace(one, verdict=UNKNOWN) for one in found]
     return list(zip(indices[:, 0].tolist(), verdicts, strict=True))

@@ -1,7 +1,5 @@
 """Same person or not by the similarity of test features: measured once, then asked for any two images, by any model."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from fastreid_ext.engine.trained import warnings_of
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.evaluation.distances import DISTANCE_METRICS
 from fastreid_ext.evaluation.gathered import GatheredFeatures
-from fastreid_ext.evaluation.pair_report import draw_roc, record_text
+from fastreid_ext.evaluation.pair_report import pairs_csv, write_report
 from fastreid_ext.evaluation.pair_set import PairSet, similar_pairs, similarities
 from fastreid_ext.evaluation.same_person import SAME, Answer, SamePerson
 from fastreid_ext.evaluation.similarity_report import (
@@ -26,7 +24,6 @@ from fastreid_ext.evaluation.similarity_report import (
     similarity_record,
     similarity_tables,
 )
-from fastreid_ext.files import write_text
 from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.fingerprints import feature_identity
 from fastreid_ext.inference.same_person_file import write_same_person
@@ -126,13 +123,12 @@ def answer_text(found: Answer, threshold: str | float) -> str:
 
 def answers_table(pairs: Sequence[tuple[str, str]], answers: Sequence[Answer]) -> str:
     """Return CSV text with a row per pair: first, second, probability, same (0 or 1), similarity."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["first", "second", "probability", "same", "similarity"])
-    for (first, second), found in zip(pairs, answers, strict=True):
-        same = int(found.verdict == SAME)
-        table.writerow([first, second, f"{found.probability:.6f}", same, f"{found.similarity:.6f}"])
-    return text.getvalue()
+    columns = {
+        "probability": [f"{found.probability:.6f}" for found in answers],
+        "same": [int(found.verdict == SAME) for found in answers],
+        "similarity": [f"{found.similarity:.6f}" for found in answers],
+    }
+    return pairs_csv(pairs, columns)
 
 
 # ---- all pairs of a test set ----------------------------------------------------------------------------------------
@@ -164,15 +160,6 @@ def report(
     pairs = pairs_of_test_set(cfg, model, name)
     about = {"test_set": name, "checkpoint": cfg.MODEL.WEIGHTS}
     record, curve = similarity_record(pairs, cfg.TEST.METRIC, same_person, warnings, about)
-    write_text(output / "verify.json", record_text(record))
-    lines = [
-        f"All pairs of a query and a gallery image of {name} but those of one person and one camera: "
-        f"{curve.positives} of one person, {curve.negatives} of two",
-        similarity_tables(record),
-        f"Area below the ROC curve: {record['area_below_roc']:.4f}",
-        *filter(None, [calibration_text(record)]),
-    ]
-    cautions = [f"Warning: {sentence}." for sentence in warnings]
-    write_text(output / "verify.md", "\n\n".join(lines + cautions) + "\n")
-    draw_roc(curve, record, output / "verify.png", f"{cfg.MODEL.META_ARCHITECTURE} on {name}")
+    more = [*filter(None, [calibration_text(record)])]
+    lines = write_report(output, curve, record, similarity_tables(record), cfg.MODEL.META_ARCHITECTURE, more)
     return "\n\n".join(lines) + f"\ntables, numbers and curve are in {output}", warnings

@@ -113,7 +113,8 @@ def _make_plan(filling: Filling, writer: FeatureWriter) -> list[int]:
     left = writer.meta["listed"] - writer.done
     batches = -(-left // filling.batch)
     count = min(comm.get_world_size(), batches)
-    ends = [min(left, part * batches // count * filling.batch) for part in range(count + 1)]
+    # None where a process was killed after its last image: the store alone is to be finished.
+    ends = [min(left, part * batches // max(count, 1) * filling.batch) for part in range(count + 1)]
     bounds = [writer.done + end for end in ends]
     make_folder(filling.folder / PARTS)
     write_text(filling.folder / PARTS / PLAN, json.dumps({"format": FORMAT, "bounds": bounds}) + "\n")

@@ -44,6 +44,14 @@ def expected(first, second):
     return [(one, 1 / (1 + np.exp(4 - 8 * one))) for one in cosine]
 
 
+D = 64  # of the tiny model
+
+
+def padded(*rows):
+    """Short features as features of the tiny model, with the same products and distances."""
+    return np.pad(np.array(rows, dtype=np.float32), ((0, 0), (0, D - len(rows[0]))))
+
+
 @pytest.mark.parametrize("normalise", [True, False])
 def test_answers(folder, files, normalise):
     extractor = Extractor(folder, device="cpu", normalise=normalise)
@@ -60,8 +68,7 @@ def test_answers(folder, files, normalise):
 def test_people_of_a_gallery(folder):
     """At 0.9: cosines of the nearest are 1, 0.8 and 0.96."""
     extractor = Extractor(folder, device="cpu")
-    gallery = np.array([[0.0, 2.0], [1.0, 0.0]], dtype=np.float32)
-    queries = np.array([[3.0, 0.0], [0.6, 0.8], [0.28, 0.96]], dtype=np.float32)
+    gallery, queries = padded([0, 2], [1, 0]), padded([3, 0], [0.6, 0.8], [0.28, 0.96])
     found = extractor.identify(queries, gallery)
     assert [index for index, _ in found] == [1, 0, 0]
     assert [one.verdict for _, one in found] == ["same person", "unknown person", "same person"]
@@ -96,10 +103,10 @@ def test_features_that_are_made_otherwise(folder, files, options, sentence, monk
 def test_euclidean_distances_of_unit_features(folder, same_person, trained):
     keys = ["TEST.METRIC", "euclidean"]
     write_same_person(folder / NAME, dataclasses.replace(same_person, metric="euclidean"))
-    (found,) = Extractor(folder, device="cpu", opts=keys, normalise=False).same_person([3.0, 4.0], [0.0, 0.0])
+    (found,) = Extractor(folder, device="cpu", opts=keys, normalise=False).same_person(padded([3, 4]), padded([0, 0]))
     assert found.similarity == -5.0
     with pytest.raises(SamePersonError, match="normalise=True: make it with normalise=False"):
-        Extractor(folder, device="cpu", opts=keys).same_person([3.0, 4.0], [0.0, 0.0])
+        Extractor(folder, device="cpu", opts=keys).same_person(padded([3, 4]), padded([0, 0]))
 
 
 def test_nothing_measured(extractor, run_folder, weights_file):
@@ -113,15 +120,16 @@ def test_nothing_measured(extractor, run_folder, weights_file):
 
 def test_wrong_features(folder):
     extractor = Extractor(folder, device="cpu")
-    for first, second in ((np.ones((2, 3)), np.ones((3, 3))), (np.ones(3), np.ones(4)), (np.ones((1, 2, 3)),) * 2):
-        with pytest.raises(SamePersonError, match="features"):
-            extractor.same_person(first, second)
+    with pytest.raises(SamePersonError, match="there must be as many features on both sides, and there are 2 and 3"):
+        extractor.same_person(np.ones((2, D)), np.ones((3, D)))
     with pytest.raises(EvaluationError, match="first row 0"):
-        extractor.same_person(np.array([np.nan, 1.0]), np.ones(2))
-    with pytest.raises(ConfigError, match="there is no threshold fpr_1e-4: its rate needs 10000"):
-        extractor.same_person(np.ones(2), np.ones(2), "fpr_1e-4")
-    with pytest.raises(ConfigError, match="must be balanced"):
-        extractor.same_person(np.ones(2), np.ones(2), "strict")
+        extractor.same_person(padded([np.nan, 1]), padded([1, 1]))
+    for threshold, sentence in (
+        ("fpr_1e-4", "there is no threshold fpr_1e-4: its rate needs 10000"),
+        ("strict", "must be bal"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            extractor.same_person(np.ones(D), np.ones(D), threshold)
 
 
 def test_beside_the_weights(trained, same_person, folder, tmp_path):
@@ -139,23 +147,83 @@ def test_beside_the_weights(trained, same_person, folder, tmp_path):
         find_same_person(cfg, model)
 
 
-ROW = np.ones((1, 64), np.float32)
+ROW = np.ones((1, D), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("first", "sentence"),
+    ("wrong", "sentence"),
     [
-        ("a", "first is str"),
-        (None, "first is NoneType"),
-        (ROW.astype(object), "first is an array of object"),
-        (ROW[:, :5], r"of one model, and there are \(1, 5\) and \(1, 64\)"),
-        (ROW[None], r"first is torch.float32 \(1, 1, 64\) and must be features"),
-        (np.ones((3, 64)), r"as many features on both sides, of one model, and there are \(3, 64\) and \(1, 64\)"),
+        ("a", "is str and must be features"),
+        (None, "is NoneType and must be features"),
+        ([[1.0, 2.0], [1.0]], "is list and must be features"),
+        (ROW.astype(object), "is an array of object"),
+        (ROW > 0, "is an array of bool"),
+        (torch.ones(1, D, dtype=torch.complex64), r"is a tensor \(torch.complex64"),
+        (torch.ones(1, D).to_sparse(), r"is a tensor \(torch.float32, torch.sparse_coo"),
+        (torch.ones(1, D, device="meta"), r"is a tensor \(torch.float32, torch.strided, meta\)"),
+        (1.0, r"is \(\) and must be features \(N, 64\) of this model"),
+        (ROW[None], r"is \(1, 1, 64\) and must be features \(N, 64\) of this model"),
+        (ROW[:, :5], r"is \(1, 5\) and must be features \(N, 64\) of this model"),
+        (np.ones((1, D + 1)), r"is \(1, 65\) and must be features \(N, 64\) of this model"),
+        (np.ones((1, 0)), r"is \(1, 0\) and must be features \(N, 64\) of this model"),
     ],
 )
-def test_what_are_no_features(folder, first, sentence):
-    with pytest.raises(SamePersonError, match=sentence):
-        Extractor(folder, device="cpu").same_person(first, ROW)
+def test_what_are_no_features(extractor, same_person, monkeypatch, wrong, sentence):
+    monkeypatch.setitem(vars(extractor), "_same_person", same_person)
+    for ask, names in ((extractor.same_person, ("first", "second")), (extractor.identify, ("queries", "gallery"))):
+        for sides, name in zip(((wrong, ROW), (ROW, wrong), (wrong, wrong)), (*names, names[0]), strict=True):
+            with pytest.raises(SamePersonError, match=f"^{name} {sentence}"):
+                ask(*sides)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.ndarray.tolist,
+        list,
+        torch.from_numpy,
+        lambda rows: torch.from_numpy(rows).bfloat16(),
+        lambda rows: list(torch.from_numpy(rows)),
+        lambda rows: rows[::-1].copy()[::-1],  # negative strides
+        lambda rows: np.asfortranarray(rows).astype(">f4"),
+        lambda rows: rows.astype(np.longdouble),
+        lambda rows: rows.astype(np.int64),
+    ],
+)
+def test_kinds_of_features(extractor, same_person, monkeypatch, given):
+    monkeypatch.setitem(vars(extractor), "_same_person", same_person)
+    rows = padded([3, 4], [0, 2], [5, 12])
+    assert extractor.same_person(given(rows), rows[[1, 1, 1]]) == extractor.same_person(rows, rows[[1, 1, 1]])
+    for one, two in zip(extractor.identify(given(rows), rows), extractor.identify(rows, given(rows)), strict=True):
+        assert one[0] == two[0] and one[1].similarity == two[1].similarity == pytest.approx(1)
+    assert [number for number, _ in extractor.identify(rows, given(rows[1:]))] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros((0, D)), torch.zeros(0, D)])
+def test_no_features(extractor, same_person, monkeypatch, nothing):
+    monkeypatch.setitem(vars(extractor), "_same_person", same_person)
+    assert extractor.same_person(nothing, nothing) == extractor.identify(nothing, ROW) == []
+    for queries in (ROW, nothing):
+        with pytest.raises(EvaluationError, match="the gallery has no features"):
+            extractor.identify(queries, nothing)
+    with pytest.raises(ConfigError, match="must be balanced"):
+        extractor.identify(nothing, ROW, "strict")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+def test_numbers_without_a_distance(extractor, same_person, monkeypatch, number):
+    monkeypatch.setitem(vars(extractor), "_same_person", same_person)
+    broken = np.concatenate([ROW, padded([number, 1])])
+    for sides, name in (((broken, ROW), "query row 1"), ((ROW, broken), "gallery row 1")):
+        with pytest.raises(EvaluationError, match=f"the feature of {name} has NaN"):
+            extractor.identify(*sides)
+
+
+def test_lengths_of_features_do_not_matter_to_the_cosine(extractor, same_person, monkeypatch):
+    monkeypatch.setitem(vars(extractor), "_same_person", same_person)
+    rows = padded([3, 4], [4, 3])
+    ((index, found),) = extractor.identify(1e6 * rows[:1], 1e-6 * rows[::-1])
+    assert index == 1 and found.similarity == pytest.approx(1)
 
 
 def test_features_with_gradients(folder):

@@ -21,13 +21,19 @@ WALKS = ((0, 8), (1, 14), (0, 34))
 
 
 @pytest.fixture(scope="module")
-def people(synth_root):
-    """Images (h, w, 3) in BGR of two people of SynthReID."""
+def images_of_people(synth_root):
+    """An image (h, w, 3) in BGR of each person of SynthReID's gallery."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTREID_DATASETS", str(synth_root))
         gallery = load_dataset("SynthReIDTiny", ("gallery",)).gallery
-    paths = {person: path for path, person, _ in gallery if person >= 0}
-    return [cv2.resize(cv2.imread(paths[person]), PERSON) for person in sorted(paths)[:2]]
+    paths = {person: path for path, person, _ in reversed(gallery) if person >= 0}  # the first of each
+    return [cv2.imread(paths[person]) for person in sorted(paths)]
+
+
+@pytest.fixture(scope="module")
+def people(images_of_people):
+    """Images (h, w, 3) in BGR of two people."""
+    return [cv2.resize(image, PERSON) for image in images_of_people[:2]]
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +162,63 @@ def test_the_threshold_that_was_measured(extractor, monkeypatch):
         track.threshold_of(extractor, None)
 
 
-@pytest.mark.skipif(hasattr(cv2, "HOGDescriptor"), reason="this OpenCV has the HOG detector")
-def test_opencv_5_has_no_hog_detector():
+# ---- OpenCV's HOG detector ------------------------------------------------------------------------------------------
+
+
+def test_opencv_5_has_no_hog_detector(monkeypatch):
+    monkeypatch.delattr(cv2, "HOGDescriptor", raising=False)
     with pytest.raises(UserError, match="has no HOG detector, which OpenCV 4 has: use --detector motion"):
         detectors.detector_of("hog", 0.5, 0)
+
+
+def with_hog(monkeypatch, *answers):
+    """Give OpenCV a HOG detector whose answers are these, and return the frames that it was given."""
+    given, answers = [], iter(answers)
+
+    class HOGDescriptor:
+        winSize = (64, 128)
+
+        def setSVMDetector(self, weights):  # noqa: N802
+            assert weights == "weights"
+
+        def detectMultiScale(self, frame, winStride, scale):  # noqa: N802, N803
+            given.append(frame)
+            return next(answers)
+
+    monkeypatch.setattr(cv2, "HOGDescriptor", HOGDescriptor, raising=False)
+    monkeypatch.setattr(cv2, "HOGDescriptor_getDefaultPeopleDetector", lambda: "weights", raising=False)
+    return given
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])  # of the scores, in versions of OpenCV
+def test_boxes_of_hog(monkeypatch, shape):
+    places, scores = np.array([[10, 20, 30, 60], [1, 2, 3, 4], [5, 6, 40, 80]]), np.array([0.75, 0.25, 1.5])
+    with_hog(monkeypatch, (places, scores.reshape(shape)), ((), ()))
+    hog, frame = detectors.detector_of("hog", 0.5, 0), np.zeros((128, 64, 3), np.uint8)
+    boxes, found = hog(0, frame)
+    np.testing.assert_array_equal(boxes, [[10, 20, 40, 80], [5, 6, 45, 86]])
+    np.testing.assert_array_equal(found, [0.75, 1])
+    assert [one.shape for one in hog(1, frame)] == [(0, 4), (0,)]
+
+
+@pytest.mark.parametrize("size", [(127, 300), (300, 63), (10, 10)])
+def test_hog_is_not_given_frames_that_are_smaller_than_its_window(monkeypatch, size):
+    """OpenCV 4.14 reads beyond them, which ends the process at some sizes."""
+    given = with_hog(monkeypatch)
+    boxes, scores = detectors.detector_of("hog", 0.5, 0)(0, np.zeros((*size, 3), np.uint8))
+    assert boxes.shape == (0, 4) and scores.shape == (0,) and given == []
+
+
+@pytest.mark.skipif(not hasattr(cv2, "HOGDescriptor"), reason="OpenCV 5 has no HOG detector")
+def test_people_by_the_hog_detector_of_opencv_4(images_of_people):
+    hog, hits = detectors.detector_of("hog", 0.0, 0), []
+    background = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8), (0, 0), 4)
+    for person in images_of_people:
+        frame = background.copy()
+        frame[60:260, 150:250] = cv2.resize(person, (100, 200))
+        hits.append(overlaps(np.array([[150.0, 60, 250, 260]]), hog(0, frame)[0]).max(initial=0) > 0.5)
+    assert np.mean(hits) >= 0.5
+    assert not len(hog(0, background)[0]) and not len(hog(0, np.zeros((10, 10, 3), np.uint8))[0])
 
 
 # ---- ONNX detectors -------------------------------------------------------------------------------------------------

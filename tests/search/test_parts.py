@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 import warm
@@ -231,6 +232,18 @@ def test_parts_are_whole_batches(world, count, bounds, filling, monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: world)
     how = filling(count)
     assert parts._make_plan(how, how.new_writer(how.folder, how.images)) == bounds
+
+
+def test_all_features_are_there_and_the_store_is_not_finished(filling):
+    """A process was killed between its last save and the end; nothing is left to divide."""
+    how = filling()
+    writer = how.new_writer(how.folder, how.images)
+    rows = np.arange(100, dtype=np.float32).reshape(20, 5)
+    writer.add(rows, 20)
+    writer.save()
+    assert fill_in_parts(how) == 20
+    np.testing.assert_array_equal(open_store(how.folder).features, rows)
+    assert not (how.folder / "parts").exists()
 
 
 def test_processes_that_do_not_agree(filling, listed, identity, tmp_path, monkeypatch):

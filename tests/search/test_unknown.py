@@ -171,9 +171,15 @@ def test_extract_keeps_them_with_the_features(model_arguments, weights, synth_ti
     ]
     assert main(calibrate) == 0
     data = ["--dataset", "SynthReIDTiny", "--split", "query"]
-    assert main(["extract", *config, "--output", str(tmp_path / "store"), *data, *pairs]) == 0
-    kept = tmp_path / "store" / NAME
-    assert read_same_person(kept) == read_same_person(tmp_path / "run" / NAME)
+    extract = ["extract", *config, "--output", str(tmp_path / "store"), *data]
+    assert main([*extract, *pairs]) == 0
+    kept, beside = tmp_path / "store" / NAME, tmp_path / "run" / NAME
+    assert read_same_person(kept) == read_same_person(beside)
+    before = kept.read_bytes()
+    write_same_person(beside, dataclasses.replace(read_same_person(beside), measured_on="Elsewhere"))
+    assert main([*extract, "--half", *pairs]) == 1  # it is a store of other features, and stays as it is
+    assert kept.read_bytes() == before
+    assert main([*extract, *pairs]) == 0 and read_same_person(kept) == read_same_person(beside)
     image = next(synth_tiny.rglob("query/*.jpg"))
     command = [
         "search",

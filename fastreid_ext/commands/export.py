@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{sizes} in {options.output.parent}")
     if parity.faults:
         print(
-            f"{args.prog} export: {options.output} is not the model and was removed: {'; '.join(parity.faults)}",
+            f"{args.prog} export: {options.output} is not the model and is not written: {'; '.join(parity.faults)}",
             file=sys.stderr,
         )
         return FAILED

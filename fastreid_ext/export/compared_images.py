@@ -11,9 +11,12 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.transforms import build_transforms
 
-from fastreid_ext.data.catalog import DataSetError
+from fastreid_ext.data.catalog import is_there
+from fastreid_ext.data.hold_out import HELD_OUT
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.data.synthetic import generate
+from fastreid_ext.data.validation import VALIDATION
+from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.loaders import eval_loader
 
 DRAWN = "SynthReIDTiny"
@@ -43,30 +46,37 @@ class Compared:
 
 @contextmanager
 def images_to_compare(cfg: CfgNode, count: int) -> Iterator[Compared]:
-    """Choose images of the config's first test set; for as long as this lasts, drawn ones where it is missing.
+    """Choose images of the config's first test set that is here; drawn ones, while this lasts, if none is.
 
     Args:
         cfg: the model's config.
         count: how many, two or more; as many as there are, if there are fewer.
 
     Raises:
-        DataSetError, ConfigError, PoseError: a test set that is there, but not whole.
+        DataSetError: a test set that is not registered, or is here but not whole.
+        ConfigError, ImageError, PoseError: see :func:`fastreid_ext.engine.loaders.eval_loader`.
     """
-    tests = list(cfg.DATASETS.TESTS)
-    try:
-        loader, queries = eval_loader(cfg, tests[0]) if tests else (None, 0)
-    except DataSetError:
-        loader = None
-    if loader is not None:
-        yield _chosen(loader.dataset, queries, count, f"images of {tests[0]}")
+    register_csv_sets(cfg)
+    there = {name: _is_there(cfg, name) for name in (*cfg.DATASETS.TESTS, *cfg.DATASETS.TESTS_OPTIONAL)}
+    found = next((name for name in there if there[name]), "")
+    if found:
+        loader, queries = eval_loader(cfg, found)
+        yield _chosen(loader.dataset, queries, count, f"images of {found}")
         return
-    why = f"{tests[0]} is not here" if tests else "the config names no test set"
+    absent = f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} not here"
+    why = absent if there else "the config names no test set"
     with tempfile.TemporaryDirectory() as root:
         generate(root, "tiny", workers=1, progress=False)
         drawn = DATASET_REGISTRY.get(DRAWN)(root=root)
         query, gallery = sorted(drawn.query), sorted(drawn.gallery)
         images = QueryGalleryImages(query, gallery, build_transforms(cfg, is_train=False))
         yield _chosen(images, len(query), count, f"drawn images of {DRAWN}, because {why}")
+
+
+def _is_there(cfg: CfgNode, name: str) -> bool:
+    """Whether a test set is here; a subset of the training set is, where all training sets are."""
+    subsets = {HELD_OUT: cfg.DATASETS.HOLD_OUT, VALIDATION: cfg.DATASETS.VALIDATION}
+    return all([is_there(each) for each in (cfg.DATASETS.NAMES if subsets.get(name) else (name,))])
 
 
 def spread(count: int, wanted: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from fastreid_ext.export.graph import FeatureGraph, image_size, trace
 from fastreid_ext.export.latency import Latency, measure
 from fastreid_ext.export.options import OPSET, Options
 from fastreid_ext.export.parity import TOLERANCES, Parity, Run, compare
+from fastreid_ext.export.staging import place, staged
 from fastreid_ext.files import write_text
 from fastreid_ext.inference import compression
 from fastreid_ext.inference.features import feature_length, test_features
@@ -50,7 +51,7 @@ def check_installed(options: Options) -> None:
 def export(cfg: CfgNode, model: nn.Module, options: Options) -> Exported:
     """Write an export, read it again and compare it with the model; write its record and the comparison beside it.
 
-    A file that is not the model, or was not compared to the end, is removed: whoever finds it would take it for one.
+    Of a file that is not the model, the comparison alone is kept; of one that was not compared to the end, nothing.
 
     Args:
         cfg: the model's config, whose device is the CPU.
@@ -64,21 +65,16 @@ def export(cfg: CfgNode, model: nn.Module, options: Options) -> Exported:
     check_images_suffice(model)
     if options.format != "weights" or options.latency:  # weights take images of any size that the config does
         image_size(cfg)
-    record, proven = _record(cfg, model, options), False
-    try:
-        run = _writers()[options.format](cfg, model, options, record)
-        write_text(options.record_file, f"{record.text()}\n")
-        tolerance = TOLERANCES[options.dtype] if options.tolerance is None else options.tolerance
-        with images_to_compare(cfg, options.images) as compared:
-            parity = compare(cfg, model, run, record, compared, options.dtype, tolerance)
+    record = _record(cfg, model, options)
+    tolerance = TOLERANCES[options.dtype] if options.tolerance is None else options.tolerance
+    with images_to_compare(cfg, options.images) as compared, staged(options) as made:
+        run = _writers()[options.format](cfg, model, made, record)
+        write_text(made.record_file, f"{record.text()}\n")
+        parity = compare(cfg, model, run, record, compared, options.dtype, tolerance)
         latencies = measure(model, run, record, image_size(cfg)) if options.latency else []
-        proven = not parity.faults
-    finally:
-        if not proven:
-            for file in options.model_files:
-                file.unlink(missing_ok=True)
-    written = {**parity.record(), "latency": [asdict(one) for one in latencies]}
-    write_text(options.parity_file, json.dumps(written, indent=1) + "\n")
+        found = {**parity.record(), "latency": [asdict(one) for one in latencies]}
+        write_text(made.parity_file, json.dumps(found, indent=1) + "\n")
+        place(made, options, proven=not parity.faults)
     return Exported(record, parity, latencies)
 
 

@@ -1,7 +1,5 @@
 """OpenVINO's files: the graph (.xml) and, beside it, its weights (.bin)."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,8 @@ import numpy as np
 from fastreid_ext.errors import FileError, MissingExtraError
 from fastreid_ext.files import no_room_named, reason, sync
 from fastreid_ext.inference.record import KEY, ModelRecord
+
+STREAM_FAILED = "iostream error"  # all that C++ says of a full disk
 
 
 def needed() -> None:
@@ -23,16 +23,11 @@ def needed() -> None:
         ) from error
 
 
-def weights_beside(path: Path) -> Path:
-    """Return the file of weights of a graph."""
-    return path.with_suffix(".bin")
-
-
 def write_openvino(path: Path, proto: Any, record: ModelRecord) -> None:
-    """Convert an ONNX model and write both files, each whole or not at all; the graph comes last.
+    """Convert an ONNX model and write both files, in a folder of their own: what a failure leaves is not whole.
 
     Args:
-        path: of the graph; it ends with .xml.
+        path: of the graph; it ends with .xml. An .onnx file is left beside it.
         proto: of :func:`fastreid_ext.export.onnx.onnx_model`.
         record: for the graph's runtime information.
 
@@ -41,20 +36,28 @@ def write_openvino(path: Path, proto: Any, record: ModelRecord) -> None:
     """
     import openvino
 
+    source = path.with_suffix(".onnx")
     try:
-        with no_room_named(path), tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            source = Path(folder) / "model.onnx"
+        with no_room_named(path):
             source.write_bytes(proto.SerializeToString())
             model = openvino.convert_model(source)
             model.set_rt_info(record.text(), [KEY])
-            openvino.save_model(model, made, compress_to_fp16=False)
-            for file in (weights_beside(made), made):
+            _save(model, path)
+            for file in (path.with_suffix(".bin"), path):
                 sync(file)
-                os.replace(file, path.with_name(file.name))
-        sync(path.parent)
     except OSError as error:
         raise FileError(f"{path} can't be written: {reason(error)}") from error
+
+
+def _save(model: Any, path: Path) -> None:
+    import openvino
+
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        if STREAM_FAILED not in str(error):
+            raise
+        raise FileError(f"{path} can't be written: {STREAM_FAILED}, the disk may be full") from error
 
 
 def open_openvino(path: Path) -> Callable[[np.ndarray], np.ndarray]:

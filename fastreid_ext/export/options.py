@@ -49,15 +49,10 @@ class Options:
         return self.quantise or ("float16" if self.half else "float32")
 
     @property
-    def model_files(self) -> list[Path]:
-        """The export, and its record."""
-        weights = [self.output.with_suffix(".bin")] if self.format == "openvino" else []
-        return [self.output, *weights, self.record_file]
-
-    @property
     def files(self) -> list[Path]:
         """All files that are written, the export first."""
-        return [*self.model_files, self.parity_file]
+        weights = [self.output.with_suffix(".bin")] if self.format == "openvino" else []
+        return [self.output, *weights, self.record_file, self.parity_file]
 
     @property
     def record_file(self) -> Path:
@@ -84,10 +79,28 @@ def check_options(options: Options) -> None:
         raise FileError(f"{options.output} can't be written: there is no folder {folder}, make it first")
     if not os.access(folder, os.W_OK):
         raise FileError(f"{options.output} can't be written: the folder {folder} can only be read")
-    # The comparison of an export that was refused is replaced.
-    there = [file for file in options.model_files if file.exists() or file.is_symlink()]
-    if there:
+    check_absent(options)
+
+
+def check_absent(options: Options) -> None:
+    """Check that no file is there that an export would replace, but the comparison of one that was refused.
+
+    Raises:
+        FileError: there is one.
+    """
+    there = [file for file in options.files if file.exists() or file.is_symlink()]
+    if there and not (there == [options.parity_file] and _is_of_refused(options.parity_file)):
         raise FileError(f"{there[0]} exists: remove it, or name another --output")
+
+
+def _is_of_refused(parity_file: Path) -> bool:
+    from fastreid_ext.foreign_files import read_json  # not above: --help loads no NumPy
+
+    try:
+        found = read_json(parity_file)
+    except FileError:
+        return False
+    return isinstance(found, dict) and found.get("within_tolerance") is False
 
 
 def _mistakes(options: Options) -> Iterator[str]:

@@ -15,11 +15,11 @@ from fastreid_ext.engine.joints import check_images_suffice
 from fastreid_ext.files import make_folder, no_room_named
 from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.fingerprints import feature_identity, versions
+from fastreid_ext.inference.same_person_file import NAME, find_same_person, write_same_person
 from fastreid_ext.progress import ProgressBar
 from fastreid_ext.search.features import FeatureStore, only_writer, open_store
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.parts import Filling, fill_in_parts, is_in_parts
-from fastreid_ext.search.unknown import keep_same_person
 from fastreid_ext.search.writer import FeatureWriter
 
 
@@ -53,13 +53,13 @@ def extract(
         StoreError: the folder has features of something else, or another process writes into it.
         ImageError: an image can't be read; what was done before is kept.
         ConfigError: a model that reads more than images.
+        SamePersonError: the file that ``verify --calibrate`` wrote beside the weights is damaged.
         FloatingPointError: a feature that is not finite.
     """
     check_images_suffice(model)
     make_folder(folder)
     main = comm.is_main_process()
-    if main:
-        keep_same_person(cfg, model, folder)
+    same_person = find_same_person(cfg, model) if main else None  # a damaged file stops us before the work
     with only_writer(folder) if main else nullcontext(), no_room_named(folder), dead_workers_named():
         identity = feature_identity(cfg, model)
         new_writer = partial(
@@ -71,6 +71,8 @@ def extract(
             earlier = fill_in_parts(Filling(folder, images, identity, new_writer, fill, batch, save_every))
         else:
             earlier = _fill_alone(new_writer(folder, images), fill)
+        if same_person is not None:  # the weights may not stay beside the store
+            write_same_person(folder / NAME, same_person)
     return (open_store(folder) if main else None), earlier
 
 

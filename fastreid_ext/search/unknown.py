@@ -5,28 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fastreid.config import CfgNode
-from torch import nn
 
 from fastreid_ext.data.labels import UNKNOWN as NO_LABEL
 from fastreid_ext.evaluation.pair_set import similarity_of_distance
 from fastreid_ext.evaluation.same_person import DIFFERENT, SAME, UNKNOWN, SamePerson
-from fastreid_ext.inference.same_person_file import NAME, find_same_person, same_person_for, write_same_person
+from fastreid_ext.inference.same_person_file import NAME, same_person_for
 from fastreid_ext.search.features import FeatureStore
 from fastreid_ext.search.nearest import Labels, Neighbours
 
 COMMAND = "fastreid-ext verify --calibrate with the gallery's config and weights, then name its file with --same-person"
-
-
-def keep_same_person(cfg: CfgNode, model: nn.Module, folder: Path) -> None:
-    """Copy what was measured for a model into a store of its features, which the weights may not stay beside.
-
-    Raises:
-        SamePersonError: the file beside the weights is damaged.
-    """
-    found = find_same_person(cfg, model)
-    if found is not None:
-        write_same_person(folder / NAME, found)
 
 
 def same_person_of_store(store: FeatureStore, file: Path | None, weights: str = "") -> SamePerson:

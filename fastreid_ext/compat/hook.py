@@ -158,5 +158,5 @@ def install(heal: Callable[[], None], undo: Callable[[], None], register: Callab
     hook = Hook(heal, undo, register)
     sys.meta_path.insert(0, hook)
     if HOST in sys.modules:
-        hook.before = {name for name in sys.modules if name.partition(".")[0] != HOST}
+        hook.before = {name for name in list(sys.modules) if name.partition(".")[0] != HOST}
         hook.host_imported()

@@ -1,15 +1,19 @@
-"""Features for trackers of other packages: what deep-sort-realtime and supervision take, from one frame and its boxes.
+"""Features for packages that track or compare people: deep-sort-realtime, supervision, and Roboflow's reid.
 
-Neither package is needed here: they get plain lists, and an object of theirs that the caller has.
+The first two are not needed here: they get plain lists, and an object of theirs that the caller has.
 """
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from fastreid_ext.errors import ConfigError, MissingExtraError
 from fastreid_ext.inference.extractor import Extractor
 
 if TYPE_CHECKING:
+    from reid import ReIDModel
     from supervision import Detections
 
 FEATURE = "feature"  # name of the features in supervision's data
@@ -66,3 +70,41 @@ def with_features(extractor: Extractor, frame: Any, detections: Found, *, order:
     """
     detections.data[FEATURE] = extractor.crops(frame, detections.xyxy, order=order)
     return detections
+
+
+def reid_model(extractor: Extractor) -> "ReIDModel":
+    """Return a model of Roboflow's reid whose embeddings are an extractor's features, for its evaluation and trackers.
+
+    reid resizes by PIL, as we do, and cuts a box's corners to whole pixels, where :meth:`Extractor.crops` takes every
+    pixel that the box touches.
+
+    Args:
+        extractor: whose model has one input size.
+
+    Raises:
+        ConfigError: the model crops its images, or takes them in any size.
+        MissingExtraError: reid is not installed.
+    """
+    try:
+        from reid.model import ReIDModel
+        from reid.preprocessing import ReIDPreprocessing
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Roboflow's reid can't be imported ({error}): pip install reid, best in an environment of its own"
+        ) from error
+    size = extractor.record.size
+    if len(size) != 2 or extractor.record.crop:
+        raise ConfigError("reid resizes to one height and width, and this model's INPUT.SIZE_TEST or INPUT.CROP do not")
+    levels = ReIDPreprocessing(input_size=size, mean=(0, 0, 0), std=(1 / 255,) * 3, interpolation="bicubic")
+    return ReIDModel(_Backbone(extractor), torch.device("cpu"), levels)
+
+
+class _Backbone(nn.Module):
+    """An extractor as a module: images (B, 3, H, W) in RGB, 0 to 255 -> features (B, D)."""
+
+    def __init__(self, extractor: Extractor):
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.extractor(images.round(), range=255, as_torch=True)

@@ -1,10 +1,14 @@
 """The adapters, with the real packages: they want opencv-python, so ``make venv`` installs them with no-deps."""
 
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fastreid_ext.errors import UserError
+from fastreid_ext.inference import trackers
 from fastreid_ext.inference.trackers import deep_sort_inputs, with_features
 
 WHY = "is not installed: make venv has it, and pip install --no-deps gets it"
@@ -61,3 +65,38 @@ def test_supervision_carries_the_features(extractor):
     np.testing.assert_array_equal(both.data["feature"], features[[0, 2, 1]])
     empty = with_features(extractor, Image.fromarray(FRAME), sv.Detections.empty(), order="RGB")
     assert empty.data["feature"].shape == (0, extractor.dim)
+
+
+# ---- Roboflow's reid ------------------------------------------------------------------------------------------------
+
+
+def test_reid_gives_the_features(extractor, files):
+    model = reid_module_or_skip().reid_model(extractor)
+    np.testing.assert_array_equal(model.extract_embeddings_from_paths(files), extractor(files))
+
+
+def test_reid_gives_those_of_a_frame(extractor):
+    model, boxes = reid_module_or_skip().reid_model(extractor), np.array([[10, 20, 50, 110], [60, 10, 100, 100.0]])
+    detections = pytest.importorskip("supervision").Detections(xyxy=boxes)
+    found = model.extract_embeddings(detections, np.ascontiguousarray(FRAME[..., ::-1]))
+    np.testing.assert_array_equal(found, extractor.crops(FRAME, boxes, order="RGB"))
+
+
+def test_reid_needs_one_size(extractor, monkeypatch):
+    trackers = reid_module_or_skip()
+    for changed in ({"size": (64,)}, {"size": ()}, {"crop": (32, 32)}):
+        monkeypatch.setattr(extractor, "record", replace(extractor.record, **changed))
+        with pytest.raises(UserError, match="reid resizes to one height and width"):
+            trackers.reid_model(extractor)
+        monkeypatch.undo()
+
+
+def test_without_reid(extractor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "reid.model", None)
+    with pytest.raises(UserError, match="Roboflow's reid can't be imported .*: pip install reid"):
+        trackers.reid_model(extractor)
+
+
+def reid_module_or_skip():
+    pytest.importorskip("reid.model", reason="Roboflow's reid is not installed")
+    return trackers

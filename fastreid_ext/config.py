@@ -52,6 +52,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # --resume needs, which is there in any case while a run goes on. With optimizer the others hold the optimiser's
     # state too, which is twice the size of the weights with Adam
     cfg.SOLVER.CHECKPOINT_KEEP = ("best", "final", "periodic", "latest")
+    # Evaluate and save an exponential moving average of the weights: after step t, DECAY * average + (1 - DECAY) *
+    # weights, with (1 + t) / (10 + t) in place of DECAY as long as that is smaller (docs/distillation.md)
+    cfg.SOLVER.EMA = CfgNode({"ENABLED": False, "DECAY": 0.999})
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
     # Pairs of DATALOADER.SAMPLER_TRAIN PairSampler: share of positive ones in the first epoch; and by how much the

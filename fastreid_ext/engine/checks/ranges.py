@@ -163,6 +163,8 @@ RANGES: dict[str, Rule] = {
         lambda value: len({name for name, _ in value}) == len(value),
         'a list of names and factors of 0 or more, each name once, such as [["backbone", 0.1]]',
     ),
+    "SOLVER.EMA.ENABLED": FLAG,
+    "SOLVER.EMA.DECAY": share(below=1),
     "SOLVER.CLIP_GRADIENTS.ENABLED": FLAG,
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of(("norm", "value")),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": POSITIVE,

@@ -68,6 +68,10 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Decode every image of every data set in use before training, and name those that can't be decoded; that they are
     # there is always checked
     cfg.DATALOADER.VERIFY_IMAGES = False
+    # Training images in grey, and blurred by a Gaussian whose standard deviation in pixels is drawn from SIGMA; after
+    # FastReID's colour jitter (INPUT.CJ) and before its AugMix
+    cfg.INPUT.GRAYSCALE = CfgNode({"ENABLED": False, "PROB": 0.2})
+    cfg.INPUT.BLUR = CfgNode({"ENABLED": False, "PROB": 0.5, "SIGMA": [0.1, 2.0]})
     # Joints of every training image, for models that train with them; in the coordinates of the image the network gets
     cfg.INPUT.JOINTS = CfgNode(
         {

@@ -8,6 +8,7 @@ from fastreid_ext.data.body import FLIP_PAIRS
 from fastreid_ext.deepminer.config import add_deepminer_config
 from fastreid_ext.mgre.config import add_mgre_config
 from fastreid_ext.modeling.augmentation_table import add_augmentation_config
+from fastreid_ext.modeling.distillation_table import add_distillation_config
 from fastreid_ext.modeling.loss_table import add_losses_config
 from fastreid_ext.msreid.config import add_msreid_config
 from fastreid_ext.occluded.config import add_occluded_config
@@ -21,6 +22,7 @@ def get_cfg() -> CfgNode:
         add_engine_config,
         add_losses_config,
         add_augmentation_config,
+        add_distillation_config,
         add_deepminer_config,
         add_occluded_config,
         add_msreid_config,

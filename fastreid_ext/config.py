@@ -8,6 +8,7 @@ from fastreid_ext.data.body import FLIP_PAIRS
 from fastreid_ext.deepminer.config import add_deepminer_config
 from fastreid_ext.mgre.config import add_mgre_config
 from fastreid_ext.modeling.augmentation_table import add_augmentation_config
+from fastreid_ext.modeling.distillation_table import add_distillation_config
 from fastreid_ext.modeling.loss_table import add_losses_config
 from fastreid_ext.msreid.config import add_msreid_config
 from fastreid_ext.occluded.config import add_occluded_config
@@ -21,6 +22,7 @@ def get_cfg() -> CfgNode:
         add_engine_config,
         add_losses_config,
         add_augmentation_config,
+        add_distillation_config,
         add_deepminer_config,
         add_occluded_config,
         add_msreid_config,
@@ -52,6 +54,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # --resume needs, which is there in any case while a run goes on. With optimizer the others hold the optimiser's
     # state too, which is twice the size of the weights with Adam
     cfg.SOLVER.CHECKPOINT_KEEP = ("best", "final", "periodic", "latest")
+    # Evaluate and save an exponential moving average of the weights: after step t, DECAY * average + (1 - DECAY) *
+    # weights, with (1 + t) / (10 + t) in place of DECAY as long as that is smaller (docs/distillation.md)
+    cfg.SOLVER.EMA = CfgNode({"ENABLED": False, "DECAY": 0.999})
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
     # Pairs of DATALOADER.SAMPLER_TRAIN PairSampler: share of positive ones in the first epoch; and by how much the
@@ -65,6 +70,10 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Decode every image of every data set in use before training, and name those that can't be decoded; that they are
     # there is always checked
     cfg.DATALOADER.VERIFY_IMAGES = False
+    # Training images in grey, and blurred by a Gaussian whose standard deviation in pixels is drawn from SIGMA; after
+    # FastReID's colour jitter (INPUT.CJ) and before its AugMix
+    cfg.INPUT.GRAYSCALE = CfgNode({"ENABLED": False, "PROB": 0.2})
+    cfg.INPUT.BLUR = CfgNode({"ENABLED": False, "PROB": 0.5, "SIGMA": [0.1, 2.0]})
     # Joints of every training image, for models that train with them; in the coordinates of the image the network gets
     cfg.INPUT.JOINTS = CfgNode(
         {

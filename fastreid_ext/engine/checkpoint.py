@@ -13,6 +13,7 @@ from torch import nn
 
 from fastreid_ext.engine.run_state import faults_of
 from fastreid_ext.engine.trained_on import other_persons
+from fastreid_ext.engine.weight_average import WeightAverage
 from fastreid_ext.errors import UserError, first_line, is_ours
 from fastreid_ext.files import read_text, write_atomically, write_text
 from fastreid_ext.foreign_files import is_below, shown
@@ -35,10 +36,12 @@ class AtomicCheckpointer(Checkpointer):
     Attributes:
         training: what the run is trained on (:mod:`fastreid_ext.engine.trained_on`); {} = not known.
         epochs: how many the run has; one that ended is taken up from weights alone, to be evaluated. None = not known.
+        average: of the run's weights, which is what is saved as the model; None = the weights themselves.
     """
 
     training: dict[str, int | str] = {}
     epochs: int | None = None
+    average: WeightAverage | None = None
     _resumed: str | None = None  # the file that a run is being continued from
     _complete = _partial = False
 
@@ -55,7 +58,8 @@ class AtomicCheckpointer(Checkpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         states = {name: state.state_dict() for name, state in self.checkpointables.items()} if states else {}
-        data = {"model": self.model.state_dict(), **states, **extra}
+        weights = self.average.averaged(self.model) if self.average else self.model.state_dict()
+        data = {"model": weights, **states, **extra}
         folder = Path(self.save_dir)
         write_atomically(folder / f"{name}.pth", lambda file: torch.save(data, file))
         if last:

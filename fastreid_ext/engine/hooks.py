@@ -1,15 +1,20 @@
 """Hooks of our trainer that replace one of FastReID's, or that FastReID lacks."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from fastreid.config import CfgNode
 from fastreid.engine import hooks
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 from torch import nn
 
+from fastreid_ext.data.loader import DeviceLoader
+from fastreid_ext.engine import joints
+from fastreid_ext.engine.weight_average import WeightAverage
 from fastreid_ext.errors import DivergedError
 from fastreid_ext.modeling.capabilities import MovesAfterStep
 
@@ -124,3 +129,45 @@ class WriteEvents(hooks.PeriodicWriter):
     def after_step(self) -> None:
         if (self.trainer.iter + 1) % self.trainer.iters_per_epoch:
             super().after_step()
+
+
+class PreciseBN(hooks.PreciseBN):
+    """FastReID's PreciseBN, with the weights that are evaluated.
+
+    Args:
+        model, data_loader, num_iter: as FastReID's.
+        average: of the run, None where it has none.
+    """
+
+    def __init__(self, model: nn.Module, data_loader: DeviceLoader, num_iter: int, average: WeightAverage | None):
+        super().__init__(model, data_loader, num_iter)
+        self.average = average
+
+    def update_stats(self) -> None:
+        with self.average.applied() if self.average else nullcontext():
+            super().update_stats()
+
+
+def precise_batch_norms(
+    cfg: CfgNode, model: nn.Module, loader_of: Callable[[CfgNode], DeviceLoader], average: WeightAverage | None
+) -> PreciseBN | None:
+    """Return the hook of TEST.PRECISE_BN, None where it is off; ``loader_of`` makes the train loader of a config."""
+    node = cfg.TEST.PRECISE_BN
+    if not node.ENABLED:
+        return None
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATALOADER.NUM_WORKERS = 0
+    names = (node.DATASET,)
+    if cfg.INPUT.JOINTS.ENABLED:
+        cfg.INPUT.JOINTS.FILES = joints.files_of(cfg, names)
+    cfg.DATASETS.NAMES = names
+    cfg.MODEL.HEADS.NUM_CLASSES = 0
+    return PreciseBN(model, loader_of(cfg), node.NUM_ITER, average)
+
+
+def layer_freeze(cfg: CfgNode, model: nn.Module) -> hooks.LayerFreeze | None:
+    """Return the hook of MODEL.FREEZE_LAYERS, None where nothing is frozen."""
+    if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
+        return None
+    return hooks.LayerFreeze(model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)

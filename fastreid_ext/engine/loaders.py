@@ -11,6 +11,7 @@ from fastreid.data import samplers
 from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
+from torchvision import transforms as T
 
 from fastreid_ext.data.batches import PAIR_SAMPLER, EpochBatches, Items
 from fastreid_ext.data.catalog import is_public, load_dataset, training_labels
@@ -20,6 +21,7 @@ from fastreid_ext.data.image_check import check_images
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader, build_test_loader, build_train_loader
 from fastreid_ext.data.pairs import positive_share_of
+from fastreid_ext.data.pixels.photometric import RandomGaussianBlur, inserted
 from fastreid_ext.data.pixels.resized_images import ResizedImages, first_resize
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checks.batches import check_training_set
@@ -69,12 +71,22 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
         rank=comm.get_rank(),
         **settings,
     )
-    transform, joints = build_transforms(cfg, is_train=True), None
+    transform, joints = train_transforms(cfg), None
     if cfg.INPUT.JOINTS.ENABLED:
         joints = _training_joints(cfg, datasets, [*items, *subsets.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
     images = ReIDImages(items, transform, relabel=True, joints=joints, kept=_resized_images(cfg, transform))
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
+
+
+def train_transforms(cfg: CfgNode) -> T.Compose:
+    """Return FastReID's transforms of training images, with INPUT.GRAYSCALE and INPUT.BLUR where they are on."""
+    transforms, added = build_transforms(cfg, is_train=True), []
+    if cfg.INPUT.GRAYSCALE.ENABLED:
+        added.append(T.RandomGrayscale(cfg.INPUT.GRAYSCALE.PROB))
+    if cfg.INPUT.BLUR.ENABLED:
+        added.append(RandomGaussianBlur(cfg.INPUT.BLUR.PROB, tuple(cfg.INPUT.BLUR.SIGMA)))
+    return T.Compose(inserted(transforms.transforms, added)) if added else transforms
 
 
 def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from fastreid_ext.engine.weight_average import WeightAverage
+
 # Optimiser -> what it keeps of each parameter from its first step on.
 KEPT = {
     "Adam": {"step", "exp_avg", "exp_avg_sq"},
@@ -21,7 +23,7 @@ def faults_of(checkpoint: Mapping[str, Any], states: Mapping[str, Any]) -> list[
 
     Args:
         checkpoint: as it was read.
-        states: name -> the run's own optimiser, schedules and scaler.
+        states: name -> the run's own optimiser, schedules, scaler and average of weights.
     """
     missing = [name for name in ("epoch", *states) if name not in checkpoint and name not in OPTIONAL]
     faults = [f"it has no {' and no '.join(missing)}"] if missing else []
@@ -36,6 +38,8 @@ def faults_of(checkpoint: Mapping[str, Any], states: Mapping[str, Any]) -> list[
     for name, state in states.items():
         if name in checkpoint and isinstance(state, torch.optim.Optimizer):
             faults += _optimizer_faults(checkpoint[name], state)
+        elif name in checkpoint and isinstance(state, WeightAverage):
+            faults += state.faults_of(checkpoint[name])
         elif name in checkpoint:
             faults += _schedule_faults(name, checkpoint[name], state)
     return faults

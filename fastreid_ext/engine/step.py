@@ -15,6 +15,7 @@ from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from fastreid_ext.engine.devices import device_of
+from fastreid_ext.engine.distillation import Distillation, distillation_of
 from fastreid_ext.engine.finite_images import check_finite_images
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.errors import ConfigError, DivergedError
@@ -28,6 +29,7 @@ class TrainingStep(SimpleTrainer):
         autocast: dtype to autocast to, None for float32.
         clip: called with the parameters before the optimiser's step (gradients are unscaled by then).
         frozen: parameters whose gradients are dropped during the first ``freeze_iters`` iterations.
+        distillation: from a teacher, None where there is none.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class TrainingStep(SimpleTrainer):
         clip: Callable[[list[nn.Parameter]], None] | None = None,
         frozen: list[nn.Parameter] | None = None,
         freeze_iters: int = 0,
+        distillation: Distillation | None = None,
     ):
         super().__init__(model, data_loader, optimizer, param_wrapper=None)
         self.device_type = next(model.parameters()).device.type
@@ -46,6 +49,7 @@ class TrainingStep(SimpleTrainer):
         self.clip = clip
         self.frozen = frozen or []
         self.freeze_iters = freeze_iters
+        self.distillation = distillation
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=autocast is torch.float16)
 
@@ -70,7 +74,7 @@ class TrainingStep(SimpleTrainer):
         data_time = time.perf_counter() - start
 
         with torch.autocast(self.device_type, dtype=self.autocast, enabled=self.autocast is not None):
-            losses = self.model(data)
+            losses = self.distillation.losses(self.model, data) if self.distillation else self.model(data)
         total = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
         self.grad_scaler.scale(total).backward()
@@ -120,10 +124,11 @@ def step_settings(cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
 
     Raises:
         ConfigError: SOLVER.AMP.DTYPE or SOLVER.CLIP_GRADIENTS.CLIP_TYPE is none that we know, or a name in
-            MODEL.FREEZE_LAYERS matches no parameter.
+            MODEL.FREEZE_LAYERS matches no parameter, or KD.TEACHER can't teach the model.
     """
     settings: dict[str, Any] = {
-        "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
+        "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE),
+        "distillation": distillation_of(cfg, model),
     }
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
         clip = cfg.SOLVER.CLIP_GRADIENTS

@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,15 @@ from fastreid_ext.engine.epoch_checkpoints import NO_METRIC, EpochCheckpoints
 from fastreid_ext.engine.evaluation import build_evaluator, evaluate_test_sets
 from fastreid_ext.engine.evaluation_sets import EvaluationSets
 from fastreid_ext.engine.event_writers import EventsWriter, MetricsWriter
-from fastreid_ext.engine.hooks import AfterStep, AverageBuffers, EvaluateEpochs, FiniteWeights, WriteEvents
+from fastreid_ext.engine.hooks import (
+    AfterStep,
+    AverageBuffers,
+    EvaluateEpochs,
+    FiniteWeights,
+    WriteEvents,
+    layer_freeze,
+    precise_batch_norms,
+)
 from fastreid_ext.engine.key_tracking import check_all_read, track
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.progress import Progress
@@ -40,6 +49,7 @@ from fastreid_ext.engine.step import TrainingStep, step_settings
 from fastreid_ext.engine.test_sets import with_tests_that_are_there
 from fastreid_ext.engine.trained_on import trained_on, warn_if_other_images
 from fastreid_ext.engine.training_subsets import evaluated_sets
+from fastreid_ext.engine.weight_average import average_of
 from fastreid_ext.files import write_text
 from fastreid_ext.modeling.augmentation_table import sampled_per_batch
 
@@ -88,6 +98,7 @@ class Trainer(DefaultTrainer):
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
         self.cfg = cfg
+        self.average = average_of(cfg, model, opt)
         scaler = self._trainer.grad_scaler  # a disabled scaler has no state, and an enabled one refuses an empty state
         self.checkpointer = AtomicCheckpointer(
             model,
@@ -96,7 +107,9 @@ class Trainer(DefaultTrainer):
             optimizer=opt,
             **self.scheduler,
             **({"grad_scaler": scaler} if scaler.is_enabled() else {}),
+            **({"average": self.average} if self.average else {}),
         )
+        self.checkpointer.average = self.average
         self.checkpointer.training = trained_on(items)
         self.checkpointer.epochs = self.max_epoch
         self.register_hooks(self.build_hooks())
@@ -174,8 +187,8 @@ class Trainer(DefaultTrainer):
             AfterStep(self.model),
             hooks.IterationTimer(),
             hooks.LRScheduler(self.optimizer, self.scheduler),
-            self._precise_bn(),
-            self._layer_freeze(),
+            precise_batch_norms(cfg, self.model, self._seeded_train_loader, self.average),
+            layer_freeze(cfg, self.model),
             AverageBuffers(self.model),
             FiniteWeights(self.model),
             self.epoch_checkpoints,  # before the evaluation, whose faults then lose nothing
@@ -250,7 +263,8 @@ class Trainer(DefaultTrainer):
 
     def _evaluate(self) -> OrderedDict[str, Any]:
         modes = [(module, module.training) for module in self.model.modules()]
-        self._last_eval_results = self.test(self.cfg, self.model, self.evaluation_sets)
+        with self.average.applied() if self.average else nullcontext():
+            self._last_eval_results = self.test(self.cfg, self.model, self.evaluation_sets)
         for module, training in modes:  # the host sets all to that of the model, also layers that are frozen
             module.training = training
         return self._last_eval_results
@@ -269,26 +283,6 @@ class Trainer(DefaultTrainer):
         """The host's metric, (Rank-1 + mAP) / 2, of the first test set."""
         results = self._last_eval_results
         return float(results["metric"] if "metric" in results else next(iter(results.values()))["metric"])
-
-    def _precise_bn(self) -> hooks.HookBase | None:
-        if not self.cfg.TEST.PRECISE_BN.ENABLED:
-            return None
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATALOADER.NUM_WORKERS = 0
-        names = (cfg.TEST.PRECISE_BN.DATASET,)
-        if cfg.INPUT.JOINTS.ENABLED:
-            cfg.INPUT.JOINTS.FILES = joints.files_of(cfg, names)
-        cfg.DATASETS.NAMES = names
-        cfg.MODEL.HEADS.NUM_CLASSES = 0
-        loader = self._seeded_train_loader(cfg)
-        return hooks.PreciseBN(self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
-
-    def _layer_freeze(self) -> hooks.HookBase | None:
-        cfg = self.cfg
-        if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
-            return None
-        return hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
 
 
 def _held(cfg: CfgNode) -> HeldFolder | None:

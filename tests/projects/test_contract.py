@@ -5,6 +5,7 @@ import functools
 import json
 import keyword
 import math
+import types
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,12 +16,15 @@ import yaml
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 from torch import nn
+from torch.nn import functional as F
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.distillation import Distillation
 from fastreid_ext.engine.key_tracking import check_all_read, leaves, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.model_zoo import get_config, list_config_files
+from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES, distillation_terms
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,30 @@ def test_saved_state_gives_the_same_features(model, build, storage, tmp_path):
     other.load_state_dict(torch.load(tmp_path / "model.pth"), strict=True)
     with torch.no_grad():
         assert torch.equal(model.eval()(copy_of(inputs)), other.eval()(copy_of(inputs)))
+
+
+def test_a_teacher_is_followed(project, model, storage):
+    """Distillation watches what the test feature is made of, in every model, and leaves no trace in it."""
+    teacher = types.SimpleNamespace(record=types.SimpleNamespace(size=(32, 16), crop=()), seen=[])
+    teacher.features = lambda images: teacher.seen.append(images) or images.flatten(1)[:, ::97]
+    cfg = get_cfg()
+    cfg.KD.LOSSES.NAME = list(DISTILLATION_LOSSES)
+    keys, inputs = set(model.state_dict()), batch()
+    distillation = Distillation(model, teacher, distillation_terms(cfg))
+    assert distillation.try_on((64, 32))[0] == project.dim
+    pixels = F.interpolate(inputs["images"], (32, 16), mode="bicubic", antialias=True).clamp(0, 255)
+    losses = distillation.losses(model.train(), copy_of(inputs))
+    assert set(losses) == project.losses | {"loss_kd_distance", "loss_kd_similarity"}
+    if project.config != "demo/occluded.yml":  # its batches are doubled and erased, the teacher's too
+        assert torch.allclose(teacher.seen[-1], pixels, atol=1e-2)
+    else:
+        assert teacher.seen[-1].shape == (8, 3, 32, 16)
+    trunk = next(p for p in model.backbone.parameters() if p.dim() == 4)
+    for key in ("loss_kd_distance", "loss_kd_similarity"):
+        (gradient,) = torch.autograd.grad(losses[key], trunk, retain_graph=True)
+        assert gradient.isfinite().all() and gradient.any()
+    assert set(model.state_dict()) == keys and "branches" not in vars(model) | vars(model.heads)
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.slow

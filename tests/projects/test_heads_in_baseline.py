@@ -1,6 +1,7 @@
 """Heads that read one map in FastReID's own Baseline: four steps and an evaluation with its trainer and with ours."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from fastreid.modeling import build_model
 from torch.nn import functional as F
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.distillation import Distillation
 from fastreid_ext.engine.trained import load_trained
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.losses import relational_distance_loss
 from fastreid_ext.occluded import MomentumEliminationHook
 
 HEADS = ("OccludedHead", "PairVerificationHead")
@@ -156,3 +159,17 @@ def test_precise_bn_is_no_step_in_baseline_either(storage):
     model({"images": images, "targets": torch.tensor([0, 0, 3, 3])})
     elimination.after_step()
     assert elimination.mu.any()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_student_of_baseline_with_a_head_of_ours(head, storage):
+    """Distillation takes the test feature out of the head, where Baseline's own forward has none in training."""
+    model = build_model(config(head, MODEL__HEADS__NUM_CLASSES=12, MODEL__OCCLUDED__RP__ENABLED=False))
+    teacher = SimpleNamespace(record=SimpleNamespace(size=(), crop=()), features=lambda images: images.flatten(1))
+    distillation = Distillation(model, teacher, {"loss_kd": (1.0, relational_distance_loss)})
+    assert distillation.try_on((64, 32)) == (128 if head == "OccludedHead" else 64, 3 * 64 * 32)
+    batch = {"images": torch.rand(4, 3, 64, 32) * 255, "targets": torch.tensor([0, 0, 1, 1])}
+    losses = distillation.losses(model.train(), batch)
+    losses["loss_kd"].backward()
+    assert {"loss_cls", "loss_triplet", "loss_kd"} <= set(losses) and model.backbone.conv1.conv.weight.grad.any()
+    assert "branches" not in vars(model.heads)

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from fastreid_ext.data.pixels import resampling
+from fastreid_ext.data.pixels.photometric import RandomGaussianBlur
 from fastreid_ext.errors import ConfigError
 
 # What a list may consist of: RGB images of 8 bits to such images, then ToTensor, then tensors to tensors.
@@ -24,6 +25,8 @@ ON_IMAGES = (
     T.RandomCrop,
     T.RandomHorizontalFlip,
     T.ColorJitter,
+    T.RandomGrayscale,
+    RandomGaussianBlur,
     T.RandomAffine,
     AutoAugment,
     AugMix,

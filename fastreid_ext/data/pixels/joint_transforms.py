@@ -13,6 +13,7 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 from fastreid_ext.data.pixels.byte_transforms import DeferredErasing, as_planes, deferred_erasing, gives_bytes
+from fastreid_ext.data.pixels.photometric import RandomGaussianBlur
 from fastreid_ext.errors import ConfigError
 
 # The matrix that takes a place (x, y, 1) in pixels to its new place; None: everything stays where it is. Places are
@@ -201,7 +202,7 @@ GEOMETRIC: dict[type, Follower] = {
     T.CenterCrop: _center_crop,
     T.RandomAffine: _affine,
 }
-IN_PLACE = (ToTensor, RandomPatch, T.RandomErasing, T.ColorJitter)
+IN_PLACE = (ToTensor, RandomPatch, T.RandomErasing, T.ColorJitter, T.RandomGrayscale, RandomGaussianBlur)
 
 
 def _follower(transform: Callable) -> Follower | None:

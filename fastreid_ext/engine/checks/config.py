@@ -52,7 +52,7 @@ def mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
         (("SOLVER",), schedule_mistakes),
         (("MODEL.BACKBONE.NORM", "MODEL.HEADS.NORM"), norm_mistakes),
         (("TEST", "DATASETS"), evaluation_mistakes),
-        (("SOLVER", "MODEL", "INPUT", "DATALOADER", "TEST"), without_effect),
+        (("SOLVER", "MODEL", "INPUT", "DATALOADER", "TEST", "KD"), without_effect),
     )
     for nodes, check in combinations:
         if not any(below(key, nodes) for key in wrong):

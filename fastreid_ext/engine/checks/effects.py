@@ -11,6 +11,7 @@ from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER
 from fastreid_ext.engine.checks.names import HOST_LOSSES, is_users_own_model
 from fastreid_ext.engine.key_tracking import below, given_keys, leaves
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
+from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
 
 
@@ -101,6 +102,9 @@ def _switches(keys: Iterable[str]) -> Iterator[Switch]:
         yield replace(switch, off=lambda cfg, off=switch.off: not is_users_own_model(cfg) and off(cfg))
     for name, augmentation in AUGMENTATIONS.items():
         yield Switch((f"INPUT.BATCH_AUGMENT.{augmentation.node}",), **_lacks("INPUT.BATCH_AUGMENT.NAME", name))
+    for name, entry in DISTILLATION_LOSSES.items():
+        switch = Switch((f"KD.LOSSES.{entry.node}",), **_lacks("KD.LOSSES.NAME", name))
+        yield replace(switch, off=lambda cfg, off=switch.off: bool(cfg.KD.TEACHER) and off(cfg))
     yield from TABLE
 
 
@@ -161,6 +165,7 @@ TABLE = (
         ("TEST.PROTOCOL", "TEST.REPORT", "TEST.RANK_LIST", "TEST.EVAL_MEMORY_MB", "TEST.OPEN_SET"),
         **_is("TEST.EVALUATOR", "host"),
     ),
+    Switch(("KD.TEACHER_WEIGHTS", "KD.LOSSES"), **_is("KD.TEACHER", "")),
     Switch(("TEST.OPEN_SET.SEED",), **_is("TEST.OPEN_SET.SHARE", 0)),
     Switch(("TEST.REPORT.OCCLUSION_EDGES", "TEST.REPORT.OCCLUSION_FILES"), **_is("TEST.PROTOCOL", "cuhk03")),
 )

@@ -8,8 +8,9 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from fastreid_ext.data.body import COCO_JOINTS
-from fastreid_ext.engine.checks.rules import FLAG, TEXT, Rule, listed, nearest, number, one_of, share, whole
+from fastreid_ext.engine.checks.rules import FLAG, TEXT, Rule, also, listed, nearest, number, one_of, share, whole
 from fastreid_ext.losses.bounded_exponential_distance import REDUCTIONS
+from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 
 NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")
 LONGEST, SIDE, BLOCKS = 2**20, 4096, 50
@@ -147,6 +148,12 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.MGRE.LAMBDA": POSITIVE,
     "MODEL.MGRE.TEST_WEIGHTS": listed(POSITIVE, least=4, most=4, what="four finite numbers above 0"),
     # ---- knowledge distillation ----
+    "KD.LOSSES.NAME": also(
+        listed(one_of(DISTILLATION_LOSSES), least=1),
+        lambda value: len(set(value)) == len(value),
+        f"a list out of {', '.join(DISTILLATION_LOSSES)}, each once",
+    ),
+    **{f"KD.LOSSES.{entry.node}.SCALE": POSITIVE for entry in DISTILLATION_LOSSES.values()},
     "KD.EMA.ENABLED": FLAG,
     "KD.EMA.MOMENTUM": share(below=1),
 }

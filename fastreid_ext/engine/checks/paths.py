@@ -7,9 +7,12 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.files import fault_of
+from fastreid_ext.model_zoo import list_config_files
 
 FOLDERS = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")
-FILES = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH")
+FILES = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH", "KD.TEACHER", "KD.TEACHER_WEIGHTS")
+
+TEACHERS = "name a run's folder, a file of fastreid-ext export, or a config with its weights in KD.TEACHER_WEIGHTS"
 
 
 def expand_paths(cfg: CfgNode) -> None:
@@ -33,6 +36,31 @@ def path_mistakes(cfg: CfgNode) -> Iterator[str]:
         elif path and (found := file_in_the_way(path)):
             yield f"{key} {path!r} can't be written: {found} is a file, so name another folder"
     yield from weights_mistakes(cfg)
+
+
+def teacher_mistakes(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence for each file of KD.TEACHER that can't be one; opening it says the rest.
+
+    Only training asks: an evaluation by the same config needs no teacher, which may be gone by then.
+    """
+    teacher, weights = cfg.KD.TEACHER, cfg.KD.TEACHER_WEIGHTS
+    faults = [(key, fault_of(cfg.KD[key])) for key in ("TEACHER", "TEACHER_WEIGHTS")]
+    if any(fault for _, fault in faults):
+        yield from (f"KD.{key} {fault}" for key, fault in faults if fault)
+        return
+    if not teacher:
+        return
+    alone = teacher.lower().endswith((".safetensors", ".onnx")) and not os.path.isdir(teacher)
+    if not os.path.exists(teacher) and teacher not in list_config_files():
+        yield f"there is no {teacher}, which KD.TEACHER names: {TEACHERS}"
+    elif alone and weights:
+        yield f"KD.TEACHER {teacher} has weights in it: leave KD.TEACHER_WEIGHTS out"
+    elif not (alone or weights or os.path.isdir(teacher)):
+        yield f"KD.TEACHER is {teacher} without KD.TEACHER_WEIGHTS: {TEACHERS}"
+    elif cfg.OUTPUT_DIR.strip() and os.path.realpath(teacher) == os.path.realpath(cfg.OUTPUT_DIR):
+        yield f"KD.TEACHER is {teacher}, the folder that this run writes to: name another OUTPUT_DIR"
+    elif weights and not any(os.path.isfile(path) for path in (weights, os.path.join(teacher, weights))):
+        yield f"there is no file {weights}, which KD.TEACHER_WEIGHTS names"
 
 
 def weights_mistakes(cfg: CfgNode) -> Iterator[str]:

@@ -90,9 +90,17 @@ RANGES: dict[str, Rule] = {
     "INPUT.REA.VALUE": THREE_NUMBERS,
     **{
         f"INPUT.{node}.ENABLED": FLAG
-        for node in ("CROP", "FLIP", "PADDING", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT", "JOINTS")
+        for node in (
+            *("CROP", "FLIP", "PADDING", "CJ", "GRAYSCALE", "BLUR", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT"),
+            "JOINTS",
+        )
     },
-    **{f"INPUT.{node}.PROB": share() for node in ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT")},
+    **{
+        f"INPUT.{node}.PROB": share() for node in ("FLIP", "CJ", "GRAYSCALE", "BLUR", "AUTOAUG", "AUGMIX", "REA", "RPT")
+    },
+    "INPUT.BLUR.SIGMA": pair(
+        number(above=0, high=100), "the smallest and the largest standard deviation in pixels, such as [0.1, 2.0]"
+    ),
     "INPUT.JOINTS.FILES": listed(TEXT, what="a list of pose files"),
     "INPUT.JOINTS.FLIP_PAIRS": listed(
         listed(whole(0, 1000), least=2, most=2), what="a list of pairs of joints, such as [[1, 2], [3, 4]]"
@@ -163,6 +171,8 @@ RANGES: dict[str, Rule] = {
         lambda value: len({name for name, _ in value}) == len(value),
         'a list of names and factors of 0 or more, each name once, such as [["backbone", 0.1]]',
     ),
+    "SOLVER.EMA.ENABLED": FLAG,
+    "SOLVER.EMA.DECAY": share(below=1),
     "SOLVER.CLIP_GRADIENTS.ENABLED": FLAG,
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of(("norm", "value")),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": POSITIVE,
@@ -215,6 +225,8 @@ FREE = {
     "MODEL.MGRE.REGIONS",
     "KD.MODEL_CONFIG",
     "KD.MODEL_WEIGHTS",
+    "KD.TEACHER",
+    "KD.TEACHER_WEIGHTS",
     "DATASETS.NAMES",
     "DATASETS.TESTS",
     "DATASETS.TESTS_OPTIONAL",

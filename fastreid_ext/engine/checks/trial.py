@@ -31,7 +31,7 @@ def try_model(model: nn.Module, cfg: CfgNode) -> None:
     if device.type == "meta":
         return
     crop = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else None
-    with _left_as_it_was(model, device):
+    with left_as_it_was(model, device):
         model.eval()
         images = _images(crop or cfg.INPUT.SIZE_TEST, 1, device)
         _forward(cfg, model, {"images": images}, "test image", "INPUT.SIZE_TEST")
@@ -64,7 +64,8 @@ def _images(size: list[int], count: int, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def _left_as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
+def left_as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Restore a model's buffers and modes, and the random states, on exit."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

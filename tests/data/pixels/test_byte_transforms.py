@@ -18,6 +18,7 @@ from fastreid_ext.data.images import BOX, ReIDImages
 from fastreid_ext.data.loader import build_test_loader, build_train_loader
 from fastreid_ext.data.pixels.byte_transforms import ByteTransform, erase_boxes, gives_bytes
 from fastreid_ext.data.pixels.joint_transforms import JointTransform
+from fastreid_ext.engine.loaders import train_transforms
 
 CPU = torch.device("cpu")
 TRAINING = {
@@ -28,6 +29,7 @@ TRAINING = {
     "reflected": ["PADDING.ENABLED", True, "PADDING.MODE", "reflect"],
     "crop": ["CROP.ENABLED", True, "CROP.SIZE", [60, 30]],
     "colours": ["CJ.ENABLED", True, "CJ.PROB", 0.8, "FLIP.ENABLED", True],
+    "grey and blurred": ["GRAYSCALE.ENABLED", True, "GRAYSCALE.PROB", 0.5, "BLUR.ENABLED", True, "FLIP.ENABLED", True],
     "affine": ["AFFINE.ENABLED", True, "PADDING.ENABLED", True],
     "mean erasing": ["REA.ENABLED", True, "PADDING.ENABLED", True, "FLIP.ENABLED", True],
     "whole erasing": ["REA.ENABLED", True, "REA.VALUE", [124.0, 0.0, 255.0], "FLIP.ENABLED", True],
@@ -35,15 +37,16 @@ TRAINING = {
     "erasing and patches": ["REA.ENABLED", True, "RPT.ENABLED", True],
     "autoaugment": ["AUTOAUG.ENABLED", True, "AUTOAUG.PROB", 0.8, "PADDING.ENABLED", True],
     "augmix": ["AUGMIX.ENABLED", True, "AUGMIX.PROB", 0.7],
+    "grey, blurred and augmix": ["GRAYSCALE.ENABLED", True, "BLUR.ENABLED", True, "AUGMIX.ENABLED", True],
 }
-JOINTED = [name for name in TRAINING if name not in ("autoaugment", "augmix")]
+JOINTED = [name for name in TRAINING if name != "autoaugment" and "augmix" not in name]
 
 
 def transforms(*overrides, is_train=True, size=(128, 64)):
     cfg = get_cfg()
     pairs = ["SIZE_TRAIN", list(size), "SIZE_TEST", list(size), *overrides]
     cfg.merge_from_list([f"INPUT.{x}" if i % 2 == 0 else x for i, x in enumerate(pairs)])
-    found = build_transforms(cfg, is_train=is_train)
+    found = train_transforms(cfg) if is_train else build_transforms(cfg, is_train=False)
     for transform in found.transforms:
         if isinstance(transform, RandomPatch):
             transform.min_sample_size = 2

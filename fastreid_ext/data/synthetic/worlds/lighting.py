@@ -1,0 +1,106 @@
+"""Lights a surface: a lamp, the light of sky and ground, folds of cloth, contact and soft shadows."""
+
+import math
+
+import cv2
+import numpy as np
+
+from fastreid_ext.data.synthetic.worlds.cloth import FOLDS, Texture
+from fastreid_ext.data.synthetic.worlds.noise import smooth_noise
+from fastreid_ext.data.synthetic.worlds.surface import COLUMN_BITS, Surface, between
+from fastreid_ext.data.synthetic.worlds.world import Light
+
+NEARNESS_LEVELS, NEARNESS_RANGE = 400, 0.32  # grey levels per body height around the body's middle
+
+
+def sample_lamp(light: Light, rng: np.random.RandomState) -> tuple[float, float, float]:
+    """Return the direction to the lamp: to the right, down and to the camera; its length is the lamp's strength."""
+    side = rng.uniform(-1.9, 1.9) + (math.pi if rng.random_sample() < light.back else 0.0)
+    elevation, key = rng.uniform(*light.elevation), rng.uniform(*light.key)
+    flat = math.cos(elevation) * key
+    return flat * math.sin(side), -math.sin(elevation) * key, flat * math.cos(side)
+
+
+def box_of(mask: np.ndarray) -> tuple[slice, slice]:
+    """Return the slices of the smallest box around what is set in ``mask``."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
+
+
+def lit(
+    surface: Surface, texture: Texture, light: Light, lamp: tuple[float, float, float], rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (height, width, 3) uint8 colours and (height, width) uint8 coverage, 0 or 255.
+
+    Args:
+        surface: what is seen.
+        texture: its colours.
+        light: the world's.
+        lamp: of :func:`sample_lamp`.
+        rng: draws folds and shadows.
+    """
+    colours = np.zeros((surface.height, surface.width, 3), np.uint8)
+    coverage = np.zeros((surface.height, surface.width), np.uint8)
+    mask = surface.mask
+    box = box_of(mask)
+    inner = mask[box]
+    if not inner.size:
+        return colours, coverage
+    coverage[box] = inner.view(np.uint8) * np.uint8(255)
+    texel = surface.texel[box]
+    fold_x, fold_y = folds(inner.shape, light, rng)
+    cloth = FOLDS[texel >> COLUMN_BITS]
+    nx, ny = surface.normal_x[box] + fold_x * cloth, surface.normal_y[box] + fold_y * cloth
+    nz = np.sqrt(np.maximum(np.float32(1) - nx * nx - ny * ny, np.float32(0.02)))
+    x, y, z = (np.float32(part / (1 + light.wrap)) for part in lamp)
+    key = nx * x
+    key += ny * y
+    key += nz * z
+    key += np.float32(math.sqrt(sum(part * part for part in lamp)) * light.wrap / (1 + light.wrap))
+    np.maximum(key, 0, out=key)
+    if light.gloss:
+        key += np.float32(light.gloss) * cloth * key * key
+    level = np.float32(rng.uniform(*light.fill) * 0.5)
+    fill = level * np.float32(1 + light.ground) - ny * (level * np.float32(1 - light.ground))
+    shadow = soft_shadow(inner.shape, light, rng)
+    if shadow is not None:
+        key *= shadow
+    contact = contact_of(surface.nearness[box], light, surface.height)
+    contact *= inner
+    key *= contact
+    fill *= contact
+    albedo = np.take(texture.colours, texel).view(np.uint8).reshape(*inner.shape, 4)
+    for channel in range(3):
+        total = key * np.float32(light.key_colour[channel]) + fill * np.float32(light.fill_colour[channel])
+        total *= albedo[..., channel]
+        colours[box][..., channel] = np.minimum(total, 255)
+    return colours, coverage
+
+
+def contact_of(nearness: np.ndarray, light: Light, height: int) -> np.ndarray:
+    """Return the share of light, float32, that reaches places which are lower than what is around them."""
+    near = between((nearness + np.float32(NEARNESS_RANGE)) * np.float32(NEARNESS_LEVELS), 0, 255).astype(np.uint8)
+    width = 2 * (height // 60) + 3
+    hidden = cv2.subtract(cv2.blur(cv2.blur(near, (width, width)), (width, width)), near)
+    return np.float32(1) - np.minimum(hidden * np.float32(light.contact / 40), np.float32(0.6))
+
+
+def folds(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tilt of the normals to the right and down that folds of cloth make, as float32."""
+    height, width = shape
+    count = rng.randint(7, 16)
+    waves = smooth_noise(rng, height + 4, width + 4, count, 2).astype(np.int16)
+    slope = np.float32(light.folds * rng.uniform(0.5, 1.3) / 40)
+    across = (waves[2:-2, 4:] - waves[2:-2, :-4]) * slope
+    along = (waves[4:, 2:-2] - waves[:-4, 2:-2]) * slope
+    return between(across, -0.5, 0.5), between(along, -0.5, 0.5)
+
+
+def soft_shadow(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> np.ndarray | None:
+    """Return what share of the lamp's light arrives at each pixel; None for all of it."""
+    depth = rng.uniform(*light.dapple)
+    if depth < 0.08 or rng.randint(3):
+        return None
+    field = smooth_noise(rng, *shape, rng.randint(2, 5), 2).astype(np.float32)
+    share = between((field - np.float32(rng.uniform(80, 150))) * np.float32(1 / 40), 0, 1)
+    return np.float32(1 - depth) + share * np.float32(depth)

@@ -123,13 +123,13 @@ class SynthReIDVariant(ImageDataset):
         return self._read_occlusions[directory]
 
     def read_items(self, directories: Sequence[Path], is_train: bool = False) -> list[tuple]:
-        """List (path, person, camera) in the order of the directories and of the file names in each.
+        """List (path, person, camera) in the order of the paths.
 
         Persons and cameras of training images are strings with the set's name before them; those of test
         images are ints, cameras from 0. Of training images, only those of the chosen worlds are listed.
         """
         items = []
-        for path in (path for directory in directories for path in sorted(directory.glob("*.jpg"))):
+        for path in sorted(path for directory in directories for path in directory.glob("*.jpg")):
             named = FILE_NAME.match(path.name)
             if named is None:
                 raise LayoutError(f"{path} is not named like an image of SynthReID: remove it")

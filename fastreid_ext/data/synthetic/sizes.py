@@ -47,8 +47,8 @@ SIZES = {
         Size("tiny", 64, 32, 12, 6, 16, 3, 8, ("",), 5, 4, 1.0),
         Size("demo", 128, 64, 100, 12, 60, 4, 100, ("",), 5, 4, 1.0),
         Size("bench", 256, 128, 400, 20, 160, 8, 300, ("", "_b"), 4, 4, 1.2),
-        Size("wide_tiny", 64, 32, 8, 6, 16, 3, 6, EACH_WORLD, 5, 4, 1.0, tuple(WORLDS)),
-        Size("wide", 256, 128, 3200, 8, 24, 4, 150, EACH_WORLD, 5, 4, 1.0, tuple(WORLDS)),
+        Size("wide_tiny", 64, 32, 8, 6, 16, 3, 4, EACH_WORLD, 5, 4, 1.0, tuple(WORLDS)),
+        Size("wide", 256, 128, 3200, 8, 40, 4, 150, EACH_WORLD, 5, 4, 1.0, tuple(WORLDS)),
     )
 }
 

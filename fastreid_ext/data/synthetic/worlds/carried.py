@@ -10,11 +10,23 @@ from fastreid_ext.data.synthetic.worlds.surface import Surface
 from fastreid_ext.data.synthetic.worlds.walker import Walker
 
 # Of a strap from a shoulder to the other hip: height, half axes of the body there, azimuth (0 front, pi/2 left).
-ACROSS = ((0.84, 0.07, 0.046, -1.2), (0.812, 0.089, 0.058, -0.9), (0.785, 0.097, 0.066, -0.7), (0.715, 0.092, 0.08, -0.35),
-          (0.61, 0.083, 0.072, 0.45), (0.52, 0.092, 0.07, 1.1))  # fmt: skip
+ACROSS = (
+    (0.84, 0.07, 0.046, -1.2),
+    (0.812, 0.089, 0.058, -0.9),
+    (0.785, 0.097, 0.066, -0.7),
+    (0.715, 0.092, 0.08, -0.35),
+    (0.61, 0.083, 0.072, 0.45),
+    (0.52, 0.092, 0.07, 1.1),
+)
 # Half axes to the side, up and to the front.
-SIZES = {"backpack": (0.095, 0.13, 0.052), "crossbody": (0.03, 0.05, 0.07), "tote": (0.026, 0.085, 0.085),
-         "handbag": (0.026, 0.052, 0.068), "shopping_bag": (0.04, 0.085, 0.07), "suitcase": (0.065, 0.15, 0.09)}  # fmt: skip
+SIZES = {
+    "backpack": (0.095, 0.13, 0.052),
+    "crossbody": (0.03, 0.05, 0.07),
+    "tote": (0.026, 0.085, 0.085),
+    "handbag": (0.026, 0.052, 0.068),
+    "shopping_bag": (0.04, 0.085, 0.07),
+    "suitcase": (0.065, 0.15, 0.09),
+}
 
 
 def strap(surface: Surface, lens: Lens, points: Sequence[BodyPoint], radius: float) -> None:

@@ -102,7 +102,7 @@ def paint_upper(part: np.ndarray, walker: Walker, rng: np.random.RandomState) ->
     part[:] = walker.upper
     if walker.pattern:
         paint_pattern(part, walker, rng)
-    seam = shade(walker.upper, 0.72 if sum(walker.upper) > 120 else 1.45)
+    seam = shade(walker.upper, 0.75 if sum(walker.upper) > 150 else 1.28)
     if cut.quilted:
         pitch = rng.randint(9, 20)
         for row in range(10, hem, pitch):

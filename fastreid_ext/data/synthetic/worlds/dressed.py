@@ -96,7 +96,7 @@ def add_upper(surface: Surface, lens: Lens, walker: Walker, legs: Sequence[Limb]
     top = sections[-1].up
     if walker.hem < top + drop - 0.01:
         sections += hanging(walker, legs, top, walker.hem - drop, girth, walker.bulk)
-    surface.trunk(lens, sections, STRIPS["upper"], COLLAR_UP - drop)
+    surface.trunk(lens, sections, STRIPS["upper"], COLLAR_UP - drop, over=True)
     if walker.cut.hood and not walker.hood_up:
         surface.ellipsoid(lens, (0.0, 0.822 - drop, -0.052), (0.078, 0.042, 0.042), STRIPS["upper"])
     if walker.scarf:
@@ -108,8 +108,8 @@ def add_upper(surface: Surface, lens: Lens, walker: Walker, legs: Sequence[Limb]
 def add_pelvis(surface: Surface, lens: Lens, walker: Walker, legs: Sequence[Limb], girth: float, drop: float) -> None:
     """Add the hips, and a skirt if one is worn."""
     hips = walker.hips * girth
-    sections = [Section(0.565 - drop, 0.092 * hips, 0.062 * girth), Section(0.5 - drop, 0.1 * hips, 0.07 * girth),
-                Section(0.455 - drop, 0.092 * hips, 0.064 * girth), Section(0.43 - drop, 0.07 * hips, 0.05 * girth)]  # fmt: skip
+    profile = ((0.565, 0.092, 0.062), (0.5, 0.1, 0.07), (0.455, 0.092, 0.064), (0.43, 0.07, 0.05))
+    sections = [Section(up - drop, lateral * hips, sagittal * girth) for up, lateral, sagittal in profile]
     surface.trunk(lens, sections, STRIPS["pelvis"], WAIST_UP - drop)
     if walker.lower_name == "skirt" and not walker.cut_name.endswith("dress"):
         sections = [
@@ -117,7 +117,7 @@ def add_pelvis(surface: Surface, lens: Lens, walker: Walker, legs: Sequence[Limb
             Section(0.5 - drop, 0.104 * hips, 0.073 * girth),
         ]
         sections += hanging(walker, legs, 0.5 - drop, walker.skirt_hem - drop, girth, 1.05)
-        surface.trunk(lens, sections, STRIPS["skirt"], WAIST_UP - drop)
+        surface.trunk(lens, sections, STRIPS["skirt"], WAIST_UP - drop, over=True)
 
 
 def add_leg(surface: Surface, lens: Lens, walker: Walker, leg: Limb, girth: float) -> None:
@@ -191,6 +191,7 @@ def add_head(surface: Surface, lens: Lens, walker: Walker, texture: Texture, dro
     axes = (HEAD_HALF_WIDTH * 0.96, HEAD_HALF_HEIGHT * 1.04, 0.064)
     centre = (0.0, up, 0.004)
     surface.ellipsoid(lens, centre, axes, STRIPS["head"])
+    surface.ellipsoid(lens, (0.0, up - 0.01, 0.066), (0.01, 0.014, 0.013), STRIPS["skin"])  # the nose
     covered = walker.headgear == "headscarf" or walker.hood_up
     swell = 1.3 if walker.hair_name == "afro" else walker.hair_volume
     if walker.hair_name not in ("bald", "cropped") and not covered:

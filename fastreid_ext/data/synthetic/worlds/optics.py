@@ -16,7 +16,7 @@ MOTION_TAPS = 9
 def photograph(
     picture: np.ndarray, camera: Camera, optics: Optics, rng: np.random.RandomState, strength: float
 ) -> bytes:
-    """Return the JPEG file that a camera makes of a picture (height, width, 3), uint8, BGR; for ``strength`` see there."""
+    """Return the JPEG file that a camera makes of a picture (height, width, 3), uint8, BGR; ``strength`` is its."""
     height, width = picture.shape[:2]
     picture = scaled(picture, vignette(height, width, rng.uniform(*optics.vignette), rng))
     picture = cv2.LUT(picture, veil_table(optics, rng))

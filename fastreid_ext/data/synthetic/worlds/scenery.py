@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from fastreid_ext.data.synthetic.canvas import shade
+from fastreid_ext.data.synthetic.canvas import blend, shade
 from fastreid_ext.data.synthetic.worlds.floors import FLOORS, paint_floor
 from fastreid_ext.data.synthetic.worlds.lens import Lens
 from fastreid_ext.data.synthetic.worlds.noise import scaled, smooth_noise
@@ -39,7 +39,7 @@ def paint_scenery(height: int, width: int, lens: Lens, scene: Scene, rng: np.ran
         picture[:edge] = cv2.blur(cv2.blur(picture[:edge], (wide, wide)), (wide, wide))
     light = smooth_noise(rng, height, width, rng.randint(2, 9), 3).astype(np.uint16)
     depth = rng.randint(2, 7)
-    return scaled(picture, (128 - 16 * depth // 2 + light * depth // 8)[..., None])
+    return scaled(picture, (122 - 16 * depth + light * depth // 8)[..., None])
 
 
 def clutter(picture: np.ndarray, lens: Lens, edge: int, scene: Scene, rng: np.random.RandomState) -> None:
@@ -49,7 +49,7 @@ def clutter(picture: np.ndarray, lens: Lens, edge: int, scene: Scene, rng: np.ra
         x, y = rng.uniform(0, width), rng.uniform(max(edge, 1), max(edge, 0.85 * lens.ground_y) + 1)
         size = lens.scale * rng.uniform(0.08, 0.3)
         half = size * rng.uniform(0.15, 0.6)
-        colour = shade(between(rng, scene.wall_colours), rng.uniform(0.4, 1.2))
+        colour = shade(blend(between(rng, scene.wall_colours), (92, 92, 92), 0.6), rng.uniform(0.3, 1.2))
         if 0 <= y < height:
             ground = tuple(int(c) for c in picture[int(y), min(width - 1, int(x))])
             axes = int(1.25 * half) + 1, int((0.1 + 0.5 * lens.sin_pitch) * half) + 1

@@ -80,9 +80,12 @@ class Surface:
         ys = np.arange(y0, y1, dtype=np.float32)[:, None]
         return (slice(y0, y1), slice(x0, x1)), xs, ys
 
-    def put(self, window: tuple, mask: np.ndarray, near: np.ndarray, x: np.ndarray, y: np.ndarray, texel: np.ndarray):
-        """Show a shape where it is nearer than what is there."""
-        seen = mask & (near > self.nearness[window])
+    def put(
+        self, window: tuple, mask: np.ndarray, near: np.ndarray, x: np.ndarray, y: np.ndarray, texel: np.ndarray,
+        over: bool = False,
+    ) -> None:  # fmt: skip
+        """Show a shape where it is nearer than what is there, or with ``over`` everywhere."""
+        seen = mask if over else mask & (near > self.nearness[window])
         for own, new in ((self.nearness, near), (self.normal_x, x), (self.normal_y, y), (self.texel, texel)):
             np.copyto(own[window], new, where=seen)
 
@@ -134,8 +137,9 @@ class Surface:
         self.put(window, mask, near, nx, ny, texel)
 
     def trunk(
-        self, lens: Lens, sections: Sequence[Section], strip: Strip, top_up: float, solid: np.ndarray | None = None
-    ) -> None:
+        self, lens: Lens, sections: Sequence[Section], strip: Strip, top_up: float, solid: np.ndarray | None = None,
+        over: bool = False,
+    ) -> None:  # fmt: skip
         """Add the shape around a stack of cross sections, from top to bottom.
 
         Args:
@@ -144,6 +148,7 @@ class Surface:
             strip: its texture, ``ROWS_PER_HEIGHT`` rows per body height.
             top_up: height of the strip's first row.
             solid: of each texel, whether it is there; None for all.
+            over: cloth that hides all that was added before.
         """
         table = []
         for part in sections:
@@ -181,7 +186,7 @@ class Surface:
         if solid is not None:
             mask &= solid[texel]
         level = np.sqrt(np.float32(1) - ny * ny)
-        self.put(window, mask, near + nz * deep * np.float32(lens.cos_pitch), u * level, ny + u * 0, texel)
+        self.put(window, mask, near + nz * deep * np.float32(lens.cos_pitch), u * level, ny + u * 0, texel, over)
 
     def ellipsoid(
         self, lens: Lens, centre: tuple[float, float, float], axes: tuple[float, float, float], strip: Strip,

@@ -109,6 +109,7 @@ def sample_walker(rng: np.random.RandomState, world: World) -> Walker:
     headgear = pick(rng, HEADGEAR, world.headgear) if rng.random_sample() < world.headgear_share else None
     hair = shade(pick(rng, HAIR_COLOURS, HAIR_WEIGHTS), rng.uniform(0.8, 1.25))
     lower_name = pick(rng, LOWERS, (5, 4, 2, 1, 4 if cut.sleeve < 1 else 0.3, 1.2, 1.2))
+    shoe_name = pick(rng, SHOES)
     return Walker(
         build=build,
         shoulders=rng.uniform(0.9, 1.1),
@@ -131,8 +132,8 @@ def sample_walker(rng: np.random.RandomState, world: World) -> Walker:
         skirt_hem=rng.uniform(0.16, 0.36),
         leg_radii=tuple(f * rng.uniform(0.95, 1.08) for f in
                         LEG_CUTS["skinny" if lower_name == "leggings" else pick(rng, tuple(LEG_CUTS), (3, 4, 1.2, 2))]),
-        shoe_name=pick(rng, SHOES),
-        shoe=cloth_colour(rng, colours, (4, 1, 0.6, 2.5)),
+        shoe_name=shoe_name,
+        shoe=cloth_colour(rng, colours, (4, 1, 0.6, 2.5) if shoe_name == "sneaker" else (8, 2, 0.2, 0.4)),
         sole=pick(rng, ((226, 228, 228), (196, 202, 206), (40, 38, 38), (70, 84, 110)), (4, 2, 2, 1)),
         sock=cloth_colour(rng, colours, (2, 1, 0.4, 3)),
         hair_name=pick(rng, HAIR),

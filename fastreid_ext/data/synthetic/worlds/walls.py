@@ -80,8 +80,8 @@ def parked_cars(picture: np.ndarray, colours: Colours, rng: np.random.RandomStat
     for x in (rng.uniform(-0.6, 0.0), rng.uniform(0.3, 0.9)):
         body = between(rng, ((60, 58, 56), (190, 192, 196), (120, 60, 40), (50, 50, 130), (140, 140, 140)))
         left, middle = int(x * width), int(rows - 0.3 * high)
-        cv2.ellipse(picture, (left + width // 2, int(rows - 0.55 * high)), (int(0.3 * width), int(0.42 * high)), 0, 0, 360,
-                    shade(body, 0.4), -1)  # fmt: skip
+        cabin, axes = (left + width // 2, int(rows - 0.55 * high)), (int(0.3 * width), int(0.42 * high))
+        cv2.ellipse(picture, cabin, axes, 0, 0, 360, shade(body, 0.4), -1)
         cv2.rectangle(picture, (left, int(rows - 0.6 * high)), (left + int(0.95 * width), middle), body, -1)
         cv2.rectangle(
             picture, (left, middle), (left + int(0.95 * width), int(rows - 0.12 * high)), shade(body, 0.6), -1

@@ -25,6 +25,7 @@ from fastreid_ext.data.synthetic.worlds.wardrobe import LOWER_REACH
 TORSO = ((0.868, 0.031, 0.034, -0.004), (0.848, 0.044, 0.042, -0.004), (0.832, 0.076, 0.05, -0.003),
          (0.815, 0.099, 0.056, 0.0), (0.785, 0.104, 0.062, 0.004), (0.715, 0.092, 0.071, 0.01),
          (0.61, 0.081, 0.062, 0.01), (0.52, 0.09, 0.066, 0.004))  # fmt: skip
+DETAILED = 120  # pixels per body height above which soles and noses are seen
 HAIR_FALL = {"long": 0.76, "bob": 0.85}  # how far down loose hair hangs
 
 
@@ -148,6 +149,8 @@ def add_leg(surface: Surface, lens: Lens, walker: Walker, leg: Limb, girth: floa
         lens.place(left + side, up - 0.02, forward + FOOT_LENGTH - 0.02),
     )
     surface.limb(heel, toe, (0.026, 0.021), STRIPS["shoe"], (0, 23), turn)
+    if lens.scale < DETAILED:
+        return
     heel, toe = (
         lens.place(left, up - 0.03, forward - 0.016),
         lens.place(left + side, up - 0.033, forward + FOOT_LENGTH - 0.012),
@@ -191,7 +194,8 @@ def add_head(surface: Surface, lens: Lens, walker: Walker, texture: Texture, dro
     axes = (HEAD_HALF_WIDTH * 0.96, HEAD_HALF_HEIGHT * 1.04, 0.064)
     centre = (0.0, up, 0.004)
     surface.ellipsoid(lens, centre, axes, STRIPS["head"])
-    surface.ellipsoid(lens, (0.0, up - 0.01, 0.066), (0.01, 0.014, 0.013), STRIPS["skin"])  # the nose
+    if lens.scale > DETAILED:
+        surface.ellipsoid(lens, (0.0, up - 0.01, 0.066), (0.01, 0.014, 0.013), STRIPS["skin"])  # the nose
     covered = walker.headgear == "headscarf" or walker.hood_up
     swell = 1.3 if walker.hair_name == "afro" else walker.hair_volume
     if walker.hair_name not in ("bald", "cropped") and not covered:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from fastreid_ext.data.synthetic.canvas import Colour, blend
@@ -63,7 +64,7 @@ def texture_of(style: Floor, colours: tuple[Colour, ...], rng: np.random.RandomS
     if style.stripe:
         for row in range(0, TEXTURE, 2 * style.stripe if style.stripe > 10 else TEXTURE):
             picture[:, row : row + style.stripe] = style.paint
-    return scaled(picture, np.clip(level, 20, 240).astype(np.uint16)[..., None])
+    return scaled(picture, np.clip(level, 20, 240).astype(np.uint16))
 
 
 def paint_floor(
@@ -76,26 +77,24 @@ def paint_floor(
     texture = texture_of(style, colours, rng)
     horizon = lens.middle_y - lens.scale * lens.distance * math.tan(lens.pitch) - 0.06 * lens.scale
     ys = np.arange(max(edge, 0), height, dtype=np.float32)[:, None]
-    depth = np.float32(lens.ground_y - horizon) / np.maximum(
-        ys - np.float32(horizon), np.float32(3)
-    )  # 1 where the person stands
+    # 1 where the person stands
+    depth = np.float32(lens.ground_y - horizon) / np.maximum(ys - np.float32(horizon), np.float32(3))
     turn = rng.uniform(-0.8, 0.8)
-    x = (
-        (np.arange(width, dtype=np.float32)[None] - np.float32(lens.x))
-        * depth
-        * np.float32(TEXELS_PER_HEIGHT / lens.scale)
-    )
+    x = (np.arange(width, dtype=np.float32)[None] - np.float32(lens.x)) * np.float32(TEXELS_PER_HEIGHT / lens.scale)
+    x = x * depth
     z = depth * np.float32(TEXELS_PER_HEIGHT * lens.distance)
     cos, sin, start = np.float32(math.cos(turn)), np.float32(math.sin(turn)), rng.randint(TEXTURE)
     column = (x * cos + (z * sin + np.float32(start))).astype(np.int32) & (TEXTURE - 1)
     row = (z * cos - x * sin).astype(np.int32) & (TEXTURE - 1)
-    ground = np.take(texture.reshape(-1, 3), row * TEXTURE + column, axis=0)
-    far = np.clip((depth - 1.2) * 90, 0, 96).astype(np.uint16)[..., None]  # far texels are averaged by the lens
-    mean = texture[::8, ::8].reshape(-1, 3).mean(axis=0).astype(np.uint16)
-    ground = ((ground * (128 - far) + mean * far) >> 7).astype(np.uint8)
+    texels = cv2.cvtColor(texture, cv2.COLOR_BGR2BGRA).view(np.uint32).reshape(-1)
+    ground = np.take(texels, row * TEXTURE + column).view(np.uint8).reshape(*row.shape, 4)[..., :3]
+    ground = np.ascontiguousarray(ground)
+    far = int(np.count_nonzero(depth > 1.4))  # rows whose texels the lens averages
+    if far > 2:
+        ground[:far] = cv2.blur(ground[:far], (5, 5))
     if style.shine:
         glow = smooth_noise(rng, ground.shape[0], max(width // 3, 2), 5, 2)
         glow = np.repeat(glow, 4, axis=1)[:, :width].astype(np.uint16)
         level = 128 + (np.maximum(glow, 128) - 128) * style.shine // 64
-        ground = scaled(ground, level.astype(np.uint16)[..., None])
+        ground = scaled(ground, level.astype(np.uint16))
     picture[max(edge, 0) :] = ground

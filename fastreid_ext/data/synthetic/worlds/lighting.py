@@ -90,7 +90,7 @@ def folds(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> t
     height, width = shape
     count = rng.randint(7, 16)
     waves = smooth_noise(rng, height + 4, width + 4, count, 2).astype(np.int16)
-    slope = np.float32(light.folds * rng.uniform(0.5, 1.3) / 40)
+    slope = np.float32(light.folds * rng.uniform(0.5, 1.3) / 60)
     across = (waves[2:-2, 4:] - waves[2:-2, :-4]) * slope
     along = (waves[4:, 2:-2] - waves[:-4, 2:-2]) * slope
     return between(across, -0.5, 0.5), between(along, -0.5, 0.5)

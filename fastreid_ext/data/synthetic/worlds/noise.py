@@ -11,17 +11,21 @@ def smooth_noise(rng: np.random.RandomState, height: int, width: int, cells: int
         rng: draws the grids.
         height, width: in pixels.
         cells: grid cells of the first octave over the longer side; each further octave has twice as many.
-        octaves: how many are added, each with half the amplitude of the one before.
+        octaves: how many are averaged, each with half the amplitude of the one before, the last two with the same.
     """
     longer = max(height, width)
-    total = np.zeros((height, width), np.uint16)
+    layers = []
     for octave in range(octaves):
         step = max(1, longer // (cells << octave))
         rows, columns = height // step + 2, width // step + 2
         grid = np.frombuffer(rng.bytes(rows * columns), np.uint8).reshape(rows, columns)
-        layer = cv2.resize(grid, (columns * step, rows * step), interpolation=cv2.INTER_LINEAR_EXACT)
-        total += layer[step // 2 : step // 2 + height, step // 2 : step // 2 + width].astype(np.uint16) >> octave
-    return (total * 128 // (256 - (256 >> octaves))).astype(np.uint8)
+        if step > 1:
+            grid = cv2.resize(grid, (columns * step, rows * step), interpolation=cv2.INTER_LINEAR_EXACT)
+        layers.append(grid[step // 2 : step // 2 + height, step // 2 : step // 2 + width])
+    total = layers.pop()
+    while layers:
+        total = (total >> 1) + (layers.pop() >> 1)
+    return total
 
 
 def grain(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:
@@ -30,5 +34,9 @@ def grain(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:
 
 
 def scaled(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Return a uint8 ``picture`` times ``light`` (uint16, 128 is 1), clipped; the shapes broadcast."""
-    return np.minimum((picture.astype(np.uint16) * light) >> 7, 255).astype(np.uint8)
+    """Return a uint8 ``picture`` (h, w, 3) times ``light`` (h, w) or (h, w, 3), uint16, where 128 is 1; clipped."""
+    if light.ndim == 2:
+        light = cv2.merge((light, light, light))  # NumPy would loop over three channels at a time
+    product = np.multiply(picture, light, dtype=np.uint16)
+    product >>= 7
+    return np.minimum(product, 255, out=product).astype(np.uint8)

@@ -37,11 +37,11 @@ def photograph(
 
 
 def vignette(height: int, width: int, depth: float, rng: np.random.RandomState) -> np.ndarray:
-    """Return (height, width, 1) uint16 light, where 128 is 1, that falls by ``depth`` across the picture."""
+    """Return (height, width) uint16 light, where 128 is 1, that falls by ``depth`` across the picture."""
     angle = rng.uniform(0, 2 * math.pi)
     right, down = int(depth * 128 * math.cos(angle)), int(depth * 128 * math.sin(angle))
     x, y = np.arange(width)[None] * right // width, np.arange(height)[:, None] * down // height
-    return (128 + x + y - (right + down) // 2).astype(np.uint16)[..., None]
+    return (128 + x + y - (right + down) // 2).astype(np.uint16)
 
 
 def veil_table(optics: Optics, rng: np.random.RandomState) -> np.ndarray:

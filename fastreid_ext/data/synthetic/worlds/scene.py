@@ -150,7 +150,7 @@ def add_crowd(picture: np.ndarray, world: World, lens: Lens, lamp: Lamp, rng: np
     height, width = picture.shape[:2]
     if rng.random_sample() > world.optics.occupancy:
         return
-    for _ in range(1 if rng.randint(3) else 2):
+    for _ in range(1 if rng.randint(4) else 2):
         away = rng.uniform(0.15, 5.0)
         scale = lens.scale * lens.distance / (lens.distance + away) * rng.uniform(0.92, 1.0)
         side = 1 if rng.randint(2) else -1
@@ -171,9 +171,13 @@ def paste(picture: np.ndarray, layer: Layer, left: int, top: int) -> None:
     if x0 >= x1 or y0 >= y1:
         return
     inner = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-    below = picture[y0:y1, x0:x1].astype(np.uint16)
-    bare = (255 - coverage[inner]).astype(np.uint16)[..., None]
-    picture[y0:y1, x0:x1] = cv2.add((below * bare // 255).astype(np.uint8), colours[inner])
+    bare = 255 - coverage[inner]
+    bare = cv2.merge((bare,) * picture.shape[2]).astype(np.uint16)
+    bare *= picture[y0:y1, x0:x1]
+    bare += 128  # with the next two lines the exact quotient by 255, rounded
+    bare += bare >> 8
+    bare >>= 8
+    picture[y0:y1, x0:x1] = cv2.add(bare.astype(np.uint8), colours[inner])
 
 
 def occlude(
@@ -224,9 +228,9 @@ def thing(kind: str, world: World, height: int, width: int, middle: float, rng: 
     draw_occluder(canvas, kind, middle, rng)
     coverage = (canvas.labels == OCCLUDER).view(np.uint8) * np.uint8(255)
     light = smooth_noise(rng, height, width, rng.randint(3, 9), 3).astype(np.uint16) // 2 + 44
-    tints = np.array([int(128 * tint) for tint in world.tints], np.uint16)
     painted = canvas.pixels[..., :3]
-    grey = painted.sum(axis=2, dtype=np.uint16)[..., None] // 3
-    faded = ((painted.astype(np.uint16) + grey) // 2).astype(np.uint8)  # the paint of things outdoors is no toy's
-    colours = scaled(faded, light[..., None] * tints >> 7) * (coverage[..., None] > 0)
+    grey = cv2.cvtColor(painted, cv2.COLOR_BGR2GRAY)
+    faded = (painted >> 1) + (cv2.merge((grey, grey, grey)) >> 1)  # the paint of things outdoors is no toy's
+    tinted = cv2.merge([light * int(128 * tint) >> 7 for tint in world.tints])
+    colours = cv2.copyTo(scaled(faded, tinted), coverage)
     return cv2.GaussianBlur(colours, (3, 3), 0), cv2.GaussianBlur(coverage, (3, 3), 0)

@@ -38,8 +38,8 @@ def paint_scenery(height: int, width: int, lens: Lens, scene: Scene, rng: np.ran
         wide = 2 * int(sigma * 1.2 + 0.5) + 1
         picture[:edge] = cv2.blur(cv2.blur(picture[:edge], (wide, wide)), (wide, wide))
     light = smooth_noise(rng, height, width, rng.randint(2, 9), 3).astype(np.uint16)
-    depth = rng.randint(2, 7)
-    return scaled(picture, (122 - 16 * depth + light * depth // 8)[..., None])
+    depth = rng.randint(1, 5)
+    return scaled(picture, (122 - 16 * depth + light * depth // 8))
 
 
 def clutter(picture: np.ndarray, lens: Lens, edge: int, scene: Scene, rng: np.random.RandomState) -> None:
@@ -86,6 +86,4 @@ def cast_shadow(
         x, y, w, h = cv2.boundingRect(mask)
         if w:
             ground = picture[y : y + h, x : x + w]
-            picture[y : y + h, x : x + w] = scaled(
-                ground, (128 - (mask[y : y + h, x : x + w] >> 1)).astype(np.uint16)[..., None]
-            )
+            picture[y : y + h, x : x + w] = scaled(ground, 128 - (mask[y : y + h, x : x + w] >> 1).astype(np.uint16))

@@ -27,8 +27,13 @@ def between(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def arc(sines: np.ndarray) -> np.ndarray:
-    """Return the angles in texture columns of 256 times their sines."""
-    return ARC_SINES[between(sines, -256, 256).astype(np.int32) + 256]
+    """Return the angles, in texture columns, of what 1 / 256 of ``sines`` is the sine of."""
+    return np.take(ARC_SINES, (sines + np.float32(256)).astype(np.int32), mode="clip")
+
+
+def columns_of(sines: np.ndarray, middle: int) -> np.ndarray:
+    """Return the texture columns at the angles of :func:`arc` from the column ``middle``."""
+    return np.take((ARC_SINES + middle) & (COLUMNS - 1), (sines + np.float32(256)).astype(np.int32), mode="clip")
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Surface:
             start, end: of its axis, see :meth:`Lens.place`.
             radii: there, in body heights.
             strip: its texture.
-            rows: of the strip at start and end.
+            rows: of the strip at start and end, from 0 to less than its count.
             turn: heading of the limb in radians.
             flat: whether start and end are cut flat and not round.
             solid: of each texel, whether it is there; None for all.
@@ -114,24 +119,29 @@ class Surface:
         length = max(0.5, math.hypot(x1 - x0, y1 - y0))
         ux, uy = (x1 - x0) / length, (y1 - y0) / length
         dx, dy = xs - np.float32(x0), ys - np.float32(y0)
-        share = (dx * np.float32(ux) + dy * np.float32(uy)) * np.float32(1 / length)
+        share = dx * np.float32(ux / length) + dy * np.float32(uy / length)
         inside = between(share, 0.0, 1.0)
-        along = inside * np.float32(length)
         inverse = np.float32(1) / (inside * np.float32(r1 - r0) + np.float32(max(r0, 0.5)))
-        nx, ny = (dx - along * np.float32(ux)) * inverse, (dy - along * np.float32(uy)) * inverse
-        square = np.float32(1) - nx * nx - ny * ny
+        # The normal across the axis, and along it where an end is round.
+        side = (dx * np.float32(-uy) + dy * np.float32(ux)) * inverse
+        end = (share - inside) * inverse
+        end *= np.float32(length)
+        square = np.float32(1) - side * side
+        square -= end * end
         mask = square > 0
         if flat[0]:
             mask &= share >= 0
         if flat[1]:
             mask &= share <= 1
-        nz = np.sqrt(np.maximum(square, 0))
-        near = inside * np.float32(z1 - z0) + nz * (inside * np.float32(radii[1] - radii[0]) + np.float32(radii[0]))
-        near += np.float32(z0)
-        across = nx * np.float32(256 * abs(uy)) - ny * np.float32(256 * math.copysign(ux, ux * uy))
-        column = arc(across) + (FRONT - round(turn * FRONT / math.pi))
-        row = (inside * np.float32(rows[1] - rows[0]) + np.float32(rows[0])).astype(np.int32)
-        texel = (between(row, 0, strip.count - 1) + strip.first) * COLUMNS + (column & (COLUMNS - 1))
+        nz = np.sqrt(np.maximum(square, 0, out=square), out=square)
+        nx, ny = end * np.float32(ux) - side * np.float32(uy), end * np.float32(uy) + side * np.float32(ux)
+        near = inside * np.float32(radii[1] - radii[0])
+        near += np.float32(radii[0])
+        near *= nz
+        near += inside * np.float32(z1 - z0) + np.float32(z0)
+        side *= np.float32(math.copysign(256, -uy))
+        row = (inside * np.float32(rows[1] - rows[0]) + np.float32(rows[0] + strip.first)).astype(np.int32)
+        texel = row * COLUMNS + columns_of(side, FRONT - round(turn * FRONT / math.pi))
         if solid is not None:
             mask &= solid[texel]
         self.put(window, mask, near, nx, ny, texel)
@@ -221,11 +231,11 @@ class Surface:
         nz = np.sqrt(np.maximum(square, 0))
         delta = math.atan2(sagittal * lens.sin, lateral * lens.cos) * FRONT / math.pi
         belt = u / np.sqrt(np.maximum(np.float32(1) - v2, 0.01))
-        column = arc(belt * 256) + (FRONT - round(delta))
+        column = columns_of(belt * 256, FRONT - round(delta))
         tilt = np.float32(0 if boxy else strip.count * lens.pitch / math.pi)
         angle = v * np.float32(FRONT / 2) if boxy else arc(v * 256)
         row = (angle * np.float32(strip.count / FRONT) + np.float32(strip.count / 2) - nz * tilt).astype(np.int32)
-        texel = (between(row, 0, strip.count - 1) + strip.first) * COLUMNS + (column & (COLUMNS - 1))
+        texel = (between(row, 0, strip.count - 1) + strip.first) * COLUMNS + column
         if solid is not None:
             mask &= solid[texel]
         bend = (u2 * u, v2 * v) if boxy else (u + v * 0, v + u * 0)

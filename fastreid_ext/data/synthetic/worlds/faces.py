@@ -89,5 +89,5 @@ def paint_hat(part: np.ndarray, solid: np.ndarray, walker: Walker) -> None:
     elif walker.headgear == "bucket_hat":
         part[(edge > 0) & (edge < 5)] = shade(colour, 0.85)
     else:
-        solid[19:58, FRONT - 36 : FRONT + 37] = False  # the face
-        solid[17:60, FRONT - 24 : FRONT + 25] = False
+        solid[24:58, FRONT - 34 : FRONT + 35] = False  # the face
+        solid[22:60, FRONT - 24 : FRONT + 25] = False

@@ -49,7 +49,7 @@ def lit(
     coverage[box] = inner.view(np.uint8) * np.uint8(255)
     texel = surface.texel[box]
     fold_x, fold_y = folds(inner.shape, light, rng)
-    cloth = FOLDS[texel >> COLUMN_BITS]
+    cloth = np.take(FOLDS, texel >> COLUMN_BITS)
     nx, ny = surface.normal_x[box] + fold_x * cloth, surface.normal_y[box] + fold_y * cloth
     nz = np.sqrt(np.maximum(np.float32(1) - nx * nx - ny * ny, np.float32(0.02)))
     x, y, z = (np.float32(part / (1 + light.wrap)) for part in lamp)

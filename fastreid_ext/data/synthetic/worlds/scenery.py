@@ -9,7 +9,7 @@ from fastreid_ext.data.synthetic.canvas import blend, shade
 from fastreid_ext.data.synthetic.worlds.floors import FLOORS, paint_floor
 from fastreid_ext.data.synthetic.worlds.lens import Lens
 from fastreid_ext.data.synthetic.worlds.noise import scaled, smooth_noise
-from fastreid_ext.data.synthetic.worlds.walls import WALLS, between
+from fastreid_ext.data.synthetic.worlds.walls import WALLS, between, fittings
 from fastreid_ext.data.synthetic.worlds.world import Scene
 
 REFERENCE_HEIGHT = 128  # the picture height in pixels for which ``Scene.defocus`` is meant
@@ -24,6 +24,7 @@ def paint_scenery(height: int, width: int, lens: Lens, scene: Scene, rng: np.ran
     wall = picture[:edge]
     if edge > 4:
         WALLS[scene.wall](wall, scene.wall_colours, rng)
+        fittings(wall, scene.wall_colours, rng)
         slant = rng.uniform(-0.5, 0.5)
         if rng.randint(2):  # seen at an angle
             matrix = np.array([[1, 0, 0], [slant, 1, -slant * width / 2]], np.float64)
@@ -45,7 +46,7 @@ def paint_scenery(height: int, width: int, lens: Lens, scene: Scene, rng: np.ran
 def clutter(picture: np.ndarray, lens: Lens, edge: int, scene: Scene, rng: np.random.RandomState) -> None:
     """Paint bins, boxes, posts and signs of the world's own colours, each with its shade on the ground."""
     height, width = picture.shape[:2]
-    for _ in range(rng.randint(0, 4)):
+    for _ in range(rng.randint(0, 6)):
         x, y = rng.uniform(0, width), rng.uniform(max(edge, 1), max(edge, 0.85 * lens.ground_y) + 1)
         size = lens.scale * rng.uniform(0.08, 0.3)
         half = size * rng.uniform(0.15, 0.6)

@@ -55,6 +55,28 @@ def posts(picture: np.ndarray, colours: Colours, rng: np.random.RandomState, cou
         box(picture, x - 0.6 * half, 0, x + 0.2 * half, picture.shape[0], colour)
 
 
+def fittings(picture: np.ndarray, colours: Colours, rng: np.random.RandomState) -> None:
+    """Paint what most walls have: a door or opening, a ledge, a pipe, a board."""
+    rows, width = picture.shape[:2]
+    if rng.randint(2):
+        left, wide, top = rng.uniform(-0.2, 0.9) * width, rng.uniform(0.2, 0.5) * width, rng.uniform(0.1, 0.6) * rows
+        frame, inside = between(rng, colours), shade(between(rng, colours), rng.uniform(0.25, 0.7))
+        box(picture, left, top, left + wide, rows, frame)
+        box(picture, left + 0.06 * wide + 1, top + 0.06 * wide + 1, left + 0.94 * wide, rows, inside)
+    if rng.randint(2):
+        y = rng.uniform(0.1, 0.9) * rows
+        box(picture, 0, y, width, y + 0.03 * width + 1, shade(between(rng, colours), rng.uniform(0.5, 1.3)))
+        box(picture, 0, y + 0.03 * width + 1, width, y + 0.06 * width + 1, shade(between(rng, colours), 0.6))
+    if rng.randint(3) == 0:
+        x = rng.uniform(0, width)
+        box(picture, x, 0, x + 0.03 * width + 1, rows, shade(between(rng, colours), rng.uniform(0.5, 1.2)))
+    if rng.randint(3) == 0:
+        x, y, half = rng.uniform(0, width), rng.uniform(0.1, 0.8) * rows, rng.uniform(0.05, 0.15) * width
+        board = blend(between(rng, colours), tuple(int(c) for c in rng.randint(30, 225, 3)), 0.6)
+        box(picture, x - half, y - half, x + half, y + half, board)
+        box(picture, x - 0.7 * half, y - 0.2 * half, x + 0.5 * half, y + 0.1 * half, shade(board, 0.5))
+
+
 def facade(picture: np.ndarray, colours: Colours, rng: np.random.RandomState) -> None:
     """Paint a house by day, with a shop below."""
     lattice(picture, colours, rng, (0.3, 0.42), 0.42)

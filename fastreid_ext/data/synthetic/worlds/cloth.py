@@ -16,8 +16,8 @@ from fastreid_ext.data.synthetic.worlds.wardrobe import LOWER_REACH
 
 COLLAR_UP = 0.875  # of the first row of the upper garment
 WAIST_UP = 0.57
+SHIRT_ROWS = 108  # of a shirt below an open coat, where trousers begin
 ARM_ROWS, LEG_ROWS = 80, 120  # from the root to the wrist or the ankle
-WEAVE_ROWS = 48  # rows that are roughened at a time, so that they stay in the processor's cache
 
 # Rows of each part, and how strongly its surface folds.
 PARTS = {"head": (64, 0.0), "hair": (64, 0.25), "hat": (64, 0.3), "upper": (224, 1.0), "sleeve": (88, 1.0),
@@ -74,7 +74,7 @@ def paint(walker: Walker) -> Texture:
         part["hat"][:] = walker.upper
         part["hat"][:, FRONT - 30 : FRONT + 31] = shade(walker.upper, 0.5)
         solid_of(solid, "hat")[14:, FRONT - 26 : FRONT + 27] = False
-    weave(picture, walker.grain, rng)
+    weave(picture, walker, rng)
     texels = cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA)
     return Texture(texels.view(np.uint32).reshape(-1), solid.reshape(-1))
 
@@ -84,15 +84,19 @@ def solid_of(solid: np.ndarray, name: str) -> np.ndarray:
     return solid[STRIPS[name].first : STRIPS[name].first + STRIPS[name].count]
 
 
-def weave(picture: np.ndarray, strength: int, rng: np.random.RandomState) -> None:
+def weave(picture: np.ndarray, walker: Walker, rng: np.random.RandomState) -> None:
     """Roughen a texture by a weave of single texels and wide uneven fading, strongest where cloth folds."""
     height, width = picture.shape[:2]
-    rough = (FOLDS * np.float32(strength) + np.float32(2)).astype(np.int16)[:, None]
     fine, wide = grain(rng, height, width), smooth_noise(rng, height, width, 10, 2)
-    for start in range(0, height, WEAVE_ROWS):
-        rows = slice(start, start + WEAVE_ROWS)
-        level = fine[rows] * rough[rows] >> 8
-        level += (wide[rows].astype(np.int16) - 128) * rough[rows] >> 7
+    unused = {"hat": not (walker.headgear or walker.hood_up), "skirt": walker.lower_name != "skirt",
+              "bag": not walker.bag, "scarf": not walker.scarf, "held": True}  # fmt: skip
+    for name, strip in STRIPS.items():
+        if unused.get(name):
+            continue
+        rows = slice(strip.first, strip.first + strip.count)
+        rough = np.int16(PARTS[name][1] * walker.grain + 2)
+        level = fine[rows] * rough >> 8
+        level += (wide[rows].astype(np.int16) - 128) * rough >> 7
         level += 128
         picture[rows] = scaled(picture[rows], level.astype(np.uint16))
 
@@ -129,7 +133,7 @@ def paint_upper(part: np.ndarray, walker: Walker, rng: np.random.RandomState) ->
     if walker.open_half:
         for row in range(hem):  # wider at the hem
             half = walker.open_half * (60 + row) // 120
-            part[row, FRONT - half : FRONT + half + 1] = walker.inner
+            part[row, FRONT - half : FRONT + half + 1] = walker.inner if row < SHIRT_ROWS else walker.lower
             part[row, FRONT - half - 2 : FRONT - half] = part[row, FRONT + half + 1 : FRONT + half + 3] = seam
     if cut.collar == "lapel":
         for row in range(4, 52):

@@ -1,15 +1,19 @@
 """Lights a surface: a lamp, the light of sky and ground, folds of cloth, contact and soft shadows."""
 
+import functools
 import math
 
 import cv2
 import numpy as np
 
+from fastreid_ext.data.synthetic.seeds import random_state
 from fastreid_ext.data.synthetic.worlds.cloth import FOLDS, Texture
 from fastreid_ext.data.synthetic.worlds.noise import smooth_noise
 from fastreid_ext.data.synthetic.worlds.surface import COLUMN_BITS, Surface, between
 from fastreid_ext.data.synthetic.worlds.world import Light
 
+FOLD_FIELDS = 16  # crumpled cloths, of which each image takes a piece
+FOLD_STEP = 64  # pixels: their sizes are multiples of it
 NEARNESS_LEVELS, NEARNESS_RANGE = 400, 0.32  # grey levels per body height around the body's middle
 
 
@@ -48,9 +52,11 @@ def lit(
         return colours, coverage
     coverage[box] = inner.view(np.uint8) * np.uint8(255)
     texel = surface.texel[box]
-    fold_x, fold_y = folds(inner.shape, light, rng)
     cloth = np.take(FOLDS, texel >> COLUMN_BITS)
-    nx, ny = surface.normal_x[box] + fold_x * cloth, surface.normal_y[box] + fold_y * cloth
+    tilt = folds(inner.shape, light, rng)
+    tilt *= cloth
+    tilt += surface.shape[1:, box[0], box[1]]
+    nx, ny = tilt
     nz = np.sqrt(np.maximum(np.float32(1) - nx * nx - ny * ny, np.float32(0.02)))
     x, y, z = (np.float32(part / (1 + light.wrap)) for part in lamp)
     key = nx * x
@@ -85,15 +91,21 @@ def contact_of(nearness: np.ndarray, light: Light, height: int) -> np.ndarray:
     return np.float32(1) - np.minimum(hidden * np.float32(light.contact / 40), np.float32(0.6))
 
 
-def folds(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tilt of the normals to the right and down that folds of cloth make, as float32."""
+@functools.lru_cache(maxsize=2 * FOLD_FIELDS)
+def fold_field(number: int, height: int, width: int) -> np.ndarray:
+    """Return (2, height, width) float32: the slopes of a crumpled cloth to the right and down, limited to 1."""
+    rng = random_state("folds", number)
+    waves = smooth_noise(rng, height + 4, width + 4, rng.randint(7, 16), 2).astype(np.int16)
+    slopes = np.stack((waves[2:-2, 4:] - waves[2:-2, :-4], waves[4:, 2:-2] - waves[:-4, 2:-2]))
+    return between(slopes.astype(np.float32) * np.float32(1 / 64), -1, 1)
+
+
+def folds(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> np.ndarray:
+    """Return the tilt (2, height, width) of the normals to the right and down that folds of cloth make, as float32."""
     height, width = shape
-    count = rng.randint(7, 16)
-    waves = smooth_noise(rng, height + 4, width + 4, count, 2).astype(np.int16)
-    slope = np.float32(light.folds * rng.uniform(0.5, 1.3) / 60)
-    across = (waves[2:-2, 4:] - waves[2:-2, :-4]) * slope
-    along = (waves[4:, 2:-2] - waves[:-4, 2:-2]) * slope
-    return between(across, -0.5, 0.5), between(along, -0.5, 0.5)
+    field = fold_field(rng.randint(FOLD_FIELDS), *(FOLD_STEP * (side // FOLD_STEP + 2) for side in shape))
+    top, left = rng.randint(FOLD_STEP), rng.randint(FOLD_STEP)
+    return field[:, top : top + height, left : left + width] * np.float32(light.folds * rng.uniform(0.55, 1.45))
 
 
 def soft_shadow(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> np.ndarray | None:

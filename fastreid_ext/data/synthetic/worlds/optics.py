@@ -19,7 +19,7 @@ def photograph(
     """Return the JPEG file that a camera makes of a picture (height, width, 3), uint8, BGR; ``strength`` is its."""
     height, width = picture.shape[:2]
     picture = scaled(picture, vignette(height, width, rng.uniform(*optics.vignette), rng))
-    picture = cv2.LUT(picture, veil_table(optics, rng))
+    picture = cv2.LUT(picture, veil_table(optics, corrected(picture, optics.level), rng))
     length = height * rng.uniform(*optics.motion)
     if rng.random_sample() < optics.motion_share and length >= 1.5:
         picture = motion_blur(picture, length, rng.uniform(-0.5, 0.5))
@@ -44,10 +44,16 @@ def vignette(height: int, width: int, depth: float, rng: np.random.RandomState) 
     return (128 + x + y - (right + down) // 2).astype(np.uint16)
 
 
-def veil_table(optics: Optics, rng: np.random.RandomState) -> np.ndarray:
-    """Return a (1, 256, 3) look-up table for the contrast and a veil of haze."""
+def corrected(picture: np.ndarray, level: int) -> float:
+    """Return the factor by which a camera corrects its exposure: half the way to a mean grey ``level``."""
+    mean = int(picture.sum(dtype=np.int64)) / picture.size
+    return min(1.7, max(0.6, math.sqrt(level / max(mean, 1.0))))
+
+
+def veil_table(optics: Optics, factor: float, rng: np.random.RandomState) -> np.ndarray:
+    """Return a (1, 256, 3) look-up table for a ``factor`` of the exposure, the contrast and a veil of haze."""
     haze, contrast = rng.uniform(*optics.haze), rng.uniform(*optics.contrast)
-    levels = 112 + (np.arange(256)[:, None] - 112) * contrast
+    levels = 112 + (np.arange(256)[:, None] * factor - 112) * contrast
     veiled = levels * (1 - haze) + np.array(optics.haze_colour)[None] * haze
     return np.clip(np.rint(veiled), 0, 255).astype(np.uint8)[None]
 

@@ -39,7 +39,7 @@ Lamp = tuple[float, float, float]
 Layer = tuple[np.ndarray, np.ndarray]  # colours (h, w, 3) that are black outside, coverage (h, w) 0..255
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def dressed(seed: int, identity: int, world: str) -> tuple[Walker, Texture]:
     """Return a person of the data set with the painted clothes."""
     walker = sample_walker(random_state(seed, "walker", world, identity), WORLDS[world])
@@ -153,8 +153,10 @@ def add_crowd(picture: np.ndarray, world: World, lens: Lens, lamp: Lamp, rng: np
     for _ in range(1 if rng.randint(4) else 2):
         away = rng.uniform(0.15, 5.0)
         scale = lens.scale * lens.distance / (lens.distance + away) * rng.uniform(0.92, 1.0)
-        side = 1 if rng.randint(2) else -1
-        x = int(lens.x + side * rng.uniform(0.22, 0.75) * width)
+        aside = (1 if rng.randint(2) else -1) * rng.uniform(0.22, 0.75) * width
+        if abs(lens.x + aside - width / 2) <= abs(lens.x - width / 2):
+            aside = -aside
+        x = int(lens.x + aside)
         y = int(lens.ground_y - lens.scale * away * max(lens.sin_pitch, 0.03) * lens.distance / (lens.distance + away))
         (colours, coverage), feet_x, feet_y = stranger_layer(scale, lens, world, lamp, rng)
         if away > 1.5:

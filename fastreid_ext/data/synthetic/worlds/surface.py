@@ -65,9 +65,9 @@ class Surface:
 
     def __init__(self, height: int, width: int):
         self.height, self.width = height, width
-        self.nearness = np.full((height, width), FAR, np.float32)
-        self.normal_x = np.zeros((height, width), np.float32)
-        self.normal_y = np.zeros((height, width), np.float32)
+        self.shape = np.zeros((3, height, width), np.float32)
+        self.nearness, self.normal_x, self.normal_y = self.shape
+        self.nearness[:] = FAR
         self.texel = np.zeros((height, width), np.int32)
 
     @property
@@ -85,14 +85,11 @@ class Surface:
         ys = np.arange(y0, y1, dtype=np.float32)[:, None]
         return (slice(y0, y1), slice(x0, x1)), xs, ys
 
-    def put(
-        self, window: tuple, mask: np.ndarray, near: np.ndarray, x: np.ndarray, y: np.ndarray, texel: np.ndarray,
-        over: bool = False,
-    ) -> None:  # fmt: skip
-        """Show a shape where it is nearer than what is there, or with ``over`` everywhere."""
-        seen = mask if over else mask & (near > self.nearness[window])
-        for own, new in ((self.nearness, near), (self.normal_x, x), (self.normal_y, y), (self.texel, texel)):
-            np.copyto(own[window], new, where=seen)
+    def put(self, window: tuple, mask: np.ndarray, shape: np.ndarray, texel: np.ndarray, over: bool = False) -> None:
+        """Show a shape, its nearness and normals (3, h, w), where it is nearer than what is there; or everywhere."""
+        seen = mask if over else mask & (shape[0] > self.nearness[window])
+        np.copyto(self.shape[:, window[0], window[1]], shape, where=seen)
+        np.copyto(self.texel[window], texel, where=seen)
 
     def limb(
         self, start: Placed, end: Placed, radii: tuple[float, float], strip: Strip, rows: tuple[float, float],
@@ -121,11 +118,14 @@ class Surface:
         dx, dy = xs - np.float32(x0), ys - np.float32(y0)
         share = dx * np.float32(ux / length) + dy * np.float32(uy / length)
         inside = between(share, 0.0, 1.0)
-        inverse = np.float32(1) / (inside * np.float32(r1 - r0) + np.float32(max(r0, 0.5)))
+        # What changes evenly from start to end: radius in pixels and in body heights, nearness, row of the texture.
+        ends = np.array(
+            ((max(r0, 0.5), r1), radii, (z0, z1), (rows[0] + strip.first, rows[1] + strip.first)), np.float32
+        )
+        radius, thick, near, row = inside * (ends[:, 1] - ends[:, 0])[:, None, None] + ends[:, :1, None]
         # The normal across the axis, and along it where an end is round.
-        side = (dx * np.float32(-uy) + dy * np.float32(ux)) * inverse
-        end = (share - inside) * inverse
-        end *= np.float32(length)
+        side = (dx * np.float32(-uy) + dy * np.float32(ux)) / radius
+        end = (share - inside) * np.float32(length) / radius
         square = np.float32(1) - side * side
         square -= end * end
         mask = square > 0
@@ -133,18 +133,16 @@ class Surface:
             mask &= share >= 0
         if flat[1]:
             mask &= share <= 1
-        nz = np.sqrt(np.maximum(square, 0, out=square), out=square)
-        nx, ny = end * np.float32(ux) - side * np.float32(uy), end * np.float32(uy) + side * np.float32(ux)
-        near = inside * np.float32(radii[1] - radii[0])
-        near += np.float32(radii[0])
-        near *= nz
-        near += inside * np.float32(z1 - z0) + np.float32(z0)
+        np.sqrt(np.maximum(square, 0, out=square), out=square)
+        shape = np.empty((3, *mask.shape), np.float32)
+        np.add(thick * square, near, out=shape[0])
+        axes = np.array(((ux, -uy), (uy, ux)), np.float32)[..., None, None]
+        np.add(end * axes[:, 0], side * axes[:, 1], out=shape[1:])
         side *= np.float32(math.copysign(256, -uy))
-        row = (inside * np.float32(rows[1] - rows[0]) + np.float32(rows[0] + strip.first)).astype(np.int32)
-        texel = row * COLUMNS + columns_of(side, FRONT - round(turn * FRONT / math.pi))
+        texel = row.astype(np.int32) * COLUMNS + columns_of(side, FRONT - round(turn * FRONT / math.pi))
         if solid is not None:
             mask &= solid[texel]
-        self.put(window, mask, near, nx, ny, texel)
+        self.put(window, mask, shape, texel)
 
     def trunk(
         self, lens: Lens, sections: Sequence[Section], strip: Strip, top_up: float, solid: np.ndarray | None = None,
@@ -196,7 +194,11 @@ class Surface:
         if solid is not None:
             mask &= solid[texel]
         level = np.sqrt(np.float32(1) - ny * ny)
-        self.put(window, mask, near + nz * deep * np.float32(lens.cos_pitch), u * level, ny + u * 0, texel, over)
+        shape = np.empty((3, *mask.shape), np.float32)
+        np.add(nz * (deep * np.float32(lens.cos_pitch)), near, out=shape[0])
+        np.multiply(u, level, out=shape[1])
+        shape[2] = ny
+        self.put(window, mask, shape, texel, over)
 
     def ellipsoid(
         self, lens: Lens, centre: tuple[float, float, float], axes: tuple[float, float, float], strip: Strip,
@@ -238,5 +240,7 @@ class Surface:
         texel = (between(row, 0, strip.count - 1) + strip.first) * COLUMNS + column
         if solid is not None:
             mask &= solid[texel]
-        bend = (u2 * u, v2 * v) if boxy else (u + v * 0, v + u * 0)
-        self.put(window, mask, near + nz * np.float32(deep), bend[0] + v * 0, bend[1] + u * 0, texel)
+        shape = np.empty((3, *mask.shape), np.float32)
+        np.add(nz * np.float32(deep), np.float32(near), out=shape[0])
+        shape[1], shape[2] = (u2 * u, v2 * v) if boxy else (u, v)
+        self.put(window, mask, shape, texel)

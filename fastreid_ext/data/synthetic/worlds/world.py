@@ -84,6 +84,7 @@ class Optics:
         haze_colour: of the veil.
         motion: length of the motion blur, in shares of the picture height.
         motion_share: of the images that have it.
+        level: mean grey level towards which the exposure is corrected.
         exposure: factor on the camera's own.
         contrast: factor around the middle grey.
         coarse: factor on the camera's resolution.
@@ -97,6 +98,7 @@ class Optics:
     haze_colour: Colour
     motion: Span
     motion_share: float
+    level: int
     exposure: Span
     contrast: Span
     coarse: Span

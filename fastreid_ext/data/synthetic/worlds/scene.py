@@ -230,9 +230,10 @@ def thing(kind: str, world: World, height: int, width: int, middle: float, rng: 
     draw_occluder(canvas, kind, middle, rng)
     coverage = (canvas.labels == OCCLUDER).view(np.uint8) * np.uint8(255)
     light = smooth_noise(rng, height, width, rng.randint(3, 9), 3).astype(np.uint16) // 2 + 44
-    painted = canvas.pixels[..., :3]
-    grey = cv2.cvtColor(painted, cv2.COLOR_BGR2GRAY)
-    faded = (painted >> 1) + (cv2.merge((grey, grey, grey)) >> 1)  # the paint of things outdoors is no toy's
+    painted = np.ascontiguousarray(canvas.pixels[..., :3])
+    blue, green, red = (channel >> 1 for channel in cv2.split(painted))
+    grey = (blue >> 2) + (green >> 1) + (red >> 2)
+    faded = cv2.merge([half + grey for half in (blue, green, red)])  # the paint of things outdoors is no toy's
     tinted = cv2.merge([light * int(128 * tint) >> 7 for tint in world.tints])
     colours = cv2.copyTo(scaled(faded, tinted), coverage)
     return cv2.GaussianBlur(colours, (3, 3), 0), cv2.GaussianBlur(coverage, (3, 3), 0)

@@ -14,6 +14,7 @@ RUNS = (
     ["res2net_profile.py"],
     ["loading.py"],
     ["evaluation.py"],
+    ["extractor.py"],
     ["storm.py"],
     ["fuzz_loaders.py"],
     ["occluded_ladder.py"],

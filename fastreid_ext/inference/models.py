@@ -182,11 +182,13 @@ def open_model(
         raise ModelError(
             f"the model is {type(model).__name__} and must be a name or a path; Extractor.of_model takes one"
         )
+    if not str(model):  # an unset variable of the shell; as a path it would be the current folder
+        raise ModelError("the model is empty and must be a name or a path")
     if fault := fault_of(os.path.expanduser(str(model))):
         raise ModelError(f"the model {fault}")
     if not isinstance(opts, list | tuple):
         raise ModelError(f'opts is {shown(opts)} and must be a list of keys and values, ["TEST.FLIP.ENABLED", True]')
-    if weights is not None and not isinstance(weights, str | Path):
+    if weights is not None and (not isinstance(weights, str | Path) or not str(weights)):
         raise ModelError(f"weights is {shown(weights)} and must be a path")
     path, suffix = Path(os.path.expanduser(model)), Path(model).suffix.lower()
     device = None if device is None else str(device)

@@ -131,6 +131,36 @@ def test_beyond_the_tolerance(call, tmp_path, capsys, monkeypatch):
     assert json.loads(read_text(tmp_path / "out" / "a.safetensors.parity.json"))["within_tolerance"]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "largest", "median", "sentence"),
+    [
+        ("int8", 0.7, 0.2, ""),  # of a Deep Miner, whose mAP changed by 0.6
+        ("int8", 1.1, 0.2, "a feature is 1.1 of its length away"),
+        ("int8", 0.9, 0.6, "half of the features are 0.6 away .tolerance 0.5"),
+        ("float16", 0.2, 0.02, ""),
+        ("float16", 0.2, 0.04, "half of the features are 0.04 away .tolerance 0.03"),
+        ("float32", 5e-4, 2e-4, "half of the features are 0.0002 away .tolerance 0.0001"),
+    ],
+)
+def test_what_the_median_may_be(dtype, largest, median, sentence):
+    same = {"Rank-1": 50.0, "mAP": 40.0}
+    found = parity.Parity(
+        images=9,
+        source="images",
+        dtype=dtype,
+        largest_difference=1.0,
+        least_cosine=0.5,
+        largest_distance=largest,
+        median_distance=median,
+        largest_distance_of_batches={},
+        original=same,
+        exported=same,
+        tolerance=parity.TOLERANCES[dtype],
+        map_tolerance=parity.MAP_TOLERANCES.get(dtype),
+    )
+    assert len(found.faults) == bool(sentence) and re.search(sentence, "".join(found.faults))
+
+
 def test_a_number_that_is_none_is_beyond_any_tolerance():
     assert all(not (parity.distances(torch.ones(2, 4), torch.full((2, 4), x)) <= 1e9).any() for x in (NAN, -INF))
     near = parity.distances(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 4.5]]))

@@ -78,7 +78,7 @@ def test_a_weights_file_is_a_checkpoint_without_state(trained, weights_file, ima
         ("demo/tiny.yml", {"weights": "x.pth", "opts": ["MODEL.NOWHERE", 1]}, "Non-existent key: MODEL.NOWHERE"),
         ("demo/tiny.yml", {"weights": "x.pth", "opts": ["MODEL.WEIGHTS"]}, "Override list has odd length"),
         ("https://example.org/a.onnx", {}, "nothing is downloaded"),
-        ("", {}, "is not that of a run"),
+        ("", {}, "the model is empty and must be a name or a path"),
         (7, {}, "the model is int and must be a name or a path"),
     ],
 )

@@ -62,6 +62,7 @@ def test_numbers_of_numpy(trained, image):
         ({"opts": {"TEST.FLIP.ENABLED": True}}, "opts is .* and must be a list"),
         ({"opts": 3}, "opts is 3 and must be a list"),
         ({"weights": 3}, "weights is 3 and must be a path"),
+        ({"weights": ""}, "weights is '' and must be a path"),
         ({"opts": ["MODEL.WEIGHTS", "x.pth"]}, "opts have MODEL.WEIGHTS: name the file with weights="),
     ],
 )

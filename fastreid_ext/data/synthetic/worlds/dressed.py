@@ -135,13 +135,11 @@ def add_leg(surface: Surface, lens: Lens, walker: Walker, leg: Limb, girth: floa
     if 0.0 < covered <= 1.0:  # shorts stand off the leg
         share = covered
         end = tuple(a + (b - a) * share for a, b in zip(hip, knee, strict=True))
-        surface.limb(
-            hip, end, (radii[0] * 1.1, radii[1] * 1.55), STRIPS["leg"], (0, middle * share - 2), turn, (False, True)
-        )
+        surface.limb(hip, end, (radii[0] * 1.1, radii[1] * 1.55), STRIPS["leg"], (0, middle * share - 2), turn, True)
     surface.limb(hip, knee, (radii[0], radii[1]), STRIPS["leg"], (0, middle), turn)
     shaft = walker.shoe_name in ("boot", "high_boot")
     last = max(radii[2], 0.034) if shaft and covered <= 1.0 else radii[2]
-    surface.limb(knee, ankle, (radii[1], last), STRIPS["leg"], (middle, LEG_ROWS + 4), turn, (False, True))
+    surface.limb(knee, ankle, (radii[1], last), STRIPS["leg"], (middle, LEG_ROWS + 4), turn, True)
     left, up, forward = leg.points[2]
     side = leg.side * 0.012
     heel, toe = (
@@ -171,11 +169,11 @@ def add_arm(surface: Surface, lens: Lens, walker: Walker, arm: Limb, girth: floa
         surface.limb(shoulder, elbow, (radii[0] * 0.98, radii[1]), STRIPS["sleeve"], (0, middle), turn)
         end = tuple(a + (b - a) * walker.cut.sleeve for a, b in zip(shoulder, elbow, strict=True))
         surface.limb(shoulder, end, (cloth[0] * 1.12, cloth[1] * 1.25), STRIPS["sleeve"],
-                     (0, middle * walker.cut.sleeve - 1), turn, (False, True))  # fmt: skip
+                     (0, middle * walker.cut.sleeve - 1), turn, True)  # fmt: skip
         surface.limb(elbow, wrist, (radii[1], radii[2]), STRIPS["sleeve"], (middle, ARM_ROWS), turn)
     else:
         surface.limb(shoulder, elbow, (cloth[0], cloth[1]), STRIPS["sleeve"], (0, middle), turn)
-        surface.limb(elbow, wrist, (cloth[1], cloth[2]), STRIPS["sleeve"], (middle, ARM_ROWS), turn, (False, True))
+        surface.limb(elbow, wrist, (cloth[1], cloth[2]), STRIPS["sleeve"], (middle, ARM_ROWS), turn, True)
     (x0, y0, z0), (x1, y1, z1) = arm.points[1], arm.points[2]
     tip = (x1 + (x1 - x0) * 0.3, y1 + (y1 - y0) * 0.3, z1 + (z1 - z0) * 0.3)
     surface.limb(wrist, lens.place(*tip), (0.018, 0.0165), STRIPS["skin"], (0, 7))
@@ -207,7 +205,7 @@ def add_head(surface: Surface, lens: Lens, walker: Walker, texture: Texture, dro
             wide = 0.056 * swell
             loose = [Section(up + 0.02, wide, 0.05, -0.02), Section(up - 0.05, wide * 1.08, 0.045, -0.03),
                      Section(fall - drop, wide * 1.05, 0.03, -0.055)]  # fmt: skip
-            surface.trunk(lens, loose, STRIPS["hair"], up + 0.02, None)
+            surface.trunk(lens, loose, STRIPS["hair"], up + 0.02)
         elif walker.hair_name == "bun":
             surface.ellipsoid(lens, (0.0, up + 0.05, -0.06), (0.03, 0.03, 0.03), STRIPS["hair"])
         elif walker.hair_name == "ponytail":

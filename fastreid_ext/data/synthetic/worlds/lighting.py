@@ -9,7 +9,7 @@ import numpy as np
 from fastreid_ext.data.synthetic.seeds import random_state
 from fastreid_ext.data.synthetic.worlds.cloth import FOLDS, Texture
 from fastreid_ext.data.synthetic.worlds.noise import smooth_noise
-from fastreid_ext.data.synthetic.worlds.surface import COLUMN_BITS, Surface, between
+from fastreid_ext.data.synthetic.worlds.surface import COLUMN_BITS, Surface, limited
 from fastreid_ext.data.synthetic.worlds.world import Light
 
 FOLD_FIELDS = 16  # crumpled cloths, of which each image takes a piece
@@ -85,7 +85,7 @@ def lit(
 
 def contact_of(nearness: np.ndarray, light: Light, height: int) -> np.ndarray:
     """Return the share of light, float32, that reaches places which are lower than what is around them."""
-    near = between((nearness + np.float32(NEARNESS_RANGE)) * np.float32(NEARNESS_LEVELS), 0, 255).astype(np.uint8)
+    near = limited((nearness + np.float32(NEARNESS_RANGE)) * np.float32(NEARNESS_LEVELS), 0, 255).astype(np.uint8)
     width = 2 * (height // 60) + 3
     hidden = cv2.subtract(cv2.blur(cv2.blur(near, (width, width)), (width, width)), near)
     return np.float32(1) - np.minimum(hidden * np.float32(light.contact / 40), np.float32(0.6))
@@ -97,7 +97,7 @@ def fold_field(number: int, height: int, width: int) -> np.ndarray:
     rng = random_state("folds", number)
     waves = smooth_noise(rng, height + 4, width + 4, rng.randint(7, 16), 2).astype(np.int16)
     slopes = np.stack((waves[2:-2, 4:] - waves[2:-2, :-4], waves[4:, 2:-2] - waves[:-4, 2:-2]))
-    return between(slopes.astype(np.float32) * np.float32(1 / 64), -1, 1)
+    return limited(slopes.astype(np.float32) * np.float32(1 / 64), -1, 1)
 
 
 def folds(shape: tuple[int, int], light: Light, rng: np.random.RandomState) -> np.ndarray:
@@ -114,5 +114,5 @@ def soft_shadow(shape: tuple[int, int], light: Light, rng: np.random.RandomState
     if depth < 0.08 or rng.randint(3):
         return None
     field = smooth_noise(rng, *shape, rng.randint(2, 5), 2).astype(np.float32)
-    share = between((field - np.float32(rng.uniform(80, 150))) * np.float32(1 / 40), 0, 1)
+    share = limited((field - np.float32(rng.uniform(80, 150))) * np.float32(1 / 40), 0, 1)
     return np.float32(1 - depth) + share * np.float32(depth)

@@ -21,7 +21,7 @@ FAR = np.float32(-1e6)
 ARC_SINES = np.array([round(math.asin((i - 256) / 256) * FRONT / math.pi) for i in range(513)], np.int32)
 
 
-def between(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def limited(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return ``values`` limited to a span; faster than ``np.clip`` on small arrays."""
     return np.minimum(np.maximum(values, values.dtype.type(low)), values.dtype.type(high))
 
@@ -93,7 +93,7 @@ class Surface:
 
     def limb(
         self, start: Placed, end: Placed, radii: tuple[float, float], strip: Strip, rows: tuple[float, float],
-        turn: float = 0.0, flat: tuple[bool, bool] = (False, False), solid: np.ndarray | None = None,
+        turn: float = 0.0, cut: bool = False,
     ) -> None:  # fmt: skip
         """Add a limb that tapers.
 
@@ -103,8 +103,7 @@ class Surface:
             strip: its texture.
             rows: of the strip at start and end, from 0 to less than its count.
             turn: heading of the limb in radians.
-            flat: whether start and end are cut flat and not round.
-            solid: of each texel, whether it is there; None for all.
+            cut: whether the end is cut flat and not round.
         """
         (x0, y0, z0, s0), (x1, y1, z1, s1) = start, end
         r0, r1 = radii[0] * s0, radii[1] * s1
@@ -117,7 +116,7 @@ class Surface:
         ux, uy = (x1 - x0) / length, (y1 - y0) / length
         dx, dy = xs - np.float32(x0), ys - np.float32(y0)
         share = dx * np.float32(ux / length) + dy * np.float32(uy / length)
-        inside = between(share, 0.0, 1.0)
+        inside = limited(share, 0.0, 1.0)
         # What changes evenly from start to end: radius in pixels and in body heights, nearness, row of the texture.
         ends = np.array(
             ((max(r0, 0.5), r1), radii, (z0, z1), (rows[0] + strip.first, rows[1] + strip.first)), np.float32
@@ -129,9 +128,7 @@ class Surface:
         square = np.float32(1) - side * side
         square -= end * end
         mask = square > 0
-        if flat[0]:
-            mask &= share >= 0
-        if flat[1]:
+        if cut:
             mask &= share <= 1
         np.sqrt(np.maximum(square, 0, out=square), out=square)
         shape = np.empty((3, *mask.shape), np.float32)
@@ -140,13 +137,10 @@ class Surface:
         np.add(end * axes[:, 0], side * axes[:, 1], out=shape[1:])
         side *= np.float32(math.copysign(256, -uy))
         texel = row.astype(np.int32) * COLUMNS + columns_of(side, FRONT - round(turn * FRONT / math.pi))
-        if solid is not None:
-            mask &= solid[texel]
         self.put(window, mask, shape, texel)
 
     def trunk(
-        self, lens: Lens, sections: Sequence[Section], strip: Strip, top_up: float, solid: np.ndarray | None = None,
-        over: bool = False,
+        self, lens: Lens, sections: Sequence[Section], strip: Strip, top_up: float, over: bool = False,
     ) -> None:  # fmt: skip
         """Add the shape around a stack of cross sections, from top to bottom.
 
@@ -155,7 +149,6 @@ class Surface:
             sections: at least two, their heights falling.
             strip: its texture, ``ROWS_PER_HEIGHT`` rows per body height.
             top_up: height of the strip's first row.
-            solid: of each texel, whether it is there; None for all.
             over: cloth that hides all that was added before.
         """
         table = []
@@ -188,11 +181,9 @@ class Surface:
         low = np.float32((top_up - sections[-1].up) * ROWS_PER_HEIGHT)
         mask &= (row < min(low, strip.count)) & (row > -3)
         column = arc(u * 256) + (FRONT - delta).astype(np.int32)
-        texel = (between(row.astype(np.int32), 0, strip.count - 1) + strip.first) * COLUMNS + (column & (COLUMNS - 1))
+        texel = (limited(row.astype(np.int32), 0, strip.count - 1) + strip.first) * COLUMNS + (column & (COLUMNS - 1))
         slope = (second[:, 2:3] - first[:, 2:3]) / np.maximum(second[:, :1] - first[:, :1], 0.5)
         ny = np.clip(slope * -0.75, -0.85, 0.4).astype(np.float32)
-        if solid is not None:
-            mask &= solid[texel]
         level = np.sqrt(np.float32(1) - ny * ny)
         shape = np.empty((3, *mask.shape), np.float32)
         np.add(nz * (deep * np.float32(lens.cos_pitch)), near, out=shape[0])
@@ -237,7 +228,7 @@ class Surface:
         tilt = np.float32(0 if boxy else strip.count * lens.pitch / math.pi)
         angle = v * np.float32(FRONT / 2) if boxy else arc(v * 256)
         row = (angle * np.float32(strip.count / FRONT) + np.float32(strip.count / 2) - nz * tilt).astype(np.int32)
-        texel = (between(row, 0, strip.count - 1) + strip.first) * COLUMNS + column
+        texel = (limited(row, 0, strip.count - 1) + strip.first) * COLUMNS + column
         if solid is not None:
             mask &= solid[texel]
         shape = np.empty((3, *mask.shape), np.float32)

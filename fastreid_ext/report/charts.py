@@ -93,6 +93,8 @@ def _over_training(members: Sequence[Member], name: str, kind: str, title: str, 
     for member in members:
         where, unit = epochs_of(member)
         points = [(x, line[name]) for x, line in zip(where, member.run.history, strict=True) if name in line]
+        if kind == "lr" and unit == "epoch":  # a step of training within an epoch has the next epoch's rate already
+            points = [(x, y) for x, y in points if x == int(x)] or points
         if not points:
             continue
         units.add(unit)

@@ -96,6 +96,17 @@ def test_one_evaluation_is_no_curve(make_run):
     assert not [chart.key for chart in charts if chart.key.startswith("metric-")]
 
 
+def test_the_rate_is_that_of_epochs(make_run):
+    """A record within an epoch, which the host writes every 200 steps, has the next epoch's rate already."""
+    folder = make_run("tiny")
+    first, *others = (folder / "metrics.json").read_text().splitlines()
+    within = json.dumps({**json.loads(first), "iteration": 5, "lr": 5e-4})
+    (folder / "metrics.json").write_text("\n".join([first, within, *others]))
+    charts = {chart.key: chart for chart in history_charts(grouped([read_run(folder)]))}
+    assert list(charts["lr-lr"].traces[0]["x"]) == [1, 2, 3, 4, 5] and set(charts["lr-lr"].traces[0]["y"]) == {1e-3}
+    assert list(charts["loss-total_loss"].traces[0]["x"]) == [1, 1.5, 2, 3, 4, 5]
+
+
 def test_cost(groups):
     row = costs_table(groups).rows[0]
     # 4 filters of 3 x 3 x 3 at 30 x 14 positions; 64 images in half a second

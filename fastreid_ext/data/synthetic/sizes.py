@@ -35,7 +35,7 @@ class Size:
         return WORLDS_VERSION if self.worlds else RENDERER_VERSION
 
     def world_of(self, identity: int) -> int:
-        """Return the place in ``worlds`` of a training identity, counted from 1; 0 if there are no worlds."""
+        """Return the place in ``worlds`` of a training identity (from 1); 0 if there are no worlds."""
         return (identity - 1) % len(self.worlds) if self.worlds else 0
 
 

@@ -217,7 +217,7 @@ def moved_in(passer: tuple[Layer, int, int], lens: Lens, shape: tuple[int, int],
     """Return the layer of a passer half beside the person."""
     (colours, coverage), feet_x, feet_y = passer
     side = 1 if rng.randint(2) else -1
-    left = int(lens.x + side * rng.uniform(0.14, 0.34) * shape[1] * 1.1) - feet_x
+    left = int(lens.x + side * rng.uniform(0.15, 0.6) * shape[1]) - feet_x
     top = int(lens.ground_y + rng.uniform(0.02, 0.12) * shape[0]) - feet_y
     full = np.zeros((*shape, 4), np.uint8)
     paste(full, (np.dstack((colours, coverage)), coverage), left, top)

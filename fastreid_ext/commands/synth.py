@@ -7,7 +7,7 @@ from typing import Any
 
 from fastreid_ext.commands.common import command_parser
 
-SIZES = ("tiny", "demo", "bench")  # the keys of fastreid_ext.data.synthetic.sizes.SIZES, which needs NumPy
+SIZES = ("tiny", "demo", "bench", "wide_tiny", "wide")  # the keys of sizes.SIZES, which needs NumPy
 
 
 def add_parser(commands: Any) -> None:

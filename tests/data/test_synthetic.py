@@ -275,7 +275,9 @@ def test_other_data_is_never_replaced(tiny, tmp_path):
 
 
 def test_wrong_arguments_are_one_clear_sentence(tmp_path):
-    with pytest.raises(ValueError, match=r"^SynthReID has no size 'huge': choose one of tiny, demo, bench\.$"):
+    with pytest.raises(
+        ValueError, match=r"^SynthReID has no size 'huge': choose one of tiny, demo, bench, wide_tiny, wide\.$"
+    ):
         synthetic.generate(tmp_path, "huge")
     with pytest.raises(ValueError, match="workers must be 1 or more, not 0"):
         make(tmp_path, workers=0)
@@ -290,7 +292,8 @@ def test_wrong_arguments_are_one_clear_sentence(tmp_path):
 def test_counts_of_each_size(size, long_tail):
     shots = splits.plan(size, 0, long_tail)
     counts = collections.Counter(shot.directory for shot in shots)
-    expected = {"tiny": (72, 12, 8), "demo": (1200, 100, 100), "bench": (8000, 400, 300)}[size.name]
+    expected = {"tiny": (72, 12, 8), "demo": (1200, 100, 100), "bench": (8000, 400, 300), "wide_tiny": (48, 8, 4),
+                "wide": (25600, 3200, 150)}[size.name]  # fmt: skip
     assert counts["bounding_box_train"] == expected[0]
     assert len({s.identity for s in shots if s.directory == "bounding_box_train"}) == expected[1]
     for suffix in size.test_sets:
@@ -588,7 +591,7 @@ def test_command_makes_the_set_and_the_sheet(tmp_path, capsys):
 
 
 def test_size_named_knows_every_size():
-    assert [size_named(name).name for name in SIZES] == ["tiny", "demo", "bench"]
+    assert [size_named(name).name for name in SIZES] == ["tiny", "demo", "bench", "wide_tiny", "wide"]
 
 
 def draw_for_a_minute(*arguments):

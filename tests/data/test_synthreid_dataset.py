@@ -11,7 +11,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 import fastreid_ext  # noqa: F401  registers the data sets
 from fastreid_ext.data.datasets.synthreid import VARIANTS
-from fastreid_ext.data.synthetic import generate
+from fastreid_ext.data.synthetic import SIZES, generate
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,13 @@ def test_what_the_command_made_is_used_whatever_its_seed(tmp_path):
 
 
 def test_variants_name_each_size_with_both_queries():
-    assert {size for size, _, _ in VARIANTS.values()} == {"tiny", "demo", "bench"}
-    for size in ("tiny", "demo", "bench"):
-        assert {query for s, query, _ in VARIANTS.values() if s == size} == {"query", "query_occluded"}
-    assert [name for name, choice in VARIANTS.items() if choice[2]] == ["SynthReIDBenchB", "SynthReIDOccludedBenchB"]
+    assert {choice.size for choice in VARIANTS.values()} == set(SIZES)
+    for size in SIZES:
+        assert {choice.query_name for choice in VARIANTS.values() if choice.size == size} == {"query", "query_occluded"}
+    assert [name for name, c in VARIANTS.items() if "_b" in c.suffixes] == [
+        "SynthReIDBenchB",
+        "SynthReIDOccludedBenchB",
+    ]
 
 
 def test_how_much_is_hidden(root, tmp_path):
@@ -93,7 +96,7 @@ def test_how_much_is_hidden(root, tmp_path):
 def test_what_is_not_known_of_an_image(root, tmp_path):
     data = DATASET_REGISTRY.get("SynthReIDTiny")(root=root)
     name = Path(data.query[0][0]).name
-    assert data.occlusion_of(str(data.query_dir / "other.jpg")) is None
+    assert data.occlusion_of(str(data.query_dirs[0] / "other.jpg")) is None
     assert data.occlusion_of(str(tmp_path / "query" / name)) is None  # a like name in another data set
     assert data.occlusion_of(str(data.data_dir / "elsewhere" / name)) is None
 

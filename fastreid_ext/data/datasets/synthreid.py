@@ -1,9 +1,10 @@
-"""SynthReID as data sets of the host: made on first use, holistic or occluded queries, three sizes."""
+"""SynthReID as data sets of the host: made on first use, holistic or occluded queries, by size and by world."""
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +15,59 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.datasets.files import LayoutError
 from fastreid_ext.data.poses import Poses
-from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN, find, generate
+from fastreid_ext.data.synthetic import GALLERY, QUERY, QUERY_OCCLUDED, SIZES, TRAIN, find, generate
 from fastreid_ext.data.synthetic.writer import KEYPOINTS
 from fastreid_ext.errors import FileError, first_line
 from fastreid_ext.foreign_files import read_json
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = re.compile(r"(-?\d{1,9})_c(\d)")
+FILE_NAME = re.compile(r"(-?\d{1,9})_c(\d)s(\d)")
+CAMERAS_PER_WORLD = 6
 # COCO's visibility -> confidence. A joint behind an occluder is at a known position, so it counts like one in which a
 # pose model has medium confidence; a joint outside the image has no position.
 CONFIDENCE = np.array([0.0, 0.5, 1.0])
 
-# Registered name -> size, directory of the queries, suffix of the test set.
-VARIANTS = {
-    "SynthReID": ("demo", QUERY, ""),
-    "SynthReIDOccluded": ("demo", QUERY_OCCLUDED, ""),
-    "SynthReIDTiny": ("tiny", QUERY, ""),
-    "SynthReIDOccludedTiny": ("tiny", QUERY_OCCLUDED, ""),
-    "SynthReIDBench": ("bench", QUERY, ""),
-    "SynthReIDOccludedBench": ("bench", QUERY_OCCLUDED, ""),
-    "SynthReIDBenchB": ("bench", QUERY, "_b"),
-    "SynthReIDOccludedBenchB": ("bench", QUERY_OCCLUDED, "_b"),
-}
+
+@dataclass(frozen=True)
+class Choice:
+    """A size, the directory of the queries, the suffixes of the test sets, and the sequences trained on (None: all)."""
+
+    size: str
+    query_name: str
+    suffixes: tuple[str, ...]
+    sequences: tuple[int, ...] | None = None
+
+
+def choices() -> dict[str, Choice]:
+    """Return what each registered name stands for.
+
+    Of a size with worlds there are, for each world X, ``...X``, which trains and tests on X alone, and ``...NoX``,
+    which trains on all others and tests on X.
+    """
+    named = {}
+    for end, size, suffixes in (("", "demo", ("",)), ("Tiny", "tiny", ("",)), ("Bench", "bench", ("",)),
+                                ("BenchB", "bench", ("_b",))):  # fmt: skip
+        named[end] = (size, suffixes, None)
+    for end, size in (("Wide", "wide"), ("WideTiny", "wide_tiny")):
+        worlds = SIZES[size].worlds
+        every = range(1, len(worlds) + 1)
+        named[end] = (size, SIZES[size].test_sets, None)
+        for number, world, suffix in zip(every, worlds, SIZES[size].test_sets, strict=True):
+            named[end + world.capitalize()] = (size, (suffix,), (number,))
+            named[f"{end}No{world.capitalize()}"] = (size, (suffix,), tuple(n for n in every if n != number))
+    return {
+        f"SynthReID{kind}{end}": Choice(size, query_name, suffixes, sequences)
+        for end, (size, suffixes, sequences) in named.items()
+        for kind, query_name in (("", QUERY), ("Occluded", QUERY_OCCLUDED))
+    }
+
+
+VARIANTS = choices()
 
 
 class SynthReIDVariant(ImageDataset):
-    """One choice of size, queries and test set; the variants of a size share training images and gallery.
+    """One choice of size, queries, test sets and worlds; the variants of a size share its images.
 
     ``root`` is the folder of all data sets. What lies there as ``SynthReID-<size>`` is used, whatever its seed
     (`fastreid-ext synth` makes others); if there is nothing, the one of seed 0 is made, behind a progress bar.
@@ -48,23 +75,21 @@ class SynthReIDVariant(ImageDataset):
     much of a person is hidden (:meth:`occlusion_of`).
     """
 
-    size: str
-    query_name: str
-    suffix: str
+    choice: Choice
     dataset_name: str
 
     def __init__(self, root: str = "datasets", **kwargs: Any):
-        found = find(root, self.size)
-        self.data_dir = found or generate(root, self.size)
+        found = find(root, self.choice.size)
+        self.data_dir = found or generate(root, self.choice.size)
         logger.info("%s %s", "found" if found else "made", self.data_dir)
         self._read_occlusions: dict[str, dict[str, float]] = {}
         self.train_dir = self.data_dir / TRAIN
-        self.query_dir = self.data_dir / (self.query_name + self.suffix)
-        self.gallery_dir = self.data_dir / (GALLERY + self.suffix)
+        self.query_dirs = [self.data_dir / (self.choice.query_name + suffix) for suffix in self.choice.suffixes]
+        self.gallery_dirs = [self.data_dir / (GALLERY + suffix) for suffix in self.choice.suffixes]
         super().__init__(
-            lambda: self.read_items(self.train_dir, is_train=True),
-            lambda: self.read_items(self.query_dir),
-            lambda: self.read_items(self.gallery_dir),
+            lambda: self.read_items([self.train_dir], is_train=True),
+            lambda: self.read_items(self.query_dirs),
+            lambda: self.read_items(self.gallery_dirs),
             **kwargs,
         )
 
@@ -97,18 +122,21 @@ class SynthReIDVariant(ImageDataset):
             self._read_occlusions[directory] = shares
         return self._read_occlusions[directory]
 
-    def read_items(self, directory: Path, is_train: bool = False) -> list[tuple]:
-        """List (path, person, camera) in the order of the file names.
+    def read_items(self, directories: Sequence[Path], is_train: bool = False) -> list[tuple]:
+        """List (path, person, camera) in the order of the paths.
 
         Persons and cameras of training images are strings with the set's name before them; those of test
-        images are ints, cameras from 0.
+        images are ints, cameras from 0. Of training images, only those of the chosen worlds are listed.
         """
         items = []
-        for path in sorted(directory.glob("*.jpg")):
+        for path in sorted(path for directory in directories for path in directory.glob("*.jpg")):
             named = FILE_NAME.match(path.name)
             if named is None:
                 raise LayoutError(f"{path} is not named like an image of SynthReID: remove it")
-            person, camera = int(named[1]), int(named[2]) - 1
+            person, sequence = int(named[1]), int(named[3])
+            camera = (sequence - 1) * CAMERAS_PER_WORLD + int(named[2]) - 1
+            if is_train and self.choice.sequences is not None and sequence not in self.choice.sequences:
+                continue
             if is_train:
                 items.append((str(path), f"{self.dataset_name}_{person}", f"{self.dataset_name}_{camera}"))
             else:
@@ -116,24 +144,24 @@ class SynthReIDVariant(ImageDataset):
         return items
 
 
-def variant(name: str, size: str, query_name: str, suffix: str) -> type[SynthReIDVariant]:
+def variant(name: str, choice: Choice) -> type[SynthReIDVariant]:
     """Make the class of one of `VARIANTS`."""
     return type(
         name,
         (SynthReIDVariant,),
         {
-            "__doc__": f"SynthReID of size {size}, searched with the images in ``{query_name + suffix}``.",
+            "__doc__": f"SynthReID of size {choice.size}, searched with the images in "
+            + ", ".join(f"``{choice.query_name}{suffix}``" for suffix in choice.suffixes)
+            + ".",
             "__module__": __name__,
-            "dataset_name": f"synthreid-{size}",
-            "size": size,
-            "query_name": query_name,
-            "suffix": suffix,
+            "dataset_name": f"synthreid-{choice.size}",
+            "choice": choice,
         },
     )
 
 
 # They are also attributes of this module, so that they pickle.
-globals().update({name: variant(name, *choice) for name, choice in VARIANTS.items()})
+globals().update({name: variant(name, choice) for name, choice in VARIANTS.items()})
 for name in VARIANTS:
     register(DATASET_REGISTRY)(globals()[name])
 

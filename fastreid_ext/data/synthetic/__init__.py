@@ -4,9 +4,9 @@ Nothing here imports PyTorch or FastReID.
 """
 
 from fastreid_ext.data.synthetic.sheet import contact_sheet
-from fastreid_ext.data.synthetic.sizes import SIZES
+from fastreid_ext.data.synthetic.sizes import RENDERER_VERSION, SIZES
 from fastreid_ext.data.synthetic.splits import GALLERY, QUERY, QUERY_OCCLUDED, TRAIN
-from fastreid_ext.data.synthetic.writer import RENDERER_VERSION, find, generate
+from fastreid_ext.data.synthetic.writer import find, generate
 
 __all__ = [
     "GALLERY",

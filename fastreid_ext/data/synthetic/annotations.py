@@ -41,6 +41,7 @@ def record(shot: Shot, picture: Picture) -> Record:
         "occlusion": round(float(picture.occlusion), 4),
         "keypoints": [value for joint in joints for value in joint],
         "bbox": [round(float(value), 2) for value in picture.bbox],
+        "traits": picture.traits,
     }
 
 
@@ -48,8 +49,9 @@ def coco(records: Sequence[Record], size: Size) -> dict[str, Any]:
     """Return the COCO dictionary of a directory.
 
     An image carries ``person_id``, ``camera`` (1..6), ``occluder`` (a kind or null) and ``occlusion`` (the hidden share
-    of the person, 0..1) besides COCO's own keys; it has one annotation with 17 keypoints (x, y, visibility: 0 outside
-    the image, 1 behind the occluder, 2 in sight).
+    of the person, 0..1) besides COCO's own keys, and with worlds ``world``, ``skin_tone`` (0 light .. 1 dark) and
+    ``build`` (around 1); it has one annotation with 17 keypoints (x, y, visibility: 0 outside the image, 1 behind the
+    occluder, 2 in sight).
 
     Args:
         records: of the images, see :func:`record`; they are numbered from 1 in this order.
@@ -58,7 +60,8 @@ def coco(records: Sequence[Record], size: Size) -> dict[str, Any]:
     images, annotations = [], []
     for number, entry in enumerate(records, start=1):
         known = {key: entry[key] for key in ("file_name", "person_id", "camera", "occluder", "occlusion")}
-        images.append({"id": number, "width": size.width, "height": size.height, **known})
+        frame = {"width": size.width, "height": size.height}
+        images.append({"id": number, **frame, **known, **entry["traits"]})
         annotations.append(
             {
                 "id": number,

@@ -30,13 +30,19 @@ COLOUR_JITTER = 6
 
 
 @dataclass(frozen=True)
-class Person:
-    """Body and clothes of one identity; colours are BGR 0..255, shape factors are around 1."""
+class Body:
+    """What the skeleton needs to know; colours are BGR 0..255, shape factors are around 1."""
 
     build: float
     shoulders: float
     hips: float
     skin: Colour
+
+
+@dataclass(frozen=True)
+class Person(Body):
+    """Body and clothes of one identity; colours are BGR 0..255, shape factors are around 1."""
+
     hair_style: str
     hair: Colour
     upper_type: str

@@ -1,6 +1,7 @@
 """One image of SynthReID: the background, the person, the occluder and the camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,12 +32,14 @@ class Picture:
             occluder, 2 in sight; a joint on the far side of the own body counts as in sight).
         bbox: left, top, width, height in pixels of the person without occluder.
         occlusion: share (0..1) of the person's pixels that the occluder hides.
+        traits: what else is known of the person, as plain values by name.
     """
 
     jpeg: bytes
     joints: np.ndarray
     bbox: tuple[float, float, float, float]
     occlusion: float
+    traits: dict[str, Any] = field(default_factory=dict)
 
 
 def render(person: Person, camera: int, occluder: str | None, rng: np.random.RandomState, size: Size) -> Picture:

@@ -1,5 +1,6 @@
 """A contact sheet: one person a row, in different cameras and behind different occluders."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,12 @@ def read_images(directory: Path, splits: Sequence[str]) -> dict[int, list[Entry]
     return people
 
 
+def test_sets(directory: Path) -> list[str]:
+    """Return the suffixes of the test sets; that of the only one if nothing is there."""
+    names = sorted(path.stem for path in (directory / "keypoints").glob(f"{GALLERY}*.json"))
+    return [name.removeprefix(GALLERY) for name in names] or [""]
+
+
 def chosen(images: Sequence[Entry], columns: int) -> list[Entry]:
     """Return ``columns`` of a person's images: clean ones of every camera in turn, then up to a third occluded ones."""
     clean = sorted((i for i in images if i[1]["occluder"] is None), key=lambda i: i[1]["camera"])
@@ -58,6 +65,7 @@ def contact_sheet(
     scale: int = 1,
     joints: bool = False,
     train: bool = False,
+    test_set: str | None = None,
 ) -> np.ndarray:
     """Draw a contact sheet of a finished SynthReID, a person a row.
 
@@ -70,7 +78,8 @@ def contact_sheet(
         first: number of the first person, from 0.
         scale: whole factor by which images are enlarged.
         joints: draw the keypoints, hidden ones in orange.
-        train: people of the training set, instead of those of the test set.
+        train: people of the training set, instead of those of the test sets.
+        test_set: suffix of the only test set to show; None for a person of each in turn.
 
     Returns:
         (rows * height * scale, columns * width * scale, 3) uint8, BGR; fewer rows if there are fewer people.
@@ -80,9 +89,13 @@ def contact_sheet(
         ConfigError: there is no person of that number.
     """
     directory = Path(directory)
-    people = read_images(directory, (TRAIN,) if train else TEST_SPLITS)
+    suffixes = test_sets(directory) if test_set is None else [test_set]
+    sets = [[TRAIN]] if train else [[split + suffix for split in TEST_SPLITS] for suffix in suffixes]
+    found = [read_images(directory, splits) for splits in sets]
+    people = {person: images for each in found for person, images in each.items()}
+    in_turn = [p for row in itertools.zip_longest(*(sorted(each) for each in found)) for p in row if p is not None]
     lines = []
-    for person in sorted(people)[first : first + rows]:
+    for person in in_turn[first : first + rows]:
         cells = []
         for split, image, points in chosen(people[person], columns):
             cell = cv2.imread(str(directory / split / image["file_name"]))

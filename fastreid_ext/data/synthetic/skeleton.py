@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastreid_ext.data.synthetic.canvas import Point
-from fastreid_ext.data.synthetic.person import Person
+from fastreid_ext.data.synthetic.person import Body
 from fastreid_ext.data.synthetic.seeds import pick
 
 BodyPoint = tuple[float, float, float]  # left, up, forward in body heights
@@ -122,7 +122,7 @@ class Limb:
         return sum(view.depth(left, forward) for left, _, forward in self.points) / 3
 
 
-def solve_legs(person: Person, pose: Pose) -> tuple[list[Limb], float]:
+def solve_legs(person: Body, pose: Pose) -> tuple[list[Limb], float]:
     """Return the left and right leg, and by how much the body is lowered so that one foot is on the ground."""
     legs = []
     for side in (1, -1):
@@ -139,7 +139,7 @@ def solve_legs(person: Person, pose: Pose) -> tuple[list[Limb], float]:
     return [Limb(side, points) for side, points in zip((1, -1), lowered, strict=True)], drop
 
 
-def solve_arms(person: Person, pose: Pose, drop: float) -> list[Limb]:
+def solve_arms(person: Body, pose: Pose, drop: float) -> list[Limb]:
     """Return the left and right arm, which swing against the legs."""
     arms = []
     for side, elbow_bend in zip((1, -1), pose.elbows, strict=True):

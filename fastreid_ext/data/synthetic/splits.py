@@ -30,6 +30,7 @@ class Shot:
         index: number among the images of the identity in its test set or the training set, from 0.
         camera: 1..6.
         occluder: a kind, or None.
+        world: its place in the worlds of the size; 0 without worlds.
     """
 
     directory: str
@@ -37,11 +38,12 @@ class Shot:
     index: int
     camera: int
     occluder: str | None
+    world: int = 0
 
     @property
     def file_name(self) -> str:
-        """A name in the manner of Market-1501."""
-        return f"{self.identity:04d}_c{self.camera}s1_{self.index + 1:06d}_00.jpg"
+        """A name in the manner of Market-1501, the sequence being the world."""
+        return f"{self.identity:04d}_c{self.camera}s{self.world + 1}_{self.index + 1:06d}_00.jpg"
 
 
 def long_tail_counts(identities: int, mean: int, head: int, floor: int) -> list[int]:
@@ -85,7 +87,7 @@ def plan_train(size: Size, seed: int, long_tail: bool) -> list[Shot]:
         for index, camera in enumerate(cameras):
             covered = rng.random_sample() < OCCLUDED_TRAIN_SHARE
             kind = KINDS[rng.randint(len(KINDS))]
-            shots.append(Shot(TRAIN, identity, index, camera, kind if covered else None))
+            shots.append(Shot(TRAIN, identity, index, camera, kind if covered else None, size.world_of(identity)))
     return shots
 
 
@@ -96,6 +98,7 @@ def plan_test(size: Size, seed: int, suffix: str, first_identity: int) -> list[S
     people share them.
     """
     rng = random_state(seed, "plan", GALLERY + suffix)
+    world = size.test_sets.index(suffix) if size.worlds else 0
     shots = []
     for identity in range(first_identity, first_identity + size.test_identities):
         # Neighbours get other kinds, so that each kind is in front of somebody else whatever the size.
@@ -109,7 +112,7 @@ def plan_test(size: Size, seed: int, suffix: str, first_identity: int) -> list[S
         index = 0
         for directory, occluders in folders:
             for camera, kind in zip(camera_cycle(rng, len(occluders)), occluders, strict=True):
-                shots.append(Shot(directory + suffix, identity, index, camera, kind))
+                shots.append(Shot(directory + suffix, identity, index, camera, kind, world))
                 index += 1
     return shots
 

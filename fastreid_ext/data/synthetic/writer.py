@@ -15,18 +15,17 @@ import numpy as np
 
 from fastreid_ext.data.synthetic.annotations import Record, coco, dump, record
 from fastreid_ext.data.synthetic.person import sample_person
-from fastreid_ext.data.synthetic.render import render
+from fastreid_ext.data.synthetic.render import Picture, render
 from fastreid_ext.data.synthetic.seeds import random_state
 from fastreid_ext.data.synthetic.sizes import Size, size_named
 from fastreid_ext.data.synthetic.splits import Shot, directories, plan
+from fastreid_ext.data.synthetic.worlds.scene import render_in_world
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import locked, make_folder, no_room_named, sync
 from fastreid_ext.foreign_files import is_below, read_json
 from fastreid_ext.processes import as_worker
 from fastreid_ext.progress import ProgressBar
 
-# To be raised with every change that changes a picture or a plan: older data is then made anew.
-RENDERER_VERSION = 1
 META = "meta.json"
 KEYPOINTS = "keypoints"
 CHUNK = 48  # images that a worker draws before it reports
@@ -47,7 +46,7 @@ def generate(
 
     Args:
         root: directory of all data sets.
-        size: "tiny", "demo" or "bench".
+        size: a key of :data:`sizes.SIZES`.
         seed: another one, other images of other people.
         long_tail: False gives every training identity the same number of images.
         workers: processes that draw; None for as many as there are processors.
@@ -105,7 +104,8 @@ def read_meta(directory: Path) -> dict[str, Any]:
 def is_complete(directory: Path, wanted: Mapping[str, Any]) -> bool:
     """Whether ``directory`` is what ``wanted`` says, by this renderer, with all its files in full length."""
     meta = read_meta(directory)
-    if any(meta.get(key) != value for key, value in {**wanted, "renderer": RENDERER_VERSION}.items()):
+    wanted = {**wanted, "renderer": size_named(wanted["size"]).renderer}
+    if any(meta.get(key) != value for key, value in wanted.items()):
         return False
     files = meta.get("files")
     named = isinstance(files, dict) and all(is_below(name) for name in files)
@@ -141,13 +141,20 @@ def refuse_foreign(directory: Path, wanted: Mapping[str, Any]) -> None:
         raise FileError(f"{directory} was made with {', '.join(differing)}: remove it or choose another root.")
 
 
+def take(shot: Shot, size: Size, seed: int) -> Picture:
+    """Return the picture of a shot."""
+    rng = random_state(seed, shot.directory, shot.identity, shot.index)
+    if size.worlds:
+        return render_in_world(seed, shot.identity, size.worlds[shot.world], shot.camera, shot.occluder, rng, size)
+    person = sample_person(random_state(seed, "person", shot.identity), size.upper_colours, size.lower_colours)
+    return render(person, shot.camera, shot.occluder, rng, size)
+
+
 def draw_chunk(directory: Path, size: Size, seed: int, shots: Sequence[Shot]) -> list[Record]:
     """Draw ``shots`` into the sub-directories of ``directory`` and return their records."""
     records = []
     for shot in shots:
-        person = sample_person(random_state(seed, "person", shot.identity), size.upper_colours, size.lower_colours)
-        rng = random_state(seed, shot.directory, shot.identity, shot.index)
-        picture = render(person, shot.camera, shot.occluder, rng, size)
+        picture = take(shot, size, seed)
         (directory / shot.directory / shot.file_name).write_bytes(picture.jpeg)
         records.append(record(shot, picture))
     return records
@@ -220,7 +227,7 @@ def write_all(directory: Path, size: Size, wanted: Mapping[str, Any], workers: i
         sync(directory / name)
     meta = {
         **wanted,
-        "renderer": RENDERER_VERSION,
+        "renderer": size.renderer,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "identities": {name: len({s.identity for s in shots if s.directory == name}) for name in names},

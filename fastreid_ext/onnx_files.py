@@ -14,6 +14,7 @@ from typing import Any
 from fastreid_ext.errors import MissingExtraError, UserError
 from fastreid_ext.foreign_files import shown
 from fastreid_ext.image_files import check_is_file
+from fastreid_ext.processes import keep_in_forks
 
 # Message -> field number -> the message in it, of those that lead to a tensor or an operator (onnx.proto3).
 MESSAGES = {
@@ -117,6 +118,7 @@ def open_session(path: Path, device: str = "cpu", threads: int = 0, extra: str =
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=[provider])
     except Exception as error:  # onnxruntime has a type of its own for each status, without a common one
         raise OnnxFileError(f"{path} can't be used as an ONNX model: {reason_of(error)}") from error
+    keep_in_forks(session)
     if provider not in session.get_providers():  # where its libraries are not found, it falls back without an error
         raise OnnxFileError(f"{wrong_device} and the libraries that it needs")
     return session

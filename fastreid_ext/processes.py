@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +35,29 @@ def as_worker() -> None:
     leave_signals_to_parent()
     end_with_parent()
     sys.excepthook = _show_unless_orphaned
+
+
+def keep_in_forks(thing: Any) -> None:
+    """Never destroy an object with threads of its own in a process that is forked while it lives.
+
+    Threads are not forked. The destructor of an onnxruntime session waits for its threads, and there for ever: in a
+    loader's worker, for one, as soon as Python collects a session that nobody needs any more.
+
+    Args:
+        thing: hashable and weakly referable; this process destroys it as ever.
+    """
+    _have_forks_keep()
+    _with_threads.add(thing)
+
+
+_with_threads: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_kept: list[Any] = []
+
+
+@cache
+def _have_forks_keep() -> None:
+    if hasattr(os, "register_at_fork"):  # Windows does not fork
+        os.register_at_fork(after_in_child=lambda: _kept.extend(_with_threads))
 
 
 class WorkerCall:

@@ -9,6 +9,7 @@ import numpy as np
 from fastreid_ext.errors import FileError, MissingExtraError
 from fastreid_ext.files import no_room_named, reason, sync
 from fastreid_ext.inference.record import KEY, ModelRecord
+from fastreid_ext.processes import keep_in_forks
 
 STREAM_FAILED = "iostream error"  # all that C++ says of a full disk
 
@@ -65,4 +66,5 @@ def open_openvino(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import openvino
 
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    keep_in_forks(model)
     return lambda images: model([images])[0]

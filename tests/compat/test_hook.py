@@ -154,17 +154,33 @@ def test_threads_that_import_at_once(together, forked):
 
 # The second thread asks for FastReID when that is healed and the first has ours still to register.
 BETWEEN = """
-import sys, threading
+import faulthandler, sys, threading, time
 import fastreid_ext
 
+faulthandler.dump_traceback_later(60, exit=True)
 hook = next(each for each in sys.meta_path if type(each).__name__ == "Hook")
-imports, failed = {imports!r}, []
+imports, failed, now = {imports!r}, [], threading.Event()
+
+
+class Watched(type(hook)):
+    @property
+    def due(self):
+        return self.__dict__["due"]
+
+    @due.setter
+    def due(self, value):
+        self.__dict__["due"] = value
+        if value:
+            now.set()
+            time.sleep(0.2)  # the other thread would be through, if it did not wait
+
+
+hook.__class__ = Watched
 
 
 def second():
-    while not hook.due:
-        pass
     try:
+        assert now.wait(50)
         for statement in imports:
             exec(statement, {{}})
             assert not hook.due, statement

@@ -134,6 +134,26 @@ def forget_logs():
 
 
 @pytest.fixture
+def stopped(monkeypatch):
+    """``stopped(run_main, ...)``: Ctrl-C when the first epoch is written."""
+    from fastreid_ext.engine import hooks
+
+    def stop(train, *args, **kwargs):
+        write = hooks.WriteEvents.after_epoch
+
+        def after_epoch(hook):
+            write(hook)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(hooks.WriteEvents, "after_epoch", after_epoch)
+            with pytest.raises(SystemExit, match="130"):
+                train(*args, **kwargs)
+
+    return stop
+
+
+@pytest.fixture
 def sentence_of(capsys):
     """``sentence_of(status)``: the one sentence that a command, which ended with this status, stopped with."""
 

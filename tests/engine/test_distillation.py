@@ -14,7 +14,6 @@ from torch import nn
 from fastreid_ext import Extractor
 from fastreid_ext.cli import main
 from fastreid_ext.config import get_cfg
-from fastreid_ext.engine import hooks
 from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.checks.paths import teacher_mistakes
 from fastreid_ext.engine.distillation import Distillation
@@ -46,19 +45,10 @@ STUDENT = {
 
 
 @pytest.mark.slow
-def test_a_light_student_of_deep_miner(run_main, monkeypatch, differences, capsys, tmp_path):
+def test_a_light_student_of_deep_miner(run_main, stopped, differences, capsys, tmp_path):
     folder = run_main(OUTPUT_DIR=tmp_path / "teacher", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0, SOLVER__STEPS="[]")
     settings = {**STUDENT, "KD__TEACHER": folder}
-    write = hooks.WriteEvents.after_epoch
-
-    def killed(hook):
-        write(hook)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(hooks.WriteEvents, "after_epoch", killed)
-        with pytest.raises(SystemExit, match="130"):
-            run_main(**settings)
+    stopped(run_main, **settings)
     output = run_main("--resume", **settings)
     # The same teacher as one file, whose weights are the same bits.
     pairs = ["MODEL.WEIGHTS", str(folder / "model_best.pth")]

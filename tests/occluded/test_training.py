@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.engine import hooks
 from fastreid_ext.layers import MomentumElimination
 
 MU = "heads.momentum_elimination.mu"
@@ -109,17 +108,8 @@ def test_mu_acts_in_the_test_alone(two_epochs, run_main, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(two_epochs, run_main, monkeypatch, tmp_path):
-    write = hooks.WriteEvents.after_epoch
-
-    def stop(self):
-        write(self)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(hooks.WriteEvents, "after_epoch", stop)
-        with pytest.raises(SystemExit, match="130"):
-            run_main(overrides=TWO_EPOCHS)
+def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(two_epochs, run_main, stopped, tmp_path):
+    stopped(run_main, overrides=TWO_EPOCHS)
     latest = torch.load(tmp_path / "out" / "model_latest.pth", weights_only=True)
     assert latest["epoch"] == 0 and latest["model"][MU].any()
     output = run_main("--resume", overrides=TWO_EPOCHS)

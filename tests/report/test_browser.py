@@ -9,7 +9,7 @@ from fastreid_ext.report.page import write_report
 
 pytestmark = [
     pytest.mark.slow,
-    # Only where nobody promised one: .ci/run installs it, and a report that was not looked at must not pass there.
+    # A user's machine need not have a browser. CI must: .ci/run installs one, and without it these tests fail there.
     pytest.mark.skipif(
         find_browser() is None and "CI" not in os.environ, reason="needs Chromium: apt-get install chromium"
     ),

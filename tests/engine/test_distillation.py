@@ -218,6 +218,35 @@ def test_what_can_not_work_is_said_at_the_start(settings, sentence):
     assert len(found) == 1 and sentence in found[0], found
 
 
+@pytest.mark.parametrize(
+    ("teacher", "weights", "key"),
+    [
+        ("run", "", "KD.TEACHER"),
+        ("link", "", "KD.TEACHER"),
+        ("run/config.yaml", "other/model_best.pth", "KD.TEACHER"),
+        ("other/config.yaml", "run/model_best.pth", "KD.TEACHER_WEIGHTS"),
+        ("other", "run/model_best.pth", "KD.TEACHER_WEIGHTS"),
+        ("other", "link/model_0001.pth", "KD.TEACHER_WEIGHTS"),
+        ("other", "model_best.pth", None),  # that of the teacher's folder
+        ("run/teacher.yml", "run/teacher.pth", None),  # a run writes no such files
+        ("run/teacher.safetensors", "", None),
+    ],
+)
+def test_a_run_does_not_write_over_its_teacher(teacher, weights, key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("run", "other"):
+        (tmp_path / folder).mkdir()
+        for name in ("config.yaml", "model_best.pth", "model_0001.pth", "teacher.yml", "teacher.pth"):
+            (tmp_path / folder / name).touch()
+    (tmp_path / "run" / "teacher.safetensors").touch()
+    (tmp_path / "link").symlink_to("run")
+    cfg = get_cfg()
+    cfg.merge_from_list(["KD.TEACHER", teacher, "KD.TEACHER_WEIGHTS", weights, "OUTPUT_DIR", "run"])
+    found = list(teacher_mistakes(cfg))
+    assert [text.split(" is ")[0] for text in found] == ([key] if key else []), found
+    assert all("this run writes" in text for text in found)
+
+
 def test_a_loss_that_is_not_chosen_has_no_scale(run_main, sentence_of, tmp_path):
     (tmp_path / "teacher").mkdir()
     settings = {"KD__TEACHER": tmp_path / "teacher", "KD__LOSSES__SIMILARITY__SCALE": 2.0}

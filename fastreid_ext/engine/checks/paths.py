@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -11,6 +12,8 @@ from fastreid_ext.model_zoo import list_config_files
 
 FOLDERS = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR")
 FILES = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH", "KD.TEACHER", "KD.TEACHER_WEIGHTS")
+
+WRITTEN = ("config.yaml", "model_*.pth")  # what a run writes and a teacher may be made of
 
 TEACHERS = "name a run's folder, a file of fastreid-ext export, or a config with its weights in KD.TEACHER_WEIGHTS"
 
@@ -59,8 +62,18 @@ def teacher_mistakes(cfg: CfgNode) -> Iterator[str]:
         yield f"KD.TEACHER is {teacher} without KD.TEACHER_WEIGHTS: {TEACHERS}"
     elif cfg.OUTPUT_DIR.strip() and os.path.realpath(teacher) == os.path.realpath(cfg.OUTPUT_DIR):
         yield f"KD.TEACHER is {teacher}, the folder that this run writes to: name another OUTPUT_DIR"
-    elif weights and not any(os.path.isfile(path) for path in (weights, os.path.join(teacher, weights))):
+    elif weights and not (files := [p for p in (os.path.join(teacher, weights), weights) if os.path.isfile(p)]):
         yield f"there is no file {weights}, which KD.TEACHER_WEIGHTS names"
+    elif _is_overwritten(teacher, cfg.OUTPUT_DIR):
+        yield f"KD.TEACHER is {teacher}, which this run writes over: name another OUTPUT_DIR"
+    elif weights and _is_overwritten(files[0], cfg.OUTPUT_DIR):
+        yield f"KD.TEACHER_WEIGHTS is {weights}, which this run writes over: name another OUTPUT_DIR"
+
+
+def _is_overwritten(file: str, folder: str) -> bool:
+    """Whether a run that writes to a folder replaces a file: its config or a checkpoint, by whatever path."""
+    place, name = os.path.split(os.path.realpath(file))
+    return place == os.path.realpath(folder) and any(fnmatchcase(name, each) for each in WRITTEN)
 
 
 def weights_mistakes(cfg: CfgNode) -> Iterator[str]:

@@ -247,6 +247,25 @@ def test_a_run_does_not_write_over_its_teacher(teacher, weights, key, tmp_path, 
     assert all("this run writes" in text for text in found)
 
 
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        ("", "the run run, KD.TEACHER, has no model_best.pth: name another file of it in KD.TEACHER_WEIGHTS"),
+        ("teacher.onnx", "KD.TEACHER_WEIGHTS is teacher.onnx, a model by itself: name it in KD.TEACHER"),
+        ("model_final.pth", None),
+    ],
+)
+def test_a_teacher_is_named_by_keys_of_the_config(weights, sentence, tmp_path, monkeypatch):
+    """And not by what a program calls :class:`Extractor` with."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in ("run/config.yaml", "run/model_final.pth", "teacher.onnx"):
+        (tmp_path / name).touch()
+    cfg = get_cfg()
+    cfg.merge_from_list(["KD.TEACHER", "run", "KD.TEACHER_WEIGHTS", weights, "OUTPUT_DIR", "out"])
+    assert list(teacher_mistakes(cfg)) == ([sentence] if sentence else [])
+
+
 def test_a_loss_that_is_not_chosen_has_no_scale(run_main, sentence_of, tmp_path):
     (tmp_path / "teacher").mkdir()
     settings = {"KD__TEACHER": tmp_path / "teacher", "KD__LOSSES__SIMILARITY__SCALE": 2.0}

@@ -60,14 +60,23 @@ def teacher_mistakes(cfg: CfgNode) -> Iterator[str]:
         yield f"KD.TEACHER {teacher} has weights in it: leave KD.TEACHER_WEIGHTS out"
     elif not (alone or weights or os.path.isdir(teacher)):
         yield f"KD.TEACHER is {teacher} without KD.TEACHER_WEIGHTS: {TEACHERS}"
+    elif weights.lower().endswith(".onnx"):
+        yield f"KD.TEACHER_WEIGHTS is {weights}, a model by itself: name it in KD.TEACHER"
     elif cfg.OUTPUT_DIR.strip() and os.path.realpath(teacher) == os.path.realpath(cfg.OUTPUT_DIR):
         yield f"KD.TEACHER is {teacher}, the folder that this run writes to: name another OUTPUT_DIR"
     elif weights and not (files := [p for p in (os.path.join(teacher, weights), weights) if os.path.isfile(p)]):
         yield f"there is no file {weights}, which KD.TEACHER_WEIGHTS names"
+    elif not weights and _is_run_without_best(teacher):
+        yield f"the run {teacher}, KD.TEACHER, has no model_best.pth: name another file of it in KD.TEACHER_WEIGHTS"
     elif _is_overwritten(teacher, cfg.OUTPUT_DIR):
         yield f"KD.TEACHER is {teacher}, which this run writes over: name another OUTPUT_DIR"
     elif weights and _is_overwritten(files[0], cfg.OUTPUT_DIR):
         yield f"KD.TEACHER_WEIGHTS is {weights}, which this run writes over: name another OUTPUT_DIR"
+
+
+def _is_run_without_best(folder: str) -> bool:
+    has_config, has_best = (os.path.isfile(os.path.join(folder, name)) for name in ("config.yaml", "model_best.pth"))
+    return has_config and not has_best
 
 
 def _is_overwritten(file: str, folder: str) -> bool:

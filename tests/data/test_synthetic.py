@@ -150,11 +150,20 @@ def test_what_is_in_the_way_is_named(kind, tmp_path):
     assert partial.is_symlink() or partial.is_file()
 
 
-@pytest.mark.parametrize("files", [None, [], "train", {"train": None}, {"../x": {}}, {"x" * 300: {}, "a\0": {}}])
+@pytest.mark.parametrize("files", [None, [], {}, "train", {"train": None}, {"../x": {}}, {"x" * 300: {}, "a\0": {}}])
 def test_a_record_that_counts_no_files_is_no_complete_set(files, tiny, tmp_path):
     shutil.copytree(tiny, tmp_path / "SynthReID-tiny")
     meta = tmp_path / "SynthReID-tiny" / "meta.json"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "files": files}))
+    assert synthetic.find(tmp_path, "tiny") is None
+
+
+def test_a_folder_that_the_record_leaves_out_is_missed(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / "SynthReID-tiny")
+    meta = json.loads((copy / "meta.json").read_text())
+    del meta["files"]["query_occluded"]
+    shutil.rmtree(copy / "query_occluded")
+    (copy / "meta.json").write_text(json.dumps(meta))
     assert synthetic.find(tmp_path, "tiny") is None
 
 

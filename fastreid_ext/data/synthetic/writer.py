@@ -22,7 +22,7 @@ from fastreid_ext.data.synthetic.splits import Shot, directories, plan
 from fastreid_ext.data.synthetic.worlds.scene import render_in_world
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.files import locked, make_folder, no_room_named, sync
-from fastreid_ext.foreign_files import is_below, read_json
+from fastreid_ext.foreign_files import read_json
 from fastreid_ext.processes import as_worker
 from fastreid_ext.progress import ProgressBar
 
@@ -104,12 +104,13 @@ def read_meta(directory: Path) -> dict[str, Any]:
 def is_complete(directory: Path, wanted: Mapping[str, Any]) -> bool:
     """Whether ``directory`` is what ``wanted`` says, by this renderer, with all its files in full length."""
     meta = read_meta(directory)
-    wanted = {**wanted, "renderer": size_named(wanted["size"]).renderer}
+    size = size_named(wanted["size"])
+    wanted = {**wanted, "renderer": size.renderer}
     if any(meta.get(key) != value for key, value in wanted.items()):
         return False
     files = meta.get("files")
-    named = isinstance(files, dict) and all(is_below(name) for name in files)
-    return named and measure(directory, files) == files
+    # What it must hold is not left to the file, which may be damaged or name folders elsewhere.
+    return files == measure(directory, (*directories(size), KEYPOINTS))
 
 
 def measure(directory: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -119,7 +120,7 @@ def measure(directory: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
         try:
             with os.scandir(directory / name) as entries:
                 lengths = [entry.stat().st_size for entry in entries]
-        except (OSError, ValueError):  # the second: a name with a null character, in a damaged meta.json
+        except OSError:
             lengths = []
         found[name] = {"count": len(lengths), "bytes": sum(lengths)}
     return found

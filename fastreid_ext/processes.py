@@ -1,5 +1,6 @@
 """Processes that do not outlive the one that started them: workers, ranks, and commands that a command starts."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -37,17 +38,18 @@ def as_worker() -> None:
     sys.excepthook = _show_unless_orphaned
 
 
-def keep_in_forks(thing: Any) -> None:
+def keep_in_forks(*things: Any) -> None:
     """Never destroy an object with threads of its own in a process that is forked while it lives.
 
     Threads are not forked. The destructor of an onnxruntime session waits for its threads, and there for ever: in a
-    loader's worker, for one, as soon as Python collects a session that nobody needs any more.
+    loader's worker, for one, as soon as Python collects a session that nobody needs any more. From the first call on, a
+    forked process leaves all garbage of its parent alone, since others make sessions too: onnxruntime's quantiser does.
 
     Args:
-        thing: hashable and weakly referable; this process destroys it as ever.
+        things: hashable and weakly referable; this process destroys them as ever.
     """
     _have_forks_keep()
-    _with_threads.add(thing)
+    _with_threads.update(things)
 
 
 _with_threads: "weakref.WeakSet[Any]" = weakref.WeakSet()
@@ -57,7 +59,12 @@ _kept: list[Any] = []
 @cache
 def _have_forks_keep() -> None:
     if hasattr(os, "register_at_fork"):  # Windows does not fork
-        os.register_at_fork(after_in_child=lambda: _kept.extend(_with_threads))
+        os.register_at_fork(after_in_child=_keep)
+
+
+def _keep() -> None:
+    gc.freeze()
+    _kept.extend(_with_threads)
 
 
 class WorkerCall:

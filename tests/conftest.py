@@ -19,7 +19,9 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.synthetic import generate
+from fastreid_ext.processes import keep_in_forks
 
+keep_in_forks()  # tests make sessions of onnxruntime by themselves, and others fork afterwards
 half.round_in_float32()
 draws.repeat_draws()
 

@@ -59,6 +59,19 @@ def test_a_session_that_a_worker_drops(file):
     assert ends_after(held.clear)
 
 
+def test_a_session_of_somebody_else_that_is_garbage(file):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 4
+    gc.disable()
+    try:
+        Cycle(onnxruntime.InferenceSession(file, options))
+        assert ends_after(gc.collect)
+    finally:
+        gc.enable()
+
+
 def test_the_process_itself_destroys_it(file):
     session = open_session(file, threads=4)
     gone = weakref.ref(session)

@@ -16,6 +16,7 @@ from fastreid_ext.export.compared_images import spread
 from fastreid_ext.export.graph import IMAGES
 from fastreid_ext.export.parity import CPU, fed
 from fastreid_ext.inference.record import ModelRecord
+from fastreid_ext.processes import keep_in_forks
 
 CALIBRATION_IMAGES = 128
 BATCH = 16
@@ -50,6 +51,7 @@ def quantised(proto: Any, batches: Iterator[np.ndarray]) -> Any:
             batch = next(batches, None)
             return None if batch is None else {IMAGES: batch}
 
+    keep_in_forks()  # it makes sessions of its own, and loaders fork workers afterwards
     with tempfile.TemporaryDirectory() as folder:
         given, source, target = (Path(folder) / f"{name}.onnx" for name in ("given", "float", "int8"))
         given.write_bytes(proto.SerializeToString())

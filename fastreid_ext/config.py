@@ -44,6 +44,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.PRETRAIN_PARTIAL = False
     # Channels of the first of the four stages of build_narrow_resnet_backbone; the last has 8 times as many
     cfg.MODEL.BACKBONE.NARROW = CfgNode({"WIDTH": 32})
+    # Keep maps with their channels innermost (torch.channels_last), which most convolutions run faster in. It belongs
+    # to the model: its features differ from those without it in their last digits
+    cfg.MODEL.CHANNELS_LAST = False
     # One number that makes a run repeatable (model, sampler, augmentation); -1 draws one and writes it down
     cfg.SEED = -1
     # auto | bf16 | fp16. auto is bf16 where the hardware has it; else fp16 on CUDA and float32 on a CPU

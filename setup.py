@@ -24,7 +24,11 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["fastreid_ext", "fastreid_ext.*"]), *CONFIG_PACKAGES],
     package_dir={"fastreid_ext": "fastreid_ext", **CONFIG_PACKAGES},
-    package_data={**{name: ["*.yml"] for name in CONFIG_PACKAGES}, "fastreid_ext.report": ["templates/*"]},
+    package_data={
+        **{name: ["*.yml"] for name in CONFIG_PACKAGES},
+        "fastreid_ext.report": ["templates/*"],
+        "fastreid_ext.zoo": ["*.safetensors", "*.md"],  # the models that the package ships, and their cards
+    },
     install_requires=[
         "torch>=2.8,!=2.13.0",  # 2.13.0 may come as a CPU build whose torchvision does not import
         "torchvision>=0.23",

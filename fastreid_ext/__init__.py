@@ -15,7 +15,7 @@ from fastreid_ext.compat.warn import warn_user
 __version__ = "0.1.0"
 __all__ = [
     *("Extractor", "__version__", "datasets", "deepminer", "get_cfg"),
-    *("mgre", "model_zoo", "msreid", "occluded", "res2net"),
+    *("mgre", "model_zoo", "msreid", "occluded", "res2net", "zoo"),
 ]
 
 # They register themselves in FastReID's registries when they are imported.
@@ -37,6 +37,7 @@ _LAZY = {
     "datasets": ("data.datasets", None),
     "get_cfg": ("config", "get_cfg"),
     "res2net": ("res2net", None),
+    "zoo": ("zoo", None),
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastreid_ext import zoo
 from fastreid_ext.errors import ConfigError, UserError, name_too_long
 from fastreid_ext.processes import end_with_starter, kill_workers
 from fastreid_ext.signals import Stopping, end, stopped_by_signals
@@ -51,16 +52,24 @@ def command_parser(commands: Any, name: str, *, help: str, description: str, exa
     return parser
 
 
-def add_config_options(parser: argparse.ArgumentParser, required: bool = True, help: str = "") -> None:
-    """Add --config-file and, behind all options, KEY VALUE pairs."""
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    help: str = "",
+    pairs: str = "KEY VALUE",
+    pairs_help: str = WEIGHTS_HELP,
+) -> None:
+    """Add --config-file and, behind all options, KEY VALUE pairs; what may stand before these, ``pairs`` says."""
     parser.add_argument(
         "--config-file",
         required=required,
         default="",
         metavar="FILE",
-        help=help or "a yaml file, or the name of a shipped config (fastreid-ext configs lists them)",
+        help=help
+        or "a yaml file, the name of a shipped config (fastreid-ext configs lists them), or a model with its config in"
+        " it: zoo, which is shipped, or a file of fastreid-ext export --format weights",
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=WEIGHTS_HELP)
+    parser.add_argument("opts", nargs="*", metavar=pairs, help=pairs_help)
 
 
 def add_output_option(parser: argparse.ArgumentParser, help: str, required: bool = True) -> None:
@@ -69,11 +78,22 @@ def add_output_option(parser: argparse.ArgumentParser, help: str, required: bool
 
 
 def merged_config(config_file: str, overrides: Sequence[str]) -> "CfgNode":
-    """Return the config of a file, or of the shipped config of that name, with KEY VALUE pairs.
+    """Return the config of a file, or of the shipped config or model of that name, with KEY VALUE pairs.
+
+    Args:
+        config_file: a yaml; a shipped config; "zoo", "zoo:NAME" or a file of ``export --format weights``, whose
+            MODEL.WEIGHTS are that file.
+        overrides: KEY VALUE pairs.
 
     Raises:
         ConfigError: no such file, or KEY VALUE pairs that can't be merged.
+        UserError: a file of weights that can't be read, see
+            :func:`fastreid_ext.inference.weights_file.config_with_weights`.
     """
+    if path := model_file(config_file):
+        from fastreid_ext.inference.weights_file import config_with_weights
+
+        return config_with_weights(path, list(overrides))
     from fastreid_ext.config import get_cfg
     from fastreid_ext.engine.merging import merge_config
     from fastreid_ext.engine.trained import config_file_of
@@ -81,6 +101,23 @@ def merged_config(config_file: str, overrides: Sequence[str]) -> "CfgNode":
     cfg = get_cfg()
     merge_config(cfg, config_file_of(config_file), list(overrides))
     return cfg
+
+
+def model_file(config_file: str) -> Path | None:
+    """Return the file that has config and weights in it, if --config-file names one; None for a config.
+
+    Raises:
+        ConfigError, FileError: a model that is not shipped.
+    """
+    named = zoo.file_named(config_file)
+    if named or not config_file.lower().endswith(".safetensors"):
+        return named
+    return Path(os.path.expanduser(config_file))
+
+
+def named_or_zoo(config_file: str, overrides: Sequence[str]) -> str:
+    """Return what --config-file names, or the shipped model where neither a config nor weights are named."""
+    return config_file or ("" if "MODEL.WEIGHTS" in overrides[::2] else zoo.DEFAULT_NAME)
 
 
 def trained_model(cfg: "CfgNode") -> "nn.Module":

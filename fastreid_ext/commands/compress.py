@@ -1,8 +1,10 @@
 """The command ``compress``: principal components for short features, and what they cost."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from fastreid_ext import zoo
 from fastreid_ext.commands.common import add_config_options, command_parser, merged_config, trained_model
 from fastreid_ext.errors import ConfigError
 
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name) < least:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(args, name)} and must be {least} or more")
     cfg = merged_config(args.config_file, args.opts)
+    zoo.check_own(Path(cfg.MODEL.WEIGHTS), "the components")
     table, path = compress(cfg, trained_model(cfg), args.dim, args.fit_on, args.test_set)
     print(table)
     print(f"the components are in {path}, the table in {path.with_suffix('.md').name} beside it")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from fastreid_ext.commands.common import add_config_options, command_parser
+from fastreid_ext.commands.common import add_config_options, command_parser, merged_config, model_file
 from fastreid_ext.commands.ranks import add_rank_options, check_numbers, run_in_ranks
 from fastreid_ext.errors import ConfigError
 
@@ -41,4 +41,7 @@ def in_one_process(args: argparse.Namespace) -> None:
     """Do what the command line says in one of its processes."""
     from fastreid_ext.engine.run import run as train
 
+    if args.eval_only and model_file(args.config_file):
+        train(merged_config(args.config_file, args.opts), args.opts, resume=args.resume, eval_only=True)
+        return
     train(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)

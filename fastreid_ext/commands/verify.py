@@ -8,7 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastreid_ext.commands.common import add_output_option, check_path, command_parser, merged_config, trained_model
+from fastreid_ext import zoo
+from fastreid_ext.commands.common import (
+    add_output_option,
+    check_path,
+    command_parser,
+    merged_config,
+    named_or_zoo,
+    trained_model,
+)
 from fastreid_ext.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,20 +38,25 @@ def add_parser(commands: Any) -> None:
         description="Print whether two images show the same person, and how likely that is. --calibrate measures first"
         " what a similarity says, on people that the model was not trained on, and keeps it as same_person.json beside"
         " the weights. --report measures the answers on all pairs of a test set.",
-        example="fastreid-ext verify --calibrate --config-file demo/deepminer.yml DATASETS.VALIDATION 20"
+        example="fastreid-ext verify a.jpg b.jpg\n"
+        "  fastreid-ext verify --calibrate --config-file demo/deepminer.yml DATASETS.VALIDATION 20"
         " MODEL.WEIGHTS logs/demo/deepminer/model_best.pth\n"
         "  fastreid-ext verify --config-file demo/deepminer.yml --threshold fpr_1e-3 a.jpg b.jpg"
         " MODEL.WEIGHTS logs/demo/deepminer/model_best.pth",
     )
     parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="a yaml file, or the name of a shipped config"
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="a yaml file, the name of a shipped config, or a file of fastreid-ext export --format weights (default:"
+        " zoo, the shipped model)",
     )
     add_output_option(parser, "folder for verify.json, verify.md, verify.png; or for pairs.csv", required=False)
     parser.add_argument(
         "--same-person",
         type=Path,
         metavar="FILE",
-        help="file of --calibrate (default: same_person.json beside the weights)",
+        help="file of --calibrate (default: same_person.json beside the weights, or what a file of weights has in it)",
     )
     answers = parser.add_argument_group("answers")
     answers.add_argument(
@@ -91,7 +104,12 @@ def run(args: argparse.Namespace) -> None:
 
     check_options(args)
     images, overrides = images_and_overrides(args)
+    args.config_file = named_or_zoo(args.config_file, overrides)
+    if not args.config_file:
+        raise ConfigError("MODEL.WEIGHTS are named without the config that they are of: add --config-file")
     cfg = merged_config(args.config_file, overrides)
+    if args.calibrate and args.same_person is None:
+        zoo.check_own(Path(cfg.MODEL.WEIGHTS), "same_person.json")
     pairs = [] if args.report or args.calibrate else verification.pairs_of(args.pairs, images)
     model = trained_model(cfg)
     by_head = not args.calibrate and (args.by or (HEAD if verification.has_head(model) else SIMILARITY)) == HEAD
@@ -175,7 +193,8 @@ def stored(args: argparse.Namespace, cfg: "CfgNode", model: "nn.Module", overrid
     )
     if not cfg.DATASETS.VALIDATION:
         command += " DATASETS.VALIDATION N, as in training, or --test-set with people of your own"
-    return same_person_for(feature_identity(cfg, model), path, command)
+    inside = None if args.same_person else Path(cfg.MODEL.WEIGHTS)
+    return same_person_for(feature_identity(cfg, model), path, command, inside)
 
 
 def check_options(args: argparse.Namespace) -> None:

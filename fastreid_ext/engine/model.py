@@ -12,6 +12,7 @@ from fastreid.modeling import build_model as build_registered
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
+from fastreid_ext import zoo
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.config import augmentation_mistakes
 from fastreid_ext.engine.checks.listing import raise_together
@@ -103,6 +104,11 @@ def _check_files(cfg: CfgNode) -> None:
     files = {"KD.MODEL_WEIGHTS": list(cfg.KD.MODEL_WEIGHTS)} if cfg.MODEL.META_ARCHITECTURE == "Distiller" else {}
     if backbone.PRETRAIN and not hasattr(BACKBONE_REGISTRY._obj_map.get(backbone.NAME), "loads_whole"):
         files["MODEL.BACKBONE.PRETRAIN_PATH"] = [backbone.PRETRAIN_PATH]
+        if file := zoo.file_named(backbone.PRETRAIN_PATH):
+            raise ConfigError(
+                f"MODEL.BACKBONE.PRETRAIN_PATH is {backbone.PRETRAIN_PATH}, and {backbone.NAME} reads its file by code"
+                f" of its own, which does not know that name: write {file}"
+            )
     for key, paths in files.items():
         for path in filter(os.path.exists, paths):
             try:

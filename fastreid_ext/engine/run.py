@@ -36,11 +36,11 @@ from fastreid_ext.signals import follows_signal
 logger = logging.getLogger(__name__)
 
 
-def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eval_only: bool = False) -> Any:
+def run(config: str | CfgNode, overrides: Sequence[str], *, resume: bool = False, eval_only: bool = False) -> Any:
     """Train or evaluate in this process and return the results of the last evaluation.
 
     Args:
-        config_file: a yaml, or the name of a shipped one.
+        config: a yaml, the name of a shipped one, or a config that is merged already, which is left as it is.
         overrides: KEY VALUE pairs.
         resume: continue the run in OUTPUT_DIR, if there is one.
         eval_only: evaluate MODEL.WEIGHTS on DATASETS.TESTS.
@@ -49,7 +49,7 @@ def run(config_file: str, overrides: Sequence[str], *, resume: bool = False, eva
         UserError: an error the user can fix; its traceback is in log.txt.
     """
     try:
-        cfg = checked_config(config_file, overrides)
+        cfg = checked_config(config, overrides)
         with holding(cfg) as folder, no_room_named(cfg.OUTPUT_DIR), dead_workers_named():
             setup(cfg, resume, eval_only)
             if folder is not None:
@@ -84,10 +84,11 @@ def evaluate(cfg: CfgNode) -> Any:
     return results
 
 
-def checked_config(config_file: str, overrides: Sequence[str]) -> CfgNode:
+def checked_config(config: str | CfgNode, overrides: Sequence[str]) -> CfgNode:
     """Return the merged config, frozen, after the checks that need neither data nor the folder of the run."""
-    cfg = get_cfg()
-    merge_config(cfg, config_file_of(config_file), list(overrides))
+    named = isinstance(config, str)
+    cfg = get_cfg() if named else config.clone()
+    merge_config(cfg, config_file_of(config) if named else "", list(overrides))
     check_config(cfg, comm.get_world_size())
     check_writable(cfg)
     cfg.freeze()

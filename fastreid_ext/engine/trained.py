@@ -7,6 +7,7 @@ import torch
 import yaml
 from fastreid.config import CfgNode
 
+from fastreid_ext import zoo
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.validation import VALIDATION
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
@@ -34,8 +35,13 @@ def config_file_of(path: str) -> str:
     """Return a file as it is, otherwise the shipped config of that name, such as DeepMiner/Market1501_R50.yml.
 
     Raises:
-        ConfigError: neither exists.
+        ConfigError: neither exists, or it names a trained model, which says nothing of a training.
     """
+    if zoo.is_name(path) or path.lower().endswith(".safetensors"):
+        raise ConfigError(
+            f"{path} is a trained model and has no settings of a training: name a config of one, such as"
+            f" demo/baseline.yml, and start it from the model's trunk with MODEL.BACKBONE.PRETRAIN_PATH {path}"
+        )
     if not path or os.path.isfile(path):
         return path
     try:

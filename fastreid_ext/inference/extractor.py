@@ -11,6 +11,7 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
+from fastreid_ext import zoo
 from fastreid_ext.data.loader_faults import dead_workers_named
 from fastreid_ext.data.pixels.resized_images import first_resize
 from fastreid_ext.errors import ConfigError, DivergedError
@@ -34,7 +35,8 @@ class Extractor:
     compares and ``fastreid-ext extract`` writes, to the bit.
 
     Args:
-        model: a shipped config's name or a yaml file (with ``weights``), a run's folder, a ``.safetensors`` file of
+        model: ``zoo`` or ``zoo:NAME``, a model that the package ships, which is what is used without any; a shipped
+            config's name or a yaml file (with ``weights``), a run's folder, a ``.safetensors`` file of
             ``fastreid-ext export --format weights``, or an ``.onnx`` file of ``fastreid-ext export``.
         weights: file of a config; of a folder, instead of its model_best.pth.
         opts: KEY VALUE pairs for a config or a folder, as on the command line: ``["TEST.FLIP.ENABLED", True]``.
@@ -53,6 +55,8 @@ class Extractor:
         UserError: no such model, weights that do not fit it, or options that can't be; the sentence says which.
 
     Example:
+        >>> Extractor()(["a.jpg", "b.jpg"]).shape  # doctest: +SKIP
+        (2, 512)
         >>> extractor = Extractor("logs/demo/deepminer")  # doctest: +SKIP
         >>> extractor(["a.jpg", "b.jpg"]).shape  # doctest: +SKIP
         (2, 3584)
@@ -60,7 +64,7 @@ class Extractor:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path = zoo.DEFAULT_NAME,
         weights: str | Path | None = None,
         *,
         opts: Sequence[Any] = (),

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import faiss
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 import fastreid_ext
 from fastreid_ext.config import get_cfg
@@ -35,10 +36,14 @@ def model_hash(model: nn.Module) -> str:
         model: of ``load_trained``; classifiers, centers and batch norms' counters do not count.
     """
     unread = training_only_keys(model)
+    state = model.state_dict()
+    return weights_hash({k: state[k] for k in state if k not in unread and not k.endswith(".num_batches_tracked")})
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights by name; in a file of weights they are those that the test feature reads."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if name in unread or name.endswith(".num_batches_tracked"):
-            continue
+    for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

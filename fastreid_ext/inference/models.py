@@ -13,6 +13,7 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
 from torch import Tensor, nn
 
+from fastreid_ext import zoo
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.config_files import read_with_bases
 from fastreid_ext.engine.devices import device_of
@@ -169,8 +170,8 @@ def open_model(
     """Open what a user names as a model.
 
     Args:
-        model: the name of a shipped config or a yaml file, a run's folder, a .safetensors file of
-            ``save_weights_file``, or an .onnx file of ``fastreid-ext export``.
+        model: "zoo" or "zoo:NAME", a shipped model; the name of a shipped config or a yaml file, a run's folder, a
+            .safetensors file of ``save_weights_file``, or an .onnx file of ``fastreid-ext export``.
         weights: of a config; of a folder, a file in it instead of model_best.pth. A path, or a name in the folder.
         opts: KEY VALUE pairs for a config or folder.
         device: "cpu", "cuda" or "cuda:0"; None = the GPU if there is one, else the CPU.
@@ -190,7 +191,8 @@ def open_model(
         raise ModelError(f'opts is {shown(opts)} and must be a list of keys and values, ["TEST.FLIP.ENABLED", True]')
     if weights is not None and (not isinstance(weights, str | Path) or not str(weights)):
         raise ModelError(f"weights is {shown(weights)} and must be a path")
-    path, suffix = Path(os.path.expanduser(model)), Path(model).suffix.lower()
+    path = zoo.file_named(model) or Path(os.path.expanduser(model))
+    suffix = path.suffix.lower()
     device = None if device is None else str(device)
     if suffix in (SUFFIX, ".onnx") and not path.is_dir():
         _check_alone(path, weights, opts)

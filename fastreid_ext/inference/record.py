@@ -13,9 +13,10 @@ from fastreid_ext.engine.checks.ranges import METRICS
 from fastreid_ext.errors import UserError
 from fastreid_ext.foreign_files import are_whole_numbers, shown
 from fastreid_ext.inference.fingerprints import feature_identity, versions
+from fastreid_ext.modeling.safetensors_files import RECORD
 
 FORMAT = "fastreid-ext model 1"
-KEY = "fastreid_ext"  # of the record in the metadata of a file
+KEY = RECORD  # of the record in the metadata of a file
 PIXELS = ("raw", "imagenet")  # 0 to 255; or (raw - mean) / std
 TYPES = ("float32", "float16")
 LARGEST = 1 << 14  # of an image's sides

@@ -14,13 +14,13 @@ from fastreid_ext.evaluation.pair_set import similarities
 from fastreid_ext.evaluation.same_person import SAME, UNKNOWN, Answer, SamePerson, SamePersonError
 from fastreid_ext.inference.inputs import has_plain_numbers
 from fastreid_ext.inference.record import ModelRecord
-from fastreid_ext.inference.same_person_file import NAME, differences, same_person_for
+from fastreid_ext.inference.same_person_file import NAME, differences, measured_beside, same_person_for
 
 COMMAND = "fastreid-ext verify --calibrate with its config and weights"
 
 
 def same_person_of(record: ModelRecord, weights: Path | None) -> SamePerson:
-    """Return what was measured for a model: it stands in the model's own file, or in the one beside its weights.
+    """Return what was measured for a model: it stands in the file beside its weights, or in the model's own.
 
     Args:
         record: of the model.
@@ -29,6 +29,8 @@ def same_person_of(record: ModelRecord, weights: Path | None) -> SamePerson:
     Raises:
         SamePersonError: nothing was measured, or what was is damaged or of another model.
     """
+    if weights is not None and (beside := measured_beside(weights, record.identity)[0]):
+        return beside
     if record.same_person is not None:
         file = weights or "the model's record"
         found = SamePerson.from_dict(record.same_person, file)

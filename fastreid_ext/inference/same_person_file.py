@@ -1,4 +1,8 @@
-"""``same_person.json`` beside the weights: what their similarities tell, for these weights and this config alone."""
+"""``same_person.json`` beside the weights: what their similarities tell, for these weights and this config alone.
+
+A file of ``fastreid-ext export --format weights`` has it in itself. One that lies beside it and holds for its weights
+was measured later, and counts.
+"""
 
 import json
 import logging
@@ -13,6 +17,7 @@ from fastreid_ext.evaluation.same_person import SamePerson, SamePersonError
 from fastreid_ext.files import write_text
 from fastreid_ext.foreign_files import read_json
 from fastreid_ext.inference.fingerprints import feature_identity
+from fastreid_ext.inference.weights_file import same_person_in
 
 NAME = "same_person.json"
 IDENTITY = {
@@ -62,7 +67,7 @@ def differences(same_person: SamePerson, identity: dict[str, Any]) -> str:
 
 
 def find_same_person(cfg: CfgNode, model: nn.Module) -> SamePerson | None:
-    """Return what was measured for a trained model, from the file beside MODEL.WEIGHTS; None without any for it.
+    """Return what was measured for a trained model, from beside MODEL.WEIGHTS or in that file; None without any for it.
 
     A file of other weights or of another config, such as model_best.pth beside model_final.pth, is not used; the log
     says so.
@@ -74,32 +79,66 @@ def find_same_person(cfg: CfgNode, model: nn.Module) -> SamePerson | None:
     Raises:
         SamePersonError: the file is damaged.
     """
-    path = same_person_path(cfg)
-    if not cfg.MODEL.WEIGHTS or not path.is_file():
+    if not cfg.MODEL.WEIGHTS:
         return None
+    weights, identity = Path(cfg.MODEL.WEIGHTS), feature_identity(cfg, model)
+    beside, refused = measured_beside(weights, identity)
+    found = beside or measured_inside(weights, identity)
+    if refused and not found:
+        logger.warning("%s than this model: it is not used", refused)
+    return found
+
+
+def measured_beside(weights: Path, identity: dict[str, Any]) -> tuple[SamePerson | None, str]:
+    """Return what the file beside some weights says of their features, or None and what else it is of, if it is there.
+
+    Raises:
+        SamePersonError: the file is damaged.
+    """
+    path = weights.parent / NAME
+    if not path.is_file():
+        return None, ""
     found = read_same_person(path)
-    if different := differences(found, feature_identity(cfg, model)):
-        logger.warning("%s is of %s than this model: it is not used", path, different)
+    different = differences(found, identity)
+    return (None, f"{path} is of {different}") if different else (found, "")
+
+
+def measured_inside(weights: Path, identity: dict[str, Any]) -> SamePerson | None:
+    """Return what a file of weights says of their features itself; None where it says nothing that holds for them.
+
+    Raises:
+        WeightsFileError, RecordError, SamePersonError: what it says can't be.
+    """
+    inside = same_person_in(weights)
+    if inside is None:
+        return None
+    found = SamePerson.from_dict(inside, weights)
+    if different := differences(found, identity):
+        logger.warning("the thresholds in %s are of %s than this model: they are not used", weights, different)
         return None
     return found
 
 
-def same_person_for(identity: dict[str, Any], path: Path, command: str) -> SamePerson:
+def same_person_for(identity: dict[str, Any], path: Path, command: str, weights: Path | None = None) -> SamePerson:
     """Return what a file says, for features that it holds for.
 
     Args:
         identity: of the features.
         path: of the file.
         command: how the user measures, for the message.
+        weights: the model's file, whose own thresholds do where that file is absent or of other features.
 
     Raises:
         SamePersonError: there is no such file, it is damaged, or it is of other features.
     """
-    if not path.is_file():
-        raise SamePersonError(
-            f"there is no {path}, so no similarity is known to be the same person: measure it with {command}"
-        )
-    found = read_same_person(path)
-    if different := differences(found, identity):
+    found = read_same_person(path) if path.is_file() else None
+    different = differences(found, identity) if found else ""
+    if found and not different:
+        return found
+    if weights and (inside := measured_inside(weights, identity)):
+        return inside
+    if found:
         raise SamePersonError(f"{path} is of {different}: measure again with {command}")
-    return found
+    raise SamePersonError(
+        f"there is no {path}, so no similarity is known to be the same person: measure it with {command}"
+    )

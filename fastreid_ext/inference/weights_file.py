@@ -1,6 +1,7 @@
 """A model in one file: its weights in the format of safetensors, and in the metadata how to build and feed it."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checkpoint import training_only_keys
 from fastreid_ext.engine.config_files import tree_of
-from fastreid_ext.engine.merging import merge_trees
+from fastreid_ext.engine.merging import merge_config, merge_trees
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.trained import load_trained
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
@@ -20,8 +21,9 @@ from fastreid_ext.files import write_atomically
 from fastreid_ext.foreign_files import shown
 from fastreid_ext.inference.compression import Compression
 from fastreid_ext.inference.features import feature_length
+from fastreid_ext.inference.fingerprints import weights_hash
 from fastreid_ext.inference.record import KEY, READ_BY_TEST, ModelRecord, record_of
-from fastreid_ext.modeling.safetensors_files import read_safetensors, shapes_of
+from fastreid_ext.modeling.safetensors_files import begins_as_safetensors, read_safetensors, shapes_of
 
 SUFFIX = ".safetensors"
 LONGEST_RECORD = 1 << 20  # characters
@@ -103,6 +105,53 @@ def load_weights_file(path: Path, device: str | None = None) -> tuple[CfgNode, n
             " config: it was changed after it was written, or by another version"
         )
     return cfg, model, record
+
+
+def config_with_weights(path: Path, overrides: Sequence[str] = ()) -> CfgNode:
+    """Return the config in a file of :func:`save_weights_file`, with the file as its MODEL.WEIGHTS.
+
+    For whoever takes a config and builds the model by it. The file may be of anybody, see :func:`load_weights_file`.
+
+    Args:
+        path: the file.
+        overrides: KEY VALUE pairs, of data or of how the test is done.
+
+    Raises:
+        ConfigError: there is no such file, or pairs that can't be merged, MODEL.WEIGHTS among them.
+        WeightsFileError, RecordError, SafetensorsError: as :func:`load_weights_file`, also for pairs that change the
+            model's shapes.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no config file {path}")
+    if "MODEL.WEIGHTS" in overrides[::2]:
+        raise ConfigError(
+            f"{path} has config and weights in it: leave MODEL.WEIGHTS out, or name the config that they are of"
+        )
+    shapes, record = shapes_of(path), record_in(path)
+    if weights_hash(read_safetensors(path)[0]) != record.model_sha256:
+        raise WeightsFileError(f"{path} has other weights than it says: it was changed after it was written")
+    cfg = config_of(record, path)
+    cfg.MODEL.DEVICE = get_cfg().MODEL.DEVICE
+    cfg.MODEL.WEIGHTS = str(path)
+    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)  # the file says nothing of it
+    merge_config(cfg, "", overrides)
+    _check_shapes(cfg, shapes, path)
+    return cfg
+
+
+def same_person_in(path: Path) -> Mapping[str, Any] | None:
+    """Return the thresholds in a file of weights.
+
+    Returns:
+        What :class:`fastreid_ext.evaluation.same_person.SamePerson` saves; None where the file is of another kind, says
+        nothing of its weights, or has none.
+
+    Raises:
+        WeightsFileError, RecordError: it says of its weights what can't be.
+    """
+    if not begins_as_safetensors(path) or KEY not in read_safetensors(path, prefix="no tensor")[1]:
+        return None
+    return record_in(path).same_person
 
 
 def record_in(path: Path) -> ModelRecord:

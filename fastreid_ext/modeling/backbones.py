@@ -22,8 +22,10 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.utils import comm
 from torch import Tensor, nn
 
+from fastreid_ext import zoo
 from fastreid_ext.errors import ConfigError, first_line
 from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
+from fastreid_ext.modeling.file_trunks import other_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
 from fastreid_ext.modeling.weights import WeightsError
 
@@ -75,7 +77,12 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
             if node.PRETRAIN:
                 path = _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
                 partial = "PRETRAIN_PARTIAL" in node and node.PRETRAIN_PARTIAL  # a config of FastReID's has none
-                load_pretrained(backbone, path, partial=partial, **weights.load)
+                try:
+                    load_pretrained(backbone, path, partial=partial, **weights.load)
+                except WeightsError as error:
+                    if keys := other_keys(path, node):
+                        raise WeightsError(f"{error}; the trunk in it is that of {keys}") from error
+                    raise
             return backbone
 
         build_and_load.loads_whole = True
@@ -84,7 +91,9 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
     return decorator
 
 
-def _named(path: str) -> str:
+def _named(path: str) -> str | Path:
+    if file := zoo.file_named(path):
+        return file
     if path and not os.path.exists(path):
         raise WeightsError(f"there is no file {path}: check MODEL.BACKBONE.PRETRAIN_PATH")
     return path

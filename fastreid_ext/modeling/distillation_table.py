@@ -39,8 +39,8 @@ DISTILLATION_LOSSES: dict[str, DistillationEntry] = {
 def add_distillation_config(cfg: CfgNode) -> None:
     """Add the keys of our distillation to FastReID's node KD, whose own are for its Distiller alone."""
     # The trained model that a student learns from, whatever its head and length: a run's folder (its model_best.pth,
-    # or TEACHER_WEIGHTS in it), a .safetensors or .onnx file of fastreid-ext export, or a config with TEACHER_WEIGHTS;
-    # "" = none (docs/distillation.md)
+    # or TEACHER_WEIGHTS in it), a .safetensors or .onnx file of fastreid-ext export, zoo, or a config with
+    # TEACHER_WEIGHTS; "" = none (docs/distillation.md)
     cfg.KD.TEACHER = ""
     cfg.KD.TEACHER_WEIGHTS = ""
     cfg.KD.LOSSES = CfgNode({"NAME": ["RelationalDistanceLoss"]})

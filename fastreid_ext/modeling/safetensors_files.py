@@ -9,7 +9,8 @@ from fastreid_ext.errors import UserError, first_line
 from fastreid_ext.image_files import check_is_file
 from fastreid_ext.modeling.file_kinds import HEAD, is_safetensors
 
-OURS = "fastreid_ext."  # begins the names of tensors that are no weights of the model
+RECORD = "fastreid_ext"  # of the text that says what the weights of a file are of
+OURS = f"{RECORD}."  # begins the names of tensors that are no weights of the model
 
 
 class SafetensorsError(UserError, ValueError):

@@ -33,10 +33,12 @@ from fastreid_ext.search.nearest import (
     recall,
     same_camera_rows,
 )
-from fastreid_ext.search.results import SearchResult, draw_sheet, write_csv, write_json
+from fastreid_ext.search.results import SearchResult, draw_sheet, list_lines, write_csv, write_json
 from fastreid_ext.search.unknown import unknown_lines, verdicts_on
 
 STRICT = "fpr_1e-3"  # of queries that are compared with a whole gallery
+TOPK = 10
+QUERIES = "the queries"
 CODES_PER_RESULT = 4  # IVF-PQ's distances are rough: this many candidates per result are ordered by exact distances
 
 Queries = tuple[ImageList, np.ndarray]  # and their features (Q, D)
@@ -53,22 +55,31 @@ def queries_of_store(folder: Path, gallery: FeatureStore) -> Queries:
     return store.images, store.features
 
 
-def queries_of_images(cfg: CfgNode, model: nn.Module, paths: Sequence[Path], gallery: FeatureStore) -> Queries:
+def queries_of_images(
+    cfg: CfgNode, model: nn.Module, paths: Sequence[Path], gallery: FeatureStore | None, name: str = QUERIES
+) -> Queries:
     """Return images and features (Q, D) of image files.
+
+    Args:
+        cfg, model: of the features; the model is in eval mode.
+        paths: of the files.
+        gallery: that they are compared with; None = one by the same model.
+        name: of the queries in messages.
 
     Raises:
         StoreError: they were made by another model or config than the gallery's.
         ConfigError, ImageError: the model needs more than images, or one can't be read.
     """
     check_images_suffice(model)
-    check_comparable(feature_identity(cfg, model), gallery.meta, _names(gallery))
+    if gallery is not None:
+        check_comparable(feature_identity(cfg, model), gallery.meta, (name, _names(gallery)[1]))
     rows = [(str(path), UNKNOWN, UNKNOWN) for path in paths]
     images = ImageList(Path.cwd(), rows, f"{len(rows)} images")
     return images, Extractor.of_model(cfg, model, normalise=False)(paths)
 
 
 def _names(gallery: FeatureStore) -> tuple[str, str]:
-    return "the queries", f"the gallery {gallery.folder}"
+    return QUERIES, f"the gallery {gallery.folder}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class SearchOptions:
 
     Attributes:
         index: "flat", "hnsw" or "ivfpq".
-        topk: images per query.
+        topk: images per query; None = TOPK, or all of a smaller gallery.
         drop_same_camera: leave out what the query's camera saw of its person, as the Market protocol does, and the
             query itself.
         candidates: images out of the index that are ordered by their true distance; 0 = the index's own rule.
@@ -89,10 +100,11 @@ class SearchOptions:
         parameters: of the index, those that the user gave.
         same_person: what was measured for the model, to tell who is not in the gallery; None = not asked.
         threshold: of the same person, a name or a probability.
+        measured: what gives lists that are printed their probabilities; None = they have none.
     """
 
     index: str = "flat"
-    topk: int = 10
+    topk: int | None = None
     drop_same_camera: bool = False
     candidates: int = 0
     recall_queries: int = 1000
@@ -103,13 +115,18 @@ class SearchOptions:
     parameters: Mapping[str, int] = field(default_factory=dict)
     same_person: SamePerson | None = None
     threshold: str = STRICT
+    measured: SamePerson | None = None
 
 
-def search(store: FeatureStore, queries: Queries, options: SearchOptions, output: Path) -> list[str]:
-    """Search a gallery, write results.json, results.csv and rank_lists.png, and return sentences on the result."""
+def search(store: FeatureStore, queries: Queries, options: SearchOptions, output: Path | None) -> list[str]:
+    """Search a gallery, write results.json, results.csv and rank_lists.png, and return sentences on the result.
+
+    Without a folder nothing is written, and the nearest images of each query are among the sentences.
+    """
     images, features = queries
-    if options.topk > len(store):
-        raise ConfigError(f"--topk is {options.topk}, and the gallery has {len(store)} images")
+    topk = min(TOPK, len(store)) if options.topk is None else options.topk
+    if topk > len(store):
+        raise ConfigError(f"--topk is {topk}, and the gallery has {len(store)} images")
     own = own_rows(images, store.images)
     dropped = None
     if options.drop_same_camera:
@@ -117,8 +134,8 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
             np.union1d(*rows) for rows in zip(same_camera_rows(images.rows, store.images.rows), own, strict=True)
         ]
     wanted = dict(options.parameters)
-    candidates = options.candidates or (CODES_PER_RESULT * options.topk if options.index == "ivfpq" else 0)
-    fetched = max(options.topk + MARGIN, candidates)
+    candidates = options.candidates or (CODES_PER_RESULT * topk if options.index == "ivfpq" else 0)
+    fetched = max(topk + MARGIN, candidates)
     size = store.features.shape
     plan = plan_index(options.index, *size, wanted, fetched)
     opened = open_index(store, plan, set(wanted), options.rebuild, options.seed, options.threads)
@@ -126,13 +143,13 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     plan = plan_index(options.index, *size, {**wanted, **opened.build}, fetched)  # a loaded one has its own parameters
     set_search(opened.index, plan)
     started = time.perf_counter()
-    found = neighbours(store, features, options.topk, opened.index, candidates, dropped)
+    found = neighbours(store, features, topk, opened.index, candidates, dropped)
     seconds = time.perf_counter() - started
     order = describe(plan, store.metric) + (", same camera left out" if dropped is not None else "")
     about: dict[str, Any] = {
         "metric": store.metric,
         "index": {"kind": plan.kind, **plan.build, **plan.search},
-        "topk": options.topk,
+        "topk": topk,
         "same_camera_dropped": options.drop_same_camera,
         "recall": None,
     }
@@ -141,10 +158,10 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     if plan.kind != "flat" and options.recall_queries:
         shown = np.unique(np.linspace(0, len(features) - 1, num=min(options.recall_queries, len(features))).astype(int))
         some = None if dropped is None else [dropped[n] for n in shown]
-        exact = neighbours(store, features[shown], options.topk, None, 0, some)
+        exact = neighbours(store, features[shown], topk, None, 0, some)
         share = recall(Neighbours(found.indices[shown], found.distances[shown]), exact)
-        about["recall"] = {"at": options.topk, "of_exact": share, "queries": len(shown)}
-        lines.append(f"recall@{options.topk} against the exact search: {share:.4f}, measured on {len(shown)} queries")
+        about["recall"] = {"at": topk, "of_exact": share, "queries": len(shown)}
+        lines.append(f"recall@{topk} against the exact search: {share:.4f}, measured on {len(shown)} queries")
     verdicts = None
     if options.same_person is not None:
         verdicts = verdicts_on(found, options.same_person, options.threshold)
@@ -152,7 +169,7 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
         about["unknown"] = {**measured, "queries": int(verdicts.unknown.sum())}
     result = SearchResult(images, store.images, found, order, about, verdicts)
     same = [[match["same_person"] for match in matches] for _, matches in result.lists()]
-    shares, count = rank_shares(images.rows, store.images.rows, same, sorted({1, options.topk}), dropped)
+    shares, count = rank_shares(images.rows, store.images.rows, same, sorted({1, topk}), dropped)
     if count:
         text = ", ".join(f"Rank-{k} {share:.2f}" for k, share in shares.items())
         themselves = sum(len(rows) > 0 for rows in own)
@@ -167,6 +184,8 @@ def search(store: FeatureStore, queries: Queries, options: SearchOptions, output
     persons = {name: [row[1] for row in rows] for name, rows in _sides(images, store.images).items()}
     if sentence := alike_warning("person", "persons", persons):
         lines.append(f"note: {sentence}")
+    if output is None:
+        return [*lines, *list_lines(result, options.measured), order]
     make_folder(output)
     write_json(result, output / "results.json")
     write_csv(result, output / "results.csv")

@@ -21,7 +21,8 @@ def same_person_of_store(store: FeatureStore, file: Path | None, weights: str = 
 
     Args:
         store: the gallery.
-        file: what the user names; None = the one in the store, or else the one beside the weights.
+        file: what the user names; None = the one in the store, or else the one beside the weights
+            or in their file.
         weights: MODEL.WEIGHTS of the queries' model, if there is one.
 
     Raises:
@@ -29,7 +30,7 @@ def same_person_of_store(store: FeatureStore, file: Path | None, weights: str = 
     """
     inside, beside = store.folder / NAME, Path(weights).parent / NAME
     path = file or (beside if weights and beside.is_file() and not inside.is_file() else inside)
-    return same_person_for(dict(store.meta), path, COMMAND)
+    return same_person_for(dict(store.meta), path, COMMAND, Path(weights) if weights and file is None else None)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
+from fastreid_ext import zoo
+from fastreid_ext.errors import UserError
 from fastreid_ext.files import fault_of
 from fastreid_ext.model_zoo import list_config_files
 
@@ -19,7 +21,13 @@ TEACHERS = "name a run's folder, a file of fastreid-ext export, or a config with
 
 
 def expand_paths(cfg: CfgNode) -> None:
-    """Write out the ~ of a home folder in every key that names a file or folder, as a shell would."""
+    """Write out the ~ of a home folder in every key that names a file or folder, as a shell would.
+
+    In MODEL.WEIGHTS also the name of a shipped model, because much is looked for beside the weights.
+
+    Raises:
+        ConfigError, FileError: MODEL.WEIGHTS names a model that is not shipped.
+    """
     for key in (*FOLDERS, *FILES):
         *path, last = key.split(".")
         node = cfg
@@ -27,6 +35,7 @@ def expand_paths(cfg: CfgNode) -> None:
             node = node[part]
         if node[last].startswith("~"):
             node[last] = os.path.expanduser(node[last])
+    cfg.MODEL.WEIGHTS = str(zoo.file_named(cfg.MODEL.WEIGHTS) or cfg.MODEL.WEIGHTS)
 
 
 def path_mistakes(cfg: CfgNode) -> Iterator[str]:
@@ -52,6 +61,11 @@ def teacher_mistakes(cfg: CfgNode) -> Iterator[str]:
         yield from (f"KD.{key} {fault}" for key, fault in faults if fault)
         return
     if not teacher:
+        return
+    try:
+        teacher = str(zoo.file_named(teacher) or teacher)
+    except UserError as error:
+        yield f"KD.TEACHER: {error}"
         return
     alone = teacher.lower().endswith((".safetensors", ".onnx")) and not os.path.isdir(teacher)
     if not os.path.exists(teacher) and teacher not in list_config_files():
@@ -94,7 +108,7 @@ def weights_mistakes(cfg: CfgNode) -> Iterator[str]:
     for key, path in files.items():
         if fault := fault_of(path):
             yield f"{key} {fault}"
-        elif os.path.isdir(path):
+        elif os.path.isdir(path) and not zoo.is_name(path):
             yield f"{key} is {path}, which is a folder: name a file in it"
 
 

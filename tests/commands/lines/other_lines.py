@@ -12,6 +12,7 @@ NO_OUTPUT = ["odd/text", "odd/text/below", "odd/fifo", "x" * 300]
 NO_FILE = ["nowhere", "odd/empty", "odd/text", "odd/nothing", "odd/bytes", "odd/fifo", "odd/loop", "x" * 300, "odd/zip"]
 NO_COUNT = ["-1", "abc", "1.5", "", "None"]
 NO_LEAST = [*NO_COUNT, "0"]
+NO_ZOO = ["zoo:", "zoo:none", "zoo:../x", "nowhere.safetensors", "zoo:" + "x" * 5000]
 NO_NUMBER = ["abc", "nan", "-1", ""]
 
 
@@ -77,6 +78,31 @@ COMMANDS: list[tuple[list[str], list[str], dict[str, list[str]]]] = [
         ["search", "--gallery", "store", "--image", "images/a.png", *config(), "--output", "found2", "--topk", "2"],
         model(),
         {"--image": [*NO_FILE, "odd/torn.png"], "--config-file": ["nowhere", "demo/msreid.yml"]},
+    ),
+    (
+        ["search", "images", "--image", "images/a.png", "--output", "found3"],
+        ["MODEL.DEVICE", "cpu"],
+        {
+            "--image": [*NO_FILE, "odd/torn.png"],
+            "--output": NO_OUTPUT,
+            "--topk": [*NO_LEAST, "99"],
+            "--show": NO_COUNT,
+            "--config-file": [*NO_ZOO, "demo/deepminer.yml"],
+            "--gallery": ["store", "images"],
+            "--query": ["store"],
+            "--threshold": ["balanced"],
+            "--index": ["ivfpq"],
+        },
+    ),
+    (
+        ["verify", "images/a.png", "images/b.jpg"],
+        ["MODEL.DEVICE", "cpu"],
+        {
+            "--config-file": [*NO_ZOO, "demo/deepminer.yml"],
+            "--threshold": ["-1", "2", "a", "nan"],
+            "--by": ["head"],
+            "--same-person": NO_FILE,
+        },
     ),
     (
         ["verify", *config("res2net"), "images/a.png", "images/b.jpg"],

@@ -1,0 +1,86 @@
+"""The models that are shipped: their files, their cards, and that they work offline and tell people apart."""
+
+import re
+import socket
+
+import numpy as np
+import pytest
+
+from fastreid_ext import Extractor, zoo
+from fastreid_ext.errors import UserError
+from fastreid_ext.inference.record import READ_BY_TEST
+from fastreid_ext.inference.weights_file import record_in
+
+MOST_BYTES = 12_000_000
+HEADINGS = ["Data", "Recipe", "Measured", "Thresholds", "Limits", "Not for", "Behaviour by skin tone and build"]
+
+
+def test_the_folder_holds_models_and_their_cards():
+    names = {path.name for path in zoo.FOLDER.iterdir() if path.name not in ("__init__.py", "__pycache__")}
+    assert names == {f"{name}{end}" for name in zoo.models() for end in (".safetensors", ".md")}
+
+
+@pytest.mark.parametrize("name", zoo.models())
+def test_a_model_is_small_and_says_what_it_is(name):
+    path = zoo.weights_of(name)
+    assert path.stat().st_size <= MOST_BYTES
+    record = record_in(path)
+    assert record.pixels == "raw" and record.metric == "cosine" and READ_BY_TEST[0] in record.config
+
+
+@pytest.mark.parametrize("name", zoo.models())
+def test_a_card_has_its_parts(name):
+    text = zoo.card_of(name).read_text(encoding="utf-8")
+    parts = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+    assert list(parts) == HEADINGS and text.startswith(f"# {name}")
+    assert all(len(part.strip()) > 20 for part in parts.values())
+
+
+@pytest.mark.parametrize("name", zoo.models())
+def test_its_card_has_the_thresholds_that_are_in_its_file(name):
+    text = zoo.card_of(name).read_text(encoding="utf-8")
+    thresholds = record_in(zoo.weights_of(name)).same_person["thresholds"]
+    known = {key: f"{at:.4f}" for key, at in thresholds.items() if at is not None}
+    assert set(known) >= {"balanced", "fpr_1e-2"}
+    for key, at in known.items():
+        assert re.search(rf"{re.escape(key)}\W+{re.escape(at)}\b", text), (key, at)
+
+
+def test_the_same_bits_by_every_name(shipped, pictures):
+    wanted = shipped(pictures[:2])
+    for model in ("zoo", zoo.weights_of()):
+        found = Extractor(model, device="cpu")
+        assert found.record == shipped.record and np.array_equal(found(pictures[:2]), wanted)
+
+
+def test_no_network_is_asked(pictures, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"the network is asked: {args}")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("getaddrinfo", "create_connection", "gethostbyname"):
+        monkeypatch.setattr(socket, name, refuse)
+    extractor = Extractor()
+    features = extractor(pictures[:2])
+    (answer,) = extractor.same_person(features[:1], features[1:])
+    assert 0 < answer.probability < 1
+
+
+def test_a_person_is_nearer_than_others(shipped, draw_people):
+    """By chance one in five; these are drawn by another renderer than the pictures that it was trained on."""
+    right = []
+    for seed in (1, 2, 3):
+        features = shipped(
+            [picture for pictures in draw_people(5, seed, (2, 2, 2, 3, 3, 3)) for picture in pictures]
+        ).reshape(5, 6, -1)
+        queries, folders = features[:, [0, 3]], features[:, [1, 2, 4, 5]]
+        means = np.einsum("pad,qbd->pqab", queries, folders).mean(axis=(2, 3))
+        right += (means.argmax(axis=1) == np.arange(5)).tolist()
+    assert np.mean(right) >= 0.7
+
+
+def test_options_that_it_has_not():
+    for options, name in (({"weights": "x.pth"}, "weights"), ({"opts": ["TEST.FLIP.ENABLED", True]}, "opts")):
+        with pytest.raises(UserError, match=f"has config and weights in it: leave {name}= out"):
+            Extractor(**options)

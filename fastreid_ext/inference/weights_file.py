@@ -10,6 +10,7 @@ import torch
 from fastreid.config import CfgNode
 from torch import nn
 
+from fastreid_ext import zoo
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checkpoint import training_only_keys
 from fastreid_ext.engine.config_files import tree_of
@@ -114,16 +115,17 @@ def config_with_weights(path: Path, overrides: Sequence[str] = ()) -> CfgNode:
 
     Args:
         path: the file.
-        overrides: KEY VALUE pairs, of data or of how the test is done.
+        overrides: KEY VALUE pairs, of data or of how the test is done; MODEL.WEIGHTS may be the file itself.
 
     Raises:
-        ConfigError: there is no such file, or pairs that can't be merged, MODEL.WEIGHTS among them.
+        ConfigError: there is no such file, pairs that can't be merged, or other MODEL.WEIGHTS.
         WeightsFileError, RecordError, SafetensorsError: as :func:`load_weights_file`, also for pairs that change the
             model's shapes.
     """
     if not path.exists():
         raise ConfigError(f"there is no config file {path}")
-    if "MODEL.WEIGHTS" in overrides[::2]:
+    named = [value for key, value in zip(overrides[::2], overrides[1::2], strict=False) if key == "MODEL.WEIGHTS"]
+    if any(Path(zoo.file_named(value) or value) != path for value in named):
         raise ConfigError(
             f"{path} has config and weights in it: leave MODEL.WEIGHTS out, or name the config that they are of"
         )

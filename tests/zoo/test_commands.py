@@ -152,6 +152,7 @@ def test_an_export(tmp_path):
 def test_the_name_as_weights(shipped, pictures, tmp_path, capsys):
     """With a config that fits them."""
     cfg = merged_config("zoo", ())
+    assert merged_config("zoo", ["MODEL.WEIGHTS", "zoo"]).MODEL.WEIGHTS == cfg.MODEL.WEIGHTS == str(zoo.weights_of())
     (tmp_path / "own.yml").write_text(cfg.dump())
     config = ("--config-file", tmp_path / "own.yml", "MODEL.WEIGHTS", "zoo", "MODEL.DEVICE", "cpu")
     assert call("verify", *pictures[:2], *config) == 0 and "(similarity" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from fastreid_ext.errors import ConfigError, FileError
 
 __all__ = ["DEFAULT", "DEFAULT_NAME", "card_of", "check_own", "file_named", "is_name", "models", "weights_of"]
 
-DEFAULT = "osnet_wide"
+DEFAULT = "wide"  # by the data that it was trained on
 DEFAULT_NAME = f"zoo:{DEFAULT}"  # as a user may name it
 SHORT, START = "zoo", "zoo:"
 WEIGHTS, CARD = ".safetensors", ".md"
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def models() -> list[str]:
-    """Return the names of the shipped models, such as "osnet_wide", sorted."""
+    """Return the names of the shipped models, such as "wide", sorted."""
     return sorted(path.stem for path in FOLDER.glob(f"*{WEIGHTS}") if path.is_file())
 
 

@@ -63,9 +63,10 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.PRETRAIN_PARTIAL": FLAG,
     "MODEL.WEIGHTS_PARTIAL": FLAG,
     "MODEL.BACKBONE.DNL.BLOCKS": listed(
-        whole(0, BLOCKS), least=4, most=4, what="how many blocks of layer1 ... layer4, such as [0, 2, 3, 0]"
+        whole(0, BLOCKS), least=4, most=4, what="how many blocks of stages 1 to 4, such as [0, 2, 3, 0]"
     ),
     "MODEL.BACKBONE.DNL.REDUCTION": whole(1, 2048),
+    "MODEL.BACKBONE.DNL.TRUNK": _names_of(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.RES2NET.WIDTH": whole(1, 1024),
     "MODEL.BACKBONE.RES2NET.SCALE": whole(1, 64),
     "MODEL.BACKBONE.RES2NET.V1B": FLAG,

@@ -40,7 +40,8 @@ class BranchedReID(nn.Module):
         augmentations: applied in turn to every normalised training batch.
 
     Raises:
-        ConfigError: losses of which none trains the classifiers; DDP would stop at the second step.
+        ConfigError: losses of which none trains the classifiers, or none what has no classifier; DDP would stop at the
+            second step.
     """
 
     pixel_mean: Tensor
@@ -74,6 +75,11 @@ class BranchedReID(nn.Module):
         super().__init__()
         if loss_terms and all(term.source != "logits" for term in loss_terms):
             raise ConfigError("no loss of MODEL.LOSSES.NAME trains the classifier: add SmoothedCrossEntropyLoss")
+        if head.without_logits and loss_terms and all(term.source == "logits" for term in loss_terms):
+            raise ConfigError(
+                f"{type(head).__name__} has a feature without a classifier ({', '.join(head.without_logits)}), which"
+                " metric losses train, and MODEL.LOSSES.NAME has none: add one, or switch that part of the head off"
+            )
         self.num_classes = num_classes
         terms = loss_terms if num_classes else []  # without identities there are no centers of them, and no loss
         self.criterion = Criterion(terms, head.dims, num_classes, head.without_logits, shared_losses)

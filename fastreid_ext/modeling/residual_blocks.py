@@ -8,7 +8,7 @@ from fastreid.modeling.backbones.regnet import effnet, regnet
 from torch import nn
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.anatomy import anatomy_of
+from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
 from fastreid_ext.modeling.capabilities import ContinuesStage
 
 __all__ = ["block_count", "following_block"]
@@ -31,7 +31,7 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     """Return a new block of the kind of a stage's last one, from its channels to its channels, without stride.
 
     Inside it is as wide as that one. What a stage has behind its last block, such as the convolution that ends a
-    MobileNet, gives it other channels than the block's.
+    MobileNet, gives it other channels than the block's. A stage without a block takes the next stage's kind.
 
     Args:
         trunk: it is only looked at.
@@ -40,11 +40,12 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ConfigError: a trunk without stages, a stage without a residual block, or a block that does not say how it goes
-            on (:class:`fastreid_ext.modeling.capabilities.ContinuesStage`) and is none of FastReID's.
+        ConfigError: a trunk without stages, no residual block in this stage and behind it, or a block that does not say
+            how it goes on (:class:`fastreid_ext.modeling.capabilities.ContinuesStage`) and is none of FastReID's.
     """
-    names = anatomy_of(trunk).block_names(trunk, stage)
-    if not names:
+    anatomy = anatomy_of(trunk)
+    names = next(filter(None, (anatomy.block_names(trunk, later) for later in STAGES[stage - 1 :])), None)
+    if names is None:
         raise ConfigError(f"stage {stage} of {type(trunk).__name__} has no residual block that another could follow")
     last = trunk.get_submodule(names[-1])
     if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's

@@ -52,14 +52,10 @@ def test_a_block_goes_on_in_its_stage(trunk):
         channels = stage_channels(network)
         for stage, count in zip(STAGES, TRUNKS[trunk], strict=True):
             assert block_count(network, stage) == count
-            if not count:
-                with pytest.raises(ConfigError, match="stage 1 of ShuffleNetV2 has no residual block"):
-                    following_block(network, stage, 24)
-                continue
             block = following_block(network, stage, channels[stage])
             y = torch.zeros(2, channels[stage], 4, 2)
             assert block(y).shape == y.shape
-            names = anatomy_of(network).block_names(network, stage)
+            names = anatomy_of(network).block_names(network, stage if count else stage + 1)
             last = network.get_submodule(names[-1])
             assert type(block) is type(last) and block is not last
             if count > 1 and names[-1] == anatomy_of(network).stage_names(network, stage)[-1]:
@@ -105,6 +101,14 @@ class Own(nn.Module):
 class OwnBlock(nn.Conv2d):
     def following(self, norm):
         return OwnBlock(self.out_channels, self.out_channels, 1)
+
+
+def test_no_block_anywhere():
+    network = Own(OwnBlock(3, 7, 1))
+    network.anatomy = Anatomy("a", ("b[:]", "b[:]", "b[:]", "+b[:]"))
+    assert block_count(network, 4) == 0 and block_count(network, 3) == 1
+    with pytest.raises(ConfigError, match="stage 4 of Own has no residual block that another could follow"):
+        following_block(network, 4, 7)
 
 
 def test_a_block_of_ones_own():

@@ -179,10 +179,14 @@ def last_map_rows(backbone: nn.Module, height: int) -> int:
 
 
 def last_module(backbone: nn.Module) -> str:
-    """Return the name of what gives the last map: layer4 of a ResNet, conv5 of an OSNet."""
-    names = anatomy_of(backbone).stage_names(backbone, STAGES[-1])
-    outer = names[-1].rpartition(".")[0]
-    return outer or names[-1]
+    """Return the name of what gives the last map, a module or a sequence: layer4 of a ResNet, conv5 of an OSNet.
+
+    Raises:
+        ConfigError: a backbone without stages.
+    """
+    last = anatomy_of(backbone).stage_names(backbone, STAGES[-1])[-1]
+    outer = last.rpartition(".")[0]
+    return outer if outer and isinstance(backbone.get_submodule(outer), nn.Sequential) else last
 
 
 @torch.no_grad()

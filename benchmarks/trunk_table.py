@@ -61,6 +61,8 @@ TRUNKS = {
     "RegNetY-400MF": Trunk("regnet", "400y"),
     "EfficientNet-B0": Trunk("effnet", "b0"),
     "RepVGG-A0": Trunk("repvgg", "A0"),
+    "Narrow ResNet-10": Trunk("narrow_resnet", "10x", {"NARROW.WIDTH": 32}),
+    "Narrow ResNet-18": Trunk("narrow_resnet", "18x", {"NARROW.WIDTH": 32}),
     "ResNet-18": Trunk("resnet", "18x"),
     "ResNet-50": Trunk("resnet", "50x"),
     "ResNet-50, IBN": Trunk("resnet", "50x", IBN),

@@ -42,6 +42,8 @@ def add_engine_config(cfg: CfgNode) -> None:
     # for the trunk; the log lists them. False: an error lists them
     cfg.MODEL.WEIGHTS_PARTIAL = False
     cfg.MODEL.BACKBONE.PRETRAIN_PARTIAL = False
+    # Channels of the first of the four stages of build_narrow_resnet_backbone; the last has 8 times as many
+    cfg.MODEL.BACKBONE.NARROW = CfgNode({"WIDTH": 32})
     # One number that makes a run repeatable (model, sampler, augmentation); -1 draws one and writes it down
     cfg.SEED = -1
     # auto | bf16 | fp16. auto is bf16 where the hardware has it; else fp16 on CUDA and float32 on a CPU

@@ -1,5 +1,6 @@
 """What a data set may know of its images beyond identity and camera, as Protocols: a class that defines one has it."""
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from fastreid_ext.data.poses import Poses
@@ -24,6 +25,15 @@ class KnowsOcclusion(Protocol):
 
     def occlusion_of(self, path: str) -> float | None:
         """Return the hidden share of the person in an image, from 0 to 1; None for an image that it does not know."""
+        ...
+
+
+@runtime_checkable
+class KnowsTraits(Protocol):
+    """Knows numbers of a person, such as build: reports of an evaluation (TEST.REPORT) group the queries by each."""
+
+    def traits_of(self, path: str) -> Mapping[str, float]:
+        """Return name -> number of the person in an image; {} for an image that it does not know."""
         ...
 
 

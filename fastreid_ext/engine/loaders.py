@@ -29,7 +29,7 @@ from fastreid_ext.engine.checks.shared_images import leave_out_same_images
 from fastreid_ext.engine.csv_sets import register_csv_sets
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.joints import follow_joints, joints_of
-from fastreid_ext.engine.occlusion import occlusion_groups
+from fastreid_ext.engine.query_groups import query_groups
 from fastreid_ext.engine.seeding import resolve_seed
 from fastreid_ext.engine.training_subsets import TEST_SPLITS, training_sets, training_subsets
 from fastreid_ext.errors import ConfigError
@@ -115,7 +115,7 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         if comm.is_main_process():
             dataset.show_test()
         query, gallery = sorted(dataset.query), sorted(dataset.gallery)
-        groups = occlusion_groups(cfg, [item[0] for item in query], {dataset_name: dataset})
+        groups = query_groups(cfg, query, {dataset_name: dataset})
         joints = None
         if _wants_test_joints(cfg):
             joints = joints_of(cfg, {dataset_name: dataset}, TEST_SPLITS, [*query, *gallery])
@@ -149,7 +149,7 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     groups: list[Group] = []
     if cfg.TEST.REPORT.ENABLED:
         groups = by_training_images([item[1] for item in subsets.held], Counter(item[1] for item in subsets.train))
-    groups += occlusion_groups(cfg, [item[0] for item in items], _by_name(cfg, datasets))
+    groups += query_groups(cfg, items, _by_name(cfg, datasets))
     joints = None
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, [*items, *(gallery or ())])
@@ -164,7 +164,7 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
     subsets = training_subsets(cfg, datasets)
     count = len(subsets.query)
     items = as_test_items([*subsets.query, *subsets.gallery])
-    groups = occlusion_groups(cfg, [item[0] for item in items[:count]], _by_name(cfg, datasets))
+    groups = query_groups(cfg, items[:count], _by_name(cfg, datasets))
     joints = None
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, items)

@@ -1,4 +1,4 @@
-"""Groups of queries, to see where a method helps: by occlusion share and by number of training images."""
+"""Groups of queries, to see where a method helps: by occlusion, number of training images, and traits of the person."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +80,32 @@ def by_training_images(pids: Sequence[Hashable], counts: Mapping[Hashable, int])
         label = f"{name} ({' to '.join(map(str, span))} training images)" if chosen else name
         groups.append(Group(label, np.array([pid in members for pid in pids], dtype=bool)))
     return groups
+
+
+def by_trait(name: str, pids: Sequence[Hashable], values: Sequence[float | None]) -> list[Group]:
+    """Group queries by a number that their identity has: three groups of equally many identities, the least first.
+
+    Args:
+        name: of the number, for the labels.
+        pids: identity of each query.
+        values: of each query's identity, the same for all of its queries; None where it is not known.
+
+    Returns:
+        Three groups, fewer where there are fewer identities, and one of the unknown if there are any; [] if all are
+        unknown.
+    """
+    known = {pid: value for pid, value in zip(pids, values, strict=True) if value is not None}
+    ordered = sorted(known, key=lambda pid: (known[pid], str(pid)))
+    groups = []
+    for part in np.array_split(np.arange(len(ordered)), 3):
+        chosen = [ordered[index] for index in part]
+        if not chosen:
+            continue
+        span = dict.fromkeys(f"{known[pid]:.2f}" for pid in (chosen[0], chosen[-1]))
+        of_part = set(chosen)
+        groups.append(Group(f"{name} {' to '.join(span)}", np.array([pid in of_part for pid in pids], dtype=bool)))
+    unknown = np.array([pid not in known for pid in pids], dtype=bool)
+    return [*groups, Group(f"{name} unknown", unknown)] if groups and unknown.any() else groups
 
 
 def group_rows(metrics: QueryMetrics, pids: Sequence[Hashable], groups: Sequence[Group]) -> list[GroupRow]:

@@ -4,6 +4,7 @@ from fastreid_ext.losses.bounded_exponential_distance import bounded_exponential
 from fastreid_ext.losses.center import CenterLoss
 from fastreid_ext.losses.cross_entropy import smoothed_cross_entropy
 from fastreid_ext.losses.relational import relational_distance_loss, similarity_preserving_loss
+from fastreid_ext.losses.supervised_contrastive import supervised_contrastive_loss
 from fastreid_ext.losses.triplet import batch_hard_triplet_loss, soft_margin_triplet_loss
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "similarity_preserving_loss",
     "smoothed_cross_entropy",
     "soft_margin_triplet_loss",
+    "supervised_contrastive_loss",
 ]

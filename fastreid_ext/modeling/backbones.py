@@ -30,7 +30,7 @@ from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 from fastreid_ext.modeling.pretrained import load_pretrained
 from fastreid_ext.modeling.weights import WeightsError
 
-__all__ = ["HOSTS", "Weights", "fixed_last_stride", "trunk_builder", "with_pretrained"]
+__all__ = ["HOSTS", "UNPUBLISHED", "Weights", "fixed_last_stride", "trunk_builder", "with_pretrained"]
 
 SHOWN = 120  # characters of an error of the network
 
@@ -201,6 +201,7 @@ def _resized_positions(backbone: nn.Module, state: dict[str, Tensor]) -> dict[st
     return state
 
 
+UNPUBLISHED = Weights(_unpublished)
 RESNET = Weights(_downloaded(_resnet_key))
 HOSTS = {
     "build_resnet_backbone": RESNET,
@@ -215,9 +216,9 @@ HOSTS = {
     "build_mobilenetv3_backbone": Weights(
         _downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
     ),
-    "build_mobilenetv2_backbone": Weights(_unpublished),
+    "build_mobilenetv2_backbone": UNPUBLISHED,
     "build_shufflenetv2_backbone": Weights(_unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),
-    "build_repvgg_backbone": Weights(_unpublished),
+    "build_repvgg_backbone": UNPUBLISHED,
     "build_vit_backbone": Weights(_unpublished, {"adapt": _resized_positions}),
 }
 

@@ -17,6 +17,7 @@ from fastreid_ext.losses import (
     bounded_exponential_distance_loss,
     smoothed_cross_entropy,
     soft_margin_triplet_loss,
+    supervised_contrastive_loss,
 )
 from fastreid_ext.precision import at_least_float32, without_autocast
 
@@ -70,6 +71,13 @@ LOSSES: dict[str, LossEntry] = {
             bounded_exponential_distance_loss, alpha=node.ALPHA, normalize=node.NORM, reduction=node.REDUCTION
         ),
         {"ALPHA": 0.3, "NORM": True, "REDUCTION": "balanced", "SCALE": 1.0},
+    ),
+    "SupervisedContrastiveLoss": LossEntry(
+        "supcon",
+        "feature",
+        "SUPCON",
+        lambda node, num_classes, dim: _with(supervised_contrastive_loss, temperature=node.TEMPERATURE),
+        {"TEMPERATURE": 0.1, "SCALE": 1.0},
     ),
     "CenterLoss": LossEntry(
         "center",

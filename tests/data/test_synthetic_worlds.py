@@ -12,6 +12,7 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
 import fastreid_ext  # noqa: F401  registers the data sets
+from fastreid_ext.config import get_cfg
 from fastreid_ext.data.body import COCO_JOINTS
 from fastreid_ext.data.datasets.synthreid import VARIANTS
 from fastreid_ext.data.synthetic import contact_sheet, generate, splits, writer
@@ -29,6 +30,7 @@ from fastreid_ext.data.synthetic.worlds.surface import Section, Strip, Surface
 from fastreid_ext.data.synthetic.worlds.walker import sample_walker
 from fastreid_ext.data.synthetic.worlds.walls import WALLS
 from fastreid_ext.data.synthetic.worlds.wardrobe import CUTS
+from fastreid_ext.engine.loaders import eval_loader
 
 TINY, WIDE = SIZES["wide_tiny"], SIZES["wide"]
 # Of one image of each world and each occluder. A change needs a new ``sizes.WORLDS_VERSION``.
@@ -284,6 +286,23 @@ def test_annotations_record_the_world_skin_tone_and_build(root):
     assert len(of_person) == TINY.train_identities and all(len(found) == 1 for found in of_person.values())
     meta = json.loads((folder / "meta.json").read_text())
     assert meta["renderer"] == TINY.renderer
+
+
+def test_reports_group_queries_by_skin_tone_and_build(root, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(root))
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"])
+    data = DATASET_REGISTRY.get("SynthReIDWideTiny")(root=str(root))
+    images = eval_loader(cfg, "SynthReIDWideTiny")[0].dataset
+    queries = [item[0] for item in images.img_items[: len(data.query)]]
+    for trait in ("skin tone", "build"):
+        groups = [group for group in images.groups if group.label.startswith(trait)]
+        assert len(groups) == 3 and (sum(group.members.astype(int) for group in groups) == 1).all()
+        values = [{data.traits_of(queries[place])[trait] for place in np.flatnonzero(g.members)} for g in groups]
+        assert max(values[0]) <= min(values[1]) and max(values[1]) <= min(values[2]) and values[0] != values[2]
+    assert data.traits_of(str(root / "elsewhere" / "query_night" / Path(queries[0]).name)) == {}
+    cfg.TEST.REPORT.ENABLED = False
+    assert not eval_loader(cfg, "SynthReIDWideTiny")[0].dataset.groups
 
 
 @pytest.mark.parametrize("world", WORLDS)

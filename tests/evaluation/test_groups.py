@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fastreid_ext.evaluation.groups import Group, GroupRow, by_occlusion, by_training_images, group_rows
+from fastreid_ext.evaluation.groups import Group, GroupRow, by_occlusion, by_training_images, by_trait, group_rows
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, query_metrics, summarise
 from fastreid_ext.evaluation.report import group_record, group_table, stress_table, with_erased
 
@@ -82,6 +82,26 @@ def test_ties_are_cut_by_name_whatever_the_order():
 
 def test_fewer_identities_than_thirds():
     assert members(by_training_images(["a"], {"a": 3})) == {"head (3 training images)": [0], "middle": [], "tail": []}
+
+
+# ---- by a trait of the person ----------------------------------------------------------------------------------------
+
+
+def test_thirds_of_identities_by_a_trait():
+    pids = ["a", "a", "b", "c", "d", "e", "f", "g"]
+    values = [0.9, 0.9, 0.1, 0.2, 0.5, 0.4, 0.3, 0.8]
+    found = by_trait("skin tone", pids, values)
+    assert members(found) == {
+        "skin tone 0.10 to 0.30": [2, 3, 6],
+        "skin tone 0.40 to 0.50": [4, 5],
+        "skin tone 0.80 to 0.90": [0, 1, 7],
+    }
+
+
+def test_an_unknown_trait_is_a_group_only_where_there_is_one():
+    assert by_trait("build", ["a", "b"], [None, None]) == []
+    found = by_trait("build", ["a", "b", "c"], [1.0, None, 1.2])
+    assert members(found) == {"build 1.00": [0], "build 1.20": [2], "build unknown": [1]}
 
 
 # ---- averages -------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
 BACKBONES = {
     "R18": ("resnet", "18x", (), BASIC, "layer4"),
     "R34-IBN": ("resnet", "34x", ("WITH_IBN",), BASIC, "layer4"),
+    "Narrow": ("narrow_resnet", "10x", (), (32, 64, 128, 256), "layer4"),
     "R50": ("resnet", "50x", (), BOTTLENECK, "layer4"),
     "R50-NL": ("resnet", "50x", ("WITH_NL",), BOTTLENECK, "layer4"),
     "R50-SE": ("resnet", "50x", ("WITH_SE",), BOTTLENECK, "layer4"),
@@ -52,7 +53,17 @@ BACKBONES = {
     "RepVGG-g2": ("repvgg", "B1g2", (), (128, 256, 512, 2048), "stage4"),
 }
 LARGER = ("R34-IBN", "R50-NL", "R50-SE", "ResNeXt50-NL", "ResNeSt50", "Res2Net26", "RegNetY", "RepVGG")
-SMALL = ("R18", "OSNet", "OSNet-IN", "RegNetX", "EfficientNet", "MobileNetV2", "MobileNetV3-S", "ShuffleNetV2")
+SMALL = (
+    "R18",
+    "Narrow",
+    "OSNet",
+    "OSNet-IN",
+    "RegNetX",
+    "EfficientNet",
+    "MobileNetV2",
+    "MobileNetV3-S",
+    "ShuffleNetV2",
+)
 TRIED = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGER)]
 
 

@@ -54,8 +54,15 @@ SMALL = {
     "INPUT.SIZE_TEST": [64, 32],
 }
 REST = ("MSReID", "MGRe", "OccludedReID", "Res2NetMultiTask", "Baseline")
-QUICK = ("MobileNetV3 Small", "ShuffleNetV2 1.0x")
-OFTEN = ("ResNet-50", "ResNet-50, IBN", "OSNet x1.0", "OSNet x0.25", "MobileNetV3 Large")  # tested in other files too
+QUICK = ("Narrow ResNet-10", "MobileNetV3 Small", "ShuffleNetV2 1.0x")
+OFTEN = (
+    "Narrow ResNet-18",
+    "ResNet-50",
+    "ResNet-50, IBN",
+    "OSNet x1.0",
+    "OSNet x0.25",
+    "MobileNetV3 Large",
+)  # tested in other files too
 
 
 def settings_of(project, trunk):

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = re.compile(r"(-?\d{1,9})_c(\d)s(\d)")
 CAMERAS_PER_WORLD = 6
+TRAITS = {"skin_tone": "skin tone", "build": "build"}  # key of the annotations -> name in reports
 # COCO's visibility -> confidence. A joint behind an occluder is at a known position, so it counts like one in which a
 # pose model has medium confidence; a joint outside the image has no position.
 CONFIDENCE = np.array([0.0, 0.5, 1.0])
@@ -37,6 +38,14 @@ class Choice:
     query_name: str
     suffixes: tuple[str, ...]
     sequences: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the annotations say of an image: the hidden share of the person, and the person's traits by name."""
+
+    occlusion: float
+    traits: dict[str, float]
 
 
 def choices() -> dict[str, Choice]:
@@ -71,8 +80,8 @@ class SynthReIDVariant(ImageDataset):
 
     ``root`` is the folder of all data sets. What lies there as ``SynthReID-<size>`` is used, whatever its seed
     (`fastreid-ext synth` makes others); if there is nothing, the one of seed 0 is made, behind a progress bar.
-    ``data_dir`` is the set's directory; the joints are in its ``keypoints`` (:meth:`poses`), and how
-    much of a person is hidden (:meth:`occlusion_of`).
+    ``data_dir`` is the directory; the joints are in its ``keypoints`` (:meth:`poses`), as are how much of a person
+    is hidden (:meth:`occlusion_of`) and, in sizes with worlds, skin tone and build (:meth:`traits_of`).
     """
 
     choice: Choice
@@ -82,7 +91,7 @@ class SynthReIDVariant(ImageDataset):
         found = find(root, self.choice.size)
         self.data_dir = found or generate(root, self.choice.size)
         logger.info("%s %s", "found" if found else "made", self.data_dir)
-        self._read_occlusions: dict[str, dict[str, float]] = {}
+        self._read: dict[str, dict[str, Known]] = {}
         self.train_dir = self.data_dir / TRAIN
         self.query_dirs = [self.data_dir / (self.choice.query_name + suffix) for suffix in self.choice.suffixes]
         self.gallery_dirs = [self.data_dir / (GALLERY + suffix) for suffix in self.choice.suffixes]
@@ -95,8 +104,13 @@ class SynthReIDVariant(ImageDataset):
 
     def occlusion_of(self, path: str) -> float | None:
         """Return the hidden share of the person in an image, from 0 to 1; None where no annotation says it."""
-        folder, name = Path(path).parent, Path(path).name
-        return self._occlusions(folder.name).get(name) if folder.parent == self.data_dir else None
+        known = self._known(path)
+        return known.occlusion if known else None
+
+    def traits_of(self, path: str) -> Mapping[str, float]:
+        """Return "skin tone" (0 light to 1 dark) and "build" (1 is medium) of the person; {} if nothing says them."""
+        known = self._known(path)
+        return known.traits if known else {}
 
     def poses(self) -> Poses:
         """Return the joints of all images, training and test: confidence 1 in sight, 0.5 hidden, 0 not in the image."""
@@ -112,15 +126,19 @@ class SynthReIDVariant(ImageDataset):
                     sizes.append(np.array([int(image["width"]), int(image["height"])], dtype=np.int64))
         return Poses(names, np.array(joints).reshape(-1, 17, 3), np.array(sizes, dtype=np.int64).reshape(-1, 2))
 
-    def _occlusions(self, directory: str) -> dict[str, float]:
-        if directory not in self._read_occlusions:
+    def _known(self, path: str) -> "Known | None":
+        folder, name = Path(path).parent, Path(path).name
+        return self._known_in(folder.name).get(name) if folder.parent == self.data_dir else None
+
+    def _known_in(self, directory: str) -> dict[str, "Known"]:
+        if directory not in self._read:
             file = self.data_dir / KEYPOINTS / f"{directory}.json"
-            shares: dict[str, float] = {}
+            found: dict[str, Known] = {}
             if file.is_file():
-                with annotations(file) as known:
-                    shares = {image["file_name"]: float(image["occlusion"]) for image in known["images"]}
-            self._read_occlusions[directory] = shares
-        return self._read_occlusions[directory]
+                with annotations(file) as content:
+                    found = {image["file_name"]: known_of(image) for image in content["images"]}
+            self._read[directory] = found
+        return self._read[directory]
 
     def read_items(self, directories: Sequence[Path], is_train: bool = False) -> list[tuple]:
         """List (path, person, camera) in the order of the paths.
@@ -164,6 +182,12 @@ def variant(name: str, choice: Choice) -> type[SynthReIDVariant]:
 globals().update({name: variant(name, choice) for name, choice in VARIANTS.items()})
 for name in VARIANTS:
     register(DATASET_REGISTRY)(globals()[name])
+
+
+def known_of(image: Mapping[str, Any]) -> Known:
+    """Read an image's entry of the annotations; sizes without worlds have no traits."""
+    traits = {name: float(image[key]) for key, name in TRAITS.items() if key in image}
+    return Known(float(image["occlusion"]), traits)
 
 
 @contextmanager

@@ -67,6 +67,7 @@ MODEL_RANGES: dict[str, Rule] = {
     ),
     "MODEL.BACKBONE.DNL.REDUCTION": whole(1, 2048),
     "MODEL.BACKBONE.DNL.TRUNK": _names_of(BACKBONE_REGISTRY),
+    "MODEL.BACKBONE.NARROW.WIDTH": Rule(lambda value: whole(8, 64).holds(value) and value % 8 == 0, "8, 16, ... 64"),
     "MODEL.BACKBONE.RES2NET.WIDTH": whole(1, 1024),
     "MODEL.BACKBONE.RES2NET.SCALE": whole(1, 64),
     "MODEL.BACKBONE.RES2NET.V1B": FLAG,
@@ -99,10 +100,22 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.LOSSES.BED.ALPHA": POSITIVE,
     "MODEL.LOSSES.BED.NORM": FLAG,
     "MODEL.LOSSES.BED.REDUCTION": one_of(REDUCTIONS),
+    "MODEL.LOSSES.SUPCON.TEMPERATURE": POSITIVE,
     "MODEL.LOSSES.CENTER.RATE": share(),
     **{
         f"MODEL.LOSSES.{node}.SCALE": WEIGHT
-        for node in ("CE", "FL", "TRI", "CIRCLE", "COSFACE", "SMOOTHED_CE", "SOFT_TRIPLET", "HARD_TRIPLET", "BED")
+        for node in (
+            "CE",
+            "FL",
+            "TRI",
+            "CIRCLE",
+            "COSFACE",
+            "SMOOTHED_CE",
+            "SOFT_TRIPLET",
+            "HARD_TRIPLET",
+            "BED",
+            "SUPCON",
+        )
     },
     "MODEL.LOSSES.CENTER.SCALE": WEIGHT,
     # ---- Deep Miner, MSReID ----

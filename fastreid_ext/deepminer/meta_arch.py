@@ -65,8 +65,10 @@ class DeepMiner(BranchedReID):
         channels = stage_channels(backbone)
         if layout.local_stripes:
             height = min(cfg.INPUT.SIZE_TRAIN[0], cfg.INPUT.SIZE_TEST[0])
-            last_stride = cfg.MODEL.BACKBONE.LAST_STRIDE if fixed_last_stride(cfg) is None else 1
-            layout.check_rows(last_map_rows(backbone, height), height, last_stride)
+            rows = last_map_rows(backbone, height)
+            if rows < layout.local_stripes:  # else the key is not read here: a backbone of a user's own may ignore it
+                last_stride = cfg.MODEL.BACKBONE.LAST_STRIDE if fixed_last_stride(cfg) is None else 1
+                layout.check_rows(rows, height, last_stride)
         sam = cham = None
         if layout.attention_blocks and node.SAM.ENABLED:
             sam = {"reduction": node.SAM.REDUCTION}

@@ -129,7 +129,7 @@ TABLE = (
     ),
     Switch(
         ("MODEL.BACKBONE.LAST_STRIDE",),
-        lambda cfg: fixed_last_stride(cfg) not in (None, cfg.MODEL.BACKBONE.LAST_STRIDE),
+        lambda cfg: (fixed := fixed_last_stride(cfg)) is not None and fixed != cfg.MODEL.BACKBONE.LAST_STRIDE,
         lambda cfg: f"{trunk_builder(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
         defaults_too=True,

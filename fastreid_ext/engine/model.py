@@ -66,7 +66,9 @@ def build_model(cfg: CfgNode) -> nn.Module:
     try_model(model, cfg)
     logger.debug("model:\n%s", model)
     fixed = fixed_last_stride(cfg)
-    if fixed is not None and fixed != backbone.LAST_STRIDE:  # a default, or what a shipped config sets for its own trunk
+    if (
+        fixed is not None and fixed != backbone.LAST_STRIDE
+    ):  # a default, or what a shipped config sets for its own trunk
         logger.info(
             "MODEL.BACKBONE.LAST_STRIDE %s is left out: %s always has a last stride of %s",
             *(backbone.LAST_STRIDE, trunk_builder(cfg), fixed),

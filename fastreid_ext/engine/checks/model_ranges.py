@@ -118,6 +118,8 @@ MODEL_RANGES: dict[str, Rule] = {
         )
     },
     "MODEL.LOSSES.CENTER.SCALE": WEIGHT,
+    "MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION.ENABLED": FLAG,
+    "MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION.BETA": share(below=1),
     # ---- Deep Miner, MSReID ----
     "MODEL.DEEPMINER.IE_BLOCKS": listed(one_of((1, 2, 3)), what="a list of blocks out of 1, 2 and 3"),
     "MODEL.DEEPMINER.ERASE_THRESHOLD": share(),

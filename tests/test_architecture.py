@@ -28,7 +28,7 @@ FLOORS = (
     ("visual", "pose"),
     ("export",),
     ("search",),
-    ("report",),
+    ("report", "reproduce"),
     ("commands",),
     ("cli.py",),
     ("__init__.py", "__main__.py"),

@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Sequence
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.modeling import build_model as build_registered
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
@@ -63,12 +64,13 @@ def build_model(cfg: CfgNode) -> nn.Module:
     if not isinstance(model, BranchedReID):
         raise_together([*loss_mistakes(cfg), *augmentation_mistakes(cfg)])
         losses_in_float32(model)
+    if cfg.MODEL.CHANNELS_LAST:
+        model = model.to(memory_format=torch.channels_last)  # a convolution's output is laid out as its weights are
     try_model(model, cfg)
     logger.debug("model:\n%s", model)
     fixed = fixed_last_stride(cfg)
-    if (
-        fixed is not None and fixed != backbone.LAST_STRIDE
-    ):  # a default, or what a shipped config sets for its own trunk
+    if fixed is not None and fixed != backbone.LAST_STRIDE:
+        # A default, or what a shipped config sets for its own trunk: whoever gives the key is stopped by a check.
         logger.info(
             "MODEL.BACKBONE.LAST_STRIDE %s is left out: %s always has a last stride of %s",
             *(backbone.LAST_STRIDE, trunk_builder(cfg), fixed),

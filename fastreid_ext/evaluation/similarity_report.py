@@ -103,6 +103,12 @@ def same_person_tables(found: SamePerson) -> str:
     ]
     for row in methods:
         row[0] += " (chosen)" if row[0] == found.calibration.name else ""
+    measures = _table(methods, ["held out", "Brier score", "expected calibration error", "log loss"])
+    return f"{measures}\n\n{threshold_table(found)}"
+
+
+def threshold_table(found: SamePerson) -> str:
+    """Return a markdown table of the thresholds, with their probability and rates."""
     rows = [
         [
             name,
@@ -112,11 +118,7 @@ def same_person_tables(found: SamePerson) -> str:
         ]
         for name, at in found.thresholds.items()
     ]
-    return (
-        _table(methods, ["held out", "Brier score", "expected calibration error", "log loss"])
-        + "\n\n"
-        + _table(rows, ["threshold", "similarity", "probability", "true positive rate (%)", "false positive rate (%)"])
-    )
+    return _table(rows, ["threshold", "similarity", "probability", "true positive rate (%)", "false positive rate (%)"])
 
 
 def _rates(found: SamePerson, name: str) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""What the project publishes, made again from the data to the last number."""

@@ -1,0 +1,144 @@
+"""The model that the package ships: trained over several seeds, chosen by people of another drawing style, measured."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode
+from torch import nn
+
+from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.merging import merge_config
+from fastreid_ext.engine.repeat import train
+from fastreid_ext.engine.run_record import NAME as RUN_RECORD
+from fastreid_ext.engine.trained import config_file_of, load_trained
+from fastreid_ext.errors import ConfigError, FileError
+from fastreid_ext.evaluation.spread import Results, summarise
+from fastreid_ext.files import make_folder, write_text
+from fastreid_ext.foreign_files import read_json
+from fastreid_ext.inference.verification import measured_on
+from fastreid_ext.inference.weights_file import save_weights_file
+from fastreid_ext.reproduce.card import Facts, card_text
+from fastreid_ext.reproduce.speed import images_per_second
+
+__all__ = ["MODEL", "Recipe", "plan", "reproduce_zoo"]
+
+BEST = "model_best.pth"
+FINAL = "model_final.pth"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a shipped model is made.
+
+    Attributes:
+        name: of its files.
+        config: that trains it, by its name among the shipped ones.
+        choose_by: the test set whose mAP chooses the seed; none of its images is like those that are trained on.
+        calibrate_on: the test set of the people that thresholds and groups are measured on.
+    """
+
+    name: str
+    config: str
+    choose_by: str
+    calibrate_on: str
+
+
+MODEL = Recipe("wide", "zoo/wide.yml", "SynthReID", "SynthReIDWide")
+
+
+def plan(recipe: Recipe, seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> str:
+    """Return what :func:`reproduce_zoo` would do, a line for each step."""
+    cfg = _config(recipe, overrides)
+    steps = [f"train {recipe.config} with seed {seed} into {_runs(output) / f'seed{seed}'}" for seed in seeds]
+    return "\n".join(
+        [
+            f"{len(seeds)} runs of {cfg.SOLVER.MAX_EPOCH} epochs on {', '.join(cfg.DATASETS.NAMES)}; finished ones are"
+            " kept, an unfinished one is resumed",
+            *(f"- {step}" for step in steps),
+            f"- choose the seed with the best mAP on {recipe.choose_by}",
+            f"- measure thresholds, skin tone and build on {recipe.calibrate_on}, and images/s on this machine",
+            f"- write {recipe.name}.safetensors, {recipe.name}.md and {recipe.name}.json into {output}",
+        ]
+    )
+
+
+def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides: Sequence[str] = ()) -> str:
+    """Train, choose and measure the model of a recipe; write its weights, card and numbers, and return the card.
+
+    Args:
+        recipe: of the model.
+        seeds: a run each; what an earlier call finished is kept.
+        output: folder of the runs and the files.
+        overrides: KEY VALUE pairs of every run.
+
+    Raises:
+        RepeatError: a run failed, or the folder holds runs of other settings.
+        ConfigError: seeds that are none, or a config that does not test on the sets of the recipe.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    cfg = _config(recipe, overrides)
+    for name in (recipe.choose_by, recipe.calibrate_on):
+        if name not in cfg.DATASETS.TESTS:
+            raise ConfigError(f"DATASETS.TESTS lacks {name}, which this recipe measures on: add it")
+    make_folder(output)
+    runs = {seed: train(recipe.config, seed, _runs(output), overrides) for seed in seeds}
+    chosen = max(seeds, key=lambda seed: runs[seed][recipe.choose_by]["mAP"])  # the first of equals
+    return _published(recipe, runs, chosen, output)
+
+
+def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output: Path) -> str:
+    folder = _runs(output) / f"seed{chosen}"
+    cfg = get_cfg()
+    merge_config(cfg, str(folder / "config.yaml"), ["MODEL.WEIGHTS", str(folder / FINAL), "MODEL.DEVICE", "cpu"])
+    model = load_trained(cfg).eval()
+    same_person = measured_on(cfg, model, recipe.calibrate_on)
+    weights = output / f"{recipe.name}.safetensors"
+    save_weights_file(weights, cfg, model, same_person=same_person.to_dict())
+    facts = Facts(
+        name=recipe.name,
+        config=recipe.config,
+        choose_by=recipe.choose_by,
+        chosen=chosen,
+        summary=summarise(runs),
+        same_person=same_person,
+        groups=_groups(folder, recipe.calibrate_on),
+        record=_record(folder),
+        megabytes=weights.stat().st_size / 1e6,
+        parameters=_count(model),
+        speed=images_per_second(cfg, model),
+        size=tuple(cfg.INPUT.SIZE_TEST),
+    )
+    text = card_text(facts, cfg)
+    write_text(output / f"{recipe.name}.md", text)
+    write_text(output / f"{recipe.name}.json", json.dumps(facts.numbers(), indent=1) + "\n")
+    return text
+
+
+def _runs(output: Path) -> Path:
+    return output / "runs"
+
+
+def _config(recipe: Recipe, overrides: Sequence[str]) -> CfgNode:
+    cfg = get_cfg()
+    merge_config(cfg, config_file_of(recipe.config), list(overrides))
+    return cfg
+
+
+def _count(model: nn.Module) -> int:
+    return sum(p.numel() for name, p in model.named_parameters() if name.startswith("backbone."))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    found = read_json(folder / RUN_RECORD)
+    if not isinstance(found, dict):
+        raise FileError(f"{folder / RUN_RECORD} is damaged: delete the folder, and it is trained again")
+    return found
+
+
+def _groups(folder: Path, test_set: str) -> list[dict[str, Any]]:
+    found = read_json(folder / f"report_{test_set}.json")
+    return [row for row in found["groups"] if row["group"].startswith(("skin tone", "build", "all"))]

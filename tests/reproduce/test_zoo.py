@@ -1,0 +1,114 @@
+"""The command ``reproduce zoo`` from data to model card, in a small size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastreid_ext import Extractor
+from fastreid_ext.cli import main
+from fastreid_ext.data.synthetic import generate
+from fastreid_ext.engine import repeat
+from fastreid_ext.reproduce import zoo
+from fastreid_ext.reproduce.card import HEADINGS
+from fastreid_ext.reproduce.zoo import Recipe
+
+SMALL = Recipe("small", "zoo/wide.yml", "SynthReIDTiny", "SynthReIDWideTiny")
+OPTS = [
+    *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]", "MODEL.BACKBONE.NARROW.WIDTH", "8"),
+    *(
+        "MODEL.BACKBONE.FEAT_DIM",
+        "64",
+        "SOLVER.MAX_EPOCH",
+        "1",
+        "SOLVER.WARMUP_EPOCHS",
+        "0",
+        "MODEL.DEVICE",
+        "cpu",
+        "SOLVER.WARMUP_ITERS",
+        "0",
+    ),
+    *("DATASETS.NAMES", "('SynthReIDWideTiny',)", "DATASETS.TESTS", "('SynthReIDTiny', 'SynthReIDWideTiny')"),
+    *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "16", "TEST.RANK_LIST.ENABLED", "False"),
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    for size in ("tiny", "wide_tiny"):
+        generate(folder, size, workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture
+def runs(root, monkeypatch, forget_logs):
+    """The runs are trained in this process; the list of their calls."""
+    monkeypatch.setenv("FASTREID_DATASETS", str(root))
+    monkeypatch.setattr(zoo, "MODEL", SMALL)
+    calls = []
+
+    def run(arguments):
+        calls.append(arguments)
+        return main(list(arguments))
+
+    monkeypatch.setattr(repeat, "run_command", run)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield calls
+    torch.set_num_threads(threads)
+
+
+def test_from_data_to_card(runs, tmp_path, capsys):
+    command = ["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--seeds", "3", "4", "--opts", *OPTS]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert len(runs) == 2
+    results = {
+        seed: json.loads((tmp_path / f"zoo/runs/seed{seed}/results.json").read_text())["results"] for seed in (3, 4)
+    }
+    best = max((3, 4), key=lambda seed: results[seed]["SynthReIDTiny"]["mAP"])
+
+    card = (tmp_path / "zoo/small.md").read_text()
+    assert card.strip() in printed
+    assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == list(HEADINGS)
+    assert f"seeds 3, 4; seed {best} is shipped, the best of them on SynthReIDTiny" in card
+    mean = np.mean([results[seed]["SynthReIDWideTiny"]["mAP"] for seed in (3, 4)])
+    row = next(line for line in card.splitlines() if line.startswith("| SynthReIDWideTiny"))
+    assert f"{mean:.1f} ±" in row and row.rstrip(" |").endswith(f"{results[best]['SynthReIDWideTiny']['mAP']:.1f}")
+    for group in ("skin tone 0", "build ", "balanced", "all  "):
+        assert group in card, group
+    numbers = json.loads((tmp_path / "zoo/small.json").read_text())
+    assert numbers["chosen"] == best and numbers["speed"]["images_per_second"] > 0
+
+    extractor = Extractor(tmp_path / "zoo/small.safetensors", device="cpu")
+    image = np.zeros((64, 32, 3), np.uint8)
+    trained = Extractor(tmp_path / f"zoo/runs/seed{best}", weights="model_final.pth", device="cpu")
+    features = extractor([image], order="RGB")
+    assert np.array_equal(features, trained([image], order="RGB"))
+    (answer,) = extractor.same_person(features, features)
+    assert answer.verdict == "same person"
+
+    assert main(command) == 0 and len(runs) == 2  # what is finished is kept
+
+
+def test_a_dry_run_does_nothing(runs, tmp_path, capsys):
+    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert not runs and not Path(tmp_path / "zoo").exists()
+    assert "train zoo/wide.yml with seed 2" in printed and "best mAP on SynthReIDTiny" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0", "0"], "--seeds is 0 0 and must be different numbers"),
+        (["--opts", "DATASETS.TESTS", "('SynthReIDTiny',)"], "DATASETS.TESTS lacks SynthReIDWideTiny"),
+        (["--opts", "SOLVER.MAX_EPOCHS", "3"], "SOLVER.MAX_EPOCHS"),
+    ],
+)
+def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, capsys, arguments, message):
+    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), *arguments]) == 1
+    assert message in capsys.readouterr().err and not runs

@@ -258,7 +258,7 @@ def load_annotations(folder: Path) -> None:
     from fastreid_ext.data.datasets.synthreid import SynthReIDTiny
 
     data = object.__new__(SynthReIDTiny)
-    data.data_dir, data._read_occlusions = folder / "SynthReID-tiny", {}
+    data.data_dir, data._read = folder / "SynthReID-tiny", {}
     data.poses()
     data.occlusion_of(str(data.data_dir / "train" / "0001_c1_0.jpg"))
 

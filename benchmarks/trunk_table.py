@@ -171,7 +171,10 @@ It is a trunk if its modules have a ResNet's names (`conv1`, `bn1`, `relu`, `max
 says which of its modules are what:
 
 ```python
+from torch import nn
+
 from fastreid_ext.modeling.anatomy import Anatomy
+
 
 class MyNet(nn.Module):
     anatomy = Anatomy("stem", ("stage1[:]", "stage2[:]", "stage3[:]", "stage4[:] +last_conv"))

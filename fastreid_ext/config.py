@@ -44,6 +44,10 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.PRETRAIN_PARTIAL = False
     # Channels of the first of the four stages of build_narrow_resnet_backbone; the last has 8 times as many
     cfg.MODEL.BACKBONE.NARROW = CfgNode({"WIDTH": 32})
+    # Momentum elimination (Yan et al., eq. 6) in any project but theirs, which has MODEL.OCCLUDED.ME: the test feature
+    # is made of the features before BNNeck, L2-normalised, less the running mean mu of the training images'. It acts
+    # under TEST.METRIC cosine. BETA is the share of the old mean
+    cfg.MODEL.TEST_FEATURE = CfgNode({"MOMENTUM_ELIMINATION": {"ENABLED": False, "BETA": 0.9}})
     # Keep maps with their channels innermost (torch.channels_last), which most convolutions run faster in. It belongs
     # to the model: its features differ from those without it in their last digits
     cfg.MODEL.CHANNELS_LAST = False

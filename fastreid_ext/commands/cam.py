@@ -26,7 +26,9 @@ def add_parser(commands: Any) -> None:
     )
     add_folder_options(parser)
     parser.add_argument(
-        "--layer", default="backbone.layer4", metavar="MODULE", help="dotted name of a module (default: %(default)s)"
+        "--layer",
+        metavar="MODULE",
+        help="dotted name of a module (default: what gives the last map, such as backbone.layer4 of a ResNet)",
     )
     parser.add_argument("--query", type=Path, metavar="FILE", help="explain the similarity to this image")
     parser.add_argument(
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     """Draw the maps and print where they are."""
     from fastreid_ext.inference.extractor import Extractor
     from fastreid_ext.visual.drawing import draw_cam, draw_files, draw_granularities
+    from fastreid_ext.visual.grad_cam import last_layer
     from fastreid_ext.visual.image_sources import files_below
 
     cfg = merged_config(args.config_file, args.opts)
@@ -57,11 +60,12 @@ def run(args: argparse.Namespace) -> None:
     model = trained_model(cfg)
     images = Extractor.of_model(cfg, model)
     query = None if args.query is None else images.read([args.query])
-    models = {args.layer: model}
+    layer_of = lambda each: last_layer(each) if args.layer is None else args.layer  # noqa: E731
+    models = {layer_of(model): model}
     if args.beside:
         names = short_names([(args.config_file, cfg.MODEL.WEIGHTS), *map(tuple, args.beside)])
         loaded = [model, *(model_beside(*beside, cfg.MODEL.DEVICE) for beside in args.beside)]
-        models = {f"{name}, {args.layer}": each for name, each in zip(names, loaded, strict=True)}
+        models = {f"{name}, {layer_of(each)}": each for name, each in zip(names, loaded, strict=True)}
     if args.granularities:
         others = {name: other for name, other in models.items() if other is not model}
         draw = lambda batch: draw_granularities(model, batch, query, others, args.layer)  # noqa: E731

@@ -73,10 +73,13 @@ def run(args: argparse.Namespace) -> int:
         latency=args.latency,
     )
     check_options(options)
+    from fastreid_ext.engine.checks.listing import raise_together
+    from fastreid_ext.engine.checks.machine import unknown_device
     from fastreid_ext.export.exporting import check_installed, export
 
     check_installed(options)
     cfg = merged_config(args.config_file, args.opts)
+    raise_together(unknown_device(cfg))  # a run's own may be a GPU that this machine lacks
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"  # where the graph is traced and the file run
     exported = export(cfg, trained_model(cfg), options)

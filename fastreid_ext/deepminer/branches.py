@@ -14,7 +14,7 @@ class LaterStages(nn.Module):
     """Unshared copies of the stages behind a block, and of the attention behind each: from Y_after to the last map.
 
     Args:
-        backbone: any ResNet-like FastReID backbone.
+        backbone: any trunk.
         attention: stage -> its attention; the copies start with the same weights.
         after: the block, 1 to 3.
     """

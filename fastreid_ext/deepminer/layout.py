@@ -61,8 +61,13 @@ class BranchLayout:
         """Branch -> length of its pooled vector, for last maps of so many channels."""
         return {name: channels * (self.local_stripes if name == LOCAL else 1) for name in self.branches}
 
-    def check_rows(self, rows: int, height: int) -> None:
+    def check_rows(self, rows: int, height: int, last_stride: int = 1) -> None:
         """Check that the last map of images of a height has at least one row for each stripe.
+
+        Args:
+            rows: of the last map.
+            height: of the images, in pixels.
+            last_stride: of the trunk, if MODEL.BACKBONE.LAST_STRIDE could make it smaller; else 1.
 
         Raises:
             ConfigError: fewer rows than stripes.
@@ -71,7 +76,7 @@ class BranchLayout:
             raise ConfigError(
                 f"images of {height} rows give a last map of {rows}, too few for"
                 f" MODEL.DEEPMINER.LOCAL_STRIPES ({self.local_stripes}): raise INPUT.SIZE_TRAIN / SIZE_TEST, or set"
-                " MODEL.BACKBONE.LAST_STRIDE 1"
+                f" MODEL.DEEPMINER.LOCAL_STRIPES {rows}{' or MODEL.BACKBONE.LAST_STRIDE 1' if last_stride > 1 else ''}"
             )
 
 

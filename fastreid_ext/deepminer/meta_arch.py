@@ -12,6 +12,7 @@ from fastreid_ext.deepminer.attention import attend, attention_behind
 from fastreid_ext.deepminer.branches import InputErasedBranch, LaterStages
 from fastreid_ext.deepminer.layout import LOCAL, BranchLayout
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.backbones import fixed_last_stride
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, last_map_rows, run_stage, run_stem, stage_channels
@@ -19,17 +20,17 @@ from fastreid_ext.modeling.trunk import STAGES, check_trunk, last_map_rows, run_
 
 @register(META_ARCH_REGISTRY)
 class DeepMiner(BranchedReID):
-    """A global branch, input-erased branches (IE) and a local branch on one ResNet-like backbone (section 3).
+    """A global branch, input-erased branches (IE) and a local branch on one trunk (section 3).
 
     Args:
-        backbone: any ResNet-like FastReID backbone; it is the trunk of the global branch.
+        backbone: any trunk, see :mod:`fastreid_ext.modeling.trunk`; its stages are the paper's blocks B1 ... B4.
         head: of the branches' last maps; the paper's is :class:`DeepMinerHead`.
         layout: the branches.
         attention: block -> ATT = CHAM(SAM(.)) behind it; side branches get copies.
         shared: settings of :class:`BranchedReID`.
 
     Raises:
-        ConfigError: a backbone without ResNet stages.
+        ConfigError: a backbone without stages.
     """
 
     takes = "branch_maps"
@@ -64,7 +65,10 @@ class DeepMiner(BranchedReID):
         channels = stage_channels(backbone)
         if layout.local_stripes:
             height = min(cfg.INPUT.SIZE_TRAIN[0], cfg.INPUT.SIZE_TEST[0])
-            layout.check_rows(last_map_rows(backbone, height), height)
+            rows = last_map_rows(backbone, height)
+            if rows < layout.local_stripes:  # else the key is not read here: a backbone of a user's own may ignore it
+                last_stride = cfg.MODEL.BACKBONE.LAST_STRIDE if fixed_last_stride(cfg) is None else 1
+                layout.check_rows(rows, height, last_stride)
         sam = cham = None
         if layout.attention_blocks and node.SAM.ENABLED:
             sam = {"reduction": node.SAM.REDUCTION}

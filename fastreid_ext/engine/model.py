@@ -21,6 +21,7 @@ from fastreid_ext.engine.checks.rules import nearest
 from fastreid_ext.engine.checks.trial import MISFITS, try_model
 from fastreid_ext.engine.precision import losses_in_float32
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
+from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.weights import check_file
 
@@ -68,6 +69,13 @@ def build_model(cfg: CfgNode) -> nn.Module:
         model = model.to(memory_format=torch.channels_last)  # a convolution's output is laid out as its weights are
     try_model(model, cfg)
     logger.debug("model:\n%s", model)
+    fixed = fixed_last_stride(cfg)
+    if fixed is not None and fixed != backbone.LAST_STRIDE:
+        # A default, or what a shipped config sets for its own trunk: whoever gives the key is stopped by a check.
+        logger.info(
+            "MODEL.BACKBONE.LAST_STRIDE %s is left out: %s always has a last stride of %s",
+            *(backbone.LAST_STRIDE, trunk_builder(cfg), fixed),
+        )
     logger.info(
         "%s with %.2f M parameters on %s",
         cfg.MODEL.META_ARCHITECTURE,
@@ -122,7 +130,7 @@ def _depths(cfg: CfgNode, error: Exception) -> str:
     depth, name = cfg.MODEL.BACKBONE.DEPTH, cfg.MODEL.BACKBONE.NAME
     if not isinstance(error, KeyError) or error.args != (depth,):
         return ""
-    build = inspect.unwrap(BACKBONE_REGISTRY._obj_map.get("build_resnet_backbone" if "dnl" in name else name))
+    build = inspect.unwrap(BACKBONE_REGISTRY._obj_map.get(trunk_builder(cfg)))
     tables = [c for c in build.__code__.co_consts if isinstance(c, tuple) and c]
     known = [
         d for table in tables if all(isinstance(d, str) and any(map(str.isdigit, d)) for d in table) for d in table

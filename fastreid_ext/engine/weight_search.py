@@ -74,12 +74,17 @@ def check_parts(model: nn.Module) -> None:
     """Check that the test feature of a model has parts to be weighed.
 
     Raises:
-        ConfigError: it has none, or a single one.
+        ConfigError: it has none, or a single one, or the feature is more than its parts.
     """
     name = type(model).__name__
     if not isinstance(model, HasTestParts):
         others = ", ".join(architectures_with(HasTestParts))
         raise ConfigError(f"the test feature of {name} has no weighted parts to search; those that have: {others}")
+    if getattr(model, "elimination", None) is not None:
+        raise ConfigError(
+            "MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION subtracts a vector that was learnt with the present weights: set"
+            f" its ENABLED False in the training of the {name} that weights are searched for"
+        )
     if len(model.test_weights) < 2:
         (part,) = model.test_weights
         raise ConfigError(f"the test feature of this {name} is {part} alone, whose weight changes no ranking")

@@ -2,11 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from fastreid.layers import IBN
 from torch import nn
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.capabilities import ContinuesStage
+from fastreid_ext.modeling.residual_blocks import block_count, following_block
 
 
 class SemanticGuidance(nn.Module):
@@ -27,34 +26,32 @@ class SemanticGuidance(nn.Module):
         return fine + F.interpolate(self.match(coarse), size=fine.shape[2:], mode="bilinear", align_corners=False)
 
 
-def feature_extraction(stage: nn.Sequential, blocks: int, norm: str = "BN") -> nn.Sequential:
+def feature_extraction(
+    trunk: nn.Module, stage: int, channels: int, blocks: int = -1, norm: str = "BN"
+) -> nn.Sequential:
     """Return residual blocks of a stage's own kind, from its channels to its channels, without stride.
 
     "Each feature extraction module is designed as one residual block", which in this paper is a stage of the ResNet:
     only so its GFLOPs (table 8) come out.
 
     Args:
-        stage: layer1 ... layer4 of the backbone.
+        trunk: any trunk; it is only looked at.
+        stage: 1 to 4.
+        channels: of the stage's map.
         blocks: how many; -1 = as many as the stage has, 0 = none.
         norm: FastReID's name of the batch norm.
 
     Raises:
-        ConfigError: a number below -1.
+        ConfigError: a number below -1, or blocks of a kind that can't be made.
     """
     if blocks < -1:
         raise ConfigError(f"MODEL.MGRE.FE.BLOCKS must be -1 (as the stage), 0 (none) or more, got {blocks}")
-    blocks = len(stage) if blocks == -1 else blocks
-    last = stage[-1]
-    kind, with_ibn = type(last), isinstance(last.bn1, IBN)
-    channels = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
-    if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
-        extra = [last.following(norm) for _ in range(blocks)]
-    else:
-        extra = [kind(channels, channels // kind.expansion, norm, with_ibn) for _ in range(blocks)]
-    for module in nn.Sequential(*extra).modules():
+    blocks = block_count(trunk, stage) if blocks == -1 else blocks
+    extra = nn.Sequential(*(following_block(trunk, stage, channels, norm) for _ in range(blocks)))
+    for module in extra.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(*extra)
+    return extra
 
 
 def pool(maps: torch.Tensor) -> torch.Tensor:

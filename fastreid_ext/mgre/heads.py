@@ -73,7 +73,7 @@ class MGReLocationHead(BranchHead):
         )
         self.extract = BranchModules(
             {
-                name: feature_extraction(getattr(trunk, f"layer{layout.source[i]}"), blocks, neck.get("norm", "BN"))
+                name: feature_extraction(trunk, layout.source[i], channels[i], blocks, neck.get("norm", "BN"))
                 for name, i in layout.extracted.items()
             }
         )

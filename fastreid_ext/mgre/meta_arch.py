@@ -25,14 +25,14 @@ class MGRe(BranchedReID):
     """Regions of the body located behind stages 1 to 3, the whole image behind stage 4 (figure 2).
 
     Args:
-        backbone: any ResNet-like FastReID backbone; the paper's is ResNet-50-IBN.
+        backbone: any trunk, see :mod:`fastreid_ext.modeling.trunk`; the paper's is ResNet-50-IBN.
         head: of the stages' maps; the paper's is :class:`MGReLocationHead`.
         loss_weight: lambda of eq. 9.
         test_weights: lambda^F of eq. 6, for stages 1 to 4; a branch of another name than "stage<i>" weighs 1.
         shared: settings of :class:`BranchedReID`.
 
     Raises:
-        ConfigError: a backbone without ResNet stages, or a weight that is not positive.
+        ConfigError: a backbone without stages, or a weight that is not positive.
     """
 
     takes = "stage_maps"

@@ -5,6 +5,7 @@ next below "state_dict", and all train on with whatever did not load. Here they 
 loaded by :func:`fastreid_ext.modeling.pretrained.load_pretrained`, which accounts for every tensor.
 """
 
+import copy
 import functools
 import math
 import os
@@ -19,17 +20,19 @@ import fastreid
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.modeling.backbones.regnet.config import cfg as regnet_cfg
 from fastreid.utils import comm
 from torch import Tensor, nn
 
 from fastreid_ext import zoo
 from fastreid_ext.errors import ConfigError, first_line
+from fastreid_ext.modeling.anatomy import LAST_STRIDES
 from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 from fastreid_ext.modeling.file_trunks import other_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
 from fastreid_ext.modeling.weights import WeightsError
 
-__all__ = ["HOSTS", "UNPUBLISHED", "Weights", "with_pretrained"]
+__all__ = ["HOSTS", "UNPUBLISHED", "Weights", "fixed_last_stride", "trunk_builder", "with_pretrained"]
 
 SHOWN = 120  # characters of an error of the network
 
@@ -91,6 +94,21 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
     return decorator
 
 
+def trunk_builder(cfg: CfgNode) -> str:
+    """Return the name of what builds the trunk itself: not MODEL.BACKBONE.NAME where that one adds to another's trunk.
+
+    Such a builder says so in ``builds_on``: node MODEL.BACKBONE -> the other's name.
+    """
+    name = cfg.MODEL.BACKBONE.NAME
+    builds_on = getattr(BACKBONE_REGISTRY._obj_map.get(name), "builds_on", None)
+    return builds_on(cfg.MODEL.BACKBONE) if builds_on else name
+
+
+def fixed_last_stride(cfg: CfgNode) -> int | None:
+    """Return the last stride that a config's trunk always has; None where MODEL.BACKBONE.LAST_STRIDE decides."""
+    return LAST_STRIDES.get(trunk_builder(cfg))
+
+
 def _named(path: str) -> str | Path:
     if file := zoo.file_named(path):
         return file
@@ -101,7 +119,12 @@ def _named(path: str) -> str | Path:
 
 @contextmanager
 def _beside_the_package(name: str) -> Iterator[None]:
-    before = os.getcwd()
+    """Build where FastReID's yaml files are, and without what they say of the next network.
+
+    FastReID merges the yaml of a RegNet or EfficientNet into one config of the process: a RegNetX behind a RegNetY
+    would have its squeeze and excitation.
+    """
+    before, settings = os.getcwd(), copy.deepcopy(regnet_cfg)
     os.chdir(Path(fastreid.__file__).parents[1])
     try:
         yield
@@ -112,6 +135,7 @@ def _beside_the_package(name: str) -> Iterator[None]:
         ) from error
     finally:
         os.chdir(before)
+        regnet_cfg.merge_from_other_cfg(settings)
 
 
 def _downloaded(

@@ -1,5 +1,6 @@
 """The base class of our meta-architectures: images -> branch -> {feature, neck, logits} -> losses or one vector."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,9 +11,12 @@ from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.layers import MomentumElimination
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.head_plugins import BranchHead, build_head
 from fastreid_ext.modeling.loss_table import Criterion, Term, terms_from_config
+
+logger = logging.getLogger(__name__)
 
 # Label of a batch -> the config keys that load it for training and for the test.
 LABEL_KEYS = {"joints": "INPUT.JOINTS.ENABLED"}
@@ -38,9 +42,12 @@ class BranchedReID(nn.Module):
         test_branch_norm: divide each branch's test feature by its length before they are concatenated.
         shared_losses: kinds of loss whose state is one for all branches.
         augmentations: applied in turn to every normalised training batch.
+        momentum_elimination: beta of :class:`MomentumElimination` of the test feature, which is made of the features
+            before BNNeck then; None leaves it out.
 
     Raises:
-        ConfigError: losses of which none trains the classifiers; DDP would stop at the second step.
+        ConfigError: losses of which none trains the classifiers, or none what has no classifier; DDP would stop at the
+            second step. Or a head that has momentum elimination of its own.
     """
 
     pixel_mean: Tensor
@@ -70,10 +77,16 @@ class BranchedReID(nn.Module):
         test_branch_norm: bool = False,
         shared_losses: Collection[str] = (),
         augmentations: Sequence[BatchAugmentation] = (),
+        momentum_elimination: float | None = None,
     ):
         super().__init__()
         if loss_terms and all(term.source != "logits" for term in loss_terms):
             raise ConfigError("no loss of MODEL.LOSSES.NAME trains the classifier: add SmoothedCrossEntropyLoss")
+        if head.without_logits and loss_terms and all(term.source == "logits" for term in loss_terms):
+            raise ConfigError(
+                f"{type(head).__name__} has a feature without a classifier ({', '.join(head.without_logits)}), which"
+                " metric losses train, and MODEL.LOSSES.NAME has none: add one, or switch that part of the head off"
+            )
         self.num_classes = num_classes
         terms = loss_terms if num_classes else []  # without identities there are no centers of them, and no loss
         self.criterion = Criterion(terms, head.dims, num_classes, head.without_logits, shared_losses)
@@ -81,20 +94,35 @@ class BranchedReID(nn.Module):
         self.test_labels = tuple(dict.fromkeys((*self.test_labels, *head.test_labels)))
         self.test_branch_norm = test_branch_norm
         self.augmentations = tuple(augmentations)
+        self.elimination = None
+        if momentum_elimination is not None:
+            if hasattr(head, "momentum_elimination"):
+                raise ConfigError(
+                    f"{type(head).__name__} has momentum elimination of its own: set MODEL.OCCLUDED.ME.ENABLED True for"
+                    " it, and MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION.ENABLED False"
+                )
+            self.elimination = MomentumElimination(self.test_dim(head), momentum_elimination)
         # Not persistent, as in FastReID: they are settings, not weights.
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(1, -1, 1, 1), persistent=False)
 
     @classmethod
     def shared_settings(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read what every paper's constructor takes: classes, losses, pixel statistics and batch augmentations."""
+        """Read what every paper's constructor takes: classes, losses, pixels, augmentations and the test feature."""
+        elimination = cfg.MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION
+        if elimination.ENABLED and cfg.TEST.METRIC != "cosine":
+            logger.warning(
+                "MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION subtracts one vector from every test feature, which leaves %s"
+                " distances of features of length 1 as they are: set TEST.METRIC cosine",
+                cfg.TEST.METRIC,
+            )
         return {
             "num_classes": cfg.MODEL.HEADS.NUM_CLASSES,
             "loss_terms": terms_from_config(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "augmentations": augmentations_from_config(cfg),
-        }
+        } | ({"momentum_elimination": elimination.BETA} if elimination.ENABLED else {})
 
     @classmethod
     def build_head(cls, cfg: CfgNode, feat_dim: int) -> BranchHead:
@@ -116,6 +144,21 @@ class BranchedReID(nn.Module):
             features = [F.normalize(feature) for feature in features]
         return torch.cat(features, dim=1)
 
+    def test_dim(self, head: BranchHead) -> int:
+        """Return D of what :meth:`embed` returns: the first branch's of a head on one map, all branches' of others."""
+        dims = list(head.dims.values())
+        return dims[0] if self.takes == "map" else sum(dims)
+
+    def test_feature(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """Return the test feature (B, D): what :meth:`embed` returns, less mu where momentum elimination is on.
+
+        It is made of the features before BNNeck then, which takes the mean away by itself.
+        """
+        return self.embed(branches) if self.elimination is None else self.elimination(self._before_bnneck(branches))
+
+    def _before_bnneck(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        return self.embed({name: {**outputs, "neck": outputs["feature"]} for name, outputs in branches.items()})
+
     def losses(self, branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> dict[str, Tensor]:
         """Return the weighted losses: those of MODEL.LOSSES on all branches, and those of the head's own."""
         return self.criterion(branches, targets) | self.heads.extra_losses(branches, targets)
@@ -125,7 +168,7 @@ class BranchedReID(nn.Module):
         images = self.preprocess_image(batched_inputs)
         labels = self.labels_of(batched_inputs)
         if not self.training:
-            return self.embed(self.branches(images, None, **labels))
+            return self.test_feature(self.branches(images, None, **labels))
 
         if not self.num_classes:
             raise ConfigError(
@@ -142,6 +185,9 @@ class BranchedReID(nn.Module):
             images, targets, *extra = augment(images, targets, *extra)
         branches = self.branches(images, targets, **dict(zip(labels, extra, strict=True)))
         losses = self.losses(branches, targets)
+        if self.elimination is not None and torch.is_grad_enabled():  # a forward without gradients is no step
+            with torch.no_grad():
+                self.elimination.observe(self._before_bnneck(branches))
         _log_accuracy(branches, targets)
         return losses
 

@@ -64,7 +64,8 @@ class StudentFeatures:
                 outputs: list[Mapping[str, Mapping[str, Tensor]]] = []
                 stack.enter_context(_replaced(self._branching, "branches", self._kept(outputs, watched)))
                 yield watched
-                watched.feature = self._float32(lambda: self._branching.embed(outputs[-1])) if outputs else None
+                feature_of = getattr(self._branching, "test_feature", self._branching.embed)
+                watched.feature = self._float32(lambda: feature_of(outputs[-1])) if outputs else None
                 return
             necks: list[Tensor] = []
             for head in self._heads:

@@ -1,92 +1,212 @@
-"""FastReID's ResNet-like backbones, run stage by stage."""
+"""A trunk: any network with a stem and four stages, run stage by stage.
+
+Stage 1 ends at a quarter of the image, stages 2 to 4 at 1/8, 1/16 and 1/32, or 1/16 again with a last stride of 1.
+:mod:`fastreid_ext.modeling.anatomy` says which modules of a network these are.
+"""
 
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
-from torch import nn
+from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
 
-STAGES = (1, 2, 3, 4)
+__all__ = [
+    "STAGES",
+    "Shape",
+    "StageCopies",
+    "block_channels",
+    "check_trunk",
+    "last_map_rows",
+    "last_module",
+    "output_channels",
+    "pool_stem",
+    "put_behind",
+    "run_stage",
+    "run_stem",
+    "stage_channels",
+    "stage_shapes",
+    "trunk_of",
+]
+
+BEHIND = "non_local"
+SIDE = 64  # of the images that a trunk is looked at with
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a stage's map.
+
+    Attributes:
+        channels: C.
+        reduction: how many pixels of the image one of its rows stands for, such as 16.
+    """
+
+    channels: int
+    reduction: int
 
 
 def check_trunk(backbone: nn.Module) -> None:
-    """Raise a ConfigError unless the backbone has a ResNet's stem and stages."""
-    needed = ("conv1", "bn1", "relu", _pool_name(backbone), *(f"layer{i}" for i in STAGES))
-    missing = [name for name in needed if not hasattr(backbone, name)]
-    if missing:
-        raise ConfigError(
-            f"the branches start from the stages of a ResNet, but {type(backbone).__name__} has no"
-            f" {', '.join(missing)}: set MODEL.BACKBONE.NAME to build_resnet_backbone or another ResNet"
-            " (ResNeXt, ResNeSt, Res2Net)"
-        )
+    """Raise a ConfigError unless the backbone has a stem and four stages."""
+    anatomy_of(backbone)
 
 
-def run_stem(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) -> (B, C, H/4, W/4)."""
-    pool = getattr(backbone, _pool_name(backbone))
-    return pool(backbone.relu(backbone.bn1(backbone.conv1(images))))
+def run_stem(backbone: nn.Module, images: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, C, h, w), what stage 1 reads."""
+    return _run(backbone, anatomy_of(backbone).stem_names(backbone), images)
 
 
-def _pool_name(backbone: nn.Module) -> str:
-    return "maxpool1" if hasattr(backbone, "maxpool1") else "maxpool"  # FastReID's ResNeXt has the first name
+def pool_stem(backbone: nn.Module, pool: nn.MaxPool2d) -> None:
+    """Give a stem another max pooling than its own.
+
+    Raises:
+        ConfigError: a backbone without stages, or a stem without max pooling.
+    """
+    names = anatomy_of(backbone).stem_names(backbone)
+    own = next((name for name in names if isinstance(backbone.get_submodule(name), nn.MaxPool2d)), None)
+    if own is None:
+        raise ConfigError(f"the stem of {type(backbone).__name__} has no max pooling that another could replace")
+    outer, _, last = own.rpartition(".")
+    setattr(backbone.get_submodule(outer), last, pool)
 
 
-def run_stage(trunk: nn.Module, stage: int, y: torch.Tensor) -> torch.Tensor:
-    """Run layer<stage> of a trunk, with the non-local blocks that MODEL.BACKBONE.WITH_NL puts behind some blocks."""
-    non_local = dict(
-        zip(getattr(trunk, f"NL_{stage}_idx", ()), getattr(trunk, f"NL_{stage}", ()), strict=False)
-    )  # not strict: FastReID's own forward turns an empty index list into [-1]
-    for index, block in enumerate(getattr(trunk, f"layer{stage}")):
-        y = block(y)
-        if index in non_local:
-            y = non_local[index](y)
+def run_stage(trunk: "nn.Module | StageCopies", stage: int, y: Tensor) -> Tensor:
+    """Run a stage of a trunk, with the non-local blocks that MODEL.BACKBONE.WITH_NL or DNL puts behind some blocks."""
+    return _run(trunk, _modules_of(trunk, stage), y)
+
+
+def _run(trunk: nn.Module, names: Iterable[str], y: Tensor) -> Tensor:
+    for name in names:
+        y = trunk.get_submodule(name)(y)
     return y
 
 
-class StageCopies(nn.Module):
-    """Unshared copies of some stages of a backbone, with its present weights and its names."""
+def _modules_of(trunk: "nn.Module | StageCopies", stage: int) -> list[str]:
+    """Return the names of what makes a stage; in FastReID's ResNets non-local blocks stand in lists of their own."""
+    if isinstance(trunk, StageCopies):
+        return trunk.names[stage]
+    names = []
+    # As many as there are blocks: FastReID's own forward turns an empty list of places into [-1].
+    behind = getattr(trunk, f"NL_{stage}_idx", ())[: len(getattr(trunk, f"NL_{stage}", ()))]
+    for index, name in enumerate(anatomy_of(trunk).stage_names(trunk, stage)):
+        names.append(name)
+        names += [f"NL_{stage}.{behind.index(index)}"] if index in behind else []
+    return names
 
-    def __init__(self, backbone: nn.Module, stages: Iterable[int]):
+
+def put_behind(trunk: nn.Module, name: str, module: nn.Module) -> None:
+    """Let a module work on what a block gives, in the trunk's own forward too and in copies of the block.
+
+    Args:
+        trunk: it owns the module from now on, as ``non_local`` of the block.
+        name: of the block, out of :func:`block_channels`.
+        module: (B, C, h, w) -> the same.
+    """
+    block = trunk.get_submodule(name)
+    block.add_module(BEHIND, module)
+    block.register_forward_hook(_run_behind)
+
+
+def _run_behind(block: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
+    # Found by its name: copies of the block have this function, and their own module.
+    return getattr(block, BEHIND)(y)
+
+
+class StageCopies(nn.Module):
+    """Unshared copies of some stages of a backbone, with its present weights and its names.
+
+    Args:
+        backbone: any trunk.
+        stages: in their order.
+        first_block: of the first of these stages, the copies begin at this block, counted from 0.
+
+    Raises:
+        ConfigError: a backbone without stages.
+        ValueError: the stage has no such block.
+    """
+
+    def __init__(self, backbone: nn.Module, stages: Iterable[int], first_block: int = 0):
         super().__init__()
         self.stages = tuple(stages)
-        for stage in self.stages:
-            for name in (f"layer{stage}", f"NL_{stage}", f"NL_{stage}_idx"):
-                if hasattr(backbone, name):
-                    setattr(self, name, copy.deepcopy(getattr(backbone, name)))
+        self.names = {stage: _modules_of(backbone, stage) for stage in self.stages}
+        if first_block:
+            stage = self.stages[0]
+            blocks = anatomy_of(backbone).block_names(backbone, stage)
+            if first_block >= len(blocks):
+                raise ValueError(f"stage {stage} has {len(blocks)} blocks, and none at {first_block}")
+            names = self.names[stage]
+            self.names[stage] = names[names.index(blocks[first_block]) :]
+        for name in (name for names in self.names.values() for name in names):
+            self._put(name, copy.deepcopy(backbone.get_submodule(name)))
+
+    def _put(self, name: str, module: nn.Module) -> None:
+        *outer, last = name.split(".")
+        place: nn.Module = self
+        for part in outer:
+            if not hasattr(place, part):
+                place.add_module(part, nn.Sequential())
+            place = getattr(place, part)
+        place.add_module(last, module)
+
+
+def stage_shapes(backbone: nn.Module) -> dict[int, Shape]:
+    """Return the shape of every stage's map, read off a forward pass; the backbone is left as it was."""
+    shapes = {}
+    for stage, _, (_, channels, rows, _) in _look(backbone, SIDE, SIDE):
+        shapes[stage] = Shape(channels, SIDE // rows)
+    return shapes
+
+
+def stage_channels(backbone: nn.Module) -> dict[int, int]:
+    """Return the channels of every stage's map, read off a forward pass; the backbone is left as it was."""
+    return {stage: shape.channels for stage, shape in stage_shapes(backbone).items()}
+
+
+def block_channels(backbone: nn.Module) -> dict[str, int]:
+    """Return the channels behind each module of the stages, by its name; the backbone is left as it was."""
+    return {name: shape[1] for _, name, shape in _look(backbone, SIDE, SIDE)}
+
+
+def last_map_rows(backbone: nn.Module, height: int) -> int:
+    """Return the rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
+    return [shape[2] for _, _, shape in _look(backbone, height, 32)][-1]
+
+
+def last_module(backbone: nn.Module) -> str:
+    """Return the name of what gives the last map, a module or a sequence: layer4 of a ResNet, conv5 of an OSNet.
+
+    Raises:
+        ConfigError: a backbone without stages.
+    """
+    last = anatomy_of(backbone).stage_names(backbone, STAGES[-1])[-1]
+    outer = last.rpartition(".")[0]
+    return outer if outer and isinstance(backbone.get_submodule(outer), nn.Sequential) else last
 
 
 @torch.no_grad()
-def stage_channels(backbone: nn.Module) -> dict[int, int]:
-    """Channels of every stage's output, read off a forward pass; the backbone is left as it was."""
-    channels = {}
+def _look(backbone: nn.Module, height: int, width: int) -> Iterator[tuple[int, str, torch.Size]]:
+    """Yield (stage, module, shape of its output) for an image of a size, in the order in which they run."""
     with _evaluating(backbone):
-        y = run_stem(backbone, _zeros(backbone, 64, 64))
+        y = run_stem(backbone, _zeros(backbone, height, width))
         for stage in STAGES:
-            y = run_stage(backbone, stage, y)
-            channels[stage] = y.shape[1]
-    return channels
+            for name in _modules_of(backbone, stage):
+                y = backbone.get_submodule(name)(y)
+                yield stage, name, y.shape
 
 
 @torch.no_grad()
 def output_channels(backbone: nn.Module) -> int:
-    """Channels of any backbone's last map, read off a forward pass; the backbone is left as it was."""
+    """Return the channels of any backbone's last map, read off a forward pass; the backbone is left as it was."""
+    # A transformer takes images of one size.
+    size = getattr(getattr(backbone, "patch_embed", None), "img_size", (SIDE, SIDE))
     with _evaluating(backbone):
-        return backbone(_zeros(backbone, 64, 64)).shape[1]
-
-
-@torch.no_grad()
-def last_map_rows(backbone: nn.Module, height: int) -> int:
-    """Rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
-    with _evaluating(backbone):
-        y = run_stem(backbone, _zeros(backbone, height, 32))
-        for stage in STAGES:
-            y = run_stage(backbone, stage, y)
-    return y.shape[2]
+        return backbone(_zeros(backbone, *size)).shape[1]
 
 
 @contextmanager
@@ -101,7 +221,7 @@ def _evaluating(backbone: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _zeros(backbone: nn.Module, height: int, width: int) -> torch.Tensor:
+def _zeros(backbone: nn.Module, height: int, width: int) -> Tensor:
     return next(backbone.parameters()).new_zeros(1, 3, height, width)
 
 
@@ -109,7 +229,7 @@ def trunk_of(cfg: CfgNode) -> nn.Module:
     """Build the backbone of a config to look at: without ImageNet weights, memory and random numbers where possible.
 
     Raises:
-        ConfigError: a backbone without a ResNet's stem and stages.
+        ConfigError: a backbone without a stem and four stages.
     """
     cfg = cfg.clone()
     cfg.defrost()

@@ -9,7 +9,7 @@ def add_msreid_config(cfg: CN) -> None:
     node = cfg.MODEL.MSREID
     # A of figure 5: soft attention behind every stage (section 3.2)
     node.ATTENTION = True
-    # L: a local branch from layer3 (section 3.3)
+    # L: a local branch from stage 3 (section 3.3)
     node.LOCAL = True
     # M: the global branch sees the mask m, the local one 1 - m; without it both see everything
     node.MASK = True

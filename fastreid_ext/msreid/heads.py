@@ -24,12 +24,12 @@ POOLS = ("sum", "concat")
 
 @register(REID_HEADS_REGISTRY)
 class MaskSeparatedHead(BranchHead):
-    """A global feature from layer4 under a mask m and a local one from layer3 under 1 - m (section 3.3).
+    """A global feature from stage 4 under a mask m and a local one from stage 3 under 1 - m (section 3.3).
 
     Takes one map per stage: a dict of stage -> (B, C, h, w), of which it reads those of 3 and 4.
 
     Args:
-        local_channels, global_channels: C of layer3's and layer4's maps.
+        local_channels, global_channels: C of the maps of stages 3 and 4.
         num_classes: K.
         dim: length of a reduced map.
         local: with the local branch.

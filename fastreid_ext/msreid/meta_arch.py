@@ -1,5 +1,6 @@
 """Mask Separated Feature Learning for Person Re-Identification (Kim and Kim)."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,26 +17,28 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import SoftAttention
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
-from fastreid_ext.modeling.trunk import STAGES, check_trunk, run_stage, run_stem, stage_channels
+from fastreid_ext.modeling.trunk import STAGES, check_trunk, pool_stem, run_stage, run_stem, stage_channels
 
 STEM_POOLS = ("host", "torchvision")
+REDUCTION = 16  # of the soft attention's channels
 
 
 @register(META_ARCH_REGISTRY)
 class MSReID(BranchedReID):
-    """Soft attention behind every stage of a ResNet, and a head that separates two features by a mask (figure 2).
+    """Soft attention behind every stage of a trunk, and a head that separates two features by a mask (figure 2).
 
     Args:
-        backbone: any ResNet-like FastReID backbone.
+        backbone: any trunk, see :mod:`fastreid_ext.modeling.trunk`; the paper's is ResNet-50.
         head: of the stages' maps; the paper's is :class:`MaskSeparatedHead`.
-        attention: soft attention behind layer1 ... layer4.
+        attention: soft attention behind each stage, whose channel part has a 16th of the stage's channels inside; where
+            16 does not divide them, their greatest common divisor takes its place.
         attention_norm: FastReID's name of the attention's batch norm.
         shared_centers: one set of centers for both branches.
         stem_pool: "host", or "torchvision" for the padded max pooling of the authors' stem.
         shared: settings of :class:`BranchedReID`.
 
     Raises:
-        ConfigError: a backbone without ResNet stages, or an unknown stem_pool.
+        ConfigError: a backbone without stages, an unknown stem_pool, or "torchvision" for a stem without pooling.
     """
 
     takes = "stage_maps"
@@ -60,11 +63,13 @@ class MSReID(BranchedReID):
         super().__init__(head, shared_losses=("center",) if shared_centers else (), **shared)
         channels = stage_channels(backbone)
         if stem_pool == "torchvision":
-            backbone.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+            pool_stem(backbone, nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
         self.backbone = backbone
         norm = partial(get_norm, attention_norm)
         stages = STAGES if attention else ()
-        self.attention = nn.ModuleDict({str(i): SoftAttention(channels[i], norm=norm) for i in stages})
+        self.attention = nn.ModuleDict(
+            {str(i): SoftAttention(channels[i], math.gcd(channels[i], REDUCTION), norm) for i in stages}
+        )
         self.heads = head
 
     @classmethod
@@ -106,7 +111,7 @@ class MSReID(BranchedReID):
         return {f"{name} mask": masks[name] for name in self.heads.necks}
 
     def branches(self, images: Tensor, targets: Tensor | None, **labels: Tensor) -> Outputs:
-        """Give the head the stages' maps: it separates layer3's and layer4's by the mask."""
+        """Give the head the stages' maps: it separates those of stages 3 and 4 by the mask."""
         return self.heads.branches(self.maps(images), targets, **labels)
 
     def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:

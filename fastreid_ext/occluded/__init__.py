@@ -2,7 +2,7 @@
 
 from fastreid_ext.layers import DisentangledNonLocal2d, MomentumElimination, ReconstructivePooling
 from fastreid_ext.losses import bounded_exponential_distance_loss
-from fastreid_ext.occluded.backbone import build_dnl_resnet_backbone
+from fastreid_ext.occluded.backbone import build_dnl_backbone, build_dnl_resnet_backbone
 from fastreid_ext.occluded.config import add_occluded_config
 from fastreid_ext.occluded.erasing import CompoundBatchErasing
 from fastreid_ext.occluded.heads import OccludedHead
@@ -21,6 +21,7 @@ __all__ = [
     "ReconstructivePooling",
     "add_occluded_config",
     "bounded_exponential_distance_loss",
+    "build_dnl_backbone",
     "build_dnl_resnet_backbone",
     "multi_head_logits",
 ]

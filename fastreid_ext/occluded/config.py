@@ -17,6 +17,7 @@ def add_occluded_config(cfg: CN) -> None:
     # L_c of eq. 5: per_head (a cross entropy each) | summed (one, on the sum of the heads' logits) | circle
     # (FastReID's softmax layer, MODEL.HEADS.CLS_LAYER, SCALE and MARGIN, with one head)
     node.CLASSIFIER = CN({"MODE": "per_head", "HEADS": 2, "SCALE": 16.0, "GAMMA": 1 / 32})
-    # Disentangled non-local blocks (eq. 1) of build_dnl_resnet_backbone: behind how many of the last residual blocks
-    # of layer1 ... layer4, and C / REDUCTION channels inside
-    cfg.MODEL.BACKBONE.DNL = CN({"BLOCKS": [0, 2, 3, 0], "REDUCTION": 2})
+    # Disentangled non-local blocks (eq. 1) of build_dnl_resnet_backbone and build_dnl_backbone: behind how many of the
+    # last residual blocks of stages 1 to 4, and C / REDUCTION channels inside. TRUNK is what build_dnl_backbone puts
+    # them in: any MODEL.BACKBONE.NAME whose network has stages (docs/trunks.md)
+    cfg.MODEL.BACKBONE.DNL = CN({"BLOCKS": [0, 2, 3, 0], "REDUCTION": 2, "TRUNK": "build_resnet_backbone"})

@@ -19,10 +19,10 @@ from fastreid_ext.report.run_files import CONFIG, Run
 from fastreid_ext.report.thumbnails import jpeg_uri
 from fastreid_ext.visual.box_sheet import colours_of, draw_boxes
 from fastreid_ext.visual.drawing import Row, draw_cam, draw_masks
+from fastreid_ext.visual.grad_cam import last_layer
 from fastreid_ext.visual.pictures import enlarge, pixels_of
 
 WEIGHTS = ("model_best.pth", "model_final.pth", "model_latest.pth")  # in order of preference
-LAYER = "backbone.layer4"
 HEIGHT = 224
 
 
@@ -78,8 +78,9 @@ def draw_model_pictures(run: Run, count: int) -> tuple[list[ModelPictures], list
             return
         drawn.append(ModelPictures(kind, caption, list(zip(names, rows, strict=True)), legend))
 
-    text = f"Where the layer {LAYER} makes the test feature long, from blue (not at all) to red."
-    add("Grad-CAM", text, lambda: draw_cam({LAYER: model}, images, LAYER, None))
+    layer = last_layer(model)
+    text = f"Where the layer {layer} makes the test feature long, from blue (not at all) to red."
+    add("Grad-CAM", text, lambda: draw_cam({layer: model}, images, layer, None))
     if isinstance(model, HasSpatialMasks):
         text = "The masks that the model puts on its maps, red where they keep the image, and what they leave of it."
         add("Masks", text, lambda: draw_masks(model, images))

@@ -41,6 +41,11 @@ class Res2NetMultiTask(BranchedReID):
 
     @configurable
     def __init__(self, *, backbone: nn.Module, head: MapHead, **shared: Any):
+        if shared.get("momentum_elimination") is not None and getattr(head, "verification", None) is not None:
+            raise ConfigError(
+                "the verification of pairs compares f as it was trained, which MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION"
+                " changes: set its ENABLED False, or MODEL.MULTITASK.VERIFICATION False"
+            )
         super().__init__(head, **shared)
         self.backbone = backbone
         self.heads = head

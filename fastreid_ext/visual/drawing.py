@@ -12,7 +12,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.files import write_picture
 from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.modeling.capabilities import HasGranularities, HasSpatialMasks, architectures_with
-from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, similarity_to
+from fastreid_ext.visual.grad_cam import Score, feature_length, grad_cam, last_layer, similarity_to
 from fastreid_ext.visual.granularity_cam import branch_lengths, granularity_cams
 from fastreid_ext.visual.image_sources import batches
 from fastreid_ext.visual.pictures import darken, enlarge, overlay, pixels_of, sheet
@@ -47,20 +47,20 @@ def draw_masks(model: nn.Module, images: Tensor) -> list[Row]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def draw_cam(models: Mapping[str, nn.Module], images: Tensor, layer: str, query: Tensor | None) -> list[Row]:
+def draw_cam(models: Mapping[str, nn.Module], images: Tensor, layer: str | None, query: Tensor | None) -> list[Row]:
     """Return Grad-CAM of a layer over images (B, 3, H, W), a column for each model (figure 6 of MSReID).
 
     Args:
         models: column -> model.
         images: on the 0-255 scale.
-        layer: dotted name of a module.
+        layer: dotted name of a module; None is what gives the last map of each model's backbone.
         query: (1, 3, H, W) whose similarity is explained, drawn beside it; None explains the feature's length.
     """
     return _rows(images, _cams(models, images, layer, query), query)
 
 
 def draw_granularities(
-    model: nn.Module, images: Tensor, query: Tensor | None, others: Mapping[str, nn.Module], layer: str
+    model: nn.Module, images: Tensor, query: Tensor | None, others: Mapping[str, nn.Module], layer: str | None
 ) -> list[Row]:
     """Return the activation map of each granularity over images (B, 3, H, W), enlarged, and of all of them together.
 
@@ -77,8 +77,13 @@ def draw_granularities(
     return _rows(images, heats | _cams(others, images, layer, query), query)
 
 
-def _cams(models: Mapping[str, nn.Module], images: Tensor, layer: str, picture: Tensor | None) -> dict[str, Tensor]:
-    return {name: grad_cam(model, layer, images, _score(model, picture)) for name, model in models.items()}
+def _cams(
+    models: Mapping[str, nn.Module], images: Tensor, layer: str | None, picture: Tensor | None
+) -> dict[str, Tensor]:
+    return {
+        name: grad_cam(model, layer or last_layer(model), images, _score(model, picture))
+        for name, model in models.items()
+    }
 
 
 def _rows(images: Tensor, heats: Mapping[str, Tensor], picture: Tensor | None) -> list[Row]:

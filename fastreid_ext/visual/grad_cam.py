@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.trunk import last_module
 
 Score = Callable[[nn.Module, Tensor], Tensor]  # (model, images (B, 3, H, W)) -> (B,)
 
@@ -90,6 +91,14 @@ def _module(model: nn.Module, layer: str) -> nn.Module:
     while isinstance(watched, nn.Sequential) and len(watched):
         watched = watched[-1]  # FastReID's ResNets run the blocks of a layer themselves, not the layer
     return watched
+
+
+def last_layer(model: nn.Module) -> str:
+    """Return the name of what gives the last map of a model's backbone; "backbone" itself where no stages are known."""
+    try:
+        return f"backbone.{last_module(getattr(model, 'backbone', None))}"
+    except ConfigError:
+        return "backbone"
 
 
 def feature_length(model: nn.Module, images: Tensor) -> Tensor:

@@ -34,6 +34,14 @@ def test_stripes_need_rows():
         BranchLayout(local_stripes=4).check_rows(3, 48)
 
 
+def test_the_advice_on_rows_is_one_that_helps():
+    """A last stride that is 1 already, or that the trunk has in any case, can't be made smaller."""
+    for last_stride in (1, 2):
+        with pytest.raises(ValueError, match="or set MODEL.DEEPMINER.LOCAL_STRIPES 3") as error:
+            BranchLayout(local_stripes=4).check_rows(3, 48, last_stride)
+        assert str(error.value).endswith("or MODEL.BACKBONE.LAST_STRIDE 1") is (last_stride == 2)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

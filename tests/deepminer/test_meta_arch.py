@@ -324,15 +324,6 @@ def test_backbones(make_model, batch, storage, name, request):
         assert model.eval()(batch).shape == (4, channels * (3 + stripes))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "depth"),
-    [("build_osnet_backbone", "x1_0"), ("build_mobilenetv2_backbone", "1.0x"), ("build_shufflenetv2_backbone", "1.0x")],
-)
-def test_other_backbones_are_refused(make_shape, backbone, depth):
-    with pytest.raises(ValueError, match="stages of a ResNet, but .* has no .*layer1.*build_resnet_backbone"):
-        make_shape({NAME: backbone, DEPTH: depth})
-
-
 # ---- behaviour ----------------------------------------------------------------------------------------------------
 
 

@@ -95,6 +95,41 @@ def test_what_is_off_anyway_may_be_switched_off():
     assert said == "TEST.RANK_LIST.QUERIES has no effect here: TEST.EVALUATOR is 'host'"
 
 
+LAST = "MODEL.BACKBONE.LAST_STRIDE"
+OSNET = ("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_5")
+MOBILE = ("MODEL.BACKBONE.NAME", "build_mobilenetv2_backbone", "MODEL.BACKBONE.DEPTH", "1.0x")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "always"),
+    [
+        ((*OSNET, LAST, "2"), "build_osnet_backbone always has a last stride of 1"),
+        ((*OSNET, LAST, "1"), None),
+        (OSNET, None),
+        ((*MOBILE, LAST, "1"), "build_mobilenetv2_backbone always has a last stride of 2"),
+        ((*MOBILE, LAST, "2"), None),
+        (MOBILE, None),
+        (("MODEL.BACKBONE.NAME", "build_dnl_backbone", "MODEL.BACKBONE.DNL.TRUNK", OSNET[1], LAST, "2"), "osnet"),
+        ((LAST, "1"), None),
+        ((LAST, "2"), None),
+    ],
+)
+@pytest.mark.parametrize("config", ["demo/deepminer.yml", "DeepMiner/Market1501_R50.yml"])
+def test_the_last_stride_of_a_trunk_that_has_its_own(config, overrides, always):
+    """Said to whoever gives another one; a shipped config sets it for its own trunk."""
+    said = [one for one in without_effect(merged(config, "SOLVER.AMP.ENABLED", "False", *overrides)) if LAST in one]
+    assert len(said) == bool(always)
+    assert all(one.startswith(f"{LAST} has no effect here: ") and always in one for one in said)
+
+
+def test_a_last_stride_of_ones_own_yaml(tmp_path):
+    own = tmp_path / "own.yml"
+    own.write_text(f"_BASE_: {get_config_file('demo/deepminer.yml')}\nMODEL: {{BACKBONE: {{NAME: {OSNET[1]}}}}}")
+    assert not [one for one in without_effect(merged(str(own))) if LAST in one]
+    own.write_text(f"{own.read_text()[:-2]}, LAST_STRIDE: 2}}}}")
+    assert [one for one in without_effect(merged(str(own))) if LAST in one]
+
+
 def test_a_model_of_the_users_own_may_read_the_settings_of_any_loss(monkeypatch):
     kind = type("MyModel", (nn.Module,), {"__module__": "my_models"})
     monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "MyModel", kind)

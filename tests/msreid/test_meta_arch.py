@@ -401,12 +401,17 @@ def test_switches_are_booleans(make_cfg, key):
         make_cfg({f"MODEL.MSREID.{key}": "maybe"})
 
 
-@pytest.mark.parametrize(
-    ("backbone", "depth"), [("build_osnet_backbone", "x1_0"), ("build_mobilenetv2_backbone", "1.0x")]
-)
-def test_other_backbones_are_refused(make_shape, backbone, depth):
-    with pytest.raises(ValueError, match="stages of a ResNet, but .* has no .*layer1.*build_resnet_backbone"):
-        make_shape({"MODEL.BACKBONE.NAME": backbone, "MODEL.BACKBONE.DEPTH": depth})
+def test_a_stem_without_pooling_has_no_other_one(make_shape):
+    trunk = {"MODEL.BACKBONE.NAME": "build_repvgg_backbone", "MODEL.BACKBONE.DEPTH": "A0"}
+    with pytest.raises(ValueError, match="the stem of RepVGG has no max pooling that another could replace"):
+        make_shape({**trunk, "MODEL.MSREID.STEM_POOL": "torchvision"})
+
+
+def test_attention_of_channels_that_16_does_not_divide(make_shape):
+    """The first stage of a MobileNetV2 has 24 channels: 3 inside, as many as 8 parts leave."""
+    model = make_shape({"MODEL.BACKBONE.NAME": "build_mobilenetv2_backbone", "MODEL.BACKBONE.DEPTH": "1.0x"})
+    inner = [model.attention[str(i)].squeeze[0].out_channels for i in (1, 2, 3, 4)]
+    assert inner == [24 // 8, 32 // 16, 96 // 16, 1280 // 16]
 
 
 @pytest.mark.parametrize(

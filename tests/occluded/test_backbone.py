@@ -1,13 +1,18 @@
 """Where the non-local blocks stand, and that they change nothing before they have learnt something."""
 
+import copy
+
 import pytest
 import torch
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones import build_backbone
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.model import build_model as build_checked
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.model_zoo import get_config
+from fastreid_ext.modeling.trunk import StageCopies, run_stage, run_stem
 
 CHANNELS = {1: 256, 2: 512, 3: 1024, 4: 2048}
 
@@ -109,9 +114,9 @@ def test_a_non_local_block_works_on_its_stages_map():
     ("overrides", "message"),
     [
         ({"DNL__BLOCKS": [0, 5, 3, 0]}, r"DNL.BLOCKS must say .* at most \[3, 4, 6, 3\] .* got \[0, 5, 3, 0\]"),
-        ({"DEPTH": "18x"}, r"at most \[2, 2, 2, 2\] for this depth; got \[0, 2, 3, 0\]"),
+        ({"DEPTH": "18x"}, r"at most \[2, 2, 2, 2\] for this ResNet; got \[0, 2, 3, 0\]"),
         ({"DNL__BLOCKS": [0, -1, 3, 0]}, r"DNL.BLOCKS must say .* got \[0, -1, 3, 0\]"),
-        ({"DNL__BLOCKS": [2, 3]}, r"DNL.BLOCKS must say for layer1 ... layer4 .* got \[2, 3\]"),
+        ({"DNL__BLOCKS": [2, 3]}, r"DNL.BLOCKS must say for stages 1 to 4 .* got \[2, 3\]"),
         ({"DNL__BLOCKS": [0, 2, 3, 0, 1]}, r"DNL.BLOCKS must say .* got \[0, 2, 3, 0, 1\]"),
         ({"DNL__REDUCTION": 3}, "a reduction that divides its 512 channels, got 3"),
         ({"DNL__REDUCTION": 0}, "a reduction that divides its 512 channels, got 0"),
@@ -143,3 +148,100 @@ def test_deepminer_copies_the_blocks(storage):
     assert len(calls) == len(set(calls)) == 3 + 2 + 1  # layer2 ... 4; layer3 and 4 of ie2; layer4 of local
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.any() for block in calls for p in block.parameters())
+
+
+# ---- any other trunk ----------------------------------------------------------------------------------------------
+
+# DNL.TRUNK -> (DEPTH, BLOCKS, names of the non-local blocks)
+OTHERS = {
+    "resnext": ("50x", [0, 1, 0, 0], ["NL_2.0"]),
+    "osnet": ("x0_25", [0, 1, 1, 1], [f"{name}.non_local" for name in ("conv3.1", "conv4.0", "conv4.1")]),
+    "resnest": ("50x", [0, 2, 0, 0], ["layer2.2.non_local", "layer2.3.non_local"]),
+    "regnet": ("200x", [0, 1, 2, 0], [f"{name}.non_local" for name in ("s2.b1", "s3.b3", "s3.b4")]),
+    "mobilenetv2": ("0.5x", [1, 0, 1, 1], [f"features.{i}.non_local" for i in (3, 13, 17)]),
+    "effnet": ("b0", [0, 0, 0, 1], ["s7.b1.non_local"]),
+    "repvgg": ("A0", [0, 0, 0, 1], ["stage4.0.non_local"]),
+    "shufflenetv2": ("0.5x", [0, 1, 0, 0], ["features.3.non_local"]),
+}
+QUICK = ("osnet", "regnet", "mobilenetv2", "shufflenetv2")
+
+
+def other(trunk, **overrides):
+    depth, blocks, _ = OTHERS[trunk]
+    settings = {"NAME": "build_dnl_backbone", "DNL__TRUNK": f"build_{trunk}_backbone", "DEPTH": depth}
+    return config(**{**settings, "DNL__BLOCKS": blocks, **overrides})
+
+
+@pytest.mark.parametrize(
+    "trunk", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OTHERS]
+)
+def test_any_trunk_may_have_the_blocks(trunk):
+    """They start as the identity; then the trunk's own forward, ours by stages and that of a copy run them alike."""
+    plain = build_backbone(other(trunk, NAME=f"build_{trunk}_backbone")).eval()
+    backbone = build_backbone(other(trunk)).eval()
+    missing, unexpected = backbone.load_state_dict(plain.state_dict(), strict=False)
+    added = {name: m for name, m in backbone.named_modules() if isinstance(m, DisentangledNonLocal2d)}
+    assert list(added) == OTHERS[trunk][2] and not unexpected
+    assert all(key.startswith(tuple(added)) for key in missing)
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        before = plain(images)
+        assert torch.equal(backbone(images), before)
+        for block in added.values():
+            torch.nn.init.normal_(block.last_projection.weight)
+            after = backbone(images)
+            assert not torch.equal(after, before)
+            before = after
+        y = run_stem(backbone, images)
+        for stage in (1, 2, 3):
+            y = run_stage(backbone, stage, y)
+        copies = StageCopies(backbone, [4]).eval()
+        assert torch.equal(run_stage(copies, 4, y), after)
+        for parameter in backbone.parameters():
+            parameter.zero_()
+        assert torch.equal(run_stage(copies, 4, y), after) and not torch.equal(backbone(images), after)
+
+
+def test_a_deep_copy_runs_its_own_blocks():
+    backbone = build_backbone(other("osnet")).eval()
+    twin, images = copy.deepcopy(backbone), torch.randn(1, 3, 64, 32)
+    torch.nn.init.normal_(twin.conv4[1].non_local.last_projection.weight)
+    with torch.no_grad():
+        assert not torch.equal(twin(images), backbone(images))
+        twin.load_state_dict(backbone.state_dict())
+        assert torch.equal(twin(images), backbone(images))
+
+
+@pytest.mark.parametrize(
+    ("trunk", "overrides", "message"),
+    [
+        ("osnet", {"DNL__BLOCKS": [0, 2, 3, 0]}, r"at most \[2, 2, 1, 1\] for this OSNet; got \[0, 2, 3, 0\]"),
+        ("osnet", {"WITH_NL": True}, "build_dnl_backbone puts .* set WITH_NL False"),
+        ("osnet", {"DNL__TRUNK": "build_dnl_backbone"}, "TRUNK is build_dnl_backbone, which has .* already"),
+        (
+            "osnet",
+            {"DNL__TRUNK": "build_dnl_resnet_backbone"},
+            "which has .* already",
+        ),
+    ],
+)
+def test_bad_settings_of_other_trunks(trunk, overrides, message):
+    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+        build_backbone(other(trunk, **overrides))
+
+
+def test_weights_of_the_bare_trunk_are_loaded(tmp_path):
+    """The trunk's builder loads them whole, and the blocks come behind that."""
+    plain = build_backbone(other("osnet", NAME="build_osnet_backbone"))
+    torch.save(plain.state_dict(), tmp_path / "osnet.pth")
+    backbone = build_backbone(other("osnet", PRETRAIN=True, PRETRAIN_PATH=str(tmp_path / "osnet.pth")))
+    state = backbone.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in plain.state_dict().items())
+
+
+def test_a_depth_that_the_trunk_lacks():
+    cfg = get_config("demo/occluded.yml")
+    settings = {"NAME": "build_dnl_backbone", "DNL.TRUNK": "build_osnet_backbone", "DEPTH": "x0_6", "PRETRAIN": False}
+    cfg.merge_from_list([x for key, value in settings.items() for x in (f"MODEL.BACKBONE.{key}", value)])
+    with pytest.raises(ConfigError, match="DEPTH is 'x0_6', a depth that is none of .*, which has x1_0"):
+        build_checked(cfg)

@@ -105,8 +105,8 @@ def test_every_key_of_the_project_is_read(make_cfg):
     keys = {f"MODEL.OCCLUDED.{key}" for key, _ in leaves(cfg.MODEL.OCCLUDED)}
     keys |= {f"MODEL.BACKBONE.DNL.{key}" for key, _ in leaves(cfg.MODEL.BACKBONE.DNL)}
     keys |= {CBE + key for key, _ in leaves(cfg.INPUT.BATCH_AUGMENT.CBE)}
-    # The loaders read the second; a test feature other than mu's is not read with it
-    assert keys - reads == {"MODEL.OCCLUDED.TEST_FEATURE", CBE + "TOTAL_BATCH"}
+    # The loaders read the second, and build_dnl_backbone the third; a test feature other than mu's is not read with it
+    assert keys - reads == {"MODEL.OCCLUDED.TEST_FEATURE", CBE + "TOTAL_BATCH", "MODEL.BACKBONE.DNL.TRUNK"}
 
 
 # ---- the losses by hand -------------------------------------------------------------------------------------------

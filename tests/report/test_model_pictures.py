@@ -70,6 +70,6 @@ def test_weights_that_do_not_fit_are_a_sentence(with_model):
 
 
 def test_a_model_without_that_layer_is_a_sentence(with_model, monkeypatch):
-    monkeypatch.setattr("fastreid_ext.report.model_pictures.LAYER", "backbone.layer5")
+    monkeypatch.setattr("fastreid_ext.report.model_pictures.last_layer", lambda model: "backbone.layer5")
     drawn, (note,) = draw_model_pictures(read_run(with_model("msreid")), 1)
     assert [kind.kind for kind in drawn] == ["Masks"] and note.startswith("Grad-CAM is not drawn: ")

@@ -79,14 +79,14 @@ def test_the_papers_ibn_is_refused():
 def test_mgre_extracts_features_by_blocks_of_the_stages_kind(stage, blocks):
     """As the stage's second block in every shape, with its own weights, also behind a stage of a single block."""
     with shapes.OnMeta():
-        long = getattr(Res2Net((3, 1, 1, 3), width=14, scale=3), f"layer{stage}")
-        expected = {key: value.shape for key, value in long[1].state_dict().items()}
-        for layer in (long, long[:1]):
-            extra = feature_extraction(layer, blocks)
-            assert len(extra) == (len(layer) if blocks == -1 else blocks)
+        long, short = (Res2Net((n, 1, 1, n), width=14, scale=3) for n in (3, 1))
+        expected = {key: v.shape for key, v in getattr(long, f"layer{stage}")[1].state_dict().items()}
+        for trunk, count in ((long, 3), (short, 1)):
+            extra = feature_extraction(trunk, stage, 128 * 2**stage, blocks)
+            assert len(extra) == (count if blocks == -1 else blocks)
             for block in extra:
                 assert type(block) is Res2NetBottleneck and not block.first
                 assert {key: value.shape for key, value in block.state_dict().items()} == expected
-    extra = feature_extraction(Res2Net((1, 1, 1, 1), width=14, scale=3).layer1, 2)
+    extra = feature_extraction(Res2Net((1, 1, 1, 1), width=14, scale=3), 1, 256, 2)
     assert not torch.equal(extra[0].conv3.weight, extra[1].conv3.weight)
     assert extra(torch.randn(2, 256, 4, 3)).shape == (2, 256, 4, 3)

@@ -8,7 +8,7 @@ from fastreid.modeling import build_model
 from torch import nn
 
 from fastreid_ext.model_zoo import get_config
-from fastreid_ext.visual.grad_cam import feature_length, grad_cam, similarity_to
+from fastreid_ext.visual.grad_cam import feature_length, grad_cam, last_layer, similarity_to
 
 EXACT = {"rtol": 1e-6, "atol": 1e-6}  # float32, a handful of operations
 
@@ -209,3 +209,37 @@ def test_the_last_block_stands_for_a_stage(model):
     stage, block = (grad_cam(model, f"backbone.layer3{x}", images, feature_length) for x in ("", ".1"))
     assert torch.equal(stage, block)
     assert not torch.equal(stage, grad_cam(model, "backbone.layer3.0", images, feature_length))
+
+
+# (builder, DEPTH) -> what gives the last map
+LAST_LAYERS = {
+    ("osnet", "x0_25"): "backbone.conv5",
+    ("regnet", "200x"): "backbone.s4.b7",
+    ("mobilenetv3", "Small"): "backbone.conv",
+    ("resnet", "18x"): "backbone.layer4",
+}
+
+
+@pytest.mark.parametrize("trunk", LAST_LAYERS, ids=" ".join)
+def test_the_last_map_of_any_trunk(trunk):
+    """Run by stages, as Deep Miner does, or by its own forward."""
+    cfg = get_config("demo/deepminer.yml")
+    builder, depth = trunk
+    cfg.merge_from_list([*SMALL, *STRIDE, "MODEL.DEEPMINER.LOCAL_STRIPES", 2, "MODEL.BACKBONE.DEPTH", depth])
+    cfg.merge_from_list(["MODEL.BACKBONE.NAME", f"build_{builder}_backbone", "MODEL.DEEPMINER.IE_BLOCKS", []])
+    model, images = build_model(cfg).eval(), torch.rand(2, 3, 64, 32) * 255
+    layer = last_layer(model)
+    assert layer == LAST_LAYERS[trunk]
+    score = lambda model, images: model(images)[:, :64].square().sum(dim=1)  # noqa: E731
+    by_stages = grad_cam(model, layer, images, score)
+    assert by_stages.shape == (2, 64, 32) and by_stages.amax() > 0
+    own = nn.Sequential()
+    own.backbone, own.pool = model.backbone, nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    plain = lambda _, images: own((images - model.pixel_mean) / model.pixel_std)[:, :64].square().sum(dim=1)  # noqa: E731
+    assert grad_cam(own, layer, images, plain).amax() > 0
+
+
+def test_a_backbone_without_stages_is_a_layer_itself():
+    model = nn.Sequential()
+    model.backbone = nn.Sequential(nn.Conv2d(3, 4, 1))
+    assert last_layer(model) == "backbone" == last_layer(nn.Identity())

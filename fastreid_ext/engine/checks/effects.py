@@ -11,6 +11,7 @@ from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER
 from fastreid_ext.engine.checks.names import HOST_LOSSES, is_users_own_model
 from fastreid_ext.engine.key_tracking import below, given_keys, leaves
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
+from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
 
@@ -26,6 +27,8 @@ class Switch:
         by: the settings that do, by their keys.
         choice: the keys are of one entry of a list, such as a loss, that the list does not name. A base file sets the
             entry's keys for those who choose it.
+        defaults_too: a default counts as well, if it is given on the command line: what takes the key's place has
+            another value.
     """
 
     keys: tuple[str, ...]
@@ -33,6 +36,7 @@ class Switch:
     because: Callable[[CfgNode], str]
     by: tuple[str, ...] = ()
     choice: bool = False
+    defaults_too: bool = False
 
 
 def without_effect(cfg: CfgNode) -> Iterator[str]:
@@ -48,7 +52,8 @@ def without_effect(cfg: CfgNode) -> Iterator[str]:
     for switch in _switches(defaults):
         if given is None and switch.choice:
             continue
-        idle = [key for key in own if below(key, switch.keys) and not _is_off(cfg, key)]
+        keys = own + [key for key, late in (given or {}).items() if late and key not in own and switch.defaults_too]
+        idle = [key for key in keys if below(key, switch.keys) and not _is_off(cfg, key)]
         if given is not None and any(given.get(key) for key in switch.by):
             idle = [key for key in idle if given[key]]
         if idle and switch.off(cfg):
@@ -121,6 +126,13 @@ TABLE = (
     Switch(("SOLVER.FREEZE_ITERS",), **_is("MODEL.FREEZE_LAYERS", [])),
     Switch(
         ("MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.BACKBONE.PRETRAIN_PARTIAL"), **_is("MODEL.BACKBONE.PRETRAIN", False)
+    ),
+    Switch(
+        ("MODEL.BACKBONE.LAST_STRIDE",),
+        lambda cfg: (fixed := fixed_last_stride(cfg)) is not None and fixed != cfg.MODEL.BACKBONE.LAST_STRIDE,
+        lambda cfg: f"{trunk_builder(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
+        defaults_too=True,
     ),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),

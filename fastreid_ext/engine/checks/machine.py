@@ -21,14 +21,21 @@ def check_device(cfg: CfgNode) -> None:
     raise_together(device_mistakes(cfg))
 
 
+def unknown_device(cfg: CfgNode) -> Iterator[str]:
+    """Yield a sentence if MODEL.DEVICE is none that torch has on any machine."""
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        yield f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which torch does not know: use cpu or cuda"
+
+
 def device_mistakes(cfg: CfgNode) -> Iterator[str]:
     """Yield a sentence if the processes can't compute on MODEL.DEVICE."""
-    name = cfg.MODEL.DEVICE
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        yield f"MODEL.DEVICE is {name!r}, which torch does not know: use cpu or cuda"
+    unknown, name = list(unknown_device(cfg)), cfg.MODEL.DEVICE
+    yield from unknown
+    if unknown:
         return
+    device = torch.device(name)
     if device.type not in ("cpu", "cuda"):
         yield f"MODEL.DEVICE is {name!r}, on which fastreid-ext is not tested: use cpu or cuda"
     elif device.type == "cuda" and not torch.cuda.is_available():

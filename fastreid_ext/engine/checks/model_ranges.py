@@ -64,9 +64,10 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.WEIGHTS_PARTIAL": FLAG,
     "MODEL.CHANNELS_LAST": FLAG,
     "MODEL.BACKBONE.DNL.BLOCKS": listed(
-        whole(0, BLOCKS), least=4, most=4, what="how many blocks of layer1 ... layer4, such as [0, 2, 3, 0]"
+        whole(0, BLOCKS), least=4, most=4, what="how many blocks of stages 1 to 4, such as [0, 2, 3, 0]"
     ),
     "MODEL.BACKBONE.DNL.REDUCTION": whole(1, 2048),
+    "MODEL.BACKBONE.DNL.TRUNK": _names_of(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.NARROW.WIDTH": Rule(lambda value: whole(8, 64).holds(value) and value % 8 == 0, "8, 16, ... 64"),
     "MODEL.BACKBONE.RES2NET.WIDTH": whole(1, 1024),
     "MODEL.BACKBONE.RES2NET.SCALE": whole(1, 64),
@@ -118,6 +119,8 @@ MODEL_RANGES: dict[str, Rule] = {
         )
     },
     "MODEL.LOSSES.CENTER.SCALE": WEIGHT,
+    "MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION.ENABLED": FLAG,
+    "MODEL.TEST_FEATURE.MOMENTUM_ELIMINATION.BETA": share(below=1),
     # ---- Deep Miner, MSReID ----
     "MODEL.DEEPMINER.IE_BLOCKS": listed(one_of((1, 2, 3)), what="a list of blocks out of 1, 2 and 3"),
     "MODEL.DEEPMINER.ERASE_THRESHOLD": share(),

@@ -7,6 +7,7 @@ Every run goes through the command line that a user types. A run that has writte
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from fastreid_ext.evaluation.spread import summarise
 
 ROOT = Path(__file__).parents[1]
 TRAIN = "projects/DeepMiner/train_net.py"  # any project's: the config says what is trained
+LONGEST = 100  # characters of a folder's name; file systems end at 255
 TABLE_METRICS = ("Rank-1", "mAP")
 Results = dict[str, dict[str, float]]  # data set -> metric -> percent
 
@@ -37,6 +39,8 @@ def parser(description: str) -> argparse.ArgumentParser:
 def folder_of(config: str, seed: int, args: argparse.Namespace, overrides: Sequence[str] = ()) -> Path:
     """One folder for each thing that changes a result, this code's commit among them."""
     settings = "_".join([args.size or "demo", *args.overrides, *overrides]).replace("/", "-")
+    if len(settings) > LONGEST:
+        settings = f"{settings[:LONGEST]}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
     return ROOT / args.output / commit() / settings / Path(config).with_suffix("") / f"seed{seed}"
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -37,6 +38,16 @@ def shown(value: object) -> str:
 def caption(text: str) -> str:
     """Return a file's name, or another text from elsewhere, as one line that a picture can show; ? is what can't."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def one_line(text: str) -> str:
+    r"""Return a file's name, or another text from elsewhere, for a terminal: what it can't show is written as \\n."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def read_json(path: Path, once: bool = False) -> Any:

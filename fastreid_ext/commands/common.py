@@ -207,7 +207,9 @@ def run_command(args: argparse.Namespace) -> int:
             if isinstance(error, UserError):
                 if args.debug:
                     traceback.print_exc()
-                print(f"{name}: {error}", file=sys.stderr)
+                from fastreid_ext.foreign_files import one_line  # names of files are others' words
+
+                print(f"{name}: {chr(10).join(map(one_line, str(error).splitlines()))}", file=sys.stderr)
                 return FAILED
             if isinstance(error, BrokenPipeError):  # whoever reads the output, head for example, has had enough
                 _drop_output()

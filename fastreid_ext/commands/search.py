@@ -138,16 +138,22 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search and print what was found."""
+    from fastreid_ext.files import make_folder
     from fastreid_ext.search.features import open_store
     from fastreid_ext.search.image_list import images_of_folder
-    from fastreid_ext.search.searching import STRICT, SearchOptions, search
+    from fastreid_ext.search.searching import STRICT, SearchOptions, check_topk, search
     from fastreid_ext.search.unknown import same_person_of_store
 
     take_folder(args)
     check_options(args)
-    store, images = (open_store(args.gallery), None) if args.gallery else (None, images_of_folder(args.folder))
+    store, images = (
+        (open_store(args.gallery), None) if args.gallery else (None, images_of_folder(args.folder, args.output))
+    )
+    check_topk(args.topk, len(images.rows if store is None else store))
     model = queries_model(args) if args.image else None
     queries = queries_of(args, store, model)  # before a folder's features, which may take long
+    if args.folder is not None and args.output is not None:
+        make_folder(args.output)
     with nullcontext(store) if store else extracted(images, model) as gallery:
         asked = {}
         if args.unknown:
@@ -189,13 +195,14 @@ def extracted(images: "ImageList", model: "TrainedModel") -> "Iterator[FeatureSt
 
     Images that can't be read are left out, with a line for each of the first ones.
     """
+    from fastreid_ext.foreign_files import one_line
     from fastreid_ext.search.extract import extract
 
     with tempfile.TemporaryDirectory(prefix="fastreid-ext-") as place:
         store, _ = extract(*model, images, Path(place), skip_unreadable=True)
         skipped = store.meta["skipped"]
         for entry in skipped[:SKIPPED_SHOWN]:
-            print(f"skipped: {entry['reason']}", file=sys.stderr)
+            print(f"skipped: {one_line(entry['reason'])}", file=sys.stderr)
         if len(skipped) > SKIPPED_SHOWN:
             print(f"skipped: {len(skipped) - SKIPPED_SHOWN} more images", file=sys.stderr)
         yield store
@@ -257,6 +264,11 @@ def check_options(args: argparse.Namespace) -> None:
     if args.query is not None and args.folder is not None:
         raise ConfigError(
             f"--query is for a gallery that is a feature store: name images by --image, or extract {args.folder}"
+        )
+    if args.folder is not None and args.output is not None and args.output.resolve() == args.folder.resolve():
+        raise ConfigError(
+            f"--output {args.output} is the folder that is searched, where the sheet would be one more image of the"
+            " next search: name another one"
         )
     if args.query is not None and (args.config_file or args.opts):
         raise ConfigError("--config-file and KEY VALUE pairs are for --image: a store needs no model")

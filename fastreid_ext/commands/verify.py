@@ -161,7 +161,7 @@ def answered(
     if by_head:
         threshold = 0.5 if args.threshold is None else float(args.threshold)
         extractor = Extractor.of_model(cfg, model, normalise=False, flip=False)  # as --report compares them
-        same = verification.same_probabilities(model, pairs, partial(extractor, as_torch=True))
+        same = verification.same_probabilities(model, pairs, partial(extractor.files, as_torch=True))
         sentence, table = verification.answer(same[0], threshold), verification.answers_csv(pairs, same, threshold)
     else:
         same_person, threshold = stored(args, cfg, model, overrides), args.threshold or "balanced"

@@ -110,11 +110,12 @@ def _check_files(cfg: CfgNode) -> None:
     """
     backbone = cfg.MODEL.BACKBONE
     files = {"KD.MODEL_WEIGHTS": list(cfg.KD.MODEL_WEIGHTS)} if cfg.MODEL.META_ARCHITECTURE == "Distiller" else {}
-    if backbone.PRETRAIN and not hasattr(BACKBONE_REGISTRY._obj_map.get(backbone.NAME), "loads_whole"):
+    trunk = trunk_builder(cfg)
+    if backbone.PRETRAIN and not hasattr(BACKBONE_REGISTRY._obj_map.get(trunk), "loads_whole"):
         files["MODEL.BACKBONE.PRETRAIN_PATH"] = [backbone.PRETRAIN_PATH]
         if file := zoo.file_named(backbone.PRETRAIN_PATH):
             raise ConfigError(
-                f"MODEL.BACKBONE.PRETRAIN_PATH is {backbone.PRETRAIN_PATH}, and {backbone.NAME} reads its file by code"
+                f"MODEL.BACKBONE.PRETRAIN_PATH is {backbone.PRETRAIN_PATH}, and {trunk} reads its file by code"
                 f" of its own, which does not know that name: write {file}"
             )
     for key, paths in files.items():

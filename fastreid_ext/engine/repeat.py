@@ -13,7 +13,7 @@ from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import FileError, UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 from fastreid_ext.files import make_folder, write_text
-from fastreid_ext.foreign_files import read_json
+from fastreid_ext.foreign_files import is_number, read_json
 from fastreid_ext.processes import run_command
 
 TABLE_METRICS = ("Rank-1", "mAP")
@@ -44,9 +44,7 @@ def repeat(
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise RepeatError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
     names = names_of(configs)
-    ours = {"SEED", "OUTPUT_DIR"}.intersection(overrides[::2])
-    if ours:
-        raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
+    check_overrides(overrides)
     for config in names.values():  # before hours of the first
         settings_of(config, overrides)
     make_folder(output)
@@ -59,6 +57,17 @@ def repeat(
     write_text(output / "summary.md", table + "\n")
     draw_box_plots(summaries, output / "boxplot.png", TABLE_METRICS, title)
     return table
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Check that KEY VALUE pairs of several runs leave alone what differs between these.
+
+    Raises:
+        RepeatError: they don't.
+    """
+    ours = {"SEED", "OUTPUT_DIR"}.intersection(overrides[::2])
+    if ours:
+        raise RepeatError(f"--opts has {', '.join(sorted(ours))}, which --seeds and --output set")
 
 
 def names_of(configs: Sequence[str]) -> dict[str, str]:
@@ -109,6 +118,8 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         raise RepeatError(f"{done} is damaged: delete it, or choose another --output")
     if not results or any(metric not in values for values in results.values() for metric in TABLE_METRICS):
         raise RepeatError(f"the run in {output} was not tested on a test set with {' and '.join(TABLE_METRICS)}")
+    if not all(is_number(value) for values in results.values() for value in values.values()):
+        raise RepeatError(f"{done} is damaged: delete it, or choose another --output")
     return results
 
 

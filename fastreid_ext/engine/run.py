@@ -79,8 +79,8 @@ def evaluate(cfg: CfgNode) -> Any:
     model = load_trained(cfg)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
-        write_results(cfg, results, seed)
         write_run_record(cfg, model, seed, eval_only=True)
+        write_results(cfg, results, seed)
     return results
 
 

@@ -243,9 +243,10 @@ class Trainer(DefaultTrainer):
                 with self._trainer.loading():
                     TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
             if comm.is_main_process():
+                write_run_record(self.cfg, getattr(self.model, "module", self.model), int(self.seed))
+                # After all that others read: a run with results.json is finished, however it ended.
                 write_results(self.cfg, self._last_eval_results, int(self.seed))
                 self.epoch_checkpoints.finish()
-                write_run_record(self.cfg, getattr(self.model, "module", self.model), int(self.seed))
         finally:
             self.evaluation_sets.end_workers()
             if self.folder is not None:

@@ -41,6 +41,8 @@ class FeatureGraph(nn.Module):
             )
         self.dtype = DTYPES[record.dtype]
         self.model = copy.deepcopy(model).cpu().eval().to(self.dtype)
+        # MODEL.CHANNELS_LAST is of PyTorch alone; torch.export takes its weights for incomplete ones.
+        self.model = self.model.to(memory_format=torch.contiguous_format)
         # Normalised here, in float32 and out of place: 0 to 255 minus a mean has no exact float16.
         self.model.preprocess_image = _as_they_are
         leave_out(self.model, [*training_only_keys(self.model), *_counters(self.model)])

@@ -18,7 +18,7 @@ from fastreid_ext.errors import ConfigError, DivergedError
 from fastreid_ext.inference import compression
 from fastreid_ext.inference.frames import crops_of
 from fastreid_ext.inference.input_loader import load_inputs, read_inputs
-from fastreid_ext.inference.inputs import Source, pixels_of, sources_of
+from fastreid_ext.inference.inputs import Source, files_of, pixels_of, sources_of
 from fastreid_ext.inference.models import Model, TorchModel, open_model
 from fastreid_ext.inference.record import ModelRecord
 from fastreid_ext.inference.same_person_answers import check_same_features, identified, pair_answers, same_person_of
@@ -148,6 +148,14 @@ class Extractor:
         """
         resize = first_resize(self.model.transform)
         return self._gathered(sources_of(images, order, range, resize), as_torch)
+
+    def files(self, paths: Sequence[str | Path], *, as_torch: bool = False) -> np.ndarray | Tensor:
+        """Return the features (N, D) of image files, one for each path; unlike ``__call__``, it takes no folder.
+
+        Raises:
+            InputError, ImageError, DivergedError: as ``__call__``; a folder is a file that can't be read.
+        """
+        return self._gathered(files_of(paths), as_torch)
 
     def crops(
         self, frame: Any, boxes: Any, *, order: str | None = None, range: float | None = None, as_torch: bool = False

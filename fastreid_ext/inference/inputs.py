@@ -96,15 +96,30 @@ def images_of_folder(folder: Path) -> list[str]:
     return [str(path) for path in sorted(listing.files)]
 
 
+def files_of(paths: Iterable[str | os.PathLike]) -> Iterator[str]:
+    """Yield the files that paths name, one for each; a folder stays one, which no image can be read from.
+
+    Raises:
+        InputError: a path that can't be one.
+    """
+    for number, path in enumerate(paths):
+        yield _path_of(os.fspath(path), f"image {number} of the input")
+
+
+def _path_of(path: str, name: str) -> str:
+    path = os.path.expanduser(path)
+    if fault := fault_of(path):
+        raise InputError(f"{name} {fault}")
+    return path
+
+
 def _each(item: Any, name: str, order: str | None, range: float | None) -> Iterator[Source]:
     """Yield the images that one element of an input is."""
     if isinstance(item, str | os.PathLike):
         path = os.fspath(item)
         if not isinstance(path, str):
             raise InputError(f"{name} is a path in bytes, {shown(path)}: give it as text (os.fsdecode)")
-        if fault := fault_of(os.path.expanduser(path)):
-            raise InputError(f"{name} {fault}")
-        path = os.path.expanduser(path)
+        path = _path_of(path, name)
         yield from images_of_folder(Path(path)) if os.path.isdir(path) else [path]
     elif isinstance(item, Image.Image):
         yield _of_pil(item, name)

@@ -107,7 +107,7 @@ def file_answers(
         DivergedError: a feature that is not finite.
     """
     indices = {path: index for index, path in enumerate(dict.fromkeys(path for pair in pairs for path in pair))}
-    features = Extractor.of_model(cfg, model, normalise=False)(list(indices), as_torch=True)
+    features = Extractor.of_model(cfg, model, normalise=False).files(list(indices), as_torch=True)
     first, second = (features[[indices[pair[side]] for pair in pairs]] for side in (0, 1))
     return same_person.answers(similarities(first, second, same_person.metric), threshold)
 

@@ -15,6 +15,7 @@ from fastreid_ext.modeling.backbones import UNPUBLISHED, with_pretrained
 __all__ = ["BLOCKS", "NarrowResNet", "build_narrow_resnet_backbone"]
 
 FULL_WIDTH = 64  # channels of the first stage of a ResNet
+SQUEEZED = 16  # channels for one inside squeeze-and-excitation, which FastReID rounds down
 BLOCKS = {"10x": (1, 1, 1, 1), "18x": (2, 2, 2, 2), "34x": (3, 4, 6, 3)}  # DEPTH -> basic blocks of each stage
 
 
@@ -62,7 +63,8 @@ def build_narrow_resnet_backbone(cfg: CfgNode) -> nn.Module:
     """Build the narrow ResNet of MODEL.BACKBONE.DEPTH (10x, 18x or 34x) and MODEL.BACKBONE.NARROW.WIDTH.
 
     Raises:
-        ConfigError: another depth, non-local blocks, or a width that instance norm or group norm can't divide.
+        ConfigError: another depth, non-local blocks, or a width that is too small for group norm or for
+            squeeze-and-excitation.
     """
     node = cfg.MODEL.BACKBONE
     if node.DEPTH not in BLOCKS:
@@ -79,5 +81,10 @@ def build_narrow_resnet_backbone(cfg: CfgNode) -> nn.Module:
         raise ConfigError(
             f"MODEL.BACKBONE.NORM GN has 32 groups, which {width} channels and halves of them do not make: set"
             " MODEL.BACKBONE.NARROW.WIDTH to a multiple of 64, or another NORM"
+        )
+    if node.WITH_SE and width < SQUEEZED:
+        raise ConfigError(
+            f"MODEL.BACKBONE.WITH_SE leaves one of {SQUEEZED} channels inside, which is none of"
+            f" {width}: set MODEL.BACKBONE.NARROW.WIDTH to {SQUEEZED} or more, or WITH_SE False"
         )
     return NarrowResNet(width, BLOCKS[node.DEPTH], node.LAST_STRIDE, node.NORM, node.WITH_IBN, node.WITH_SE)

@@ -91,7 +91,8 @@ def load_pretrained(
         )
         advice = "MODEL.BACKBONE.PRETRAIN_PARTIAL True loads what fits" if fitting else "nothing in it fits"
         raise WeightsError(
-            f"{path} does not fit the {net} of MODEL.BACKBONE: {_counts(problems)}{of}{_variant(problems)}; {advice}"
+            f"{path} does not fit the {net} of MODEL.BACKBONE: {_counts(problems)}{of}"
+            f"{_variant(problems, theirs)}; {advice}"
         )
     if broken := not_finite(fitting):
         raise WeightsError(
@@ -207,11 +208,13 @@ def _blocks(state: Mapping[str, Tensor]) -> str:
     )
 
 
-def _variant(problems: Mapping[str, list[str]]) -> str:
+def _variant(problems: Mapping[str, list[str]], theirs: Iterable[str]) -> str:
+    """Say which key's parts a file has or lacks; names that are missing in a shallower trunk say nothing of that."""
     for pattern, key in VARIANTS.items():
         if any(re.search(pattern, name) for name in problems["unexpected"]):
             return f"; it is of a network with what {key} True builds"
-        if any(re.search(pattern, name) for name in problems["missing"]):
+        lacked = any(re.search(pattern, name) for name in problems["missing"])
+        if lacked and not any(re.search(pattern, name) for name in theirs):
             return f"; it is of a network without what {key} True builds"
     return ""
 

@@ -53,6 +53,7 @@ class Facts:
         megabytes, parameters: of the file, and of the backbone.
         speed: on the machine that measured it.
         size: (height, width) of its images.
+        dim: D of its features.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Facts:
     parameters: int
     speed: Speed
     size: tuple[int, int]
+    dim: int
 
     def numbers(self) -> dict[str, Any]:
         """Return all of it for a JSON file; of the run's record, what says where the numbers are from."""
@@ -83,15 +85,15 @@ def card_text(facts: Facts, cfg: CfgNode) -> str:
     """
     texts = (_data(cfg), _recipe(facts, cfg), _measured(facts), _thresholds(facts), _behaviour(facts), LIMITS, NOT_FOR)
     sections = [f"## {heading}\n\n{text}" for heading, text in zip(HEADINGS, texts, strict=True)]
-    return "\n\n".join([f"# {facts.name}", _summary(facts, cfg), *sections]) + "\n"
+    return "\n\n".join([f"# {facts.name}", _summary(facts), *sections]) + "\n"
 
 
-def _summary(facts: Facts, cfg: CfgNode) -> str:
+def _summary(facts: Facts) -> str:
     height, width = facts.size
     return (
         f"A narrow ResNet of {facts.parameters / 1e6:.2f} million parameters in {facts.megabytes:.1f} MB, Apache-2.0."
-        f" It takes images of {height}x{width} (height x width) and gives {cfg.MODEL.BACKBONE.FEAT_DIM} numbers, which"
-        " are compared by their cosine."
+        f" It takes images of {height}x{width} (height x width) and gives {facts.dim} numbers, which are"
+        " compared by their cosine."
     )
 
 

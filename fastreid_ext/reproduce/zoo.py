@@ -10,14 +10,16 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.repeat import train
+from fastreid_ext.engine.repeat import TABLE_METRICS, check_overrides, train
 from fastreid_ext.engine.run_record import NAME as RUN_RECORD
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.errors import ConfigError, FileError
 from fastreid_ext.evaluation.spread import Results, summarise
 from fastreid_ext.files import make_folder, write_text
-from fastreid_ext.foreign_files import read_json
+from fastreid_ext.foreign_files import is_number, read_json
+from fastreid_ext.inference.extractor import Extractor
 from fastreid_ext.inference.verification import measured_on
 from fastreid_ext.inference.weights_file import save_weights_file
 from fastreid_ext.reproduce.card import Facts, card_text
@@ -25,8 +27,15 @@ from fastreid_ext.reproduce.speed import images_per_second
 
 __all__ = ["MODEL", "Recipe", "plan", "reproduce_zoo"]
 
-BEST = "model_best.pth"
 FINAL = "model_final.pth"
+DRAWN = "SynthReID"  # how the names of its sets begin
+GROUPS = ("skin tone", "build", "all")  # how the labels of the rows on the card begin
+MACHINE = ("torch", "python", "processor")  # of a run's record
+# What the card says of every model, whatever the recipe.
+ON_THE_CARD = (
+    *("MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME"),
+    *("MODEL.BACKBONE.PRETRAIN", "MODEL.WEIGHTS", "KD.TEACHER"),
+)
 
 
 @dataclass(frozen=True)
@@ -76,22 +85,60 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
 
     Raises:
         RepeatError: a run failed, or the folder holds runs of other settings.
-        ConfigError: seeds that are none, or a config that does not test on the sets of the recipe.
+        ConfigError: seeds that are none, or a config that :func:`check_settings` refuses.
+        FileError: what a run wrote is damaged.
     """
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
-    cfg = _config(recipe, overrides)
-    for name in (recipe.choose_by, recipe.calibrate_on):
-        if name not in cfg.DATASETS.TESTS:
-            raise ConfigError(f"DATASETS.TESTS lacks {name}, which this recipe measures on: add it")
+    check_overrides(overrides)
+    check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))
     make_folder(output)
     runs = {seed: train(recipe.config, seed, _runs(output), overrides) for seed in seeds}
+    for seed, results in runs.items():
+        if missing := {recipe.choose_by, recipe.calibrate_on} - results.keys():
+            done = _runs(output) / f"seed{seed}/results.json"
+            raise FileError(f"{done} lacks {' and '.join(sorted(missing))}: delete it, and the run is evaluated again")
     chosen = max(seeds, key=lambda seed: runs[seed][recipe.choose_by]["mAP"])  # the first of equals
     return _published(recipe, runs, chosen, output)
 
 
+def check_settings(recipe: Recipe, cfg: CfgNode, own: CfgNode) -> None:
+    """Check, before hours of training, that the runs give what is measured, and that the card will be true.
+
+    Args:
+        recipe: of the model.
+        cfg: of the runs.
+        own: of the recipe alone.
+
+    Raises:
+        ConfigError: they don't, or it won't.
+    """
+    for name in (recipe.choose_by, recipe.calibrate_on):
+        if name not in cfg.DATASETS.TESTS:
+            raise ConfigError(f"DATASETS.TESTS lacks {name}, which this recipe measures on: add it")
+    if not cfg.TEST.REPORT.ENABLED:
+        raise ConfigError(
+            "TEST.REPORT.ENABLED is False, and the card shows the reports by skin tone and build: leave it on"
+        )
+    if "final" not in cfg.SOLVER.CHECKPOINT_KEEP:
+        raise ConfigError("SOLVER.CHECKPOINT_KEEP lacks final, the weights that are written: add it")
+    found, wanted = dict(leaves(cfg)), dict(leaves(own))
+    for key in ON_THE_CARD:
+        if found[key] != wanted[key]:
+            raise ConfigError(
+                f"{key} is {found[key]!r} and must stay {wanted[key]!r}: the card is of a narrow ResNet alone that"
+                " was trained on drawn people alone, from random numbers"
+            )
+    if photographed := [name for name in cfg.DATASETS.NAMES if not name.startswith(DRAWN)]:
+        raise ConfigError(
+            f"DATASETS.NAMES has {', '.join(photographed)}, and the card says that the model was trained on drawn"
+            f" people alone: name sets of {DRAWN}"
+        )
+
+
 def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output: Path) -> str:
     folder = _runs(output) / f"seed{chosen}"
+    groups, record = _groups(folder, recipe.calibrate_on), _record(folder)
     cfg = get_cfg()
     merge_config(cfg, str(folder / "config.yaml"), ["MODEL.WEIGHTS", str(folder / FINAL), "MODEL.DEVICE", "cpu"])
     model = load_trained(cfg).eval()
@@ -105,12 +152,13 @@ def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output:
         chosen=chosen,
         summary=summarise(runs),
         same_person=same_person,
-        groups=_groups(folder, recipe.calibrate_on),
-        record=_record(folder),
+        groups=groups,
+        record=record,
         megabytes=weights.stat().st_size / 1e6,
         parameters=_count(model),
         speed=images_per_second(cfg, model),
         size=tuple(cfg.INPUT.SIZE_TEST),
+        dim=Extractor.of_model(cfg, model).dim,
     )
     text = card_text(facts, cfg)
     write_text(output / f"{recipe.name}.md", text)
@@ -133,12 +181,46 @@ def _count(model: nn.Module) -> int:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    found = read_json(folder / RUN_RECORD)
-    if not isinstance(found, dict):
-        raise FileError(f"{folder / RUN_RECORD} is damaged: delete the folder, and it is trained again")
+    path = folder / RUN_RECORD
+    found = _read(path)
+    environment = found.get("environment")
+    texts = [found.get("commit"), found.get("finished")]
+    texts += [environment.get(key) for key in MACHINE] if isinstance(environment, dict) else [None]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(found.get("seed"), int):
+        raise _damaged(path)
     return found
 
 
 def _groups(folder: Path, test_set: str) -> list[dict[str, Any]]:
-    found = read_json(folder / f"report_{test_set}.json")
-    return [row for row in found["groups"] if row["group"].startswith(("skin tone", "build", "all"))]
+    path = folder / f"report_{test_set}.json"
+    rows = _read(path).get("groups")
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise _damaged(path)
+    shown = [row for row in rows if row["group"].startswith(GROUPS)]
+    if {start for start in GROUPS for row in shown if row["group"].startswith(start)} != set(GROUPS):
+        raise _damaged(path)
+    return shown
+
+
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("group"), str)
+        and all(is_number(row.get(key)) for key in ("identities", "queries"))
+        and all(row.get(key, "") is None or is_number(row.get(key)) for key in TABLE_METRICS)
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except FileError as error:
+        raise _damaged(path) from error
+    if not isinstance(found, dict):
+        raise _damaged(path)
+    return found
+
+
+def _damaged(path: Path) -> FileError:
+    again = f"delete {path.parent / 'results.json'}, and the run is evaluated again"
+    return FileError(f"{path} is {'damaged' if path.exists() else 'missing'}: {again}")

@@ -47,16 +47,20 @@ class ImageList:
         return str(self.root / self.rows[index][0])
 
 
-def images_of_folder(folder: Path) -> ImageList:
+def images_of_folder(folder: Path, without: Path | None = None) -> ImageList:
     """List the images of a folder and its subfolders by path.
 
     Names like Market1501's, such as ``0001_c2s1_000151_00.jpg`` or ``0001_c2.jpg``, tell person (0001) and camera (2),
     each name for itself; of others they are unknown. A log line says how many names told them.
 
+    Args:
+        folder: of images.
+        without: a folder in that folder whose images are left out, such as one that results are written into.
+
     Raises:
         ConfigError: no image.
     """
-    files = files_below(folder)
+    files = files_below(folder, without=without)
     rows = [(path.relative_to(folder).as_posix(), *_labels_of_name(path.name)) for path in files]
     told = sum(camera != UNKNOWN for _, _, camera in rows)
     if told:

@@ -15,6 +15,7 @@ from fastreid_ext.evaluation.pair_set import similarity_of_distance
 from fastreid_ext.evaluation.rank_list import RankedQuery, draw_rank_lists, name_of_number, number
 from fastreid_ext.evaluation.same_person import SamePerson
 from fastreid_ext.files import write_atomically, write_picture
+from fastreid_ext.foreign_files import one_line
 from fastreid_ext.search.image_list import ImageList
 from fastreid_ext.search.nearest import Neighbours, same_person
 from fastreid_ext.search.unknown import Verdicts
@@ -69,12 +70,12 @@ def list_lines(result: SearchResult, measured: SamePerson | None) -> list[str]:
     """Return each query's nearest images, a line an image: rank, path, similarity, probability where measured."""
     metric, lines = result.about["metric"], []
     for (query, _, _), matches in result.lists():
-        lines.append(f"nearest to {query}:")
+        lines.append(f"nearest to {one_line(query)}:")
         similar = similarity_of_distance(np.array([match["distance"] for match in matches]), metric)
         likely = [None] * len(matches) if measured is None else measured.probability(similar).tolist()
         for match, similarity, probability in zip(matches, similar.tolist(), likely, strict=True):
             chance = "" if probability is None else f", probability {probability:.4f} of the same person"
-            lines.append(f"{match['rank']:4}. {match['path']} (similarity {similarity:.4f}{chance})")
+            lines.append(f"{match['rank']:4}. {one_line(match['path'])} (similarity {similarity:.4f}{chance})")
     return lines
 
 

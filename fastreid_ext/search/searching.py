@@ -75,7 +75,7 @@ def queries_of_images(
         check_comparable(feature_identity(cfg, model), gallery.meta, (name, _names(gallery)[1]))
     rows = [(str(path), UNKNOWN, UNKNOWN) for path in paths]
     images = ImageList(Path.cwd(), rows, f"{len(rows)} images")
-    return images, Extractor.of_model(cfg, model, normalise=False)(paths)
+    return images, Extractor.of_model(cfg, model, normalise=False).files(paths)
 
 
 def _names(gallery: FeatureStore) -> tuple[str, str]:
@@ -118,15 +118,24 @@ class SearchOptions:
     measured: SamePerson | None = None
 
 
+def check_topk(topk: int | None, images: int) -> None:
+    """Check, before a gallery is made, that it has as many images as are asked for.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    if topk is not None and topk > images:
+        raise ConfigError(f"--topk is {topk}, and the gallery has {images} images")
+
+
 def search(store: FeatureStore, queries: Queries, options: SearchOptions, output: Path | None) -> list[str]:
     """Search a gallery, write results.json, results.csv and rank_lists.png, and return sentences on the result.
 
     Without a folder nothing is written, and the nearest images of each query are among the sentences.
     """
     images, features = queries
+    check_topk(options.topk, len(store))
     topk = min(TOPK, len(store)) if options.topk is None else options.topk
-    if topk > len(store):
-        raise ConfigError(f"--topk is {topk}, and the gallery has {len(store)} images")
     own = own_rows(images, store.images)
     dropped = None
     if options.drop_same_camera:

@@ -54,9 +54,9 @@ def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> li
     """
     listing = list_folder(folder, without=without)
     if not listing.files:
-        raise ConfigError(f"--images {folder} holds no image ({listing.sentence()})")
+        raise ConfigError(f"the folder {folder} holds no image ({listing.sentence()})")
     if listing.left_out:
-        logger.warning("--images: %s", listing.sentence())
+        logger.warning("%s", listing.sentence())
     files = sorted(listing.files)
     return files[:limit] if limit > 0 else files
 

@@ -10,6 +10,8 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.trained import config_file_of, load_trained
+from fastreid_ext.export import exporting
+from fastreid_ext.export.graph import FeatureGraph
 from fastreid_ext.inference.weights_file import save_weights_file
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, sums in another order, divided by the spread of eight images
@@ -61,3 +63,12 @@ def test_files_of_weights_keep_it_and_give_the_same_bits(tmp_path, image):
     assert np.array_equal(features, Extractor.of_model(cfg, loaded)([image], order="RGB"))
     usual = Extractor("zoo/wide.yml", tmp_path / "model.pth", device="cpu", opts=["MODEL.CHANNELS_LAST", False])
     np.testing.assert_allclose(features, usual([image], order="RGB"), rtol=0, atol=1e-5)
+
+
+def test_an_export_has_the_usual_layout():
+    """torch.export would write weights that it takes for incomplete ones."""
+    cfg = make(True)
+    model = build_model(cfg).eval()
+    graph = FeatureGraph(model, exporting._record(cfg, model, exporting.Options("torch-export", "a.pt2")))
+    assert all(w.is_contiguous() for w in graph.state_dict().values())
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights(model))  # left as it was

@@ -70,6 +70,7 @@ def test_every_parameter_has_a_gradient():
         ({"DEPTH": "50x"}, "DEPTH is '50x', and build_narrow_resnet_backbone has 10x, 18x, 34x"),
         ({"WITH_NL": True}, "set MODEL.BACKBONE.WITH_NL False"),
         ({"NORM": "GN"}, "a multiple of 64, or another NORM"),
+        ({"WITH_SE": True, "WIDTH": 8}, "NARROW.WIDTH to 16 or more, or WITH_SE False"),
         ({"PRETRAIN": True}, "knows no ImageNet weights of build_narrow_resnet_backbone 10x"),
     ],
 )

@@ -10,7 +10,8 @@ import torch
 from fastreid_ext import Extractor
 from fastreid_ext.cli import main
 from fastreid_ext.data.synthetic import generate
-from fastreid_ext.engine import repeat
+from fastreid_ext.engine import repeat, trainer
+from fastreid_ext.errors import FileError
 from fastreid_ext.reproduce import zoo
 from fastreid_ext.reproduce.card import HEADINGS
 from fastreid_ext.reproduce.zoo import Recipe
@@ -112,3 +113,83 @@ def test_a_dry_run_does_nothing(runs, tmp_path, capsys):
 def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, capsys, arguments, message):
     assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), *arguments]) == 1
     assert message in capsys.readouterr().err and not runs
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["TEST.REPORT.ENABLED", "False"], "TEST.REPORT.ENABLED is False"),
+        (["SOLVER.CHECKPOINT_KEEP", "('best', 'latest')"], "SOLVER.CHECKPOINT_KEEP lacks final"),
+        (["SEED", "5"], "--opts has SEED"),
+        (["OUTPUT_DIR", "elsewhere"], "--opts has OUTPUT_DIR"),
+        (["MODEL.META_ARCHITECTURE", "DeepMiner"], "must stay 'OccludedReID': the card"),
+        (["MODEL.BACKBONE.NAME", "build_osnet_backbone"], "must stay 'build_narrow_resnet_backbone'"),
+        (["MODEL.BACKBONE.PRETRAIN", "True", "MODEL.BACKBONE.PRETRAIN_PATH", "zoo"], "must stay False"),
+        (["MODEL.WEIGHTS", "zoo"], "must stay ''"),
+        (["KD.TEACHER", "zoo"], "must stay ''"),
+        (["DATASETS.NAMES", "('SynthReIDWideTiny', 'Market1501')"], "DATASETS.NAMES has Market1501, and the card"),
+    ],
+)
+def test_settings_that_the_card_would_be_wrong_about(runs, tmp_path, capsys, options, message):
+    """They are refused before hours of training, after which there would be no card or a false one."""
+    command = ["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--seeds", "3", "--opts", *OPTS]
+    assert main([*command, *options]) == 1
+    assert message in capsys.readouterr().err and not runs and not (tmp_path / "zoo").exists()
+
+
+REPORT = "report_SynthReIDWideTiny.json"
+ROW = {"group": "build", "identities": 3, "queries": 4, "Rank-1": None, "mAP": 2.5}
+
+
+def _without(content, *keys):
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+DAMAGES = [
+    *((name, damage) for name in ("report.json", REPORT) for damage in (None, b"\xff\xfe\0", "{", [], {})),
+    *(("report.json", lambda found, key=key: _without(found, key)) for key in ("commit", "finished", "seed")),
+    ("report.json", lambda found: found | {"environment": {}}),
+    ("report.json", lambda found: found | {"environment": 3}),
+    *((REPORT, {"groups": rows}) for rows in (3, [], [3], [ROW | {"group": 3}], [_without(ROW, "queries")], [ROW])),
+    (REPORT, lambda found: {"groups": [row | {"mAP": "x"} for row in found["groups"]]}),
+    ("results.json", lambda found: found | {"results": {"SynthReIDTiny": found["results"]["SynthReIDTiny"]}}),
+    *(
+        ("results.json", lambda found, bad=bad: found | {"results": {"SynthReIDTiny": {"Rank-1": 1.0, "mAP": bad}}})
+        for bad in ("x", None, float("nan"), True, 10**400)
+    ),
+]
+
+
+def test_files_of_a_run_that_are_damaged(runs, tmp_path, capsys):
+    """Each is one sentence, before anything is written; with results.json deleted, the run is evaluated again."""
+    command = ["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--seeds", "3", "--opts", *OPTS]
+    assert main(command) == 0
+    folder = tmp_path / "zoo/runs/seed3"
+    (tmp_path / "zoo/small.safetensors").unlink()
+    for name, damage in DAMAGES:
+        path = folder / name
+        whole = path.read_bytes()
+        path.unlink()
+        damage = damage(json.loads(whole)) if callable(damage) else damage
+        if damage is not None:
+            path.write_bytes(damage if isinstance(damage, bytes) else json.dumps(damage).encode())
+        capsys.readouterr()
+        assert main(command) == 1, (name, damage)
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert str(path) in said and "delete" in said, (name, damage, said)
+        assert not (tmp_path / "zoo/small.safetensors").exists()
+        path.write_bytes(whole)
+    (folder / "report.json").write_text("{}")
+    (folder / "results.json").unlink()
+    assert main(command) == 0 and (tmp_path / "zoo/small.safetensors").exists()
+
+
+def test_a_run_that_is_stopped_before_its_record_is_written_is_not_finished(runs, tmp_path, capsys, monkeypatch):
+    def full(*args):
+        raise FileError("the disk is full")
+
+    command = ["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--seeds", "3", "--opts", *OPTS]
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "write_run_record", full)
+        assert main(command) == 1 and "the disk is full" in capsys.readouterr().err
+    assert main(command) == 0 and (tmp_path / "zoo/small.md").exists()

@@ -130,3 +130,24 @@ def test_it_teaches():
     cfg.KD.TEACHER_WEIGHTS = "x.pth"
     with pytest.raises(UserError, match="has weights in it: leave KD.TEACHER_WEIGHTS out"):
         distillation_of(cfg, student)
+
+
+def test_a_trunk_in_which_non_local_blocks_stand(monkeypatch):
+    """The trunk inside is built, and loaded, by us; a builder of someone else's in there is still one."""
+    cfg = config(NAME="build_dnl_backbone")
+    cfg.MODEL.BACKBONE.DNL.TRUNK, cfg.MODEL.BACKBONE.DNL.BLOCKS = "build_narrow_resnet_backbone", [0, 1, 1, 0]
+    found = build_checked(cfg).backbone.state_dict()
+    kept = read_safetensors(zoo.weights_of())[0]
+    assert all(torch.equal(found[key.removeprefix("backbone.")], kept[key]) for key in kept if "backbone." in key)
+    monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_theirs", lambda cfg: None)
+    cfg.MODEL.BACKBONE.DNL.TRUNK = "build_theirs"
+    with pytest.raises(UserError, match="and build_theirs reads its file by code of its own"):
+        build_checked(cfg)
+
+
+@pytest.mark.parametrize("changed", [{"DEPTH": "18x"}, {"NAME": "build_osnet_backbone", "DEPTH": "x0_25"}])
+def test_a_sentence_on_what_the_file_has_is_true(changed):
+    """It has instance norm, wherever this trunk has blocks that the file lacks."""
+    with pytest.raises(UserError, match="the trunk in it is that of MODEL.BACKBONE") as caught:
+        build_model(config(**changed))
+    assert "without what MODEL.BACKBONE.WITH_IBN" not in str(caught.value)

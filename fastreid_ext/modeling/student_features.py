@@ -10,6 +10,7 @@ from fastreid.modeling.heads import EmbeddingHead
 from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.precision import without_autocast
 
 
@@ -64,7 +65,8 @@ class StudentFeatures:
                 outputs: list[Mapping[str, Mapping[str, Tensor]]] = []
                 stack.enter_context(_replaced(self._branching, "branches", self._kept(outputs, watched)))
                 yield watched
-                feature_of = getattr(self._branching, "test_feature", self._branching.embed)
+                whole = isinstance(self._branching, BranchedReID)  # a head in FastReID's Baseline has embed alone
+                feature_of = self._branching.test_feature if whole else self._branching.embed
                 watched.feature = self._float32(lambda: feature_of(outputs[-1])) if outputs else None
                 return
             necks: list[Tensor] = []

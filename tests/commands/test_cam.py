@@ -274,7 +274,8 @@ def test_limit(call, tmp_path):
 @pytest.mark.slow
 def test_mistakes(fails, images, trained, tmp_path):
     """Each in one sentence."""
-    assert "--images" in fails("masks", "msreid", source=tmp_path / "nowhere") and not (tmp_path / "nowhere").exists()
+    sentence = fails("masks", "msreid", source=tmp_path / "nowhere")
+    assert f"the folder {tmp_path / 'nowhere'} holds no image" in sentence and not (tmp_path / "nowhere").exists()
     sentence = fails("masks", "occluded")
     wanted = "OccludedReID has no spatial masks; those that do: DeepMiner, .*MSReID.*; fastreid-ext cam draws any"
     assert re.search(wanted, sentence)  # other tests register architectures, too

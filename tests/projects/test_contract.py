@@ -366,7 +366,8 @@ def test_every_config_builds_and_reads_its_model_keys(file):
     with shapes.OnMeta():
         model = build_model(cfg)
     assert any(p.requires_grad for p in model.parameters())
-    check_all_read(cfg, get_cfg(), reads | {"MODEL.FREEZE_LAYERS"}, nodes=("MODEL",))  # the trainer reads that one
+    by_engine = {"MODEL.FREEZE_LAYERS", "MODEL.CHANNELS_LAST"}
+    check_all_read(cfg, get_cfg(), reads | by_engine, nodes=("MODEL",))
 
 
 def test_output_folders_are_apart():

@@ -60,7 +60,7 @@ def test_the_command_lines(world, monkeypatch, capsys):
     """A training ends where its first epoch would start, ONNX where it would be written: it takes half a minute."""
     monkeypatch.setattr(Trainer, "train", lambda self: {})
     monkeypatch.setattr(exporting, "_onnx", written)
-    assert len(LINES) == 7
+    assert len(LINES) == 8
     for line in LINES:
         program, command, *words = shlex.split(line.replace("/data/shop", str(world / "shop")), comments=True)
         words = ["--images", "4", *words] if command == "export" else words

@@ -12,6 +12,7 @@ from fastreid.utils.registry import Registry
 from fastreid_ext.compat.names import plain_names, register
 from fastreid_ext.compat.patch import PATCHES
 from fastreid_ext.data.catalog import DataSetError, load_dataset
+from fastreid_ext.data.datasets.csv_dataset import CSVDataset
 from fastreid_ext.modeling.capabilities import HasBranches, architectures_with
 
 
@@ -117,7 +118,10 @@ def test_all_of_ours_have_both_names(registry):
     ours = {
         name
         for name, entry in registry._obj_map.items()
-        if entry.__module__.startswith("fastreid_ext.") and not name.startswith("fastreid_ext.")
+        if entry.__module__.startswith("fastreid_ext.")
+        and not name.startswith("fastreid_ext.")
+        # A user's own, which a test before this one may have left there
+        and not (isinstance(entry, type) and issubclass(entry, CSVDataset) and entry is not CSVDataset)
     }
     assert ours
     for name in ours:

@@ -36,7 +36,7 @@ CBE = ("INPUT.BATCH_AUGMENT.NAME", '["CompoundBatchErasing"]')
 ROWS: dict[str, tuple[str, ...]] = {
     "recipe": (),
     "without colour jitter": ("INPUT.CJ.ENABLED", "False"),
-    "without padding": ("INPUT.PADDING.ENABLED", "False"),
+    "with padding and cropping": ("INPUT.PADDING.ENABLED", "True"),
     "without instance normalisation": ("MODEL.BACKBONE.WITH_IBN", "False"),
     "triplets for the contrastive loss": (LOSSES, '("SmoothedCrossEntropyLoss","SoftMarginTripletLoss")'),
     "BED for the contrastive loss": (LOSSES, '("SmoothedCrossEntropyLoss","BoundedExponentialDistanceLoss")'),

@@ -15,6 +15,7 @@ from fastreid_ext.modeling.backbones import UNPUBLISHED, with_pretrained
 __all__ = ["BLOCKS", "NarrowResNet", "build_narrow_resnet_backbone"]
 
 FULL_WIDTH = 64  # channels of the first stage of a ResNet
+GROUPS = 32  # of FastReID's group norm
 SQUEEZED = 16  # channels for one inside squeeze-and-excitation, which FastReID rounds down
 BLOCKS = {"10x": (1, 1, 1, 1), "18x": (2, 2, 2, 2), "34x": (3, 4, 6, 3)}  # DEPTH -> basic blocks of each stage
 
@@ -22,9 +23,8 @@ BLOCKS = {"10x": (1, 1, 1, 1), "18x": (2, 2, 2, 2), "34x": (3, 4, 6, 3)}  # DEPT
 class NarrowResNet(ResNet):
     """A ResNet of basic blocks whose stages have ``width``, 2, 4 and 8 times ``width`` channels.
 
-    It differs from FastReID's ResNet-18 and -34, whose width is 64, in one more thing: the stem's convolution is 3x3,
-    which costs a fifth and loses nothing at the small images that narrow networks are for. Stages, their names and
-    strides are FastReID's.
+    FastReID's ResNet-18 and -34 have a width of 64. Stages, their names and strides are the same. The stem's
+    convolution is 3x3, with a fifth of the multiply-adds of FastReID's 7x7.
 
     Args:
         width: channels of stem and first stage.
@@ -77,14 +77,15 @@ def build_narrow_resnet_backbone(cfg: CfgNode) -> nn.Module:
             " MODEL.BACKBONE.WITH_NL False"
         )
     width = node.NARROW.WIDTH
-    if node.NORM == "GN" and width % 64:
+    grouped = GROUPS * (2 if node.WITH_IBN else 1)  # instance norm leaves half of the channels to NORM
+    if node.NORM == "GN" and width % grouped:
         raise ConfigError(
-            f"MODEL.BACKBONE.NORM GN has 32 groups, which {width} channels and halves of them do not make: set"
-            " MODEL.BACKBONE.NARROW.WIDTH to a multiple of 64, or another NORM"
+            f"MODEL.BACKBONE.NORM GN divides channels into {GROUPS} groups: set MODEL.BACKBONE.NARROW.WIDTH"
+            f" to a multiple of {grouped}, or another NORM"
         )
     if node.WITH_SE and width < SQUEEZED:
         raise ConfigError(
-            f"MODEL.BACKBONE.WITH_SE leaves one of {SQUEEZED} channels inside, which is none of"
-            f" {width}: set MODEL.BACKBONE.NARROW.WIDTH to {SQUEEZED} or more, or WITH_SE False"
+            f"MODEL.BACKBONE.WITH_SE keeps one of {SQUEEZED} channels inside, and stage 1 has {width}: set"
+            f" MODEL.BACKBONE.NARROW.WIDTH to {SQUEEZED} or more, or WITH_SE False"
         )
     return NarrowResNet(width, BLOCKS[node.DEPTH], node.LAST_STRIDE, node.NORM, node.WITH_IBN, node.WITH_SE)

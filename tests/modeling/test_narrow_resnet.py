@@ -52,14 +52,22 @@ def test_with_64_channels_its_stages_are_fastreids(depth):
         assert torch.equal(y, net(images))
 
 
+def test_the_stem_starts_as_the_stages_do():
+    """FastReID's normal distribution of variance 2 / (k k C_out), not torch's uniform one; 10 % for the sample."""
+    net = make(WIDTH=64)
+    for weight in (net.conv1.weight, net.layer1[0].conv1.weight):
+        assert weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.1)
+
+
 def test_instance_norm_is_in_the_first_three_stages_alone():
     found = {name.split(".")[0] for name, module in make(WITH_IBN=True).named_modules() if isinstance(module, IBN)}
     assert found == {"layer1", "layer2", "layer3"}
     assert not any(isinstance(module, IBN) for module in make().modules())
 
 
-def test_every_parameter_has_a_gradient():
-    net = make(WITH_IBN=True, WITH_SE=True)
+@pytest.mark.parametrize("keys", [{"WITH_IBN": True, "WITH_SE": True}, {"NORM": "GN"}])
+def test_every_parameter_has_a_gradient(keys):
+    net = make(**keys)
     net(torch.randn(4, 3, 64, 32)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
@@ -69,7 +77,8 @@ def test_every_parameter_has_a_gradient():
     [
         ({"DEPTH": "50x"}, "DEPTH is '50x', and build_narrow_resnet_backbone has 10x, 18x, 34x"),
         ({"WITH_NL": True}, "set MODEL.BACKBONE.WITH_NL False"),
-        ({"NORM": "GN"}, "a multiple of 64, or another NORM"),
+        ({"NORM": "GN", "WITH_IBN": True}, "a multiple of 64, or another NORM"),
+        ({"NORM": "GN", "WIDTH": 24}, "a multiple of 32, or another NORM"),
         ({"WITH_SE": True, "WIDTH": 8}, "NARROW.WIDTH to 16 or more, or WITH_SE False"),
         ({"PRETRAIN": True}, "knows no ImageNet weights of build_narrow_resnet_backbone 10x"),
     ],

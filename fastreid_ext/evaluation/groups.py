@@ -73,12 +73,10 @@ def by_training_images(pids: Sequence[Hashable], counts: Mapping[Hashable, int])
     """
     ordered = sorted(set(pids), key=lambda pid: (-counts[pid], str(pid)))
     groups = []
-    for name, members in zip(THIRDS, np.array_split(np.arange(len(ordered)), len(THIRDS)), strict=True):
-        chosen = [ordered[index] for index in members]
-        members = set(chosen)
+    for name, (chosen, members) in zip(THIRDS, _thirds(ordered, pids), strict=True):
         span = dict.fromkeys(counts[pid] for pid in chosen[:1] + chosen[-1:])  # one number if both ends are the same
         label = f"{name} ({' to '.join(map(str, span))} training images)" if chosen else name
-        groups.append(Group(label, np.array([pid in members for pid in pids], dtype=bool)))
+        groups.append(Group(label, members))
     return groups
 
 
@@ -97,15 +95,20 @@ def by_trait(name: str, pids: Sequence[Hashable], values: Sequence[float | None]
     known = {pid: value for pid, value in zip(pids, values, strict=True) if value is not None}
     ordered = sorted(known, key=lambda pid: (known[pid], str(pid)))
     groups = []
-    for part in np.array_split(np.arange(len(ordered)), 3):
-        chosen = [ordered[index] for index in part]
-        if not chosen:
-            continue
-        span = dict.fromkeys(f"{known[pid]:.2f}" for pid in (chosen[0], chosen[-1]))
-        of_part = set(chosen)
-        groups.append(Group(f"{name} {' to '.join(span)}", np.array([pid in of_part for pid in pids], dtype=bool)))
+    for chosen, members in _thirds(ordered, pids):
+        span = dict.fromkeys(f"{known[pid]:.2f}" for pid in chosen[:1] + chosen[-1:])
+        if chosen:
+            groups.append(Group(f"{name} {' to '.join(span)}", members))
     unknown = np.array([pid not in known for pid in pids], dtype=bool)
     return [*groups, Group(f"{name} unknown", unknown)] if groups and unknown.any() else groups
+
+
+def _thirds(ordered: Sequence[Hashable], pids: Sequence[Hashable]) -> list[tuple[list[Hashable], np.ndarray]]:
+    """Cut ordered identities in three parts, the first ones larger by one where needed, each with a mask of queries."""
+    parts = [[ordered[index] for index in part] for part in np.array_split(np.arange(len(ordered)), len(THIRDS))]
+    number = {pid: index for index, part in enumerate(parts) for pid in part}
+    of_query = np.array([number.get(pid, -1) for pid in pids])
+    return [(part, of_query == index) for index, part in enumerate(parts)]
 
 
 def group_rows(metrics: QueryMetrics, pids: Sequence[Hashable], groups: Sequence[Group]) -> list[GroupRow]:

@@ -5,11 +5,10 @@
 
 Each row is trained twice by configs/zoo/wide.yml with fewer epochs: on two of SynthReID's four worlds and tested on the
 other two, and the other way round. So each number is of a world that the model has not seen. Runs that are finished are
-kept; the table has the rows whose runs are all finished.
+kept; the table has the rows of this call.
 """
 
 import argparse
-import json
 import os
 import statistics
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from record import RESULTS, write_record
+from record import write_record
 from tabulate import tabulate
 
 from fastreid_ext.engine.repeat import train
@@ -96,21 +95,16 @@ def main() -> None:
     args = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = "1"
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    previous = RESULTS / "wide_proxy.json"
-    if previous.is_file():
-        found = json.loads(previous.read_text())["results"]
     calls = [(row, fold) for row in args.rows for fold in FOLDS]
     with ThreadPoolExecutor(args.jobs) as pool:
         ends = pool.map(lambda call: run(*call, args.seed, args.output, args.overrides), calls)
-        parts: dict[str, dict[str, dict[str, float]]] = {}
+        found: dict[str, dict[str, dict[str, float]]] = {}
         for (row, _), worlds in zip(calls, ends, strict=True):
-            parts.setdefault(row, {}).update(worlds)
-            if len(parts[row]) == len(WORLDS):
-                found[row] = parts[row]
-                ordered = {name: found[name] for name in ROWS if name in found}
-                write_record("wide_proxy", ordered, seed=args.seed, epochs=int(SHORT[1]), overrides=args.overrides)
-                print(table(ordered), flush=True)
+            found.setdefault(row, {}).update(worlds)
+            whole = {name: found[name] for name in ROWS if len(found.get(name, ())) == len(WORLDS)}
+            if row in whole:
+                write_record("wide_proxy", whole, seed=args.seed, epochs=int(SHORT[1]), overrides=args.overrides)
+                print(table(whole), flush=True)
 
 
 if __name__ == "__main__":

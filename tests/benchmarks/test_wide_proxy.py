@@ -42,3 +42,18 @@ def test_means_and_differences():
         "50.0",
     ]
     assert [cell.strip() for cell in lines[3].split("|")[1:-1]][5:] == ["23.5", "-1.5", "50.0"]
+
+
+def test_the_record_has_the_rows_of_this_call_alone(monkeypatch, capsys):
+    """A row of an earlier recipe beside a new one would be compared with the wrong base."""
+
+    def run(row, fold, *rest):
+        return {w: {"mAP": 10.0, "Rank-1": 20.0} for w in wide_proxy.WORLDS if w not in wide_proxy.FOLDS[fold]}
+
+    records = []
+    monkeypatch.setattr(wide_proxy, "run", run)
+    monkeypatch.setattr(wide_proxy, "write_record", lambda name, results, **facts: records.append(list(results)))
+    monkeypatch.setattr("sys.argv", ["wide_proxy.py", "--rows", "with CBE", "recipe"])
+    wide_proxy.main()
+    assert records == [["with CBE"], ["recipe", "with CBE"]]
+    assert capsys.readouterr().out.count("| recipe") == 1

@@ -77,10 +77,18 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = []
     for row, worlds in found.items():
         mean = statistics.fmean(worlds[world]["mAP"] for world in WORLDS)
-        base = statistics.fmean(found["recipe"][world]["mAP"] for world in WORLDS) if "recipe" in found else mean
+        base = statistics.fmean(found["recipe"][world]["mAP"] for world in WORLDS) if "recipe" in found else None
         rank1 = statistics.fmean(worlds[world]["Rank-1"] for world in WORLDS)
         cells = [f"{worlds[world]['mAP']:.1f}" for world in WORLDS]
-        lines.append([row, *cells, f"{mean:.1f}", f"{mean - base:+.1f}" if row != "recipe" else "", f"{rank1:.1f}"])
+        lines.append(
+            [
+                row,
+                *cells,
+                f"{mean:.1f}",
+                "" if base is None or row == "recipe" else f"{mean - base:+.1f}",
+                f"{rank1:.1f}",
+            ]
+        )
     headers = ["", *map(str.lower, WORLDS), "mean mAP", "difference", "mean Rank-1"]
     return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
 

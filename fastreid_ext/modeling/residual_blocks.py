@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fastreid.layers import IBN
+from fastreid.layers import IBN, SELayer
 from fastreid.modeling.backbones import mobilenet, mobilenetv3, osnet, repvgg, resnest, resnet, resnext, shufflenet
 from fastreid.modeling.backbones.regnet import effnet, regnet
 from torch import nn
@@ -60,7 +60,8 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
 
 
 def _of_resnet(last: nn.Module, channels: int, norm: str) -> nn.Module:
-    return type(last)(channels, channels // last.expansion, norm, isinstance(last.bn1, IBN))
+    with_se = isinstance(last.se, SELayer)
+    return type(last)(channels, channels // last.expansion, norm, isinstance(last.bn1, IBN), with_se)
 
 
 def _of_resnext(last: nn.Module, channels: int, norm: str) -> nn.Module:

@@ -15,8 +15,10 @@ from fastreid_ext.modeling.trunk import STAGES, stage_channels
 # (builder, DEPTH, other keys) -> residual blocks of the stages
 TRUNKS = {
     ("resnet", "18x"): (2, 2, 2, 2),
+    ("resnet", "18x", "WITH_SE"): (2, 2, 2, 2),
     ("narrow_resnet", "10x", "WITH_IBN"): (1, 1, 1, 1),
     ("resnet", "50x", "WITH_IBN"): (3, 4, 6, 3),
+    ("resnet", "50x", "WITH_SE"): (3, 4, 6, 3),
     ("resnext", "50x", "WITH_IBN"): (3, 4, 6, 3),
     ("resnest", "50x"): (3, 4, 6, 3),
     ("res2net", "26x"): (2, 2, 2, 2),

@@ -21,12 +21,13 @@ class LaterStages(nn.Module):
 
     def __init__(self, backbone: nn.Module, attention: nn.ModuleDict, after: int):
         super().__init__()
-        self.trunk = StageCopies(backbone, [stage for stage in STAGES if stage > after])
+        self.stages = [stage for stage in STAGES if stage > after]
+        self.trunk = StageCopies(backbone, self.stages)
         self.attention = copy.deepcopy(nn.ModuleDict({k: a for k, a in attention.items() if int(k) > after}))
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, C, h, w) of Y_after -> (B, C4, h', w')."""
-        for stage in self.trunk.stages:
+        for stage in self.stages:
             y = attend(self.attention, stage, run_stage(self.trunk, stage, y))
         return y
 

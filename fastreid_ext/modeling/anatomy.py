@@ -43,10 +43,20 @@ class Anatomy:
     Attributes:
         stem: the names of what comes before stage 1.
         stages: the names of stages 1 to 4.
+
+    Raises:
+        ValueError: other than four stages, or a name that is not written so.
     """
 
     stem: str
     stages: tuple[str, str, str, str]
+
+    def __post_init__(self):
+        if len(self.stages) != len(STAGES):
+            raise ValueError(f"an anatomy has {len(STAGES)} stages, got {len(self.stages)}")
+        for word in (word for part in (self.stem, *self.stages) for word in part.split()):
+            if not PLACE.fullmatch(word):
+                raise ValueError(f"an anatomy names modules as layer1, layer1[:], layer1[2:] or +conv, got {word!r}")
 
     def stem_names(self, network: nn.Module) -> list[str]:
         """Return the dotted names of the stem's modules."""
@@ -118,6 +128,14 @@ ANATOMIES: dict[type, Anatomy | Make] = {
 }
 
 
+def _as_resnet(network: nn.Module) -> Anatomy:
+    """A ResNet's names. A stage with a forward of its own is one block: how its children go together is not known."""
+    layers = {f"layer{i}": getattr(network, f"layer{i}", None) for i in STAGES}
+    chains = (nn.Sequential.forward, nn.ModuleList.forward, None)
+    own = [name for name, layer in layers.items() if getattr(type(layer), "forward", None) not in chains]
+    return Anatomy(RESNET.stem, tuple(name if name in own else f"{name}[:]" for name in layers)) if own else RESNET
+
+
 def anatomy_of(network: nn.Module) -> Anatomy:
     """Return which modules of a network are its stem and stages.
 
@@ -126,7 +144,7 @@ def anatomy_of(network: nn.Module) -> Anatomy:
     """
     found = getattr(network, "anatomy", None)
     if not isinstance(found, Anatomy):
-        found = next((ANATOMIES[kind] for kind in type(network).__mro__ if kind in ANATOMIES), RESNET)
+        found = next((ANATOMIES[kind] for kind in type(network).__mro__ if kind in ANATOMIES), _as_resnet)
         found = found if isinstance(found, Anatomy) else found(network)
     if missing := found.missing(network):
         raise ConfigError(

@@ -54,7 +54,9 @@ class Shape:
 
 def check_trunk(backbone: nn.Module) -> None:
     """Raise a ConfigError unless the backbone has a stem and four stages."""
-    anatomy_of(backbone)
+    anatomy = anatomy_of(backbone)
+    if empty := [str(stage) for stage in STAGES if not anatomy.stage_names(backbone, stage)]:
+        raise ConfigError(f"the anatomy of {type(backbone).__name__} names no module for stage {', '.join(empty)}")
 
 
 def run_stem(backbone: nn.Module, images: Tensor) -> Tensor:
@@ -90,7 +92,7 @@ def _run(trunk: nn.Module, names: Iterable[str], y: Tensor) -> Tensor:
 def _modules_of(trunk: "nn.Module | StageCopies", stage: int) -> list[str]:
     """Return the names of what makes a stage; in FastReID's ResNets non-local blocks stand in lists of their own."""
     if isinstance(trunk, StageCopies):
-        return trunk.names[stage]
+        return trunk._names[stage]
     names = []
     # As many as there are blocks: FastReID's own forward turns an empty list of places into [-1].
     behind = getattr(trunk, f"NL_{stage}_idx", ())[: len(getattr(trunk, f"NL_{stage}", ()))]
@@ -133,23 +135,23 @@ class StageCopies(nn.Module):
 
     def __init__(self, backbone: nn.Module, stages: Iterable[int], first_block: int = 0):
         super().__init__()
-        self.stages = tuple(stages)
-        self.names = {stage: _modules_of(backbone, stage) for stage in self.stages}
+        # No public name: the modules keep theirs here, and a ConvNeXt has one that is called "stages".
+        self._names = {stage: _modules_of(backbone, stage) for stage in stages}
         if first_block:
-            stage = self.stages[0]
+            stage = next(iter(self._names))
             blocks = anatomy_of(backbone).block_names(backbone, stage)
             if first_block >= len(blocks):
                 raise ValueError(f"stage {stage} has {len(blocks)} blocks, and none at {first_block}")
-            names = self.names[stage]
-            self.names[stage] = names[names.index(blocks[first_block]) :]
-        for name in (name for names in self.names.values() for name in names):
+            names = self._names[stage]
+            self._names[stage] = names[names.index(blocks[first_block]) :]
+        for name in (name for names in self._names.values() for name in names):
             self._put(name, copy.deepcopy(backbone.get_submodule(name)))
 
     def _put(self, name: str, module: nn.Module) -> None:
         *outer, last = name.split(".")
         place: nn.Module = self
         for part in outer:
-            if not hasattr(place, part):
+            if part not in place._modules:
                 place.add_module(part, nn.Sequential())
             place = getattr(place, part)
         place.add_module(last, module)

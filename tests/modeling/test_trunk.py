@@ -15,7 +15,6 @@ from fastreid_ext.modeling.trunk import (
     STAGES,
     StageCopies,
     block_channels,
-    check_trunk,
     last_map_rows,
     last_module,
     output_channels,
@@ -203,7 +202,7 @@ def test_copies_keep_their_names(name):
     copies = StageCopies(backbone, (3, 4))
     own = backbone.state_dict()
     state = copies.state_dict()
-    assert copies.stages == (3, 4) and state
+    assert list(copies._names) == [3, 4] and state
     assert {key: value.shape for key, value in state.items()} == {key: own[key].shape for key in state}
     rest = set(own) - set(state) - {key for key in own if key.startswith(("NL_1", "NL_2"))}
     stages = {stage: len(StageCopies(backbone, [stage]).state_dict()) for stage in STAGES}
@@ -215,7 +214,7 @@ def test_copies_keep_their_names(name):
 def test_copies_take_along_non_local_blocks():
     copies = StageCopies(shape_of("R50-NL"), (3, 4))
     assert {name for name, _ in copies.named_children()} == {"layer3", "NL_3", "layer4"}
-    assert copies.names[3][-4:] == ["layer3.4", "NL_3.1", "layer3.5", "NL_3.2"]
+    assert copies._names[3][-4:] == ["layer3.4", "NL_3.1", "layer3.5", "NL_3.2"]
 
 
 @pytest.mark.parametrize("name", ["R18", "OSNet", "MobileNetV3-S"])
@@ -234,7 +233,7 @@ def test_copies_are_unshared_and_of_this_moment(name):
 def test_copies_from_a_block_on():
     backbone = make("R18").eval()
     copies = StageCopies(backbone, (3, 4), first_block=1).eval()
-    assert copies.names == {3: ["layer3.1"], 4: ["layer4.0", "layer4.1"]}
+    assert copies._names == {3: ["layer3.1"], 4: ["layer4.0", "layer4.1"]}
     assert {key.rpartition(".")[0] for key in copies.state_dict()} < {
         key.rpartition(".")[0] for key in backbone.state_dict() if not key.startswith("layer3.0")
     }
@@ -276,38 +275,6 @@ def test_another_pooling_of_the_stem(name):
         return
     pool_stem(trunk, other)
     assert [module for module in trunk.modules() if isinstance(module, nn.MaxPool2d)] == [other] and len(pools) == 1
-
-
-class OwnNet(nn.Module):
-    """A network of a user's own, which says how it is made."""
-
-    anatomy = Anatomy("begin", ("one[:]", "two[:]", "three[:]", "+shrink four[:] +end"))
-
-    def __init__(self):
-        super().__init__()
-        conv = lambda a, b, stride=2: nn.Conv2d(a, b, 3, stride, padding=1)  # noqa: E731
-        self.begin, self.one, self.two = conv(3, 4), nn.Sequential(conv(4, 4)), nn.Sequential(conv(4, 6), conv(6, 6, 1))
-        self.three, self.shrink = nn.ModuleList([conv(6, 8)]), nn.AvgPool2d(2)
-        self.four, self.end = nn.Sequential(conv(8, 8, 1)), conv(8, 10, 1)
-
-
-def test_a_network_of_ones_own():
-    net = OwnNet()
-    found = [(shape.channels, shape.reduction) for shape in stage_shapes(net).values()]
-    assert found == [(4, 4), (6, 8), (8, 16), (10, 32)]
-    assert net.anatomy.block_names(net, 4) == ["four.0"]
-    del net.shrink
-    with pytest.raises(ValueError, match="OwnNet has no shrink: set MODEL.BACKBONE.NAME to build_resnet_backbone"):
-        check_trunk(net)
-
-
-def test_what_has_no_stages():
-    with pytest.raises(ValueError, match="four stages, and Linear has no conv1, bn1, relu, maxpool, layer1, layer2"):
-        check_trunk(nn.Linear(1, 1))
-    cfg = get_cfg()
-    cfg.merge_from_list(["MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.BACKBONE.DEPTH", "small"])
-    with shapes.WithoutDraws(), pytest.raises(ValueError, match="VisionTransformer has no .*layer4.*, osnet, repvgg$"):
-        trunk_of(cfg)
 
 
 def test_a_transformer_is_looked_at_in_its_own_size():

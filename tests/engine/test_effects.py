@@ -1,6 +1,8 @@
 """Keys that have no effect: said to whoever gave them, and to nobody else."""
 
 import pytest
+import torch
+from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
@@ -120,6 +122,21 @@ def test_the_last_stride_of_a_trunk_that_has_its_own(config, overrides, always):
     said = [one for one in without_effect(merged(config, "SOLVER.AMP.ENABLED", "False", *overrides)) if LAST in one]
     assert len(said) == bool(always)
     assert all(one.startswith(f"{LAST} has no effect here: ") and always in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "idle"), [("resnet", "18x", True), ("resnet", "34x", True), ("resnet", "50x", False)]
+)
+def test_non_local_blocks_of_a_shallow_resnet(name, depth, idle):
+    """FastReID reads the key and makes none."""
+    trunk = ("MODEL.BACKBONE.NAME", f"build_{name}_backbone", "MODEL.BACKBONE.DEPTH", depth)
+    cfg = merged("demo/deepminer.yml", *trunk, "MODEL.BACKBONE.WITH_NL", "True")
+    said = [one for one in without_effect(cfg) if "WITH_NL" in one]
+    key = "MODEL.BACKBONE.WITH_NL has no effect here: FastReID puts no non-local blocks into a ResNet of depth"
+    assert said == [f"{key} {depth}"] * idle
+    with torch.device("meta"):
+        blocks = [key for key in build_backbone(cfg).state_dict() if key.startswith("NL_")]
+    assert bool(blocks) is not idle
 
 
 def test_a_last_stride_of_ones_own_yaml(tmp_path):

@@ -15,6 +15,8 @@ from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
 
+WITHOUT_NON_LOCAL = ("18x", "34x")  # the depths of a ResNet for which FastReID's table has no place for such blocks
+
 
 @dataclass(frozen=True)
 class Switch:
@@ -133,6 +135,12 @@ TABLE = (
         lambda cfg: f"{trunk_builder(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
         defaults_too=True,
+    ),
+    Switch(
+        ("MODEL.BACKBONE.WITH_NL",),
+        lambda cfg: trunk_builder(cfg) == "build_resnet_backbone" and cfg.MODEL.BACKBONE.DEPTH in WITHOUT_NON_LOCAL,
+        lambda cfg: f"FastReID puts no non-local blocks into a ResNet of depth {cfg.MODEL.BACKBONE.DEPTH}",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.DNL.TRUNK"),
     ),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),

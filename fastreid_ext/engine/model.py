@@ -132,10 +132,9 @@ def _depths(cfg: CfgNode, error: Exception) -> str:
     if not isinstance(error, KeyError) or error.args != (depth,):
         return ""
     build = inspect.unwrap(BACKBONE_REGISTRY._obj_map.get(trunk_builder(cfg)))
-    tables = [c for c in build.__code__.co_consts if isinstance(c, tuple) and c]
-    known = [
-        d for table in tables if all(isinstance(d, str) and any(map(str.isdigit, d)) for d in table) for d in table
-    ]
-    known = list(dict.fromkeys(known))
+    consts = [c for c in build.__code__.co_consts if isinstance(c, tuple) and c]
+    tables = [c for c in consts if all(isinstance(d, str) and any(map(str.isdigit, d)) for d in c)]
+    # What is in all tables: ResNeXt's of blocks has a 152x, its table of non-local blocks does not.
+    known = [d for d in tables[0] if all(d in table for table in tables)] if tables else []
     listed = f", which has {', '.join(known)}{nearest(depth, known, everything_said=True)}" if known else ""
     return f"MODEL.BACKBONE.DEPTH is {depth!r}, a depth that is none of {name}{listed}"

@@ -75,7 +75,7 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
             bare = cfg.clone()
             bare.defrost()
             bare.MODEL.BACKBONE.PRETRAIN = False
-            with _beside_the_package(build.__name__) if weights.in_package else nullcontext():
+            with _beside_the_package(build.__name__) if weights.in_package else nullcontext(), _group_norm(node):
                 backbone = build(bare)
             if node.PRETRAIN:
                 path = _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
@@ -115,6 +115,20 @@ def _named(path: str) -> str | Path:
     if path and not os.path.exists(path):
         raise WeightsError(f"there is no file {path}: check MODEL.BACKBONE.PRETRAIN_PATH")
     return path
+
+
+@contextmanager
+def _group_norm(node: CfgNode) -> Iterator[None]:
+    """Say which key torch's message on the groups of a group norm is about."""
+    try:
+        yield
+    except ValueError as error:
+        if node.NORM != "GN" or "num_groups" not in str(error):
+            raise
+        raise ConfigError(
+            f"MODEL.BACKBONE.NORM GN has 32 groups, and {node.NAME} {node.DEPTH} has channels that these do not divide"
+            f" ({error}): set another NORM"
+        ) from error
 
 
 @contextmanager
@@ -228,7 +242,7 @@ HOSTS = {
     "build_mobilenetv2_backbone": UNPUBLISHED,
     "build_shufflenetv2_backbone": Weights(_unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),
     "build_repvgg_backbone": UNPUBLISHED,
-    "build_vit_backbone": Weights(_unpublished, {"adapt": _resized_positions}),
+    "build_vit_backbone": Weights(_unpublished, {"adapt": _resized_positions}, ("small", "base")),
 }
 
 

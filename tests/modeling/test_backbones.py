@@ -199,6 +199,22 @@ def test_a_depth_that_it_has_not(name):
         build_model(config(name, "50x", PRETRAIN=False))
 
 
+def test_a_depth_of_a_transformer_and_one_that_half_of_fastreids_tables_have():
+    with pytest.raises(ConfigError, match="MODEL.BACKBONE.DEPTH is 'tiny', and build_vit_backbone has small, base"):
+        build_model(config("build_vit_backbone", "tiny", PRETRAIN=False))
+    with pytest.raises(
+        ConfigError, match="'152x', a depth that is none of build_resnext_backbone, which has 50x, 101x$"
+    ):
+        build_model(config("build_resnext_backbone", "152x", PRETRAIN=False))
+
+
+@pytest.mark.parametrize("name", ["build_osnet_backbone", "build_regnet_backbone", "build_mobilenetv2_backbone"])
+def test_group_norm_in_a_trunk_with_few_channels(name):
+    message = f"MODEL.BACKBONE.NORM GN has 32 groups, and {name} .* has channels that .*: set another NORM"
+    with pytest.raises(ConfigError, match=message):
+        built(config(name, PRETRAIN=False, NORM="GN"))
+
+
 def test_a_config_of_fastreid_alone(file):
     """FastReID's own scripts have no key of ours."""
     from fastreid.config import get_cfg as host_get_cfg

@@ -46,7 +46,7 @@ class StudentFeatures:
     def __init__(self, model: nn.Module):
         self.model = model
         modules = list(model.modules())
-        self._branching = next((m for m in modules if hasattr(m, "branches") and hasattr(m, "embed")), None)
+        self._branching = next(filter(_makes_a_test_feature, modules), None)
         self._heads = [m for m in modules if isinstance(m, EmbeddingHead)] if self._branching is None else []
         if self._branching is None and not self._heads:
             raise ConfigError(
@@ -92,6 +92,11 @@ class StudentFeatures:
     def _float32(self, feature: Callable[[], Tensor]) -> Tensor:
         with without_autocast(next(self.model.parameters())):
             return feature().float()
+
+
+def _makes_a_test_feature(module: nn.Module) -> bool:
+    """Whether its class has the two methods; a head of a user's own may keep anything under these names."""
+    return all(callable(getattr(type(module), name, None)) for name in ("branches", "embed"))
 
 
 @contextmanager

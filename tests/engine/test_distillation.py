@@ -180,6 +180,14 @@ def test_a_head_of_training_alone_is_refused():
         distillation.losses(distillation.student.model, batch)
 
 
+def test_attributes_of_a_users_head_are_not_taken_for_our_methods():
+    model = Host()
+    model.heads.branches, model.heads.embed = nn.ModuleList(), nn.Identity()
+    assert Distillation(model, Recording(()), TERMS).try_on((16, 8))[0] == 4
+    model.branches, model.embed = ("global",), 4
+    assert Distillation(model, Recording(()), TERMS).try_on((16, 8))[0] == 4
+
+
 def test_a_teacher_that_diverged_is_refused():
     teacher = Recording(())
     teacher.features = lambda images: images.flatten(1) * float("nan")

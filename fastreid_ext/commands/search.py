@@ -265,11 +265,6 @@ def check_options(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--query is for a gallery that is a feature store: name images by --image, or extract {args.folder}"
         )
-    if args.folder is not None and args.output is not None and args.output.resolve() == args.folder.resolve():
-        raise ConfigError(
-            f"--output {args.output} is the folder that is searched, where the sheet would be one more image of the"
-            " next search: name another one"
-        )
     if args.query is not None and (args.config_file or args.opts):
         raise ConfigError("--config-file and KEY VALUE pairs are for --image: a store needs no model")
     if args.query is not None and args.output is None:

@@ -68,7 +68,7 @@ def test_mistakes_are_found_before_the_folder_is_extracted(place, fails, monkeyp
     search = ["search", "folder", "--image", "a.png", *CPU]
     assert "--topk is 3, and the gallery has 2 images" in fails(*search, "--topk", 3)
     assert "b.png can't be made" in fails(*search, "--output", "b.png")
-    assert "--output folder is the folder that is searched" in fails(*search, "--output", "./folder")
+    assert "--output folder is the folder of the images" in fails(*search, "--output", "./folder")
 
 
 def test_results_in_the_folder_that_is_searched_are_none_of_its_images(place, capsys):

@@ -61,6 +61,14 @@ def test_names_that_a_terminal_would_obey(place, capsys, fails):
     assert r"no\x1b.png" in fails("verify", "a.png", "no\x1b.png", *CPU)
 
 
+def test_extract_says_such_names_on_one_line(place, capsys):
+    (place / "folder" / "x\nskipped: forged\x1b[2J.png").write_text("no image")
+    extract = ["extract", "--config-file", "zoo", "--images", "folder", "--output", "store", *CPU]
+    assert main([*extract, "--skip-unreadable"]) == 0
+    said = capsys.readouterr().err
+    assert "\nskipped: forged" not in said and r"x\nskipped: forged\x1b[2J.png can't be read" in said
+
+
 def test_mistakes_are_found_before_the_folder_is_extracted(place, fails, monkeypatch):
     from fastreid_ext.search import extract
 

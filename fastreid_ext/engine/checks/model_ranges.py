@@ -136,6 +136,7 @@ MODEL_RANGES: dict[str, Rule] = {
     **{f"MODEL.MSREID.{key}": FLAG for key in ("ATTENTION", "LOCAL", "MASK", "MASK_BEFORE_REDUCE", "SHARED_CENTERS")},
     "MODEL.MSREID.DIM": whole(1, LONGEST),
     "MODEL.MSREID.POOL": one_of(("sum", "concat")),
+    "MODEL.MSREID.INIT": one_of(("authors", "torch")),
     "MODEL.MSREID.STEM_POOL": one_of(("host", "torchvision")),
     # ---- occluded re-identification, multi-task Res2Net ----
     "MODEL.OCCLUDED.RP.ENABLED": FLAG,

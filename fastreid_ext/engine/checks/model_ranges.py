@@ -162,6 +162,7 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.MGRE.LOCATION.MARGIN": share(below=0.5),
     "MODEL.MGRE.LOCATION.CONFIDENCE": share(below=1),
     "MODEL.MGRE.LOCATION.MIN_JOINTS": whole(1, len(COCO_JOINTS)),
+    "MODEL.MGRE.LOCATION.UNITS": one_of(("pixels", "shares")),
     "MODEL.MGRE.LOCATION.WEIGHT": POSITIVE,
     "MODEL.MGRE.LAMBDA": POSITIVE,
     "MODEL.MGRE.TEST_WEIGHTS": listed(POSITIVE, least=4, most=4, what="four finite numbers above 0"),

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         example='fastreid-ext reproduce DeepMiner "table 2" --data Market1501 --seeds 0 1 2',
     )
     parser.add_argument("subject", choices=(ZOO, *PAPERS), help="a paper, or zoo: the model of fastreid_ext/zoo")
-    parser.add_argument("table", nargs="?", help='of the paper, such as "table 2" or "figure 7"')
+    parser.add_argument("table", nargs="?", metavar="TABLE", help='of the paper, such as "table 2" or "figure 7"')
     parser.add_argument("--data", nargs="+", default=[], metavar="SET", help="of the paper's data sets (default: all)")
     parser.add_argument(
         "--size", choices=SIZES, default=SIZES[0], help="synthreid: the same rows on SynthReID, in a CPU size"

@@ -15,7 +15,8 @@ Summary = Mapping[str, Mapping[str, Any]]  # metric -> {"mean", "spread", "by_se
 STYLE = """\
 body{font:16px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222;background:#fff}
 table{border-collapse:collapse}th,td{padding:.35em .8em;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}td:not(:first-child){white-space:nowrap}caption{text-align:left;font-weight:600;padding:.5em 0}
+th:first-child,td:first-child{text-align:left}td:not(:first-child){white-space:nowrap}
+caption{text-align:left;font-weight:600;padding:.5em 0}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}}"""
 
 

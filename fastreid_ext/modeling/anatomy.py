@@ -19,7 +19,7 @@ from fastreid_ext.errors import ConfigError
 
 STAGES = (1, 2, 3, 4)
 NETWORKS = (
-    *("resnet", "narrow_resnet", "resnext", "resnest", "res2net", "regnet", "effnet"),
+    *("resnet", "narrow_resnet", "deep_resnet", "resnext", "resnest", "res2net", "regnet", "effnet"),
     *("mobilenetv2", "mobilenetv3", "shufflenetv2", "osnet", "repvgg"),
 )
 # Builder -> the stride of its network's stage 4, where MODEL.BACKBONE.LAST_STRIDE is not read.

@@ -32,7 +32,16 @@ from fastreid_ext.modeling.file_trunks import other_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
 from fastreid_ext.modeling.weights import WeightsError
 
-__all__ = ["HOSTS", "UNPUBLISHED", "Weights", "fixed_last_stride", "trunk_builder", "with_pretrained"]
+__all__ = [
+    "HOSTS",
+    "UNPUBLISHED",
+    "Weights",
+    "downloaded",
+    "fixed_last_stride",
+    "resnet_key",
+    "trunk_builder",
+    "with_pretrained",
+]
 
 SHOWN = 120  # characters of an error of the network
 
@@ -152,7 +161,7 @@ def _beside_the_package(name: str) -> Iterator[None]:
         regnet_cfg.merge_from_other_cfg(settings)
 
 
-def _downloaded(
+def downloaded(
     key: Callable[[CfgNode], str], name: str = "", hub: bool = False
 ) -> Callable[[nn.Module, CfgNode], Path]:
     """Return what finds FastReID's download of weights, and has FastReID make it if it is not there.
@@ -198,7 +207,7 @@ def _unpublished(backbone: nn.Module, node: CfgNode) -> Path:
     )
 
 
-def _resnet_key(node: CfgNode) -> str:
+def resnet_key(node: CfgNode) -> str:
     return f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"
 
 
@@ -225,19 +234,19 @@ def _resized_positions(backbone: nn.Module, state: dict[str, Tensor]) -> dict[st
 
 
 UNPUBLISHED = Weights(_unpublished)
-RESNET = Weights(_downloaded(_resnet_key))
+RESNET = Weights(downloaded(resnet_key))
 HOSTS = {
     "build_resnet_backbone": RESNET,
-    "build_resnext_backbone": Weights(_downloaded(lambda node: f"{'ibn_' * node.WITH_IBN}{node.DEPTH}")),
-    "build_resnest_backbone": Weights(_downloaded(lambda node: f"resnest{node.DEPTH[:-1]}", hub=True)),
-    "build_regnet_backbone": Weights(_downloaded(lambda node: node.DEPTH), in_package=True),
-    "build_effnet_backbone": Weights(_downloaded(lambda node: node.DEPTH), in_package=True),
+    "build_resnext_backbone": Weights(downloaded(lambda node: f"{'ibn_' * node.WITH_IBN}{node.DEPTH}")),
+    "build_resnest_backbone": Weights(downloaded(lambda node: f"resnest{node.DEPTH[:-1]}", hub=True)),
+    "build_regnet_backbone": Weights(downloaded(lambda node: node.DEPTH), in_package=True),
+    "build_effnet_backbone": Weights(downloaded(lambda node: node.DEPTH), in_package=True),
     "build_osnet_backbone": Weights(
-        _downloaded(lambda node: f"osnet_{'ibn_' * node.WITH_IBN}{node.DEPTH}", "{}_imagenet.pth")
+        downloaded(lambda node: f"osnet_{'ibn_' * node.WITH_IBN}{node.DEPTH}", "{}_imagenet.pth")
     ),
     # FastReID's last convolution stands where the published network has the first layer of its classifier.
     "build_mobilenetv3_backbone": Weights(
-        _downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
+        downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
     ),
     "build_mobilenetv2_backbone": UNPUBLISHED,
     "build_shufflenetv2_backbone": Weights(_unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),

@@ -343,6 +343,7 @@ def test_the_papers_configs_are_shipped():
     assert {f"MSReID/ablation/{name}.yml" for name in ("ALM", "AL", "AM", "LM", "A", "L", "M", "none")} < set(FILES)
     rows = ("baseline", "s1", "s2", "s3", "s23", "s123")  # of MGRe's table 4; then those of tables 5 to 7 and figure 5
     rows = [f"table4_{row}" for row in rows] + ["table5_single_features", "table5_single_regions", "table6_occlusion"]
+    rows += [f"table8_{trunk}" for trunk in ("r101", "r152", "resnest101", "resnest200", "resnest269")]
     rows += ["table7_baseline_jo", "table7_without_jo", *(f"fig5_dim{n}" for n in (256, 512, 1024, 2048, 4096))]
     assert {f"MGRe/ablation/{row}.yml" for row in rows} < set(FILES)
     occluded = ("OccludedDuke", "OPReID", "Market1501", "DukeMTMC", "PDukeMTMC")
@@ -377,6 +378,8 @@ def test_output_folders_are_apart():
 
 
 RECIPES = one_of_each(  # beside the model's shape, its data and its output folder
+    "MODEL.BACKBONE",
+    "MODEL.HEADS.EMBEDDING_DIM",
     "MODEL.DEEPMINER",
     "MODEL.MSREID",
     "MODEL.MGRE",

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 import pytest
 import shapes
+import small_training
 import tiny_resnet  # noqa: F401  (its backbones have names now)
 import torch
 import yaml
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
+from small_training import batch, copy_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -90,19 +92,12 @@ PROJECTS = {
     ),
 }
 SMALL = {
+    **small_training.RUN,
     "MODEL.DEVICE": "cpu",
     "MODEL.BACKBONE.LAST_STRIDE": 1,  # four rows for four stripes
     "INPUT.SIZE_TRAIN": [64, 32],
     "INPUT.SIZE_TEST": [64, 32],
-    "DATASETS.NAMES": ("SynthReIDTiny",),
     "DATASETS.TESTS": ("SynthReIDTiny", "SynthReIDOccludedTiny"),
-    "DATALOADER.NUM_WORKERS": 0,
-    "SOLVER.IMS_PER_BATCH": 16,
-    "SOLVER.WARMUP_EPOCHS": 0,
-    "SOLVER.WARMUP_ITERS": 0,
-    "SOLVER.MAX_EPOCH": 1,
-    "TEST.EVAL_PERIOD": 1,
-    "TEST.RANK_LIST.ENABLED": False,
 }
 
 
@@ -152,19 +147,6 @@ def trained(project, synth_root, tmp_path_factory):
         trainer = Trainer(merged(project.config, SMALL, project.overrides, project.tiny, {"OUTPUT_DIR": str(out)}))
         before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
         return trainer, before, trainer.train()
-
-
-def batch(height=64, width=32):
-    return {
-        "images": torch.randint(0, 256, (4, 3, height, width)).float(),
-        "targets": torch.tensor([3, 3, 7, 7]),
-        "camids": torch.tensor([0, 1, 0, 1]),
-        "joints": torch.rand(4, 17, 3) * 0.5 + 0.25,  # of no use but to MGRe
-    }
-
-
-def copy_of(inputs):
-    return {key: value.clone() for key, value in inputs.items()}
 
 
 def wake_zeros(model):

@@ -2,15 +2,18 @@
 
     python benchmarks/trunk_table.py
 
-Nothing is measured in seconds: parameters and multiply-adds are counted on tensors without numbers.
+Parameters and multiply-adds are counted on tensors without numbers. Images per second are those that trunk_speed.py
+measured last.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from record import RESULTS
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.config import get_cfg
@@ -21,10 +24,12 @@ from fastreid_ext.modeling.trunk import STAGES, check_trunk, stage_shapes
 
 # isort: split
 # FastReID, which fastreid_ext has healed by now.
+from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 PAGE = Path(__file__).parents[1] / "docs" / "trunks.md"
+SPEED = "trunk_speed.json"  # in benchmarks/results
 SIZE = (256, 128)
 
 
@@ -34,7 +39,7 @@ class Trunk:
 
     Attributes:
         name: MODEL.BACKBONE.NAME without "build_" and "_backbone".
-        depth: MODEL.BACKBONE.DEPTH.
+        depth: MODEL.BACKBONE.DEPTH; "" where it is not read.
         keys: other keys of MODEL.BACKBONE.
     """
 
@@ -44,8 +49,14 @@ class Trunk:
 
     def settings(self) -> dict[str, Any]:
         """Return the config keys of this trunk, without ImageNet weights."""
-        node = {"NAME": f"build_{self.name}_backbone", "DEPTH": self.depth, "PRETRAIN": False, **self.keys}
+        depth = {"DEPTH": self.depth} if self.depth else {}
+        node = {"NAME": f"build_{self.name}_backbone", **depth, "PRETRAIN": False, **self.keys}
         return {f"MODEL.BACKBONE.{key}": value for key, value in node.items()}
+
+
+def timm(name: str) -> Trunk:
+    """Return the row of a network of timm's."""
+    return Trunk("timm", "", {"TIMM.NAME": name})
 
 
 IBN = {"WITH_IBN": True}
@@ -66,9 +77,17 @@ TRUNKS = {
     "ResNet-18": Trunk("resnet", "18x"),
     "ResNet-50": Trunk("resnet", "50x"),
     "ResNet-50, IBN": Trunk("resnet", "50x", IBN),
+    "ResNet-152": Trunk("deep_resnet", "152x"),
     "ResNeXt-50": Trunk("resnext", "50x"),
     "ResNeSt-50": Trunk("resnest", "50x"),
     "Res2Net-26": Trunk("res2net", "26x"),
+    "MobileNetV4 Small": timm("mobilenetv4_conv_small"),
+    "MobileNetV4 Medium": timm("mobilenetv4_conv_medium"),
+    "ConvNeXtV2 Atto": timm("convnextv2_atto"),
+    "ConvNeXtV2 Tiny": timm("convnextv2_tiny"),
+    "FastViT-T8": timm("fastvit_t8"),
+    "DenseNet-121": timm("densenet121"),
+    "EfficientNetV2 Small": timm("tf_efficientnetv2_s"),
     "ViT small": Trunk("vit", "small"),
 }
 PROJECTS = {
@@ -81,11 +100,17 @@ PROJECTS = {
 }
 
 
-def build(trunk: Trunk) -> torch.nn.Module:
-    """Return a trunk without numbers, for images of SIZE, where its code lets it have none."""
+def config_of(trunk: Trunk) -> CfgNode:
+    """Return the config of a trunk for images of SIZE."""
     cfg = get_cfg()
     settings = {**trunk.settings(), "INPUT.SIZE_TRAIN": list(SIZE)}
     cfg.merge_from_list([item for pair in settings.items() for item in pair])
+    return cfg
+
+
+def build(trunk: Trunk) -> torch.nn.Module:
+    """Return a trunk without numbers, for images of SIZE, where its code lets it have none."""
+    cfg = config_of(trunk)
     try:
         with torch.device("meta"):
             return build_backbone(cfg).eval()
@@ -101,8 +126,14 @@ def multiply_adds(network: torch.nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
+def measured() -> dict[str, Any]:
+    """Return the record of trunk_speed.py; without one there are no results in it."""
+    file = RESULTS / SPEED
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": {}}
+
+
 def row(name: str, trunk: Trunk) -> str:
-    """Return a trunk's line of the table, and why a project can't have it."""
+    """Return a trunk's line of the table: what it costs, its stages, and which projects can have it."""
     network = build(trunk)
     size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f}"
     cost = f"{multiply_adds(network) / 1e9:.3f}"
@@ -116,7 +147,24 @@ def row(name: str, trunk: Trunk) -> str:
         stages = ", ".join(maps)
     cells = ["yes" if staged or not needs_stages(project) else "no" for project in PROJECTS]
     keys = " ".join(f"{key} {value}" for key, value in trunk.settings().items() if not key.endswith("PRETRAIN"))
-    return f"| {name} | `{keys.replace('MODEL.BACKBONE.', '')}` | {size} | {cost} | {stages} | {' | '.join(cells)} |"
+    speed = measured()["results"].get(name)
+    rate = f"{speed['images_per_second']:.0f} ({speed['ratio']:.1f})" if speed else "–"
+    keys = keys.replace("MODEL.BACKBONE.", "")
+    return f"| {name} | `{keys}` | {size} | {cost} | {rate} | {stages} | {' | '.join(cells)} |"
+
+
+def conditions() -> str:
+    """Say how the images per second were measured."""
+    record = measured()
+    if not record["results"]:
+        return "Images per second: not measured yet."
+    machine, torchs = record["hardware"], record["versions"]["torch"]
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    return (
+        f"Images per second are of batches of {record['batch']} in float32 on {threads} of an {machine['cpu']}, with"
+        f" torch\n{torchs} ([`{SPEED}`](../benchmarks/results/{SPEED})); in brackets, how many times those of"
+        " ResNet-50 in\nthe same run."
+    )
 
 
 def needs_stages(project: str) -> bool:
@@ -140,10 +188,12 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_os
 
 Parameters (millions) and [multiply-adds](counting.md) (10^9, of one {height}x{width} image) are the trunk's alone, with
 the default `LAST_STRIDE` of 1. A stage is given as channels of its map, the map's share of the image, and how many
-residual blocks make it. Images per second: not measured yet.
+residual blocks make it.
 
-| Trunk | `MODEL.BACKBONE` | M | G | Stages 1 to 4 | {projects} |
-|---|---|---|---|---|{lines}
+{speed}
+
+| Trunk | `MODEL.BACKBONE` | M | G | Images/s | Stages 1 to 4 | {projects} |
+|---|---|---|---|---|---|{lines}
 {rows}
 
 - **Other settings**: a config's own `FEAT_DIM`, `WITH_IBN` or `PRETRAIN_PATH` is of the trunk that it was written for.
@@ -158,7 +208,8 @@ residual blocks make it. Images per second: not measured yet.
 - **MobileNets, EfficientNet and ShuffleNetV2** end in a convolution to many channels, which belongs to stage 4. MGRe's
   feature extraction of that stage is as wide inside as the stage's last block.
 - **RegNet and EfficientNet** read yaml files that some installations of FastReID lack; an error says so.
-- **A vision transformer** has no stages yet: Deep Miner, MSReID and MGRe refuse it in one sentence.
+- **timm's networks** need the extra `timm` (`pip install 'fastreid-ext[timm]'`) and `MODEL.BACKBONE.TIMM.NAME`.
+- **FastReID's vision transformer** has no stages: Deep Miner, MSReID and MGRe refuse it in one sentence.
 - **MSReID** has soft attention with a 16th of a stage's channels inside; where 16 does not divide them, their greatest
   common divisor takes its place. `MODEL.MSREID.STEM_POOL torchvision` needs a stem with max pooling: a ResNet's,
   ResNeXt's, ResNeSt's, Res2Net's or OSNet's.
@@ -185,19 +236,20 @@ its blocks also need a method `following(norm)` that returns a new block with th
 """
 
 
-def page() -> str:
-    """Return the whole page."""
+def page(rows: Iterable[str]) -> str:
+    """Return the whole page, with the lines of the table."""
     return TEXT.format(
         height=SIZE[0],
         width=SIZE[1],
+        speed=conditions(),
         projects=" | ".join(PROJECTS.values()),
         lines="---|" * len(PROJECTS),
-        rows="\n".join(row(name, trunk) for name, trunk in TRUNKS.items()),
+        rows="\n".join(rows),
     )
 
 
 def main() -> None:
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(row(name, trunk) for name, trunk in TRUNKS.items()), encoding="utf-8")
     print("written to", PAGE)
 
 

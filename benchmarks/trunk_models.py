@@ -1,14 +1,26 @@
-"""A small config of every project on every trunk of benchmarks/trunk_table.py."""
+"""A small model of every project on every trunk of trunk_table.py, for what tries all of them."""
 
-import shapes
-from fastreid.modeling.backbones import build_backbone
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
 from trunk_table import TRUNKS
 
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.trunk import output_channels
+from fastreid_ext.res2net import backbone as res2net
 
-# (MODEL.META_ARCHITECTURE, head) -> demo config, other settings
-PROJECTS = {
+# isort: split
+# FastReID, which fastreid_ext has healed by now.
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.backbones.resnest import ResNeSt
+from fastreid.modeling.backbones.resnext import ResNeXt
+
+# Project, with another's head -> demo config, other settings
+PROJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "DeepMiner": ("deepminer", {"MODEL.DEEPMINER.LOCAL_STRIPES": 2}),  # a last map may have two rows
     "MSReID": ("msreid", {"MODEL.MSREID.DIM": 32}),
     "MGRe": ("mgre", {"MODEL.HEADS.EMBEDDING_DIM": 16}),
@@ -33,6 +45,12 @@ PROJECTS = {
     "DeepMiner with DNL": ("deepminer", {"MODEL.DEEPMINER.LOCAL_STRIPES": 2}),
 }
 VECTOR = "ViT small"  # FastReID's own, which gives no maps of stages
+# Their modules are those of another row, which is smaller or has more kinds of them.
+LEFT_OUT = (
+    *("OSNet x0.25", "OSNet x1.0", "MobileNetV3 Large", "RegNetX-200MF", "Narrow ResNet-18", "ResNet-18", "ResNet-50"),
+    *("ResNet-50, IBN", "ResNet-152", "MobileNetV4 Medium", "ConvNeXtV2 Tiny", "DenseNet-121", "EfficientNetV2 Small"),
+)
+MATRIX = [trunk for trunk in TRUNKS if trunk not in (*LEFT_OUT, VECTOR)]
 SMALL = {
     "MODEL.DEVICE": "cpu",
     "MODEL.BACKBONE.LAST_STRIDE": 1,
@@ -45,12 +63,12 @@ SMALL = {
 }
 
 
-def settings_of(project, trunk):
+def settings_of(project: str, trunk: str) -> CfgNode:
     """Return the config of a project on a trunk, both by their names."""
     return settings_on(project, TRUNKS[trunk].settings())
 
 
-def settings_on(project, backbone):
+def settings_on(project: str, backbone: Mapping[str, Any]) -> CfgNode:
     """Return the config of a project with keys of MODEL.BACKBONE, each by its whole name."""
     file, own = PROJECTS[project]
     settings = {**SMALL, **own, **backbone}
@@ -60,7 +78,29 @@ def settings_on(project, backbone):
     cfg = get_config(f"demo/{file}.yml")
     cfg.merge_from_list([item for pair in settings.items() for item in pair])
     if project == "Baseline":  # FastReID's own measures nothing
-        numbers = cfg.MODEL.BACKBONE.NAME == "build_vit_backbone"  # it reads some off its tensors
-        with shapes.WithoutDraws() if numbers else shapes.OnMeta():
+        try:
+            with torch.device("meta"):
+                cfg.MODEL.BACKBONE.FEAT_DIM = output_channels(build_backbone(cfg))
+        except RuntimeError:  # FastReID's transformer reads numbers off its tensors
             cfg.MODEL.BACKBONE.FEAT_DIM = output_channels(build_backbone(cfg))
     return cfg
+
+
+@contextmanager
+def short_stages() -> Iterator[None]:
+    """Let networks that begin at 50 layers have one residual block a stage for a while: a third of their weights."""
+    whole = {kind: kind._make_layer for kind in (ResNeXt, ResNeSt)}
+    blocks = res2net.BLOCKS["26x"]
+    try:
+        for kind, make in whole.items():
+            kind._make_layer = _of_one_block(make)
+        res2net.BLOCKS["26x"] = (1, 1, 1, 1)
+        yield
+    finally:
+        for kind, make in whole.items():
+            kind._make_layer = make
+        res2net.BLOCKS["26x"] = blocks
+
+
+def _of_one_block(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    return lambda network, block, planes, blocks, *args, **kwargs: make(network, block, planes, 1, *args, **kwargs)

@@ -9,7 +9,7 @@ from torch import nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
-from fastreid_ext.modeling.capabilities import ContinuesStage
+from fastreid_ext.modeling.capabilities import ContinuesBlocks, ContinuesStage
 
 __all__ = ["block_count", "following_block"]
 
@@ -37,7 +37,7 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
         trunk: it is only looked at.
         stage: 1 to 4.
         channels: of the stage's map.
-        norm: FastReID's name of the batch norm.
+        norm: FastReID's name of the batch norm; a network of timm's has its own.
 
     Raises:
         ConfigError: a trunk without stages, no residual block in this stage and behind it, or a block that does not say
@@ -47,6 +47,8 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     names = next(filter(None, (anatomy.block_names(trunk, later) for later in STAGES[stage - 1 :])), None)
     if names is None:
         raise ConfigError(f"stage {stage} of {type(trunk).__name__} has no residual block that another could follow")
+    if isinstance(trunk, ContinuesBlocks):
+        return trunk.following_block(names[-1], channels)
     last = trunk.get_submodule(names[-1])
     if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
         return last.following(norm)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 HUB = "hf-hub:"
 FILE = "model.safetensors"
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\w[\w./-]*)?")
 SHOWN = 160  # characters of an error of the network
 INSTEAD = "name a file in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
 
@@ -52,9 +52,10 @@ def _of_hub(repository: str, name: str) -> Path:
         )
     owner, _, revision = repository.partition("@")
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-        return Path(hf_hub_download(owner, FILE, revision=revision or None))
+        there = try_to_load_from_cache(owner, FILE, revision=revision or None)
+        return Path(there if isinstance(there, str) else hf_hub_download(owner, FILE, revision=revision or None))
     except Exception as error:  # of the network, the hub, its library
         raise WeightsError(
             f"the weights of {name} are not on this machine, and {FILE} of {repository} could not be had from the hub"

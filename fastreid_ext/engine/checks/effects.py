@@ -14,6 +14,7 @@ from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
 from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
+from fastreid_ext.modeling.timm_trunk import BUILDER as TIMM_BUILDER
 
 WITHOUT_NON_LOCAL = ("18x", "34x")  # the depths of a ResNet for which FastReID's table has no place for such blocks
 
@@ -141,6 +142,12 @@ TABLE = (
         lambda cfg: trunk_builder(cfg) == "build_resnet_backbone" and cfg.MODEL.BACKBONE.DEPTH in WITHOUT_NON_LOCAL,
         lambda cfg: f"FastReID puts no non-local blocks into a ResNet of depth {cfg.MODEL.BACKBONE.DEPTH}",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.DNL.TRUNK"),
+    ),
+    Switch(
+        tuple(f"MODEL.BACKBONE.{key}" for key in ("DEPTH", "NORM", "WITH_IBN", "WITH_SE", "WITH_NL")),
+        lambda cfg: trunk_builder(cfg) == TIMM_BUILDER,
+        lambda cfg: "MODEL.BACKBONE.TIMM.NAME says all of a network of timm's",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
     ),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),

@@ -68,6 +68,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SOLVER.EMA = CfgNode({"ENABLED": False, "DECAY": 0.999})
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
+    # A further factor on the rates of the trunk, DECAY^(L + 1 - l) for layer l of its L residual blocks, the stem being
+    # layer 0 (BEiT, ConvNeXt: 0.65 to 0.9); copies of blocks in side branches have those of the blocks; 1.0 = none
+    cfg.SOLVER.LAYER_DECAY = 1.0
     # Pairs of DATALOADER.SAMPLER_TRAIN PairSampler: share of positive ones in the first epoch; and by how much the
     # negative ones for a positive one are multiplied after every epoch, until they are four (1 = never; 1.01 in the
     # siamese work of Zheng et al., 2017)

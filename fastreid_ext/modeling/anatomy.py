@@ -1,7 +1,6 @@
 """Which modules of a network are its stem and its four stages: a few names for each network of FastReID's."""
 
 import functools
-import operator
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,16 +29,15 @@ LAST_STRIDES = {
     "build_mobilenetv3_backbone": 2,
     "build_shufflenetv2_backbone": 2,
 }
-PLACE = re.compile(r"(\+?)(\w+(?:\.[^\W\d]\w*)*)(?:\[(-?\d*):(-?\d*)\])?")
+PLACE = re.compile(r"(\+?)(\w+)(?:\[(-?\d*):(-?\d*)\])?")
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """The parts of a network, each as names of its modules in the order in which they run.
 
-    "layer1[:]" names the children of layer1, "conv2[:-1]" all but the last, "net.norm" a module in another one. A "+"
-    stands before what is no residual block, such as the convolution behind the last one: nothing is put behind it, and
-    no block is made after it.
+    "layer1[:]" names the children of layer1, "conv2[:-1]" all but the last. A "+" stands before what is no residual
+    block, such as the convolution behind the last one: nothing is put behind it, and no block is made after it.
     A network of your own says how it is made in an attribute ``anatomy``.
 
     Attributes:
@@ -75,7 +73,7 @@ class Anatomy:
     def missing(self, network: nn.Module) -> list[str]:
         """Return the modules that a network of this kind has and this one lacks."""
         needed = [place[1] for part in (self.stem, *self.stages) for place in _places(part)]
-        return [name for name in dict.fromkeys(needed) if not _has(network, name)]
+        return [name for name in dict.fromkeys(needed) if not hasattr(network, name)]
 
 
 @functools.cache
@@ -89,20 +87,12 @@ def _places(part: str) -> list[tuple[bool, str, slice | None]]:
     return places
 
 
-def _has(network: nn.Module, name: str) -> bool:
-    for part in name.split("."):
-        if not hasattr(network, part):
-            return False
-        network = getattr(network, part)
-    return True
-
-
 def _names(network: nn.Module, part: str) -> Iterator[tuple[str, bool]]:
     for are_blocks, name, children in _places(part):
         if children is None:
             yield name, are_blocks
         else:
-            module = operator.attrgetter(name)(network)
+            module = getattr(network, name)
             yield from ((f"{name}.{child}", are_blocks) for child in list(module._modules)[children])
 
 

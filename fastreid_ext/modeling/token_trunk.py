@@ -18,7 +18,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, Anatomy
 from fastreid_ext.modeling.tokens import LastMap, Tokens, run_module
 
-__all__ = ["TokenTrunk", "create_token_trunk", "is_token_name", "is_token_network", "on_own_grid"]
+__all__ = ["TokenTrunk", "create_token_trunk", "is_token_name", "divisible", "is_token_network", "on_own_grid"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,16 +60,15 @@ def create_token_trunk(
     """
     import timm
 
+    settings = {"num_classes": 0, "dynamic_img_size": True, "drop_path_rate": drop_path, **settings}
     with torch.device("meta"):
-        patch = timm.create_model(name, num_classes=0).patch_embed.patch_size
-    size = tuple(count * side for count, side in zip(grid_of(image_size, patch), patch, strict=True))
-    settings = {"num_classes": 0, "drop_path_rate": drop_path, **settings}
-    return TokenTrunk(timm.create_model(name, img_size=size, dynamic_img_size=True, **settings), checkpointing)
+        patch = timm.create_model(name, **{**settings, "pretrained": False}).patch_embed.patch_size
+    return TokenTrunk(timm.create_model(name, img_size=divisible(image_size, patch), **settings), checkpointing)
 
 
-def grid_of(size: Sequence[int], patch: Sequence[int]) -> tuple[int, int]:
-    """Return how many rows and columns of patches an image has: the nearest numbers, 1 or more."""
-    return tuple(max(1, (2 * length + side) // (2 * side)) for length, side in zip(size, patch, strict=True))
+def divisible(size: Sequence[int], patch: Sequence[int]) -> tuple[int, int]:
+    """Return the size of images that is nearest to one, in whole patches of (height, width) pixels, 1 or more."""
+    return tuple(side * max(1, (2 * pixels + side) // (2 * side)) for pixels, side in zip(size, patch, strict=True))
 
 
 class TokenTrunk(nn.Module):
@@ -81,8 +80,8 @@ class TokenTrunk(nn.Module):
     the training's are resampled, those of class and register tokens never.
 
     Args:
-        network: of timm's, made with ``dynamic_img_size=True`` and the training's ``img_size``; it keeps its names,
-            below ``network``, and loses its classifier, its pooling and what normalises behind that.
+        network: of timm's, made with ``dynamic_img_size=True`` and the training's ``img_size``. Its modules and
+            parameters are taken over by their names, but for those behind the last norm: pooling and classifier.
         checkpointing: keep what comes into a block alone for the backward pass, and run the block again there: less
             memory for more time.
 
@@ -94,125 +93,124 @@ class TokenTrunk(nn.Module):
     def __init__(self, network: nn.Module, checkpointing: bool = False):
         super().__init__()
         _check(network)
-        for name in HEAD:
-            if getattr(network, name, None) is not None:  # what nothing reads would stop DDP
-                setattr(network, name, nn.Identity())
-        network.num_classes = 0
-        self.network = network
+        for name, module in network.named_children():
+            if name not in HEAD:  # what nothing reads would stop DDP
+                self.add_module(name, module)
+        for name, parameter in network.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
         self.last = LastMap()
+        if network.pos_embed is None:
+            self.pos_embed = None
+        # By timm's names, which its functions for files of the networks' authors read.
+        self.num_prefix_tokens, self.no_embed_class = network.num_prefix_tokens, network.no_embed_class
+        self.pretrained_cfg, self.source = dict(network.pretrained_cfg), type(network).__module__
+        self.name = self.pretrained_cfg["architecture"]
+        self.rope_by_block = getattr(network, "rope_mixed", False)
+        self.undecayed = set(network.no_weight_decay())
         self.checkpointing = checkpointing
-        depth = len(network.blocks)
+        depth = len(self.blocks)
         ends = [stage * depth // len(STAGES) for stage in (0, *STAGES)]
-        groups = [f"network.blocks[{first}:{end}]" for first, end in zip(ends, ends[1:], strict=False)]
-        self.anatomy = Anatomy("network.patch_embed", (*groups[:-1], f"{groups[-1]} +network.norm +last"))
-
-    @property
-    def depth(self) -> int:
-        """How many blocks it has."""
-        return len(self.network.blocks)
+        groups = [f"blocks[{first}:{end}]" for first, end in zip(ends, ends[1:], strict=False)]
+        self.anatomy = Anatomy("patch_embed", (*groups[:-1], f"{groups[-1]} +norm +last"))
 
     @property
     def patch(self) -> int:
-        """Pixels of a patch's side."""
-        return max(self.network.patch_embed.patch_size)
+        """Pixels of a patch's longer side."""
+        return max(self.patch_embed.patch_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the position embedding."""
+        return tuple(self.patch_embed.grid_size)
 
     def embed(self, images: Tensor) -> Tokens:
         """(B, 3, H, W) -> the tokens that the first block reads: class, register and patch tokens with positions."""
-        network = self.network
-        patches = network.patch_embed(self._divisible(images))  # (B, h, w, C)
+        patches = self.patch_embed(self._divisible(images))  # (B, h, w, C)
         rows, columns = patches.shape[1:3]
         sequence = patches.flatten(1, 2)
-        tokens = [token for name in PREFIX if (token := getattr(network, name, None)) is not None]
-        prefix = [token.expand(len(sequence), -1, -1) for token in tokens]
+        prefix = [
+            token.expand(len(sequence), -1, -1) for name in PREFIX if (token := getattr(self, name, None)) is not None
+        ]
         positions = self._positions(rows, columns)
-        if positions is not None and network.no_embed_class:  # class and register tokens have none
+        if positions is not None and self.no_embed_class:
             sequence = sequence + positions
         sequence = torch.cat([*prefix, sequence], dim=1)
-        if positions is not None and not network.no_embed_class:
+        if positions is not None and not self.no_embed_class:
             sequence = sequence + positions
-        sequence = network.norm_pre(network.pos_drop(sequence))
-        rope = getattr(network, "rope", None)
         return Tokens(
-            sequence,
+            self.norm_pre(self.pos_drop(sequence)),
             rows,
             columns,
-            network.num_prefix_tokens,
-            None if rope is None else rope.get_embed(shape=(rows, columns)),
-            getattr(network, "rope_mixed", False),
+            self.num_prefix_tokens,
+            self.rope.get_embed(shape=(rows, columns)) if hasattr(self, "rope") else None,
+            self.rope_by_block,
             checkpointing=self.checkpointing,
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> the last map (B, C, h, w)."""
         y = self.embed(images)
-        for stage in STAGES:
-            for name in self.anatomy.stage_names(self, stage):
-                y = run_module(self.get_submodule(name), y)
-        return y
-
-    def no_weight_decay(self) -> set[str]:
-        """Return the names of the parameters that timm lets no weight decay act on: positions and prefix tokens."""
-        return {f"network.{name}" for name in self.network.no_weight_decay()}
+        for block in self.blocks:
+            y = run_module(block, y)
+        return self.last(run_module(self.norm, y))
 
     def _divisible(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        patch = self.network.patch_embed.patch_size
-        size = tuple(count * side for count, side in zip(grid_of((height, width), patch), patch, strict=True))
+        size = divisible((height, width), self.patch_embed.patch_size)
         if size == (height, width):
             return images
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def _positions(self, rows: int, columns: int) -> Tensor | None:
         """Return the position embedding of a grid; of the training's own it is the parameter itself."""
-        network = self.network
-        own = network.patch_embed.grid_size
-        if network.pos_embed is None or (rows, columns) == tuple(own):
-            return network.pos_embed
-        return _resampled(network, network.pos_embed, own, (rows, columns))
+        if self.pos_embed is None or (rows, columns) == self.grid:
+            return self.pos_embed
+        return _resampled(self, self.pos_embed, self.grid, (rows, columns))
 
 
-def on_own_grid(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring a file's weights of a plain vision transformer to a network's grid: its position embedding is resampled.
+def on_own_grid(trunk: TokenTrunk, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring a file's weights of a plain vision transformer to a trunk's grid: its position embedding is resampled.
 
     The file's grid is taken to be square, or 2 or 3 times as high as wide; one of another shape is left as it is, and
     so are weights of another network.
 
     Args:
-        network: timm's, of a :class:`TokenTrunk`.
+        trunk: whose weights they are to be.
         state: weights in timm's names.
     """
-    state = dict(state)
-    own, theirs = network.pos_embed, state.get("pos_embed")
+    state, theirs = dict(state), state.get("pos_embed")
+    own = trunk.pos_embed
     if own is None or theirs is None or theirs.dim() != 3 or theirs.shape[::2] != own.shape[::2]:
         return state
-    grid = tuple(network.patch_embed.grid_size)
-    found = _grid(theirs.shape[1] - _prefix_positions(network), grid)
-    if found is not None and found != grid:
-        state["pos_embed"] = _resampled(network, theirs, found, grid)
+    found = _grid(theirs.shape[1] - _prefix_positions(trunk), trunk.grid)
+    if found is not None and found != trunk.grid:
+        state["pos_embed"] = _resampled(trunk, theirs, found, trunk.grid)
     return state
 
 
 def _grid(count: int, own: tuple[int, int]) -> tuple[int, int] | None:
     """Return rows and columns of so many positions: no number of them fits two of the shapes."""
+    roots = {shape: math.isqrt(max(count, 0) // shape) for shape in SHAPES}
+    fitting = [(shape * root, root) for shape, root in roots.items() if root and shape * root**2 == count]
     if count == math.prod(own):
+        if fitting and own not in fitting:
+            logger.warning(
+                "the file's %d positions are taken as %s x %s, as this network has them, and not as %s x %s",
+                *(count, *own, *fitting[0]),
+            )
         return own
-    for shape in SHAPES:
-        columns = math.isqrt(max(count, 0) // shape)
-        if columns and shape * columns**2 == count:
-            return shape * columns, columns
-    return None
+    return fitting[0] if fitting else None
 
 
-def _resampled(network: nn.Module, positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+def _resampled(trunk: TokenTrunk, positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
     from timm.layers import resample_abs_pos_embed
 
-    return resample_abs_pos_embed(
-        positions, new_size=list(new), old_size=list(old), num_prefix_tokens=_prefix_positions(network)
-    )
+    sizes = {"new_size": list(new), "old_size": list(old)}
+    return resample_abs_pos_embed(positions, num_prefix_tokens=_prefix_positions(trunk), **sizes)
 
 
-def _prefix_positions(network: nn.Module) -> int:
-    return 0 if network.no_embed_class else network.num_prefix_tokens
+def _prefix_positions(trunk: TokenTrunk) -> int:
+    return 0 if trunk.no_embed_class else trunk.num_prefix_tokens
 
 
 def _check(network: nn.Module) -> None:

@@ -44,6 +44,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.PRETRAIN_PARTIAL = False
     # Channels of the first of the four stages of build_narrow_resnet_backbone; the last has 8 times as many
     cfg.MODEL.BACKBONE.NARROW = CfgNode({"WIDTH": 32})
+    # timm's name of the network of build_timm_backbone (docs/trunks.md): convnextv2_tiny, or with the tag of timm's
+    # pretrained weights convnextv2_tiny.fcmae_ft_in1k; its default ones are taken without a tag
+    cfg.MODEL.BACKBONE.TIMM = CfgNode({"NAME": ""})
     # Momentum elimination (Yan et al., eq. 6) in any project but theirs, which has MODEL.OCCLUDED.ME: the test feature
     # is made of the features before BNNeck, L2-normalised, less the running mean mu of the training images'. It acts
     # under TEST.METRIC cosine. BETA is the share of the old mean

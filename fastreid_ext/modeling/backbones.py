@@ -48,12 +48,14 @@ class Weights:
         load: further arguments of :func:`load_pretrained`.
         depths: all that MODEL.BACKBONE.DEPTH may be, where FastReID says nothing of use about another one.
         in_package: it opens files by names that begin at the folder that ``fastreid`` is in.
+        named: PRETRAIN_PATH -> the file, where it is no path but a name of this backbone's; None for a path.
     """
 
     published: Callable[[nn.Module, CfgNode], Path]
     load: dict[str, Any] = field(default_factory=dict)
     depths: tuple[str, ...] = ()
     in_package: bool = False
+    named: Callable[[str], Path | None] = lambda path: None
 
 
 def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
@@ -78,7 +80,9 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
             with _beside_the_package(build.__name__) if weights.in_package else nullcontext(), _group_norm(node):
                 backbone = build(bare)
             if node.PRETRAIN:
-                path = _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
+                path = (
+                    weights.named(node.PRETRAIN_PATH) or _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
+                )
                 partial = "PRETRAIN_PARTIAL" in node and node.PRETRAIN_PARTIAL  # a config of FastReID's has none
                 try:
                     load_pretrained(backbone, path, partial=partial, **weights.load)

@@ -1,0 +1,142 @@
+"""Networks of timm as trunks (extra ``timm``): MODEL.BACKBONE.NAME build_timm_backbone, MODEL.BACKBONE.TIMM.NAME.
+
+The trunk has the modules of timm's network that make its last map, with timm's names, and none of those that classify.
+"""
+
+import difflib
+import logging
+import warnings
+from types import ModuleType
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from torch import Tensor, nn
+
+from fastreid_ext.compat.names import register
+from fastreid_ext.errors import ConfigError, MissingExtraError
+from fastreid_ext.modeling.anatomy import STAGES
+from fastreid_ext.modeling.backbones import with_pretrained
+from fastreid_ext.modeling.last_stride import remove_last_downsampling
+from fastreid_ext.modeling.timm_anatomy import SIZE, Parts, parts_of
+from fastreid_ext.modeling.timm_weights import TIMM
+
+__all__ = ["BUILDER", "TimmTrunk", "build_timm_backbone", "create_network", "import_timm"]
+
+logger = logging.getLogger(__name__)
+
+BUILDER = "build_timm_backbone"
+KEY = "MODEL.BACKBONE.TIMM.NAME"
+
+
+class TimmTrunk(nn.Module):
+    """The trunk of a network of timm's: the modules of its stem and stages, by timm's names.
+
+    Args:
+        network: of timm's; its modules are taken over.
+        parts: which of them run, see :func:`fastreid_ext.modeling.timm_anatomy.parts_of`.
+        name: timm's name of it, with the tag of its weights if one was given.
+    """
+
+    def __init__(self, network: nn.Module, parts: Parts, name: str):
+        super().__init__()
+        self.name = name
+        self.anatomy = parts.anatomy
+        self.pretrained_cfg = dict(network.pretrained_cfg)
+        self.source = type(network).__module__  # whose functions bring older files to these names
+        self._order = parts.names
+        for part in parts.names:
+            self._put(part, network.get_submodule(part))
+
+    def _put(self, name: str, module: nn.Module) -> None:
+        *outer, last = name.split(".")
+        place: nn.Module = self
+        for part in outer:
+            if part not in place._modules:
+                place.add_module(part, nn.Module())  # it only has the name: what it did is done by its modules
+            place = place._modules[part]
+        place.add_module(last, module)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w), the map of timm's ``forward_features``."""
+        y = images
+        for name in self._order:
+            y = self.get_submodule(name)(y)
+        return y
+
+
+def import_timm() -> ModuleType:
+    """Return timm.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{BUILDER} needs timm, which can't be imported ({error}): pip install 'fastreid-ext[timm]'"
+        ) from error
+    return timm
+
+
+def create_network(name: str, **settings: object) -> nn.Module:
+    """Return a network of timm's with random weights, in eval mode.
+
+    Args:
+        name: timm's, such as "convnextv2_tiny" or, with the tag of its weights, "convnextv2_tiny.fcmae_ft_in1k".
+        settings: further arguments of ``timm.create_model``.
+
+    Raises:
+        ConfigError: there is none of this name, or no weights with this tag.
+        MissingExtraError: timm is not installed.
+    """
+    timm = import_timm()
+    _check_name(name, timm)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that timm has newer ones for
+        return timm.create_model(name, pretrained=False, num_classes=0, **settings).eval()
+
+
+def _check_name(name: str, timm: ModuleType) -> None:
+    if not name:
+        raise ConfigError(f"{KEY} is empty: name a network of timm's, such as convnextv2_tiny")
+    if ":" in name or "/" in name or "\\" in name:
+        raise ConfigError(
+            f"{KEY} is {name[:100]!r} and must be one of timm's own names, such as convnextv2_tiny, so that a model can"
+            " be built again without the hub: give weights of the hub as MODEL.BACKBONE.PRETRAIN_PATH"
+            " hf-hub:OWNER/REPOSITORY, and those of a folder as the file in it"
+        )
+    plain, _, tag = name.partition(".")
+    if not timm.is_model(plain):
+        near = difflib.get_close_matches(plain, timm.list_models(), n=3, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ", as timm.list_models() lists them"
+        raise ConfigError(f"{KEY} is {name[:100]!r}, and timm {timm.__version__} has no network of that name{hint}")
+    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        there = f"has weights with the tags {', '.join(tags)}" if tags else "has no pretrained weights"
+        raise ConfigError(f"{KEY} is {name[:100]!r}, and timm's {plain} {there}")
+
+
+@register(BACKBONE_REGISTRY)
+@with_pretrained(TIMM)
+def build_timm_backbone(cfg: CfgNode) -> nn.Module:
+    """Build the trunk of the network of timm's that MODEL.BACKBONE.TIMM.NAME names.
+
+    Raises:
+        ConfigError: no such network, one without a stem and four stages, or one whose last downsampling can't be taken
+            out (MODEL.BACKBONE.LAST_STRIDE 1).
+        MissingExtraError: timm is not installed.
+    """
+    node = cfg.MODEL.BACKBONE
+    network = create_network(node.TIMM.NAME)
+    trunk = TimmTrunk(network, parts_of(network, node.TIMM.NAME), node.TIMM.NAME).eval()
+    if node.LAST_STRIDE == 1:
+        images = next(trunk.parameters()).new_zeros(1, 3, *SIZE)
+        with torch.no_grad():
+            if not remove_last_downsampling(trunk, images, trunk.anatomy.stage_names(trunk, STAGES[-1])):
+                raise ConfigError(
+                    f"the last downsampling of timm's {node.TIMM.NAME} can't be taken out: set"
+                    " MODEL.BACKBONE.LAST_STRIDE 2"
+                )
+    return trunk.train()

@@ -47,6 +47,11 @@ def add_engine_config(cfg: CfgNode) -> None:
     # timm's name of the network of build_timm_backbone (docs/trunks.md): convnextv2_tiny, or with the tag of timm's
     # pretrained weights convnextv2_tiny.fcmae_ft_in1k; its default ones are taken without a tag
     cfg.MODEL.BACKBONE.TIMM = CfgNode({"NAME": ""})
+    # Of a plain vision transformer of timm's: how often the last block is left out for an image in training, a share
+    # that rises linearly from 0 at the first (0.1 to 0.3 are usual); and whether to keep what comes into a block alone
+    # for the gradients and run the block again there, which takes less memory and more time
+    cfg.MODEL.BACKBONE.TIMM.DROP_PATH = 0.0
+    cfg.MODEL.BACKBONE.TIMM.CHECKPOINTING = False
     # Momentum elimination (Yan et al., eq. 6) in any project but theirs, which has MODEL.OCCLUDED.ME: the test feature
     # is made of the features before BNNeck, L2-normalised, less the running mean mu of the training images'. It acts
     # under TEST.METRIC cosine. BETA is the share of the old mean

@@ -12,13 +12,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, Anatomy
 from fastreid_ext.modeling.tokens import LastMap, Tokens, run_module
 
-__all__ = ["TokenTrunk", "create_token_trunk", "is_token_name", "divisible", "is_token_network", "on_own_grid"]
+__all__ = [
+    "TokenTrunk",
+    "build_token_trunk",
+    "create_token_trunk",
+    "is_token_name",
+    "divisible",
+    "is_token_network",
+    "on_own_grid",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +73,28 @@ def create_token_trunk(
     with torch.device("meta"):
         patch = timm.create_model(name, **{**settings, "pretrained": False}).patch_embed.patch_size
     return TokenTrunk(timm.create_model(name, img_size=divisible(image_size, patch), **settings), checkpointing)
+
+
+def build_token_trunk(cfg: CfgNode) -> "TokenTrunk":
+    """Build the plain vision transformer that MODEL.BACKBONE.TIMM.NAME names, for images of INPUT's size.
+
+    Raises:
+        ConfigError: see :func:`create_token_trunk`.
+    """
+    node, crop = cfg.MODEL.BACKBONE.TIMM, cfg.INPUT.CROP
+    sizes = {"INPUT.CROP.SIZE": crop.SIZE} if crop.ENABLED else {}
+    sizes = sizes or {"INPUT.SIZE_TRAIN": cfg.INPUT.SIZE_TRAIN, "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST}
+    sizes = {key: (size[0], size[-1]) for key, size in sizes.items()}
+    trunk = create_token_trunk(node.NAME, next(iter(sizes.values())), node.DROP_PATH, node.CHECKPOINTING)
+    for key, size in sizes.items():
+        nearest = divisible(size, trunk.patch_embed.patch_size)
+        if nearest != size:
+            logger.info(
+                "%s [%d, %d] is no multiple of the %d pixels of a patch of %s, which resizes images once more: [%d, %d]"
+                " would spare that",
+                *(key, *size, trunk.patch, node.NAME, *nearest),
+            )
+    return trunk
 
 
 def divisible(size: Sequence[int], patch: Sequence[int]) -> tuple[int, int]:
@@ -168,18 +199,18 @@ class TokenTrunk(nn.Module):
         return _resampled(self, self.pos_embed, self.grid, (rows, columns))
 
 
-def on_own_grid(trunk: TokenTrunk, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def on_own_grid(trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring a file's weights of a plain vision transformer to a trunk's grid: its position embedding is resampled.
 
     The file's grid is taken to be square, or 2 or 3 times as high as wide; one of another shape is left as it is, and
-    so are weights of another network.
+    so are weights of another network, and those for another trunk.
 
     Args:
         trunk: whose weights they are to be.
         state: weights in timm's names.
     """
     state, theirs = dict(state), state.get("pos_embed")
-    own = trunk.pos_embed
+    own = trunk.pos_embed if isinstance(trunk, TokenTrunk) else None
     if own is None or theirs is None or theirs.dim() != 3 or theirs.shape[::2] != own.shape[::2]:
         return state
     found = _grid(theirs.shape[1] - _prefix_positions(trunk), trunk.grid)

@@ -8,9 +8,10 @@ from torch import nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.region_block import RegionBlock
+from fastreid_ext.modeling.residual_blocks import block_count
 from fastreid_ext.modeling.token_trunk import TokenTrunk
 from fastreid_ext.modeling.tokens import BEHIND
-from fastreid_ext.modeling.trunk import StageCopies, layer_numbers
+from fastreid_ext.modeling.trunk import STAGES, StageCopies, layer_numbers
 
 __all__ = ["decay_kinds", "layer_factors"]
 
@@ -35,12 +36,10 @@ def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
             " set it to 1.0"
         )
     try:
-        last = max(layer_numbers(trunk).values())
+        places = {"backbone": layer_numbers(trunk)}
     except ConfigError as error:
-        raise ConfigError(
-            f"SOLVER.LAYER_DECAY is about the blocks of a trunk's stages: set it to 1.0, for {error}"
-        ) from error
-    places = {"backbone": layer_numbers(trunk)}
+        raise ConfigError(f"SOLVER.LAYER_DECAY is about a trunk's blocks: set it to 1.0, for {error}") from error
+    last = 1 + sum(block_count(trunk, stage) for stage in STAGES)
     places |= {name: module.layers for name, module in model.named_modules() if isinstance(module, StageCopies)}
     factors = {}
     for place, layers in places.items():

@@ -30,6 +30,7 @@ from fastreid_ext.modeling.anatomy import LAST_STRIDES
 from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 from fastreid_ext.modeling.file_trunks import other_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
+from fastreid_ext.modeling.token_trunk import is_token_name
 from fastreid_ext.modeling.weights import WeightsError
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Weights",
     "downloaded",
     "fixed_last_stride",
+    "has_token_trunk",
     "resnet_key",
     "trunk_builder",
     "with_pretrained",
@@ -119,7 +121,15 @@ def trunk_builder(cfg: CfgNode) -> str:
 
 def fixed_last_stride(cfg: CfgNode) -> int | None:
     """Return the last stride that a config's trunk always has; None where MODEL.BACKBONE.LAST_STRIDE decides."""
-    return LAST_STRIDES.get(trunk_builder(cfg))
+    return 1 if has_token_trunk(cfg) else LAST_STRIDES.get(trunk_builder(cfg))
+
+
+def has_token_trunk(cfg: CfgNode) -> bool:
+    """Return whether a config's trunk is a plain vision transformer of timm's."""
+    try:
+        return trunk_builder(cfg) == "build_timm_backbone" and is_token_name(cfg.MODEL.BACKBONE.TIMM.NAME)
+    except ImportError:  # timm is missing: the builder says so
+        return False
 
 
 def _named(path: str) -> str | Path:

@@ -10,6 +10,8 @@ from torch import nn
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
 from fastreid_ext.modeling.capabilities import ContinuesBlocks, ContinuesStage
+from fastreid_ext.modeling.region_block import RegionBlock
+from fastreid_ext.modeling.token_trunk import TokenTrunk
 
 __all__ = ["block_count", "following_block"]
 
@@ -31,7 +33,8 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     """Return a new block of the kind of a stage's last one, from its channels to its channels, without stride.
 
     Inside it is as wide as that one. What a stage has behind its last block, such as the convolution that ends a
-    MobileNet, gives it other channels than the block's. A stage without a block takes the next stage's kind.
+    MobileNet, gives it other channels than the block's. A stage without a block takes the next stage's kind. A vision
+    transformer's norms are part of its blocks, whatever ``norm`` is.
 
     Args:
         trunk: it is only looked at.
@@ -50,6 +53,8 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     if isinstance(trunk, ContinuesBlocks):
         return trunk.following_block(names[-1], channels)
     last = trunk.get_submodule(names[-1])
+    if isinstance(trunk, TokenTrunk):
+        return RegionBlock(last)
     if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
         return last.following(norm)
     make = next((MAKERS[kind] for kind in type(last).__mro__ if kind in MAKERS), None)

@@ -23,6 +23,7 @@ from fastreid_ext.modeling.fitted_blocks import fitted_block
 from fastreid_ext.modeling.last_stride import remove_last_downsampling
 from fastreid_ext.modeling.timm_anatomy import SIZE, Parts, parts_of
 from fastreid_ext.modeling.timm_weights import TIMM
+from fastreid_ext.modeling.token_trunk import build_token_trunk, is_token_name
 
 __all__ = ["BUILDER", "NEAR", "TimmTrunk", "build_timm_backbone", "create_network", "import_timm", "pixels_of"]
 
@@ -200,6 +201,9 @@ def build_timm_backbone(cfg: CfgNode) -> nn.Module:
 @with_pretrained(TIMM)
 def _build(cfg: CfgNode) -> nn.Module:
     node = cfg.MODEL.BACKBONE
+    _check_name(node.TIMM.NAME, import_timm())
+    if is_token_name(node.TIMM.NAME):
+        return build_token_trunk(cfg)
     network = create_network(node.TIMM.NAME)
     trunk = TimmTrunk(network, parts_of(network, node.TIMM.NAME), node.TIMM.NAME).eval()
     if node.LAST_STRIDE == 1:

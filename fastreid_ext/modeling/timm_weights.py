@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fastreid_ext.errors import first_line
 from fastreid_ext.modeling.backbones import Weights
 from fastreid_ext.modeling.downloads import torch_downloads
+from fastreid_ext.modeling.token_trunk import on_own_grid
 from fastreid_ext.modeling.weights import WeightsError, states_in
 
 __all__ = ["HUB", "TIMM"]
@@ -111,4 +112,4 @@ def _shared(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
     return sum(key in own for key in state)
 
 
-TIMM = Weights(_published, {"rename": _in_timms_names}, named=_named)
+TIMM = Weights(_published, {"rename": _in_timms_names, "adapt": on_own_grid}, named=_named)

@@ -26,6 +26,7 @@ from fastreid_ext.engine.key_tracking import check_all_read, leaves, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.model_zoo import get_config, list_config_files
+from fastreid_ext.modeling.backbones import trunk_builder
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES, distillation_terms
 
 
@@ -337,6 +338,11 @@ def test_the_papers_configs_are_shipped():
     ]
     rows += [f"ablation/table2_er{n:02d}" for n in range(11)]  # tables 3 and 2
     assert {f"Res2NetMultiTask/{row}.yml" for row in rows} < set(FILES)
+    light_and_modern = dict.fromkeys(PROJECTS, ("OSNet", "ConvNeXtV2T", "ConvNeXtV2A"))
+    light_and_modern |= dict.fromkeys(("Res2NetMultiTask", "Baseline"), ("OSNet", "DINOv2S", "ViTTi"))
+    for project, (light, modern, small) in light_and_modern.items():
+        pairs = {("Market1501", light), ("SynthReID", light), ("Market1501", modern), ("SynthReID", small)}
+        assert {f"{project}/{name}_{trunk}.yml" for name, trunk in pairs} < set(FILES)
     assert {project.config for project in PROJECTS.values()} < set(FILES)
 
 
@@ -373,12 +379,21 @@ RECIPES = one_of_each(  # beside the model's shape, its data and its output fold
 )
 
 
+# Builder of a trunk -> the keys of a small one, and its channels.
+SMALLER = {
+    **dict.fromkeys(("build_resnet_backbone", "build_dnl_resnet_backbone"), ({"DEPTH": "18x"}, 512)),
+    "build_narrow_resnet_backbone": ({"DEPTH": "10x"}, 256),
+    "build_res2net_backbone": ({"DEPTH": "26x"}, 2048),
+    "build_osnet_backbone": ({"DEPTH": "x0_25"}, 128),
+    "build_timm_backbone": ({"TIMM.NAME": "convnextv2_atto"}, 320),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", RECIPES)
 def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
     """One file a recipe: the trainer itself refuses a key that nothing reads. Model and data are small."""
     small = {
-        "MODEL.BACKBONE.DEPTH": "18x",
         "MODEL.BACKBONE.PRETRAIN": False,
         "MODEL.DEVICE": "cpu",
         "DATASETS.NAMES": ("SynthReIDTiny",),
@@ -388,12 +403,14 @@ def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
         "OUTPUT_DIR": str(tmp_path),
     }
     cfg = merged(file, small)
+    smaller, channels = SMALLER[trunk_builder(cfg)]
+    if cfg.MODEL.BACKBONE.TIMM.NAME.startswith("vit"):
+        smaller, channels = {"TIMM.NAME": "vit_tiny_patch16_224"}, 192
+    cfg.merge_from_list([item for key, value in smaller.items() for item in (f"MODEL.BACKBONE.{key}", value)])
     if cfg.MODEL.META_ARCHITECTURE == "Baseline":
-        cfg.MODEL.BACKBONE.FEAT_DIM = 512
+        cfg.MODEL.BACKBONE.FEAT_DIM = channels
     if cfg.MODEL.BACKBONE.NAME == "build_dnl_resnet_backbone":
         cfg.MODEL.BACKBONE.DNL.BLOCKS = [0, 2, 2, 0]  # all that a ResNet-18 has
-    if cfg.MODEL.BACKBONE.NAME == "build_res2net_backbone":
-        cfg.MODEL.BACKBONE.DEPTH = "26x"  # its smallest
     if cfg.SOLVER.WARMUP_ITERS > 1000:
         cfg.SOLVER.WARMUP_ITERS = 8  # the miniature's epochs are short, and a warm-up must end before the run does
     if cfg.DATALOADER.NUM_INSTANCE > 8:

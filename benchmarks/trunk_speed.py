@@ -11,13 +11,13 @@ the rounds' ratios to ResNet-50.
 import argparse
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from record import RESULTS, write_record
-from torch import nn
+from torch import Tensor, nn
 
 # isort: split
 # FastReID, which fastreid_ext has healed by now.
@@ -28,10 +28,9 @@ YARDSTICK = "ResNet-50"
 Seconds = dict[str, list[float]]
 
 
-def measure(networks: Mapping[str, nn.Module], batch: int, rounds: int) -> Seconds:
-    """Return the seconds of a batch for each trunk, one for each round; a first round of two images warms up."""
+def measure(networks: Mapping[str, Callable[[Tensor], Any]], images: Tensor, rounds: int) -> Seconds:
+    """Return the seconds of a batch for each network, one for each round; a first round of two images warms up."""
     seconds: Seconds = {name: [] for name in networks}
-    images = torch.rand(batch, 3, *SIZE)
     for number in range(rounds + 1):
         for name, network in networks.items():
             given = images if number else images[:2]
@@ -71,7 +70,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     networks = {name: built(name) for name in args.trunks}
-    found = summary(measure(networks, args.batch, args.rounds), args.batch)
+    found = summary(measure(networks, torch.rand(args.batch, 3, *SIZE), args.rounds), args.batch)
     facts: dict[str, Any] = {"size": SIZE, "batch": args.batch, "rounds": args.rounds}
     for name, row in found.items():
         print(f"{name:22} {row['images_per_second']:8.1f} images/s  {row.get('ratio', float('nan')):6.2f} times")

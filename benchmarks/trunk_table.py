@@ -54,9 +54,9 @@ class Trunk:
         return {f"MODEL.BACKBONE.{key}": value for key, value in node.items()}
 
 
-def timm(name: str) -> Trunk:
-    """Return the row of a network of timm's."""
-    return Trunk("timm", "", {"TIMM.NAME": name})
+def timm(name: str, **keys: Any) -> Trunk:
+    """Return the row of a network of timm's, with other keys of MODEL.BACKBONE."""
+    return Trunk("timm", "", {"TIMM.NAME": name, **keys})
 
 
 IBN = {"WITH_IBN": True}

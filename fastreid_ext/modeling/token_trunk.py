@@ -160,7 +160,9 @@ class TokenTrunk(nn.Module):
         rows, columns = patches.shape[1:3]
         sequence = patches.flatten(1, 2)
         prefix = [
-            token.expand(len(sequence), -1, -1) for name in PREFIX if (token := getattr(self, name, None)) is not None
+            token.expand(sequence.shape[0], -1, -1)
+            for name in PREFIX
+            if (token := getattr(self, name, None)) is not None
         ]
         positions = self._positions(rows, columns)
         if positions is not None and self.no_embed_class:

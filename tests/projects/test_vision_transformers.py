@@ -111,14 +111,15 @@ def test_checkpointing_in_ddp(alone, storage):
     settings = {"MODEL.BACKBONE.TIMM.CHECKPOINTING": True, "MODEL.BACKBONE.TIMM.DROP_PATH": 0.2}
     model, inputs = build_model(config("DeepMiner", **settings)), batch()
     plain = copy.deepcopy(model)
-    parallel = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    parallel = nn.parallel.DistributedDataParallel(model)
     for one in (plain, parallel):
         for _ in range(2):
             torch.manual_seed(1)
             one.zero_grad()
             sum(one(copy_of(inputs)).values()).backward()
     for (name, ours), other in zip(model.named_parameters(), plain.parameters(), strict=True):
-        assert torch.allclose(ours.grad, other.grad, atol=1e-6), name
+        if ours.requires_grad:
+            assert torch.allclose(ours.grad, other.grad, atol=1e-6), name
 
 
 @pytest.mark.parametrize("project", ["DeepMiner", *REST])

@@ -1,12 +1,10 @@
 """Take the last downsampling out of a trunk that was built with it, so that its weights stay what they are."""
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
-from fastreid_ext.modeling.module_chain import Call, watch
+from fastreid_ext.modeling.module_chain import Call, innermost, size_of, watch
 
-__all__ = ["remove_last_downsampling"]
+__all__ = ["keep_size", "remove_last_downsampling"]
 
 
 def remove_last_downsampling(trunk: nn.Module, images: Tensor, last_stage: list[str]) -> bool:
@@ -25,30 +23,18 @@ def remove_last_downsampling(trunk: nn.Module, images: Tensor, last_stage: list[
     coarse = tuple(whole.made.shape[2:])
     fine = tuple(2 * side for side in coarse)
     stage = [call for call in whole.calls if call.name in last_stage]
-    for call in _innermost(stage):
-        if call.given is not None and _size(call.given) == fine and _size(call.made) == coarse:
-            _keep_size(trunk, call)
+    for call in innermost(stage):
+        if call.given is not None and size_of(call.given) == fine and size_of(call.made) == coarse:
+            keep_size(trunk, call)
     try:
-        return _size(watch(trunk, trunk, images).made) == fine
+        return size_of(watch(trunk, trunk, images).made) == fine
     except RuntimeError:  # two ways through a block that no longer have one size
         return False
 
 
-def _size(made: object) -> tuple[int, ...] | None:
-    return tuple(made.shape[2:]) if isinstance(made, Tensor) and made.dim() == 4 else None
-
-
-def _innermost(calls: list[Call]) -> Iterator[Call]:
-    for call in calls:
-        if call.calls:
-            yield from _innermost(call.calls)
-        else:
-            yield call
-
-
-def _keep_size(trunk: nn.Module, call: Call) -> None:
+def keep_size(trunk: nn.Module, call: Call) -> None:
     """Give a module a stride of 1, and the padding with which its map keeps its size."""
-    module, size = call.module, _size(call.given)
+    module, size = call.module, size_of(call.given)
     if not hasattr(module, "stride"):
         return
     module.stride = 1 if isinstance(module.stride, int) else (1, 1)
@@ -66,7 +52,7 @@ def _keep_size(trunk: nn.Module, call: Call) -> None:
 
 def _makes(module: nn.Module, given: Tensor) -> tuple[int, ...] | None:
     try:
-        return _size(module(given))
+        return size_of(module(given))
     except RuntimeError:  # without padding there is nothing left of so small a map
         return None
 

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Call", "chain_of", "is_chain", "watch"]
+__all__ = ["NORMS", "Call", "chain_of", "innermost", "is_chain", "size_of", "watch"]
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 @dataclass(eq=False)
@@ -93,3 +95,17 @@ def chain_of(call: Call, opens: Callable[[Call], bool]) -> Iterator[Call]:
             yield from chain_of(inner, opens)
         else:
             yield inner
+
+
+def innermost(calls: list[Call]) -> Iterator[Call]:
+    """Yield the modules that call no others; a normalisation with its activation is one module."""
+    for call in calls:
+        if call.calls and not isinstance(call.module, NORMS):
+            yield from innermost(call.calls)
+        else:
+            yield call
+
+
+def size_of(made: Any) -> tuple[int, ...] | None:
+    """Return (h, w) of a map (B, C, h, w); None of anything else."""
+    return tuple(made.shape[2:]) if isinstance(made, Tensor) and made.dim() == 4 else None

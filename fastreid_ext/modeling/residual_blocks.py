@@ -9,9 +9,7 @@ from torch import nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
-from fastreid_ext.modeling.capabilities import ContinuesStage
-from fastreid_ext.modeling.region_block import RegionBlock
-from fastreid_ext.modeling.token_trunk import TokenTrunk
+from fastreid_ext.modeling.capabilities import ContinuesBlocks, ContinuesStage
 
 __all__ = ["block_count", "following_block"]
 
@@ -40,7 +38,7 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
         trunk: it is only looked at.
         stage: 1 to 4.
         channels: of the stage's map.
-        norm: FastReID's name of the batch norm.
+        norm: FastReID's name of the batch norm; a network of timm's has its own.
 
     Raises:
         ConfigError: a trunk without stages, no residual block in this stage and behind it, or a block that does not say
@@ -50,9 +48,9 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     names = next(filter(None, (anatomy.block_names(trunk, later) for later in STAGES[stage - 1 :])), None)
     if names is None:
         raise ConfigError(f"stage {stage} of {type(trunk).__name__} has no residual block that another could follow")
+    if isinstance(trunk, ContinuesBlocks):
+        return trunk.following_block(names[-1], channels)
     last = trunk.get_submodule(names[-1])
-    if isinstance(trunk, TokenTrunk):
-        return RegionBlock(last)
     if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
         return last.following(norm)
     make = next((MAKERS[kind] for kind in type(last).__mro__ if kind in MAKERS), None)

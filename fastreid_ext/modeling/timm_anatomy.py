@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError, first_line
 from fastreid_ext.modeling.anatomy import STAGES, Anatomy
-from fastreid_ext.modeling.module_chain import Call, chain_of, is_chain, watch
+from fastreid_ext.modeling.module_chain import NORMS, Call, chain_of, is_chain, watch
 
 __all__ = ["REDUCTIONS", "SIZE", "Parts", "parts_of"]
 
 REDUCTIONS = (4, 8, 16, 32)  # of the four stages
-SIZE = (64, 32)  # of the image that is looked with: not square, to tell maps from those with their channels last
+SIZE = (128, 64)  # of the image that is looked with: not square, to tell maps from those with their channels last
 # The map gets smaller before the blocks of a stage, by modules that are named so.
 SMALLER = re.compile(r"(^|[._])(down|pool|transition|patch_embed)")
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ def parts_of(network: nn.Module, name: str) -> Parts:
     stages = [module for module, _ in ends]
     inside = [part for stage in stages for part in _outer(stage)]
     calls = list(chain_of(whole, lambda call: _is_sequence(call, inside))) if is_chain(whole) else []
-    calls = [call for call in calls if not isinstance(call.module, nn.Identity)]
     if not calls:
         raise _refused(name, "its modules do not run one after another")
     places = [_place(calls, module, channels, stage, name) for stage, (module, channels) in enumerate(ends, 1)]
@@ -66,14 +66,14 @@ def parts_of(network: nn.Module, name: str) -> Parts:
         raise _refused(name, "its stages do not run one after another")
     first = _first(calls, stages[0], places[0])
     bounds = [first, *(place + 1 for place in places[:-1]), len(calls)]
-    words = [
-        " ".join(
-            f"{'' if index <= places[-1] and _is_block(calls[index]) else '+'}{calls[index].name}" for index in span
-        )
-        for span in (range(bounds[i], bounds[i + 1]) for i in range(len(STAGES)))
+    names = [
+        call.name if index <= places[-1] and _is_block(call) else f"+{call.name}" for index, call in enumerate(calls)
     ]
-    stem = " ".join(call.name for call in calls[:first])
-    return Parts(Anatomy(stem, tuple(words)), tuple(call.name for call in calls))
+    idle = {index for index, call in enumerate(calls) if isinstance(call.module, nn.Identity)}
+    spans = [range(first), *(range(bounds[i], bounds[i + 1]) for i in range(len(STAGES)))]
+    stem, *words = (" ".join(names[index] for index in span if index not in idle) for span in spans)
+    order = tuple(call.name for index, call in enumerate(calls) if index not in idle)
+    return Parts(Anatomy(stem.replace("+", ""), tuple(words)), order)
 
 
 def _refused(name: str, why: str) -> ConfigError:
@@ -125,7 +125,8 @@ def _place(calls: Sequence[Call], module: str, channels: int, stage: int, name: 
     """Return the place of a stage's last module."""
     places = [i for i, call in enumerate(calls) if call.name == module or call.name.startswith(f"{module}.")]
     if not places:
-        raise _refused(name, f"stage {stage} ends inside a block, at {module}")
+        outer = next((call.name for call in calls if module.startswith(f"{call.name}.")), "a module")
+        raise _refused(name, f"stage {stage} ends inside {outer}, at {module}, and that can only be run as a whole")
     made = calls[places[-1]].made
     if made.dim() != 4 or not _has_share(made, REDUCTIONS[stage - 1]) or made.shape[1] != channels:
         got = "x".join(map(str, made.shape[1:]))
@@ -143,7 +144,10 @@ def _first(calls: Sequence[Call], stage: str, last: int) -> int:
 
 
 def _is_block(call: Call) -> bool:
-    """Whether a module is a residual block, and not a normalisation, a convolution or what makes the map smaller."""
-    if isinstance(call.module, NORMS) or not call.calls or SMALLER.search(call.name):
+    """Whether a module is a residual block, and not a normalisation, a convolution or what makes the map smaller.
+
+    Nor a list of layers whose maps are put side by side, as in a DenseNet: it runs whatever is added to it.
+    """
+    if isinstance(call.module, (*NORMS, *LISTS)) or not call.calls or SMALLER.search(call.name):
         return False
     return sum(isinstance(module, nn.Conv2d | nn.Linear) for module in call.module.modules()) > 1

@@ -4,10 +4,12 @@ The trunk has the modules of timm's network that make its last map, with timm's 
 """
 
 import difflib
+import functools
 import logging
 import warnings
 from types import ModuleType
 
+import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
@@ -17,17 +19,19 @@ from fastreid_ext.compat.names import register
 from fastreid_ext.errors import ConfigError, MissingExtraError
 from fastreid_ext.modeling.anatomy import STAGES
 from fastreid_ext.modeling.backbones import with_pretrained
+from fastreid_ext.modeling.fitted_blocks import fitted_block
 from fastreid_ext.modeling.last_stride import remove_last_downsampling
 from fastreid_ext.modeling.timm_anatomy import SIZE, Parts, parts_of
 from fastreid_ext.modeling.timm_weights import TIMM
 from fastreid_ext.modeling.token_trunk import build_token_trunk, is_token_name
 
-__all__ = ["BUILDER", "TimmTrunk", "build_timm_backbone", "create_network", "import_timm"]
+__all__ = ["BUILDER", "NEAR", "TimmTrunk", "build_timm_backbone", "create_network", "import_timm", "pixels_of"]
 
 logger = logging.getLogger(__name__)
 
 BUILDER = "build_timm_backbone"
 KEY = "MODEL.BACKBONE.TIMM.NAME"
+NEAR = 0.5  # of 255: FastReID rounds its own
 
 
 class TimmTrunk(nn.Module):
@@ -64,6 +68,41 @@ class TimmTrunk(nn.Module):
         for name in self._order:
             y = self.get_submodule(name)(y)
         return y
+
+    def following_block(self, name: str, channels: int) -> nn.Module:
+        """Return a new block of the kind of this trunk's block ``name``, from ``channels`` to ``channels``.
+
+        Raises:
+            ConfigError: this kind of block can't be made with so many channels.
+        """
+        block, given = _examples(self.name)[name]
+        with torch.device("cpu"):  # where the example is
+            new = fitted_block(block, given, channels)
+        if new is None:
+            raise ConfigError(
+                f"a {type(block).__name__} of timm's {self.name} can't be made from {channels} to {channels} channels:"
+                " choose another MODEL.BACKBONE.TIMM.NAME, or do without more blocks (MODEL.MGRE.FE.BLOCKS 0)"
+            )
+        return new.train().to(torch.empty(0).device)
+
+
+@functools.lru_cache(maxsize=1)  # MGRe asks for some blocks of each stage, and a network takes a second to build
+def _examples(name: str) -> dict[str, tuple[nn.Module, Tensor]]:
+    """Return the untrained last block of each stage of a network by its name, and what it reads.
+
+    The trunk itself may be trained, or be without numbers.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+        network = create_network(name)
+        parts = parts_of(network, name)
+        names = [blocks[-1] for stage in STAGES if (blocks := parts.anatomy.block_names(network, stage))]
+        examples, y = {}, torch.zeros(1, 3, *SIZE)
+        for part in parts.names:
+            module = network.get_submodule(part)
+            if part in names:
+                examples[part] = (module, y)
+            y = module(y)
+    return examples
 
 
 def import_timm() -> ModuleType:
@@ -119,8 +158,31 @@ def _check_name(name: str, timm: ModuleType) -> None:
         raise ConfigError(f"{KEY} is {name[:100]!r}, and timm's {plain} {there}")
 
 
+def pixels_of(name: str) -> dict[str, list[float]]:
+    """Return the config keys of the mean and standard deviation that a network of timm's expects; {} = not known.
+
+    Args:
+        name: MODEL.BACKBONE.TIMM.NAME.
+    """
+    try:
+        about = import_timm().get_pretrained_cfg(name)
+    except (MissingExtraError, RuntimeError):  # said when the trunk is built
+        return {}
+    keys = {"MODEL.PIXEL_MEAN": about.mean, "MODEL.PIXEL_STD": about.std} if about else {}
+    return {key: [round(255 * one, 6) for one in values] for key, values in keys.items()}
+
+
+def _warn_of_pixels(cfg: CfgNode) -> None:
+    own = {"MODEL.PIXEL_MEAN": list(cfg.MODEL.PIXEL_MEAN), "MODEL.PIXEL_STD": list(cfg.MODEL.PIXEL_STD)}
+    for key, values in pixels_of(cfg.MODEL.BACKBONE.TIMM.NAME).items():
+        if not np.allclose(own[key], values, rtol=0, atol=NEAR):
+            logger.warning(
+                "%s is %s, and timm's weights of %s were trained with %s: set it to that",
+                *(key, own[key], cfg.MODEL.BACKBONE.TIMM.NAME, values),
+            )
+
+
 @register(BACKBONE_REGISTRY)
-@with_pretrained(TIMM)
 def build_timm_backbone(cfg: CfgNode) -> nn.Module:
     """Build the trunk of the network of timm's that MODEL.BACKBONE.TIMM.NAME names.
 
@@ -128,7 +190,16 @@ def build_timm_backbone(cfg: CfgNode) -> nn.Module:
         ConfigError: no such network, one without a stem and four stages, or one whose last downsampling can't be taken
             out (MODEL.BACKBONE.LAST_STRIDE 1).
         MissingExtraError: timm is not installed.
+        WeightsError: pretrained weights that are missing or of another network.
     """
+    trunk = _build(cfg)
+    if cfg.MODEL.BACKBONE.PRETRAIN:
+        _warn_of_pixels(cfg)
+    return trunk
+
+
+@with_pretrained(TIMM)
+def _build(cfg: CfgNode) -> nn.Module:
     node = cfg.MODEL.BACKBONE
     _check_name(node.TIMM.NAME, import_timm())
     if is_token_name(node.TIMM.NAME):
@@ -144,3 +215,6 @@ def build_timm_backbone(cfg: CfgNode) -> nn.Module:
                     " MODEL.BACKBONE.LAST_STRIDE 2"
                 )
     return trunk.train()
+
+
+build_timm_backbone.loads_whole = True

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 HUB = "hf-hub:"
 FILE = "model.safetensors"
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\w[\w./-]*)?")
 SHOWN = 160  # characters of an error of the network
 INSTEAD = "name a file in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
 
@@ -35,13 +35,14 @@ def _published(trunk: nn.Module, node: CfgNode) -> Path:
         WeightsError: timm has none, or they can't be had.
     """
     about, name = trunk.pretrained_cfg, node.TIMM.NAME
-    if about.get("custom_load"):
-        raise WeightsError(f"timm's weights of {name} are in a format of their authors', which is not read: {INSTEAD}")
-    if hub := about.get("hf_hub_id"):
+    hub, url, foreign = about.get("hf_hub_id"), about.get("url"), about.get("custom_load")
+    if hub and foreign != "hf":  # the hub has timm's own file where an address has another framework's
         return _of_hub(hub, name)
-    if not about.get("url"):
+    if foreign:
+        raise WeightsError(f"timm's weights of {name} are in a format of their authors', which is not read: {INSTEAD}")
+    if not url:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN is True, and timm has no weights of {name}: {INSTEAD}")
-    return _of_address(about["url"], name)
+    return _of_address(url, name)
 
 
 def _of_hub(repository: str, name: str) -> Path:
@@ -53,9 +54,10 @@ def _of_hub(repository: str, name: str) -> Path:
         )
     owner, _, revision = repository.partition("@")
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-        return Path(hf_hub_download(owner, FILE, revision=revision or None))
+        there = try_to_load_from_cache(owner, FILE, revision=revision or None)
+        return Path(there if isinstance(there, str) else hf_hub_download(owner, FILE, revision=revision or None))
     except Exception as error:  # of the network, the hub, its library
         raise WeightsError(
             f"the weights of {name} are not on this machine, and {FILE} of {repository} could not be had from the hub"

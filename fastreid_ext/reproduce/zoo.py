@@ -75,7 +75,8 @@ MODEL = Recipe("wide", "zoo/wide.yml", "SynthReID", "SynthReIDWide")
 
 
 def plan(recipe: Recipe, seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> str:
-    """Return what :func:`reproduce_zoo` would do, a line for each step."""
+    """Return what :func:`reproduce_zoo` would do, a line for each step; a ConfigError if it would refuse to."""
+    check_call(recipe, seeds, overrides)
     cfg = _config(recipe, overrides)
     steps = [f"train {recipe.config} with seed {seed} into {_runs(output) / f'seed{seed}'}" for seed in seeds]
     return "\n".join(
@@ -101,13 +102,10 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
 
     Raises:
         RepeatError: a run failed, or the folder holds runs of other settings.
-        ConfigError: seeds that are none, or a config that :func:`check_settings` refuses.
+        ConfigError: a call that :func:`check_call` refuses.
         FileError: what a run wrote is damaged.
     """
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
-    check_overrides(overrides)
-    check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))
+    check_call(recipe, seeds, overrides)
     make_folder(output)
     runs = {seed: train(recipe.config, seed, _runs(output), overrides) for seed in seeds}
     for seed, results in runs.items():
@@ -116,6 +114,14 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
             raise FileError(f"{done} lacks {' and '.join(sorted(missing))}: delete it, and the run is evaluated again")
     chosen = max(seeds, key=lambda seed: runs[seed][recipe.choose_by]["mAP"])  # the first of equals
     return _published(recipe, runs, chosen, output, overrides)
+
+
+def check_call(recipe: Recipe, seeds: Sequence[int], overrides: Sequence[str]) -> None:
+    """Raise a ConfigError for seeds that are none, or a config that :func:`check_settings` refuses."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    check_overrides(overrides)
+    check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))
 
 
 def check_settings(recipe: Recipe, cfg: CfgNode, own: CfgNode) -> None:

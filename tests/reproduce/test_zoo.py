@@ -107,7 +107,7 @@ def test_every_augmentation_has_a_word():
 
 
 def test_a_dry_run_does_nothing(runs, tmp_path, capsys):
-    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--dry-run"]) == 0
+    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--dry-run", "--opts", *OPTS]) == 0
     printed = capsys.readouterr().out
     assert not runs and not Path(tmp_path / "zoo").exists()
     assert "train zoo/wide.yml with seed 2" in printed and "best mAP on SynthReIDTiny" in printed
@@ -121,9 +121,11 @@ def test_a_dry_run_does_nothing(runs, tmp_path, capsys):
         (["--opts", "SOLVER.MAX_EPOCHS", "3"], "SOLVER.MAX_EPOCHS"),
     ],
 )
-def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, capsys, arguments, message):
-    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), *arguments]) == 1
-    assert message in capsys.readouterr().err and not runs
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, capsys, arguments, message, dry):
+    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), *dry, *arguments]) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err and not printed.out and not runs
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,43 @@ residual blocks make it. Images per second: not measured yet.
 - **Disentangled non-local blocks** stand behind the last residual blocks of any trunk: `MODEL.BACKBONE.NAME
   build_dnl_backbone MODEL.BACKBONE.DNL.TRUNK build_osnet_backbone MODEL.BACKBONE.DNL.BLOCKS "[0, 1, 1, 0]"`.
 
+## timm
+
+`pip install 'fastreid-ext[timm]'` and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
+maps are at 1/4, 1/8, 1/16 and 1/32 of the image is a trunk:
+
+```
+fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_timm_backbone \\
+    MODEL.BACKBONE.TIMM.NAME mobilenetv4_conv_small
+```
+
+- **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet with its many kin, ResNeSt, Res2Net, SENet,
+  DenseNet, DPN, DLA, VovNet, CSPNet, NFNet, HGNet, GhostNet, RexNet, FastViT, RepViT, MobileOne, EdgeNeXt, MetaFormer
+  and more. Stem and stages are read off the network: its `feature_info` names where a stage ends, and a forward pass
+  says which modules run one after another. Running them one by one is timm's `forward_features`, so a ConvNeXt's last
+  normalisation, which timm has behind the pooling, is not there. What runs in parallel (HRNet), has a fifth stage
+  (SelecSLS), takes images of one size (MaxViT, CoAtNet, Swin) or ends a stage inside a block (Xception) is refused in a
+  sentence.
+- **The name** may have the tag of timm's weights: `convnextv2_tiny.fcmae_ft_in1k`. Names that begin with `hf-hub:` or
+  `local-dir:` are not taken, because a trained model must be built again without the hub and that folder.
+- **LAST_STRIDE** 1, the default, takes the last downsampling out of the network as timm builds it: the convolutions and
+  poolings of stage 4 that halve the map work at a stride of 1, with the weights that they have, as in FastReID's own
+  trunks. Nothing is dilated, as timm's `output_stride` does in those of its networks that have it. A convolution of 2x2
+  pixels, as a ConvNeXt has, gets a row and a column of zeros behind the map; a pooling of 2x2 is left out. Where the
+  map is not twice as large then, an error says to set `LAST_STRIDE` 2.
+- **Weights**: `MODEL.BACKBONE.PRETRAIN True` without a `PRETRAIN_PATH` loads timm's own, out of the hub's folder here
+  or from the hub; without either it stops. `PRETRAIN_PATH` may be a `.safetensors` or `.pth` file, or
+  `hf-hub:OWNER/REPOSITORY`, whose `model.safetensors` is taken and nothing else. Every file is read by our own reader,
+  every tensor of the trunk has to be there, and a classifier is left out. Names of a network's authors are brought to
+  timm's by timm's own function where it has one.
+- **Mean and deviation** (`MODEL.PIXEL_MEAN`, `PIXEL_STD`) are those that timm says of the network, unless you give
+  others, which is a warning.
+- **Without effect** are `DEPTH`, `NORM`, `WITH_IBN`, `WITH_SE` and `WITH_NL`: the name says it all.
+- **MGRe's feature extraction** is made of blocks as the stage's last one, of the stage's channels and without a stride.
+  A block that divides or joins maps of fixed widths (GhostNet, VovNet, RexNet) can't be made so: set
+  `MODEL.MGRE.FE.BLOCKS 0`. The lists of layers of a DenseNet and the plain convolutions of a VGG are no residual
+  blocks: there is nothing that MGRe or a non-local block could follow.
+
 ## A network of your own
 
 It is a trunk if its modules have a ResNet's names (`conv1`, `bn1`, `relu`, `maxpool`, `layer1` to `layer4`), or if it
@@ -180,8 +217,9 @@ class MyNet(nn.Module):
     anatomy = Anatomy("stem", ("stage1[:]", "stage2[:]", "stage3[:]", "stage4[:] +last_conv"))
 ```
 
-`stage1[:]` names the children of `stage1`; a `+` stands before what is no residual block. For MGRe's feature extraction
-its blocks also need a method `following(norm)` that returns a new block with the same output channels.
+`stage1[:]` names the children of `stage1`, and `stages.0.blocks[:]` those of a module further inside; a `+` stands
+before what is no residual block. For MGRe's feature extraction its blocks also need a method `following(norm)` that
+returns a new block with the same output channels.
 """
 
 

@@ -158,7 +158,8 @@ residual blocks make it. Images per second: not measured yet.
 - **MobileNets, EfficientNet and ShuffleNetV2** end in a convolution to many channels, which belongs to stage 4. MGRe's
   feature extraction of that stage is as wide inside as the stage's last block.
 - **RegNet and EfficientNet** read yaml files that some installations of FastReID lack; an error says so.
-- **A vision transformer** has no stages yet: Deep Miner, MSReID and MGRe refuse it in one sentence.
+- **FastReID's vision transformer** has no stages: Deep Miner, MSReID and MGRe refuse it in one sentence. timm's are
+  [trunks](#vision-transformers).
 - **MSReID** has soft attention with a 16th of a stage's channels inside; where 16 does not divide them, their greatest
   common divisor takes its place. `MODEL.MSREID.STEM_POOL torchvision` needs a stem with max pooling: a ResNet's,
   ResNeXt's, ResNeSt's, Res2Net's or OSNet's.
@@ -201,6 +202,36 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
   A block that divides or joins maps of fixed widths (GhostNet, VovNet, RexNet) can't be made so: set
   `MODEL.MGRE.FE.BLOCKS 0`. The lists of layers of a DenseNet and the plain convolutions of a VGG are no residual
   blocks: there is nothing that MGRe or a non-local block could follow.
+
+## Vision transformers
+
+Plain ones of timm's are trunks too: ViT, DeiT, CLIP's, SigLIP's, DINOv2, DINOv3, EVA and EVA-02.
+
+```
+fastreid-ext train --config-file demo/mgre.yml MODEL.BACKBONE.NAME build_timm_backbone \\
+    MODEL.BACKBONE.TIMM.NAME vit_small_patch14_dinov2 SOLVER.OPT AdamW SOLVER.LAYER_DECAY 0.75
+```
+
+- **Stages** are four groups of blocks, as equal as their number allows. A stage's tokens make its map, with a row for
+  each row of patches in all four stages: 16 x 8 for 256x128 and patches of 16. The last map is timm's
+  `forward_features`, with the last norm where timm has it before the pooling. Class and register tokens and rotary
+  positions go on beside the maps, in side branches too: a paper's attention or erasing works on the map alone.
+- **Sizes**: images whose sides the patches do not divide are resized to the nearest that they do, 256x128 to 252x126
+  for patches of 14, so that a map covers its image and a mirrored image has the mirrored patches; a line in the log
+  says so. Position embeddings of a file are resampled to `INPUT.SIZE_TRAIN` by timm's own function (cubic,
+  antialiased), those of class and register tokens are not. A file's grid is taken to be square, or 2 or 3 times as high
+  as wide. Images of another size than the training's may be tested.
+- **Rates**: `SOLVER.LAYER_DECAY 0.75` multiplies the rate of layer l of L blocks by 0.75^(L + 1 - l), the stem being
+  layer 0 and copies of blocks in side branches having those of the blocks. It comes on top of `SOLVER.LR_FACTORS`, and
+  any trunk with stages takes it. No weight decay acts on positions and class and register tokens; layer scale has that
+  of norms.
+- **Switches**: `MODEL.BACKBONE.TIMM.DROP_PATH 0.1` leaves blocks out in training, with a share that rises linearly to
+  0.1. `MODEL.BACKBONE.TIMM.CHECKPOINTING True` keeps what comes into each block alone and runs the block again for the
+  gradients, which are the same.
+- **MGRe's feature extraction** is made of new blocks of the kind on the places of a region alone, without class token
+  and rotary positions. Its regions are sampled with as many points as table 1 has, more than a map of patches has
+  places: smaller ones in `MODEL.MGRE.REGIONS` cost less. Deep Miner's stripes need as many rows of patches.
+- **Without effect** is `LAST_STRIDE`: no stage of a transformer halves its map.
 
 ## A network of your own
 

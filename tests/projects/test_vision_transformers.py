@@ -150,7 +150,8 @@ def test_in_the_trainer(project, synth_root, tmp_path, monkeypatch):
     cfg = config(project, **settings)
     trainer = Trainer(cfg)
     rates = {group["initial_lr"] for group in trainer.optimizer.param_groups}
-    assert len(rates) >= 8 and min(rates) == pytest.approx(max(rates) * 0.75**7, rel=0.2)
+    layers = [cfg.SOLVER.BASE_LR * 0.75 ** (7 - layer) for layer in range(8)]
+    assert all(any(rate == pytest.approx(expected) for rate in rates) for expected in layers)
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     results = trainer.train()
     assert 0 <= results["Rank-1"] <= 100 and math.isfinite(results["mAP"])

@@ -49,6 +49,7 @@ VECTOR = "ViT small"  # FastReID's own, which gives no maps of stages
 LEFT_OUT = (
     *("OSNet x0.25", "OSNet x1.0", "MobileNetV3 Large", "RegNetX-200MF", "Narrow ResNet-18", "ResNet-18", "ResNet-50"),
     *("ResNet-50, IBN", "ResNet-152", "MobileNetV4 Medium", "ConvNeXtV2 Tiny", "DenseNet-121", "EfficientNetV2 Small"),
+    *("DINOv2 Small", "DINOv3 Small", "EVA-02 Tiny"),
 )
 MATRIX = [trunk for trunk in TRUNKS if trunk not in (*LEFT_OUT, VECTOR)]
 SMALL = {

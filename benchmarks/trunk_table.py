@@ -88,6 +88,10 @@ TRUNKS = {
     "FastViT-T8": timm("fastvit_t8"),
     "DenseNet-121": timm("densenet121"),
     "EfficientNetV2 Small": timm("tf_efficientnetv2_s"),
+    "ViT-Ti/16": timm("vit_tiny_patch16_224"),
+    "DINOv2 Small": timm("vit_small_patch14_dinov2"),
+    "DINOv3 Small": timm("vit_small_patch16_dinov3"),
+    "EVA-02 Tiny": timm("eva02_tiny_patch14_224"),
     "ViT small": Trunk("vit", "small"),
 }
 PROJECTS = {
@@ -208,13 +212,80 @@ residual blocks make it.
 - **MobileNets, EfficientNet and ShuffleNetV2** end in a convolution to many channels, which belongs to stage 4. MGRe's
   feature extraction of that stage is as wide inside as the stage's last block.
 - **RegNet and EfficientNet** read yaml files that some installations of FastReID lack; an error says so.
-- **timm's networks** need the extra `timm` (`pip install 'fastreid-ext[timm]'`) and `MODEL.BACKBONE.TIMM.NAME`.
-- **FastReID's vision transformer** has no stages: Deep Miner, MSReID and MGRe refuse it in one sentence.
+- **FastReID's vision transformer** has no stages: Deep Miner, MSReID and MGRe refuse it in one sentence. timm's are
+  [trunks](#vision-transformers).
 - **MSReID** has soft attention with a 16th of a stage's channels inside; where 16 does not divide them, their greatest
   common divisor takes its place. `MODEL.MSREID.STEM_POOL torchvision` needs a stem with max pooling: a ResNet's,
   ResNeXt's, ResNeSt's, Res2Net's or OSNet's.
 - **Disentangled non-local blocks** stand behind the last residual blocks of any trunk: `MODEL.BACKBONE.NAME
   build_dnl_backbone MODEL.BACKBONE.DNL.TRUNK build_osnet_backbone MODEL.BACKBONE.DNL.BLOCKS "[0, 1, 1, 0]"`.
+
+## timm
+
+`pip install 'fastreid-ext[timm]'` and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
+maps are at 1/4, 1/8, 1/16 and 1/32 of the image is a trunk:
+
+```
+fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_timm_backbone \\
+    MODEL.BACKBONE.TIMM.NAME mobilenetv4_conv_small
+```
+
+- **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet with its many kin, ResNeSt, Res2Net, SENet,
+  DenseNet, DPN, DLA, VovNet, CSPNet, NFNet, HGNet, GhostNet, RexNet, FastViT, RepViT, MobileOne, EdgeNeXt, MetaFormer
+  and more. Stem and stages are read off the network: its `feature_info` names where a stage ends, and a forward pass
+  says which modules run one after another. Running them one by one is timm's `forward_features`, so a ConvNeXt's last
+  normalisation, which timm has behind the pooling, is not there. What runs in parallel (HRNet), has a fifth stage
+  (SelecSLS), takes images of one size (MaxViT, CoAtNet, Swin) or ends a stage inside a block (Xception) is refused in a
+  sentence.
+- **The name** may have the tag of timm's weights: `convnextv2_tiny.fcmae_ft_in1k`. Names that begin with `hf-hub:` or
+  `local-dir:` are not taken, because a trained model must be built again without the hub and that folder.
+- **LAST_STRIDE** 1, the default, takes the last downsampling out of the network as timm builds it: the convolutions and
+  poolings of stage 4 that halve the map work at a stride of 1, with the weights that they have, as in FastReID's own
+  trunks. Nothing is dilated, as timm's `output_stride` does in those of its networks that have it. A convolution of 2x2
+  pixels, as a ConvNeXt has, gets a row and a column of zeros behind the map; a pooling of 2x2 is left out. Where the
+  map is not twice as large then, an error says to set `LAST_STRIDE` 2.
+- **Weights**: `MODEL.BACKBONE.PRETRAIN True` without a `PRETRAIN_PATH` loads timm's own, out of the hub's folder here
+  or from the hub; without either it stops. `PRETRAIN_PATH` may be a `.safetensors` or `.pth` file, or
+  `hf-hub:OWNER/REPOSITORY`, whose `model.safetensors` is taken and nothing else. Every file is read by our own reader,
+  every tensor of the trunk has to be there, and a classifier is left out. Names of a network's authors are brought to
+  timm's by timm's own function where it has one.
+- **Mean and deviation** (`MODEL.PIXEL_MEAN`, `PIXEL_STD`) are those that timm says of the network, unless you give
+  others, which is a warning.
+- **Without effect** are `DEPTH`, `NORM`, `WITH_IBN`, `WITH_SE` and `WITH_NL`: the name says it all.
+- **MGRe's feature extraction** is made of blocks as the stage's last one, of the stage's channels and without a stride.
+  A block that divides or joins maps of fixed widths (GhostNet, VovNet, RexNet) can't be made so: set
+  `MODEL.MGRE.FE.BLOCKS 0`. The lists of layers of a DenseNet and the plain convolutions of a VGG are no residual
+  blocks: there is nothing that MGRe or a non-local block could follow.
+
+## Vision transformers
+
+Plain ones of timm's are trunks too: ViT, DeiT, CLIP's, SigLIP's, DINOv2, DINOv3, EVA and EVA-02.
+
+```
+fastreid-ext train --config-file demo/mgre.yml MODEL.BACKBONE.NAME build_timm_backbone \\
+    MODEL.BACKBONE.TIMM.NAME vit_small_patch14_dinov2 SOLVER.OPT AdamW SOLVER.LAYER_DECAY 0.75
+```
+
+- **Stages** are four groups of blocks, as equal as their number allows. A stage's tokens make its map, with a row for
+  each row of patches in all four stages: 16 x 8 for 256x128 and patches of 16. The last map is timm's
+  `forward_features`, with the last norm where timm has it before the pooling. Class and register tokens and rotary
+  positions go on beside the maps, in side branches too: a paper's attention or erasing works on the map alone.
+- **Sizes**: images whose sides the patches do not divide are resized to the nearest that they do, 256x128 to 252x126
+  for patches of 14, so that a map covers its image and a mirrored image has the mirrored patches; a line in the log
+  says so. Position embeddings of a file are resampled to `INPUT.SIZE_TRAIN` by timm's own function (cubic,
+  antialiased), those of class and register tokens are not. A file's grid is taken to be square, or 2 or 3 times as high
+  as wide. Images of another size than the training's may be tested.
+- **Rates**: `SOLVER.LAYER_DECAY 0.75` multiplies the rate of layer l of L blocks by 0.75^(L + 1 - l), the stem being
+  layer 0 and copies of blocks in side branches having those of the blocks. It comes on top of `SOLVER.LR_FACTORS`, and
+  any trunk with stages takes it. No weight decay acts on positions and class and register tokens; layer scale has that
+  of norms.
+- **Switches**: `MODEL.BACKBONE.TIMM.DROP_PATH 0.1` leaves blocks out in training, with a share that rises linearly to
+  0.1. `MODEL.BACKBONE.TIMM.CHECKPOINTING True` keeps what comes into each block alone and runs the block again for the
+  gradients, which are the same.
+- **MGRe's feature extraction** is made of new blocks of the kind on the places of a region alone, without class token
+  and rotary positions. Its regions are sampled with as many points as table 1 has, more than a map of patches has
+  places: smaller ones in `MODEL.MGRE.REGIONS` cost less. Deep Miner's stripes need as many rows of patches.
+- **Without effect** is `LAST_STRIDE`: no stage of a transformer halves its map.
 
 ## A network of your own
 
@@ -231,8 +302,9 @@ class MyNet(nn.Module):
     anatomy = Anatomy("stem", ("stage1[:]", "stage2[:]", "stage3[:]", "stage4[:] +last_conv"))
 ```
 
-`stage1[:]` names the children of `stage1`; a `+` stands before what is no residual block. For MGRe's feature extraction
-its blocks also need a method `following(norm)` that returns a new block with the same output channels.
+`stage1[:]` names the children of `stage1`, and `stages.0.blocks[:]` those of a module further inside; a `+` stands
+before what is no residual block. For MGRe's feature extraction its blocks also need a method `following(norm)` that
+returns a new block with the same output channels.
 """
 
 

@@ -1,10 +1,11 @@
-"""timm's families of plain vision transformers with few and narrow blocks, by their own code for each."""
+"""timm's families of plain vision transformers with few and narrow blocks, and projects on timm's smallest one."""
 
 import copy
 import functools
 
 import torch
 
+from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.token_trunk import create_token_trunk
 
 NARROW = {"depth": 4, "embed_dim": 48, "num_heads": 3}
@@ -22,6 +23,15 @@ FAMILIES = {
     "EVA-02 CLIP": ("eva02_base_patch16_clip_224", 16, 1, {}),
     "RoPE of each block": ("vit_small_patch16_rope_mixed_224", 16, 1, {}),
     "parallel": ("vit_pwee_patch16_reg1_gap_256", 16, 1, {}),
+}
+
+# MODEL.META_ARCHITECTURE -> demo config, other settings
+PROJECTS = {
+    "DeepMiner": ("deepminer", {"MODEL.DEEPMINER.LOCAL_STRIPES": 4}),
+    "MSReID": ("msreid", {"MODEL.MSREID.DIM": 32}),
+    "MGRe": ("mgre", {"MODEL.HEADS.EMBEDDING_DIM": 16}),
+    "OccludedReID": ("occluded", {}),
+    "Res2NetMultiTask": ("res2net", {"MODEL.MULTITASK.DESCRIPTOR": "linear64"}),
 }
 
 
@@ -45,3 +55,25 @@ def images_of(trunk, rows=4, columns=2, batch=2, seed=1):
     """Return random images of so many patches."""
     torch.manual_seed(seed)
     return torch.randn(batch, 3, rows * trunk.patch, columns * trunk.patch)
+
+
+def config(project, name="test_vit", **settings):
+    """Return a project's demo config on a network of timm's, for images of 64x32."""
+    file, own = PROJECTS[project]
+    cfg = get_config(f"demo/{file}.yml")
+    found = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.BACKBONE.NAME": "build_timm_backbone",
+        "MODEL.BACKBONE.TIMM.NAME": name,
+        "MODEL.BACKBONE.PRETRAIN": False,
+        "MODEL.BACKBONE.WITH_IBN": False,
+        "MODEL.BACKBONE.DEPTH": "50x",  # the default again, as the next one
+        "MODEL.BACKBONE.DNL.BLOCKS": [0, 2, 3, 0],
+        "MODEL.HEADS.NUM_CLASSES": 12,
+        "INPUT.SIZE_TRAIN": [64, 32],
+        "INPUT.SIZE_TEST": [64, 32],
+        **own,
+        **settings,
+    }
+    cfg.merge_from_list([item for pair in found.items() for item in pair])
+    return cfg

@@ -42,6 +42,7 @@ __all__ = [
     "has_token_trunk",
     "resnet_key",
     "trunk_builder",
+    "trunk_name",
     "with_pretrained",
 ]
 
@@ -117,6 +118,12 @@ def trunk_builder(cfg: CfgNode) -> str:
     name = cfg.MODEL.BACKBONE.NAME
     builds_on = getattr(BACKBONE_REGISTRY._obj_map.get(name), "builds_on", None)
     return builds_on(cfg.MODEL.BACKBONE) if builds_on else name
+
+
+def trunk_name(cfg: CfgNode) -> str:
+    """Return the builder of a config's trunk, or timm's name of it: for messages."""
+    name = trunk_builder(cfg)
+    return (name == "build_timm_backbone" and cfg.MODEL.BACKBONE.TIMM.NAME) or name
 
 
 def fixed_last_stride(cfg: CfgNode) -> int | None:

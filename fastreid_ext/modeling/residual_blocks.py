@@ -10,8 +10,6 @@ from torch import nn
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
 from fastreid_ext.modeling.capabilities import ContinuesBlocks, ContinuesStage
-from fastreid_ext.modeling.region_block import RegionBlock
-from fastreid_ext.modeling.token_trunk import TokenTrunk
 
 __all__ = ["block_count", "following_block"]
 
@@ -53,8 +51,6 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     if isinstance(trunk, ContinuesBlocks):
         return trunk.following_block(names[-1], channels)
     last = trunk.get_submodule(names[-1])
-    if isinstance(trunk, TokenTrunk):
-        return RegionBlock(last)
     if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
         return last.following(norm)
     make = next((MAKERS[kind] for kind in type(last).__mro__ if kind in MAKERS), None)

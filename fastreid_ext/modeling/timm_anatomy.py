@@ -17,9 +17,11 @@ from fastreid_ext.modeling.module_chain import NORMS, Call, chain_of, is_chain, 
 __all__ = ["REDUCTIONS", "SIZE", "Parts", "parts_of"]
 
 REDUCTIONS = (4, 8, 16, 32)  # of the four stages
-SIZE = (64, 32)  # of the image that is looked with: not square, to tell maps from those with their channels last
+SIZE = (128, 64)  # of the image that is looked with: not square, to tell maps from those with their channels last
 # The map gets smaller before the blocks of a stage, by modules that are named so.
 SMALLER = re.compile(r"(^|[._])(down|pool|transition|patch_embed)")
+
+LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def _place(calls: Sequence[Call], module: str, channels: int, stage: int, name: 
     """Return the place of a stage's last module."""
     places = [i for i, call in enumerate(calls) if call.name == module or call.name.startswith(f"{module}.")]
     if not places:
-        raise _refused(name, f"stage {stage} ends inside a block, at {module}")
+        outer = next((call.name for call in calls if module.startswith(f"{call.name}.")), "a module")
+        raise _refused(name, f"stage {stage} ends inside {outer}, at {module}, and that can only be run as a whole")
     made = calls[places[-1]].made
     if made.dim() != 4 or not _has_share(made, REDUCTIONS[stage - 1]) or made.shape[1] != channels:
         got = "x".join(map(str, made.shape[1:]))
@@ -141,7 +144,10 @@ def _first(calls: Sequence[Call], stage: str, last: int) -> int:
 
 
 def _is_block(call: Call) -> bool:
-    """Whether a module is a residual block, and not a normalisation, a convolution or what makes the map smaller."""
-    if isinstance(call.module, NORMS) or not call.calls or SMALLER.search(call.name):
+    """Whether a module is a residual block, and not a normalisation, a convolution or what makes the map smaller.
+
+    Nor a list of layers whose maps are put side by side, as in a DenseNet: it runs whatever is added to it.
+    """
+    if isinstance(call.module, (*NORMS, *LISTS)) or not call.calls or SMALLER.search(call.name):
         return False
     return sum(isinstance(module, nn.Conv2d | nn.Linear) for module in call.module.modules()) > 1

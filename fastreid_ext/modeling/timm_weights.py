@@ -35,13 +35,14 @@ def _published(trunk: nn.Module, node: CfgNode) -> Path:
         WeightsError: timm has none, or they can't be had.
     """
     about, name = trunk.pretrained_cfg, node.TIMM.NAME
-    if about.get("custom_load"):
-        raise WeightsError(f"timm's weights of {name} are in a format of their authors', which is not read: {INSTEAD}")
-    if hub := about.get("hf_hub_id"):
+    hub, url, foreign = about.get("hf_hub_id"), about.get("url"), about.get("custom_load")
+    if hub and foreign != "hf":  # the hub has timm's own file where an address has another framework's
         return _of_hub(hub, name)
-    if not about.get("url"):
+    if foreign:
+        raise WeightsError(f"timm's weights of {name} are in a format of their authors', which is not read: {INSTEAD}")
+    if not url:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN is True, and timm has no weights of {name}: {INSTEAD}")
-    return _of_address(about["url"], name)
+    return _of_address(url, name)
 
 
 def _of_hub(repository: str, name: str) -> Path:

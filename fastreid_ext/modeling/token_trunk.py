@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, Anatomy
+from fastreid_ext.modeling.region_block import RegionBlock
 from fastreid_ext.modeling.tokens import LastMap, Tokens, run_module
 
 __all__ = [
@@ -160,7 +161,9 @@ class TokenTrunk(nn.Module):
         rows, columns = patches.shape[1:3]
         sequence = patches.flatten(1, 2)
         prefix = [
-            token.expand(len(sequence), -1, -1) for name in PREFIX if (token := getattr(self, name, None)) is not None
+            token.expand(sequence.shape[0], -1, -1)
+            for name in PREFIX
+            if (token := getattr(self, name, None)) is not None
         ]
         positions = self._positions(rows, columns)
         if positions is not None and self.no_embed_class:
@@ -184,6 +187,10 @@ class TokenTrunk(nn.Module):
         for block in self.blocks:
             y = run_module(block, y)
         return self.last(run_module(self.norm, y))
+
+    def following_block(self, name: str, channels: int) -> nn.Module:
+        """Return a new block of the kind of this trunk's block ``name``, for maps of regions."""
+        return RegionBlock(self.get_submodule(name))
 
     def _divisible(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]

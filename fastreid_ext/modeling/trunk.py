@@ -221,7 +221,7 @@ def block_channels(backbone: nn.Module) -> dict[str, int]:
 
 def last_map_rows(backbone: nn.Module, height: int) -> int:
     """Return the rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
-    return [shape[2] for _, _, shape in _look(backbone, height, 32)][-1]
+    return [shape[2] for _, _, shape in _look(backbone, height, SIDE)][-1]
 
 
 def last_module(backbone: nn.Module) -> str:

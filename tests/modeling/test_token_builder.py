@@ -101,7 +101,7 @@ def test_a_transformer_has_a_last_stride_of_1():
     for keys in ({"TIMM.NAME": "resnet18"}, {"NAME": "build_resnet_backbone"}):
         assert not has_token_trunk(config(**keys)) and fixed_last_stride(config(**keys)) is None
     (said,) = without_effect(config(LAST_STRIDE=2))
-    assert said == "MODEL.BACKBONE.LAST_STRIDE has no effect here: build_timm_backbone always has a last stride of 1"
+    assert said == "MODEL.BACKBONE.LAST_STRIDE has no effect here: test_vit always has a last stride of 1"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,16 @@ DEPTHS = {
     "osnet": ("x0_25", "x0_5", "x0_75", "x1_0"),
     "repvgg": ("A0", "A1", "A2", "B0", "B1", "B1g2", "B1g4", "B2", "B2g2", "B2g4", "B3", "B3g2", "B3g4"),
     "vit": ("small", "base"),
-    "timm": ("convnextv2_atto", "mobilenetv4_conv_small", "repvgg_a0", "vgg11", "resnet51q", "no_such_network", ""),
+    "timm": (
+        "convnextv2_atto",
+        "mobilenetv4_conv_small",
+        "repvgg_a0",
+        "vgg11",
+        "vit_tiny_patch16_224",
+        "resnet51q",
+        "no_such_network",
+        "",
+    ),
 }
 STAGED = ("DeepMiner", "MSReID", "MGRe")
 PAIRS = [(builder, DEPTHS[builder][0], project) for builder in DEPTHS for project in PROJECTS]

@@ -6,47 +6,20 @@ import math
 import pytest
 import torch
 from fastreid.modeling import build_model
+from token_networks import PROJECTS, config
+from torch import nn
 
 from fastreid_ext.engine.trained import load_trained
 from fastreid_ext.engine.trainer import Trainer
-from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.token_trunk import TokenTrunk
+from fastreid_ext.visual.grad_cam import grad_cam, last_layer, similarity_to
 
-# MODEL.META_ARCHITECTURE -> demo config, other settings
-PROJECTS = {
-    "DeepMiner": ("deepminer", {"MODEL.DEEPMINER.LOCAL_STRIPES": 4}),
-    "MSReID": ("msreid", {"MODEL.MSREID.DIM": 32}),
-    "MGRe": ("mgre", {"MODEL.HEADS.EMBEDDING_DIM": 16}),
-    "OccludedReID": ("occluded", {}),
-    "Res2NetMultiTask": ("res2net", {"MODEL.MULTITASK.DESCRIPTOR": "linear64"}),
-}
 REST = [pytest.param(project, marks=pytest.mark.slow) for project in PROJECTS if project != "DeepMiner"]
 DNL = {
     "MODEL.BACKBONE.NAME": "build_dnl_backbone",
     "MODEL.BACKBONE.DNL.TRUNK": "build_timm_backbone",
     "MODEL.BACKBONE.DNL.BLOCKS": [0, 1, 1, 1],
 }
-
-
-def config(project, name="test_vit", **settings):
-    file, own = PROJECTS[project]
-    cfg = get_config(f"demo/{file}.yml")
-    found = {
-        "MODEL.DEVICE": "cpu",
-        "MODEL.BACKBONE.NAME": "build_timm_backbone",
-        "MODEL.BACKBONE.TIMM.NAME": name,
-        "MODEL.BACKBONE.PRETRAIN": False,
-        "MODEL.BACKBONE.WITH_IBN": False,
-        "MODEL.BACKBONE.DEPTH": "50x",  # the default again, as the next one
-        "MODEL.BACKBONE.DNL.BLOCKS": [0, 2, 3, 0],
-        "MODEL.HEADS.NUM_CLASSES": 12,
-        "INPUT.SIZE_TRAIN": [64, 32],
-        "INPUT.SIZE_TEST": [64, 32],
-        **own,
-        **settings,
-    }
-    cfg.merge_from_list([item for pair in found.items() for item in pair])
-    return cfg
 
 
 def batch(count=4, size=(64, 32)):
@@ -117,6 +90,38 @@ def test_deep_miners_side_branches_have_the_prefix_tokens():
     assert isinstance(model.backbone, TokenTrunk)
 
 
+def test_grad_cam_of_the_last_map():
+    model = build_model(config("OccludedReID")).eval()
+    assert last_layer(model) == "backbone.last"
+    found = grad_cam(model, last_layer(model), batch()["images"], similarity_to(torch.randn(64)))
+    assert found.shape == (4, 64, 32) and found.amax() == 1
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A process group of this process alone."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_checkpointing_in_ddp(alone, storage):
+    """Blocks that run again in the backward pass, in the trunk and in copies of it, and gradients as without DDP."""
+    settings = {"MODEL.BACKBONE.TIMM.CHECKPOINTING": True, "MODEL.BACKBONE.TIMM.DROP_PATH": 0.2}
+    model, inputs = build_model(config("DeepMiner", **settings)), batch()
+    plain = copy.deepcopy(model)
+    parallel = nn.parallel.DistributedDataParallel(model)
+    for one in (plain, parallel):
+        for _ in range(2):
+            torch.manual_seed(1)
+            one.zero_grad()
+            sum(one(copy_of(inputs)).values()).backward()
+    for (name, ours), other in zip(model.named_parameters(), plain.parameters(), strict=True):
+        if ours.requires_grad:
+            assert torch.allclose(ours.grad, other.grad, atol=1e-6), name
+
+
 @pytest.mark.parametrize("project", ["DeepMiner", *REST])
 def test_in_the_trainer(project, synth_root, tmp_path, monkeypatch):
     """One epoch with every switch, an evaluation, and the checkpoint in a fresh model that gives the same features."""
@@ -145,7 +150,8 @@ def test_in_the_trainer(project, synth_root, tmp_path, monkeypatch):
     cfg = config(project, **settings)
     trainer = Trainer(cfg)
     rates = {group["initial_lr"] for group in trainer.optimizer.param_groups}
-    assert len(rates) >= 8 and min(rates) == pytest.approx(max(rates) * 0.75**7, rel=0.2)
+    layers = [cfg.SOLVER.BASE_LR * 0.75 ** (7 - layer) for layer in range(8)]
+    assert all(any(rate == pytest.approx(expected) for rate in rates) for expected in layers)
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     results = trainer.train()
     assert 0 <= results["Rank-1"] <= 100 and math.isfinite(results["mAP"])

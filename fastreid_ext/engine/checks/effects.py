@@ -11,7 +11,7 @@ from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER
 from fastreid_ext.engine.checks.names import HOST_LOSSES, is_users_own_model
 from fastreid_ext.engine.key_tracking import below, given_keys, leaves
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
-from fastreid_ext.modeling.backbones import fixed_last_stride, has_token_trunk, trunk_builder
+from fastreid_ext.modeling.backbones import fixed_last_stride, has_token_trunk, trunk_builder, trunk_name
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
 from fastreid_ext.modeling.timm_trunk import BUILDER as TIMM_BUILDER
@@ -124,11 +124,6 @@ def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield node, others
 
 
-def _trunk(cfg: CfgNode) -> str:
-    name = trunk_builder(cfg)
-    return cfg.MODEL.BACKBONE.TIMM.NAME if name == "build_timm_backbone" else name
-
-
 TABLE = (
     Switch(("MODEL.FREEZE_LAYERS",), **_is("SOLVER.FREEZE_ITERS", 0)),
     Switch(("SOLVER.FREEZE_ITERS",), **_is("MODEL.FREEZE_LAYERS", [])),
@@ -138,8 +133,8 @@ TABLE = (
     Switch(
         ("MODEL.BACKBONE.LAST_STRIDE",),
         lambda cfg: (fixed := fixed_last_stride(cfg)) is not None and fixed != cfg.MODEL.BACKBONE.LAST_STRIDE,
-        lambda cfg: f"{trunk_builder(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
-        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
+        lambda cfg: f"{trunk_name(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.TIMM.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
         defaults_too=True,
     ),
     Switch(
@@ -149,16 +144,16 @@ TABLE = (
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.DNL.TRUNK"),
     ),
     Switch(
+        ("MODEL.BACKBONE.TIMM.DROP_PATH", "MODEL.BACKBONE.TIMM.CHECKPOINTING"),
+        lambda cfg: not has_token_trunk(cfg),
+        lambda cfg: f"{trunk_name(cfg)} is no plain vision transformer of timm's",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.TIMM.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
+    ),
+    Switch(
         tuple(f"MODEL.BACKBONE.{key}" for key in ("DEPTH", "NORM", "WITH_IBN", "WITH_SE", "WITH_NL")),
         lambda cfg: trunk_builder(cfg) == TIMM_BUILDER,
         lambda cfg: "MODEL.BACKBONE.TIMM.NAME says all of a network of timm's",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
-    ),
-    Switch(
-        ("MODEL.BACKBONE.TIMM.DROP_PATH", "MODEL.BACKBONE.TIMM.CHECKPOINTING"),
-        lambda cfg: not has_token_trunk(cfg),
-        lambda cfg: f"{_trunk(cfg)} is no plain vision transformer of timm's",
-        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.TIMM.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
     ),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from record import write_record
 from tabulate import tabulate
+from trunk_list import Trunk, timm
 from trunk_speed import measure, summary
-from trunk_table import Trunk, timm
 
 from fastreid_ext.engine.repeat import train
 from fastreid_ext.evaluation.spread import summarise

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from record import RESULTS, commit, write_record
+from trunk_list import PROJECTS
 from trunk_models import MATRIX, settings_of, short_stages
-from trunk_table import PROJECTS
 
 from fastreid_ext.export.graph import FeatureGraph, image_size, trace
 from fastreid_ext.export.onnx import onnx_model, open_onnx, write_onnx

@@ -1,4 +1,4 @@
-"""A small model of every project on every trunk of trunk_table.py, for what tries all of them."""
+"""A small model of every project on every trunk of trunk_list.py, for what tries all of them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from trunk_table import TRUNKS
+from trunk_list import TRUNKS
 
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.trunk import output_channels

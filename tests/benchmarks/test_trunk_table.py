@@ -5,7 +5,8 @@ import json
 import pytest
 import trunk_speed
 import trunk_table
-from trunk_table import PAGE, PROJECTS, SPEED, TRUNKS, page, row
+from trunk_list import PROJECTS, TRUNKS
+from trunk_table import PAGE, SPEED, page, row
 
 QUICK = ("OSNet x0.5, IBN", "MobileNetV3 Small", "ResNet-18", "RegNetX-200MF")
 
@@ -20,7 +21,7 @@ def test_a_row(name):
 def test_the_text():
     """All but the rows."""
     text = PAGE.read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    rows = [line for line in text.splitlines() if line.startswith("|") and "`NAME build_" in line]
     assert page(rows) == text and len(rows) == len(TRUNKS)
 
 

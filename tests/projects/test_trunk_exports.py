@@ -4,8 +4,8 @@ import json
 
 import pytest
 import trunk_exports
+from trunk_list import PROJECTS
 from trunk_models import MATRIX
-from trunk_table import PROJECTS
 
 LARGEST = 1e-4  # difference of a number of a feature, as a share of the largest number: float32 in another order
 # The trunk whose graph traces in the shortest time where the project has most parts.

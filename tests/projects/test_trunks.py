@@ -10,9 +10,9 @@ import small_training
 import torch
 from fastreid.modeling import build_model
 from small_training import batch, copy_of
+from trunk_list import PROJECTS as TABLE
+from trunk_list import TRUNKS, needs_stages
 from trunk_models import MATRIX, PROJECTS, VECTOR, settings_of, short_stages
-from trunk_table import PROJECTS as TABLE
-from trunk_table import TRUNKS, needs_stages
 
 from fastreid_ext.engine.model import build_model as build_checked
 from fastreid_ext.engine.optimizer import build_optimizer

@@ -52,7 +52,7 @@ DEPTHS = {
 STAGED = ("DeepMiner", "MSReID", "MGRe")
 PAIRS = [(builder, DEPTHS[builder][0], project) for builder in DEPTHS for project in PROJECTS]
 PAIRS += [  # another depth has more and wider blocks: one project each
-    (builder, depth, STAGED[place % len(STAGED)])
+    (builder, depth, list(PROJECTS)[place % len(PROJECTS)])
     for builder, depths in DEPTHS.items()
     for place, depth in enumerate(depths[1:])
 ]
@@ -66,7 +66,7 @@ REFUSED = {
     ("dnl_resnet", "18x"): tuple(project for project in ALL if project != "OccludedReID"),
     ("resnext", "152x"): ALL,  # one of FastReID's two tables has it
     ("vit", None): STAGED,
-    ("timm", "repvgg_a0"): ALL,  # its last convolution is inside a block
+    ("timm", "hrnet_w18_small"): ALL,  # its stages run in parallel
     ("timm", "vgg11"): ("MGRe",),  # it has no residual blocks
     ("timm", "no_such_network"): ALL,
     ("timm", ""): ALL,

@@ -1,6 +1,7 @@
 """The command ``reproduce zoo`` from data to model card, in a small size."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,8 @@ def test_from_data_to_card(runs, tmp_path, capsys):
     assert f"{mean:.1f} ±" in row and row.rstrip(" |").endswith(f"{results[best]['SynthReIDWideTiny']['mAP']:.1f}")
     (recipe,) = (line for line in card.splitlines() if line.startswith("`fastreid-ext reproduce zoo`"))
     assert " with `MODEL.BACKBONE.FEAT_DIM 64`, `MODEL.BACKBONE.NARROW.WIDTH 8`" in recipe
-    assert (
-        ": 1 epochs with SmoothedCrossEntropyLoss and SupervisedContrastiveLoss; mirroring, colour jitter. " in recipe
+    assert re.search(
+        ": 1 epochs with SmoothedCrossEntropyLoss and SupervisedContrastiveLoss; mirroring[^.]*\\. ", recipe
     )
     for group in ("skin tone 0", "build ", "balanced", "all  "):
         assert group in card, group

@@ -47,7 +47,10 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     anatomy = anatomy_of(trunk)
     names = next(filter(None, (anatomy.block_names(trunk, later) for later in STAGES[stage - 1 :])), None)
     if names is None:
-        raise ConfigError(f"stage {stage} of {type(trunk).__name__} has no residual block that another could follow")
+        raise ConfigError(
+            f"stage {stage} of {getattr(trunk, 'name', type(trunk).__name__)} has no residual block that another could"
+            " follow: do without more blocks (MODEL.MGRE.FE.BLOCKS 0), or choose another trunk"
+        )
     if isinstance(trunk, ContinuesBlocks):
         return trunk.following_block(names[-1], channels)
     last = trunk.get_submodule(names[-1])

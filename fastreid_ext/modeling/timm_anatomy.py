@@ -46,12 +46,15 @@ def parts_of(network: nn.Module, name: str) -> Parts:
 
     Raises:
         ConfigError: it has no stem and four stages that run one after another.
+        RuntimeError: it stops at tensors without numbers.
     """
     ends = _ends(network, name)
     images = next(network.parameters()).new_zeros(1, 3, *SIZE)
     try:
         whole = watch(network, network.forward_features, images)
     except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+        if images.is_meta and isinstance(error, RuntimeError):  # it may have read numbers, which these have not
+            raise
         raise ConfigError(
             f"timm's {name} takes images of some sizes only, and not of {SIZE[0]}x{SIZE[1]}"
             f" ({first_line(error)[:120]}): choose another MODEL.BACKBONE.TIMM.NAME"

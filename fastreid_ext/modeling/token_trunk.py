@@ -28,6 +28,7 @@ __all__ = [
     "divisible",
     "is_token_network",
     "on_own_grid",
+    "on_own_grids",
 ]
 
 logger = logging.getLogger(__name__)
@@ -218,11 +219,22 @@ def on_own_grid(trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tens
     """
     state, theirs = dict(state), state.get("pos_embed")
     own = trunk.pos_embed if isinstance(trunk, TokenTrunk) else None
-    if own is None or theirs is None or theirs.dim() != 3 or theirs.shape[::2] != own.shape[::2]:
+    if own is None or not isinstance(theirs, Tensor) or theirs.dim() != 3 or theirs.shape[::2] != own.shape[::2]:
         return state
     found = _grid(theirs.shape[1] - _prefix_positions(trunk), trunk.grid)
     if found is not None and found != trunk.grid:
         state["pos_embed"] = _resampled(trunk, theirs, found, trunk.grid)
+        logger.info("resampled the position embedding of %s from %s x %s to %s x %s", trunk.name, *found, *trunk.grid)
+    return state
+
+
+def on_own_grids(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring a model's weights to the grid of the plain vision transformer in it, as :func:`on_own_grid`."""
+    state = dict(state)
+    for place, module in model.named_modules():
+        key = f"{place}.pos_embed"
+        if isinstance(module, TokenTrunk) and key in state:
+            state[key] = on_own_grid(module, {"pos_embed": state[key]})["pos_embed"]
     return state
 
 

@@ -29,7 +29,6 @@ __all__ = [
     "check_trunk",
     "last_map_rows",
     "last_module",
-    "layer_numbers",
     "map_of",
     "on_map",
     "output_channels",
@@ -119,25 +118,6 @@ def _modules_of(trunk: "nn.Module | StageCopies", stage: int) -> list[str]:
     return names
 
 
-def layer_numbers(backbone: nn.Module) -> dict[str, int]:
-    """Return the number of each module's layer: 0 for the stem, i for the i-th residual block of L.
-
-    What is no block belongs to the block after it; behind the last block it is L + 1.
-
-    Raises:
-        ConfigError: a backbone without stages.
-    """
-    anatomy, blocks = anatomy_of(backbone), 0
-    # A transformer's stem is all that is not named below: class token, positions and more.
-    numbers = dict.fromkeys([""] if isinstance(backbone, TokenTrunk) else anatomy.stem_names(backbone), 0)
-    for stage in STAGES:
-        of_stage = anatomy.block_names(backbone, stage)
-        for name in anatomy.stage_names(backbone, stage):
-            blocks += name in of_stage
-            numbers[name] = blocks if name in of_stage else blocks + 1
-    return numbers
-
-
 def put_behind(trunk: nn.Module, name: str, module: nn.Module) -> None:
     """Let a module work on what a block gives, in the trunk's own forward too and in copies of the block.
 
@@ -160,10 +140,6 @@ def _run_behind(block: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tens
 class StageCopies(nn.Module):
     """Unshared copies of some stages of a backbone, with its present weights and its names.
 
-    Attributes:
-        layers: of the backbone's blocks, see :func:`layer_numbers`.
-        of_tokens: the backbone is a vision transformer.
-
     Args:
         backbone: any trunk.
         stages: in their order.
@@ -178,8 +154,6 @@ class StageCopies(nn.Module):
         super().__init__()
         # No public name: the modules keep theirs here, and a ConvNeXt has one that is called "stages".
         self._names = {stage: _modules_of(backbone, stage) for stage in stages}
-        self.layers = {name: layer for name, layer in layer_numbers(backbone).items() if layer}
-        self.of_tokens = isinstance(backbone, TokenTrunk)
         if first_block:
             stage = next(iter(self._names))
             blocks = anatomy_of(backbone).block_names(backbone, stage)

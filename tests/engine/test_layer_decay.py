@@ -10,8 +10,8 @@ from torch import nn
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.layer_rates import decay_kinds, layer_factors
-from fastreid_ext.modeling.trunk import StageCopies, layer_numbers, put_behind
+from fastreid_ext.modeling.layer_rates import decay_kinds, layer_factors, layer_numbers
+from fastreid_ext.modeling.trunk import StageCopies, put_behind
 
 RATE, DECAY, NORM_DECAY, BIAS_DECAY = 0.1, 0.01, 0.002, 0.0003
 

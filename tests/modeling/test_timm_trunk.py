@@ -129,10 +129,7 @@ def test_stages_and_blocks(name):
 
 
 def test_what_comes_before_the_first_block_at_a_quarter_is_the_stem():
-    with shapes.OnMeta():
-        resnet, convnext, mobile = (
-            make(name).anatomy for name in ("test_resnet", "test_convnext", "test_efficientnet")
-        )
+    resnet, convnext, mobile = (built(f"test_{kind}").anatomy for kind in ("resnet", "convnext", "efficientnet"))
     assert resnet.stem.split()[-1] == "maxpool" and resnet.stages[0] == "layer1.0"
     assert convnext.stem == "stem.0 stem.1" and convnext.stages[0] == "stages.0.blocks.0"
     assert convnext.stages[1].startswith("+stages.1.downsample.0 +stages.1.downsample.1 stages.1.blocks.0")
@@ -185,7 +182,7 @@ QUICKLY_REFUSED = ("beit_base_patch16_224", "selecsls42b", "mambaout_femto")
     "name", [pytest.param(n, marks=() if n in QUICKLY_REFUSED else pytest.mark.slow) for n in REFUSED]
 )
 def test_what_is_no_trunk_says_why(name):
-    with shapes.OnMeta(), pytest.raises(ConfigError) as error:
+    with shapes.WithoutDraws(), pytest.raises(ConfigError) as error:
         make(name)
     said = str(error.value)
     assert f"timm's {name} " in said and REFUSED[name] in said and "\n" not in said
@@ -212,7 +209,7 @@ def test_a_name_that_is_none(name, said):
 
 
 def test_a_tag_names_weights():
-    with shapes.OnMeta():
+    with shapes.WithoutDraws():
         assert make("convnextv2_atto.fcmae").pretrained_cfg["tag"] == "fcmae"
         assert make("convnextv2_atto").pretrained_cfg["tag"] == "fcmae_ft_in1k"
 
@@ -321,7 +318,10 @@ def test_what_the_hub_has_not(hub, path, said):
 
 
 def test_no_silent_random_start():
-    with shapes.OnMeta(), pytest.raises(WeightsError, match="timm has no weights of ghostnet_050: name a file in"):
+    with (
+        shapes.WithoutDraws(),
+        pytest.raises(WeightsError, match="timm has no weights of ghostnet_050: name a file in"),
+    ):
         make("ghostnet_050", PRETRAIN=True)
 
 

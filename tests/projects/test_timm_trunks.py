@@ -48,6 +48,8 @@ def settings_of(project, name, **others):
     node = {"NAME": "build_timm_backbone", "TIMM.NAME": name, "PRETRAIN": False}
     if project == DNL:
         node |= {"NAME": "build_dnl_backbone", "DNL.TRUNK": node["NAME"], "DNL.BLOCKS": NETWORKS[name]}
+    if name == "densenet121":  # it has no residual blocks
+        own = {**own, "MODEL.MGRE.FE.BLOCKS": 0}
     settings = {**SMALL, **own, **{f"MODEL.BACKBONE.{key}": value for key, value in node.items()}, **others}
     cfg = get_cfg()  # merged as for a user, whose keys are checked
     merge_config(cfg, get_config_file(f"demo/{file}.yml"), [str(item) for pair in settings.items() for item in pair])

@@ -35,8 +35,16 @@ def copy_of(inputs):
     return {key: value.clone() for key, value in inputs.items()}
 
 
-@pytest.mark.parametrize("settings", [{}, DNL], ids=["", "DNL"])
-@pytest.mark.parametrize("project", PROJECTS)
+CASES = [
+    *(pytest.param(project, {}, id=project) for project in PROJECTS),
+    *(
+        pytest.param(project, DNL, id=f"{project} with DNL", marks=[pytest.mark.slow] * (project != "DeepMiner"))
+        for project in PROJECTS
+    ),
+]
+
+
+@pytest.mark.parametrize(("project", "settings"), CASES)
 def test_it_trains_is_tested_and_is_loaded(project, settings, storage):
     model, inputs = build_model(config(project, **settings)), batch()
     other = copy.deepcopy(model)
@@ -161,3 +169,15 @@ def test_in_the_trainer(project, synth_root, tmp_path, monkeypatch):
     loaded, inputs = load_trained(cfg).eval(), batch()
     with torch.no_grad():
         assert loaded(copy_of(inputs)).isfinite().all()
+
+
+def test_weights_of_a_run_with_smaller_images(tmp_path):
+    """MODEL.WEIGHTS: the positions are resampled, once for good, as a test of another size resamples them."""
+    cfg = config("OccludedReID")
+    model = build_model(cfg).eval()
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    cfg.merge_from_list(["INPUT.SIZE_TRAIN", [96, 32], "MODEL.WEIGHTS", str(tmp_path / "model.pth")])
+    higher, inputs = load_trained(cfg).eval(), batch(2, (96, 32))
+    assert higher.backbone.grid == (6, 2) and model.backbone.grid == (4, 2)
+    with torch.no_grad():
+        assert torch.allclose(higher(copy_of(inputs)), model(copy_of(inputs)), atol=1e-5)

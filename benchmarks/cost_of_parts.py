@@ -28,8 +28,6 @@ from fastreid_ext.model_zoo import get_config
 # FastReID, which fastreid_ext has healed by now.
 from fastreid.config import CfgNode
 from fastreid.modeling import build_model
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
-from fastreid.modeling.backbones.resnet import Bottleneck, ResNet
 from fastreid.utils.events import EventStorage
 
 OCCLUDED = "OccludedReID/ablation/Market1501_{}.yml"
@@ -38,7 +36,6 @@ MGRE = "MGRe/ablation/{}.yml"
 BASELINE = "Baseline/Market1501_R50.yml"
 RES2NET = ("MODEL.BACKBONE.NAME", "build_res2net_backbone")
 R101 = ("MODEL.BACKBONE.DEPTH", "101x")
-PLAIN = ("MODEL.BACKBONE.WITH_IBN", False)  # table 8's larger trunks
 Row = str | tuple  # a config, or one with overrides
 # Comparison -> row -> config and overrides; ratios are to the first row.
 COMPARISONS: dict[str, dict[str, Row]] = {
@@ -57,8 +54,8 @@ COMPARISONS: dict[str, dict[str, Row]] = {
     },
     "mgre": {
         "baseline, ResNet-50-IBN": MGRE.format("table4_baseline"),
-        "baseline, ResNet-101": (MGRE.format("table4_baseline"), *PLAIN, "MODEL.BACKBONE.DEPTH", "101x"),
-        "baseline, ResNet-152": (MGRE.format("table4_baseline"), "MODEL.BACKBONE.NAME", "build_resnet152"),
+        "baseline, ResNet-101": MGRE.format("table8_r101"),
+        "baseline, ResNet-152": MGRE.format("table8_r152"),
         "MGRe": MGRE.format("table4_s123"),
         "MGRe, one block a module": (MGRE.format("table4_s123"), "MODEL.MGRE.FE.BLOCKS", 1),
     },
@@ -71,13 +68,6 @@ COMPARISONS: dict[str, dict[str, Row]] = {
     },
 }
 IDENTITIES = 751  # Market1501's
-
-
-@BACKBONE_REGISTRY.register()
-def build_resnet152(cfg: CfgNode) -> ResNet:
-    """Return the trunk of table 8 that FastReID has no depth for."""
-    node = cfg.MODEL.BACKBONE
-    return ResNet(node.LAST_STRIDE, node.NORM, False, False, False, Bottleneck, [3, 8, 36, 3], [0, 0, 0, 0])
 
 
 def config(row: Row, device: torch.device) -> CfgNode:

@@ -19,6 +19,9 @@ RUNS = (
     ["fuzz_loaders.py"],
     ["occluded_ladder.py"],
     ["res2net_tables.py", "--seeds", "0", "1"],
+    ["trunk_speed.py"],
+    ["trunk_exports.py"],
+    ["light_trunks.py"],
 )
 
 if __name__ == "__main__":

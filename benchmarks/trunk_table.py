@@ -2,90 +2,35 @@
 
     python benchmarks/trunk_table.py
 
-Nothing is measured in seconds: parameters and multiply-adds are counted on tensors without numbers.
+Parameters and multiply-adds are counted on tensors without numbers. Images per second are those that trunk_speed.py
+measured last.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from record import RESULTS
 from torch.utils.flop_counter import FlopCounterMode
+from trunk_list import PROJECTS, SIZE, TRUNKS, Trunk, config_of, needs_stages
 
-from fastreid_ext.config import get_cfg
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.capabilities import TakesMaps
 from fastreid_ext.modeling.residual_blocks import block_count
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, stage_shapes
 
 # isort: split
 # FastReID, which fastreid_ext has healed by now.
 from fastreid.modeling.backbones import build_backbone
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 PAGE = Path(__file__).parents[1] / "docs" / "trunks.md"
-SIZE = (256, 128)
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """One row.
-
-    Attributes:
-        name: MODEL.BACKBONE.NAME without "build_" and "_backbone".
-        depth: MODEL.BACKBONE.DEPTH.
-        keys: other keys of MODEL.BACKBONE.
-    """
-
-    name: str
-    depth: str
-    keys: Mapping[str, Any] = field(default_factory=dict)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the config keys of this trunk, without ImageNet weights."""
-        node = {"NAME": f"build_{self.name}_backbone", "DEPTH": self.depth, "PRETRAIN": False, **self.keys}
-        return {f"MODEL.BACKBONE.{key}": value for key, value in node.items()}
-
-
-IBN = {"WITH_IBN": True}
-TRUNKS = {
-    "OSNet x0.25": Trunk("osnet", "x0_25"),
-    "OSNet x0.5, IBN": Trunk("osnet", "x0_5", IBN),
-    "OSNet x1.0": Trunk("osnet", "x1_0"),
-    "MobileNetV2": Trunk("mobilenetv2", "1.0x"),
-    "MobileNetV3 Small": Trunk("mobilenetv3", "Small"),
-    "MobileNetV3 Large": Trunk("mobilenetv3", "Large"),
-    "ShuffleNetV2 1.0x": Trunk("shufflenetv2", "1.0x"),
-    "RegNetX-200MF": Trunk("regnet", "200x"),
-    "RegNetY-400MF": Trunk("regnet", "400y"),
-    "EfficientNet-B0": Trunk("effnet", "b0"),
-    "RepVGG-A0": Trunk("repvgg", "A0"),
-    "Narrow ResNet-10": Trunk("narrow_resnet", "10x", {"NARROW.WIDTH": 32}),
-    "Narrow ResNet-18": Trunk("narrow_resnet", "18x", {"NARROW.WIDTH": 32}),
-    "ResNet-18": Trunk("resnet", "18x"),
-    "ResNet-50": Trunk("resnet", "50x"),
-    "ResNet-50, IBN": Trunk("resnet", "50x", IBN),
-    "ResNeXt-50": Trunk("resnext", "50x"),
-    "ResNeSt-50": Trunk("resnest", "50x"),
-    "Res2Net-26": Trunk("res2net", "26x"),
-    "ViT small": Trunk("vit", "small"),
-}
-PROJECTS = {
-    "DeepMiner": "DeepMiner",
-    "MSReID": "MSReID",
-    "MGRe": "MGRe",
-    "OccludedReID": "OccludedReID",
-    "Res2NetMultiTask": "Res2NetMultiTask",
-    "Baseline": "FastReID's Baseline",
-}
+SPEED = "trunk_speed.json"  # in benchmarks/results
 
 
 def build(trunk: Trunk) -> torch.nn.Module:
     """Return a trunk without numbers, for images of SIZE, where its code lets it have none."""
-    cfg = get_cfg()
-    settings = {**trunk.settings(), "INPUT.SIZE_TRAIN": list(SIZE)}
-    cfg.merge_from_list([item for pair in settings.items() for item in pair])
+    cfg = config_of(trunk)
     try:
         with torch.device("meta"):
             return build_backbone(cfg).eval()
@@ -101,8 +46,14 @@ def multiply_adds(network: torch.nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
+def measured() -> dict[str, Any]:
+    """Return the record of trunk_speed.py; without one there are no results in it."""
+    file = RESULTS / SPEED
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": {}}
+
+
 def row(name: str, trunk: Trunk) -> str:
-    """Return a trunk's line of the table, and why a project can't have it."""
+    """Return a trunk's line of the table: what it costs, its stages, and which projects can have it."""
     network = build(trunk)
     size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f}"
     cost = f"{multiply_adds(network) / 1e9:.3f}"
@@ -116,13 +67,24 @@ def row(name: str, trunk: Trunk) -> str:
         stages = ", ".join(maps)
     cells = ["yes" if staged or not needs_stages(project) else "no" for project in PROJECTS]
     keys = " ".join(f"{key} {value}" for key, value in trunk.settings().items() if not key.endswith("PRETRAIN"))
-    return f"| {name} | `{keys.replace('MODEL.BACKBONE.', '')}` | {size} | {cost} | {stages} | {' | '.join(cells)} |"
+    speed = measured()["results"].get(name)
+    rate = f"{speed['images_per_second']:.0f} ({speed['ratio']:.1f})" if speed else "–"
+    keys = keys.replace("MODEL.BACKBONE.", "")
+    return f"| {name} | `{keys}` | {size} | {cost} | {rate} | {stages} | {' | '.join(cells)} |"
 
 
-def needs_stages(project: str) -> bool:
-    """Return whether a meta-architecture runs its trunk stage by stage."""
-    kind = META_ARCH_REGISTRY.get(project)
-    return isinstance(kind, TakesMaps) and kind.takes != "map"
+def conditions() -> str:
+    """Say how the images per second were measured."""
+    record = measured()
+    if not record["results"]:
+        return "Images per second: not measured yet."
+    machine, torchs = record["hardware"], record["versions"]["torch"]
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    return (
+        f"Images per second are of batches of {record['batch']} in float32 on {threads} of an {machine['cpu']}, with"
+        f" torch\n{torchs} ([`{SPEED}`](../benchmarks/results/{SPEED})); in brackets, how many times those of"
+        " ResNet-50 in\nthe same run."
+    )
 
 
 TEXT = """\
@@ -140,10 +102,12 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_os
 
 Parameters (millions) and [multiply-adds](counting.md) (10^9, of one {height}x{width} image) are the trunk's alone, with
 the default `LAST_STRIDE` of 1. A stage is given as channels of its map, the map's share of the image, and how many
-residual blocks make it. Images per second: not measured yet.
+residual blocks make it.
 
-| Trunk | `MODEL.BACKBONE` | M | G | Stages 1 to 4 | {projects} |
-|---|---|---|---|---|{lines}
+{speed}
+
+| Trunk | `MODEL.BACKBONE` | M | G | Images/s | Stages 1 to 4 | {projects} |
+|---|---|---|---|---|---|{lines}
 {rows}
 
 - **Other settings**: a config's own `FEAT_DIM`, `WITH_IBN` or `PRETRAIN_PATH` is of the trunk that it was written for.
@@ -158,12 +122,99 @@ residual blocks make it. Images per second: not measured yet.
 - **MobileNets, EfficientNet and ShuffleNetV2** end in a convolution to many channels, which belongs to stage 4. MGRe's
   feature extraction of that stage is as wide inside as the stage's last block.
 - **RegNet and EfficientNet** read yaml files that some installations of FastReID lack; an error says so.
-- **A vision transformer** has no stages yet: Deep Miner, MSReID and MGRe refuse it in one sentence.
+- **FastReID's vision transformer** has no stages: Deep Miner, MSReID and MGRe refuse it in one sentence. timm's are
+  [trunks](#vision-transformers).
 - **MSReID** has soft attention with a 16th of a stage's channels inside; where 16 does not divide them, their greatest
   common divisor takes its place. `MODEL.MSREID.STEM_POOL torchvision` needs a stem with max pooling: a ResNet's,
   ResNeXt's, ResNeSt's, Res2Net's or OSNet's.
 - **Disentangled non-local blocks** stand behind the last residual blocks of any trunk: `MODEL.BACKBONE.NAME
   build_dnl_backbone MODEL.BACKBONE.DNL.TRUNK build_osnet_backbone MODEL.BACKBONE.DNL.BLOCKS "[0, 1, 1, 0]"`.
+
+## timm
+
+`pip install 'fastreid-ext[timm]'` and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
+maps are at 1/4, 1/8, 1/16 and 1/32 of the image is a trunk:
+
+```
+fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_timm_backbone \\
+    MODEL.BACKBONE.TIMM.NAME mobilenetv4_conv_small
+```
+
+- **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet with its many kin, ResNeSt, Res2Net, SENet,
+  DenseNet, DPN, DLA, VovNet, CSPNet, NFNet, HGNet, GhostNet, RexNet, FastViT, RepViT, MobileOne, EdgeNeXt, MetaFormer
+  and more. Stem and stages are read off the network: its `feature_info` names where a stage ends, and a forward pass
+  says which modules run one after another. Running them one by one is timm's `forward_features`, so a ConvNeXt's last
+  normalisation, which timm has behind the pooling, is not there. What runs in parallel (HRNet), has a fifth stage
+  (SelecSLS), takes images of one size (MaxViT, CoAtNet, Swin) or ends a stage inside a block (Xception) is refused in a
+  sentence.
+- **The name** may have the tag of timm's weights: `convnextv2_tiny.fcmae_ft_in1k`. Names that begin with `hf-hub:` or
+  `local-dir:` are not taken, because a trained model must be built again without the hub and that folder.
+- **LAST_STRIDE** 1, the default, takes the last downsampling out of the network as timm builds it: the convolutions and
+  poolings of stage 4 that halve the map work at a stride of 1, with the weights that they have, as in FastReID's own
+  trunks. Nothing is dilated, as timm's `output_stride` does in those of its networks that have it. A convolution of 2x2
+  pixels, as a ConvNeXt has, gets a row and a column of zeros behind the map; a pooling of 2x2 is left out. Where the
+  map is not twice as large then, an error says to set `LAST_STRIDE` 2.
+- **Weights**: `MODEL.BACKBONE.PRETRAIN True` without a `PRETRAIN_PATH` loads timm's own, out of the hub's folder here
+  or from the hub; without either it stops. `PRETRAIN_PATH` may be a `.safetensors` or `.pth` file, or
+  `hf-hub:OWNER/REPOSITORY`, whose `model.safetensors` is taken and nothing else. Every file is read by our own reader,
+  every tensor of the trunk has to be there, and a classifier is left out. Names of a network's authors are brought to
+  timm's by timm's own function where it has one.
+- **Mean and deviation** (`MODEL.PIXEL_MEAN`, `PIXEL_STD`) are those that timm says of the network, unless you give
+  others, which is a warning.
+- **Without effect** are `DEPTH`, `NORM`, `WITH_IBN`, `WITH_SE` and `WITH_NL`: the name says it all.
+- **MGRe's feature extraction** is made of blocks as the stage's last one, of the stage's channels and without a stride.
+  A block that divides or joins maps of fixed widths (GhostNet, VovNet, RexNet) can't be made so: set
+  `MODEL.MGRE.FE.BLOCKS 0`. The lists of layers of a DenseNet and the plain convolutions of a VGG are no residual
+  blocks: there is nothing that MGRe or a non-local block could follow.
+
+## Vision transformers
+
+Plain ones of timm's are trunks too: ViT, DeiT, CLIP's, SigLIP's, DINOv2, DINOv3, EVA and EVA-02.
+
+```
+fastreid-ext train --config-file demo/mgre.yml MODEL.BACKBONE.NAME build_timm_backbone \\
+    MODEL.BACKBONE.TIMM.NAME vit_small_patch14_dinov2 SOLVER.OPT AdamW SOLVER.LAYER_DECAY 0.75
+```
+
+- **Stages** are four groups of blocks, as equal as their number allows. A stage's tokens make its map, with a row for
+  each row of patches in all four stages: 16 x 8 for 256x128 and patches of 16. The last map is timm's
+  `forward_features`, with the last norm where timm has it before the pooling. Class and register tokens and rotary
+  positions go on beside the maps, in side branches too: a paper's attention or erasing works on the map alone.
+- **Sizes**: images whose sides the patches do not divide are resized to the nearest that they do, 256x128 to 252x126
+  for patches of 14, so that a map covers its image and a mirrored image has the mirrored patches; a line in the log
+  says so. Position embeddings of a file are resampled to `INPUT.SIZE_TRAIN` by timm's own function (cubic,
+  antialiased), those of class and register tokens are not. A file's grid is taken to be square, or 2 or 3 times as high
+  as wide. Images of another size than the training's may be tested.
+- **Rates**: `SOLVER.LAYER_DECAY 0.75` multiplies the rate of layer l of L blocks by 0.75^(L + 1 - l), the stem being
+  layer 0 and copies of blocks in side branches having those of the blocks. It comes on top of `SOLVER.LR_FACTORS`, and
+  any trunk with stages takes it. No weight decay acts on positions and class and register tokens; layer scale has that
+  of norms.
+- **Switches**: `MODEL.BACKBONE.TIMM.DROP_PATH 0.1` leaves blocks out in training, with a share that rises linearly to
+  0.1. `MODEL.BACKBONE.TIMM.CHECKPOINTING True` keeps what comes into each block alone and runs the block again for the
+  gradients, which are the same.
+- **MGRe's feature extraction** is made of new blocks of the kind on the places of a region alone, without class token
+  and rotary positions. Its regions are sampled with as many points as table 1 has, more than a map of patches has
+  places: smaller ones in `MODEL.MGRE.REGIONS` cost less. Deep Miner's stripes need as many rows of patches.
+- **Without effect** is `LAST_STRIDE`: no stage of a transformer halves its map.
+
+## Configs
+
+Each project has its recipe on a light and on a modern trunk, for Market1501 and, small enough for a CPU, for SynthReID:
+
+| | Market1501 | SynthReID |
+|---|---|---|
+| light, all projects | `<Project>/Market1501_OSNet.yml`: OSNet x1.0 | `<Project>/SynthReID_OSNet.yml`: OSNet x0.25 |
+| modern, Deep Miner, MSReID, MGRe, OccludedReID | `Market1501_ConvNeXtV2T.yml` | `SynthReID_ConvNeXtV2A.yml` |
+| modern, Res2NetMultiTask, FastReID's Baseline | `Market1501_DINOv2S.yml` | `SynthReID_ViTTi.yml` |
+
+```
+fastreid-ext train --config-file MGRe/SynthReID_OSNet.yml
+```
+
+Those for Market1501 begin with published weights; timm's of ConvNeXtV2 are CC BY-NC 4.0, not for commercial use. The
+modern ones train with AdamW, and with smaller rates for early layers. Those for SynthReID begin with random numbers, so
+that they run anywhere. Two steps of each were tried here, and no run to its end. `MGRe/ablation/table8_*.yml` are the
+larger trunks of MGRe's table 8.
 
 ## A network of your own
 
@@ -180,24 +231,26 @@ class MyNet(nn.Module):
     anatomy = Anatomy("stem", ("stage1[:]", "stage2[:]", "stage3[:]", "stage4[:] +last_conv"))
 ```
 
-`stage1[:]` names the children of `stage1`; a `+` stands before what is no residual block. For MGRe's feature extraction
-its blocks also need a method `following(norm)` that returns a new block with the same output channels.
+`stage1[:]` names the children of `stage1`, and `stages.0.blocks[:]` those of a module further inside; a `+` stands
+before what is no residual block. For MGRe's feature extraction its blocks also need a method `following(norm)` that
+returns a new block with the same output channels.
 """
 
 
-def page() -> str:
-    """Return the whole page."""
+def page(rows: Iterable[str]) -> str:
+    """Return the whole page, with the lines of the table."""
     return TEXT.format(
         height=SIZE[0],
         width=SIZE[1],
+        speed=conditions(),
         projects=" | ".join(PROJECTS.values()),
         lines="---|" * len(PROJECTS),
-        rows="\n".join(row(name, trunk) for name, trunk in TRUNKS.items()),
+        rows="\n".join(rows),
     )
 
 
 def main() -> None:
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(row(name, trunk) for name, trunk in TRUNKS.items()), encoding="utf-8")
     print("written to", PAGE)
 
 

@@ -25,7 +25,7 @@ _DATA_SETS = (
 )
 _REGISTERING = (
     "modeling.backbones",  # before ours, which are built on them
-    "modeling.narrow_resnet",
+    *("modeling.narrow_resnet", "modeling.deep_resnet", "modeling.timm_trunk"),
     *("deepminer", "mgre", "msreid", "occluded", "res2net"),
     *(f"data.datasets.{name}" for name in _DATA_SETS),
 )

@@ -44,6 +44,14 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.PRETRAIN_PARTIAL = False
     # Channels of the first of the four stages of build_narrow_resnet_backbone; the last has 8 times as many
     cfg.MODEL.BACKBONE.NARROW = CfgNode({"WIDTH": 32})
+    # timm's name of the network of build_timm_backbone (docs/trunks.md): convnextv2_tiny, or with the tag of timm's
+    # pretrained weights convnextv2_tiny.fcmae_ft_in1k; its default ones are taken without a tag
+    cfg.MODEL.BACKBONE.TIMM = CfgNode({"NAME": ""})
+    # Of a plain vision transformer of timm's: how often the last block is left out for an image in training, a share
+    # that rises linearly from 0 at the first (0.1 to 0.3 are usual); and whether to keep what comes into a block alone
+    # for the gradients and run the block again there, which takes less memory and more time
+    cfg.MODEL.BACKBONE.TIMM.DROP_PATH = 0.0
+    cfg.MODEL.BACKBONE.TIMM.CHECKPOINTING = False
     # Momentum elimination (Yan et al., eq. 6) in any project but theirs, which has MODEL.OCCLUDED.ME: the test feature
     # is made of the features before BNNeck, L2-normalised, less the running mean mu of the training images'. It acts
     # under TEST.METRIC cosine. BETA is the share of the old mean
@@ -68,6 +76,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SOLVER.EMA = CfgNode({"ENABLED": False, "DECAY": 0.999})
     # Rate factors by module: [["backbone", 0.1], ["heads", 1.0]]; the longest matching name wins
     cfg.SOLVER.LR_FACTORS = []
+    # A further factor on the rates of the trunk, DECAY^(L + 1 - l) for layer l of its L residual blocks, the stem being
+    # layer 0 (BEiT, ConvNeXt: 0.65 to 0.9); copies of blocks in side branches have those of the blocks; 1.0 = none
+    cfg.SOLVER.LAYER_DECAY = 1.0
     # Pairs of DATALOADER.SAMPLER_TRAIN PairSampler: share of positive ones in the first epoch; and by how much the
     # negative ones for a positive one are multiplied after every epoch, until they are four (1 = never; 1.01 in the
     # siamese work of Zheng et al., 2017)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.tokens import Tokens, on_map
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 CHANNEL_ACTIVATIONS = ("softmax", "sigmoid", "softmax_spatial")
@@ -123,7 +124,7 @@ def attention_behind(
     return nn.ModuleDict({str(i): build_attention(channels[i], sam, cham) for i in sorted(blocks)})
 
 
-def attend(attention: nn.ModuleDict, stage: int, y: torch.Tensor) -> torch.Tensor:
-    """Pass y through the attention behind a stage, if there is one."""
+def attend(attention: nn.ModuleDict, stage: int, y: torch.Tensor | Tokens) -> torch.Tensor | Tokens:
+    """Pass the map of what a stage hands on through the attention behind it, if there is one."""
     key = str(stage)
-    return attention[key](y) if key in attention else y
+    return on_map(attention[key], y) if key in attention else y

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Iterable
+from functools import partial
 
 from torch import Tensor, nn
 
 from fastreid_ext.deepminer.attention import attend
 from fastreid_ext.deepminer.erasing import check_threshold, erase, keep_mask
-from fastreid_ext.modeling.trunk import STAGES, StageCopies, run_stage
+from fastreid_ext.modeling.tokens import Tokens
+from fastreid_ext.modeling.trunk import STAGES, StageCopies, map_of, on_map, run_stage
 
 
 class LaterStages(nn.Module):
@@ -25,11 +27,11 @@ class LaterStages(nn.Module):
         self.trunk = StageCopies(backbone, self.stages)
         self.attention = copy.deepcopy(nn.ModuleDict({k: a for k, a in attention.items() if int(k) > after}))
 
-    def forward(self, y: Tensor) -> Tensor:
-        """(B, C, h, w) of Y_after -> (B, C4, h', w')."""
+    def forward(self, y: Tensor | Tokens) -> Tensor:
+        """(B, C, h, w) of Y_after, or a vision transformer's tokens, -> (B, C4, h', w')."""
         for stage in self.stages:
             y = attend(self.attention, stage, run_stage(self.trunk, stage, y))
-        return y
+        return map_of(y)
 
 
 class InputErasedBranch(nn.Module):
@@ -58,9 +60,9 @@ class InputErasedBranch(nn.Module):
         """Return what the branch may see of Y (B, C, h, w): (B, 1, h, w), 1 where Y is kept and 0 where erased."""
         return keep_mask(y, self.threshold)
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Y (B, C, h, w) -> the branch's last map."""
-        return self.blocks(erase(y, self.threshold))
+    def forward(self, y: Tensor | Tokens) -> Tensor:
+        """Y (B, C, h, w) -> the branch's last map; of a vision transformer's tokens, those of the map are erased."""
+        return self.blocks(on_map(partial(erase, threshold=self.threshold), y))
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold}"

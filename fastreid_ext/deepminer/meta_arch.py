@@ -15,7 +15,16 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.backbones import fixed_last_stride
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
-from fastreid_ext.modeling.trunk import STAGES, check_trunk, last_map_rows, run_stage, run_stem, stage_channels
+from fastreid_ext.modeling.tokens import Tokens
+from fastreid_ext.modeling.trunk import (
+    STAGES,
+    check_trunk,
+    last_map_rows,
+    map_of,
+    run_stage,
+    run_stem,
+    stage_channels,
+)
 
 
 @register(META_ARCH_REGISTRY)
@@ -85,6 +94,9 @@ class DeepMiner(BranchedReID):
 
     def stage_maps(self, images: Tensor) -> dict[int, Tensor]:
         """Return Y_i of the global branch; behind an attention module, its output (footnotes 4 and 5)."""
+        return {stage: map_of(y) for stage, y in self._outputs(images).items()}
+
+    def _outputs(self, images: Tensor) -> dict[int, Tensor | Tokens]:
         outputs = {}
         y = run_stem(self.backbone, images)
         for stage in STAGES:
@@ -93,9 +105,9 @@ class DeepMiner(BranchedReID):
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """Return branch -> last feature map (B, C4, h, w) of normalised images (B, 3, H, W) (figure 1)."""
-        outputs = self.stage_maps(images)
+        outputs = self._outputs(images)
         side = {name: branch(outputs[self.starts[name]]) for name, branch in self.side_branches.items()}
-        return {"global": outputs[4]} | side
+        return {"global": map_of(outputs[4])} | side
 
     def branches(self, images: Tensor, targets: Tensor | None, **labels: Tensor) -> Outputs:
         """Give the head every branch's last map."""

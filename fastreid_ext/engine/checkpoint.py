@@ -22,6 +22,7 @@ from fastreid_ext.modeling.file_kinds import what_it_is
 from fastreid_ext.modeling.pretrained import CLASSIFIER
 from fastreid_ext.modeling.renamed import renamed_state
 from fastreid_ext.modeling.safetensors_files import SafetensorsError, begins_as_safetensors, read_safetensors
+from fastreid_ext.modeling.token_trunk import on_own_grids
 from fastreid_ext.modeling.weight_files import check_weights_file
 from fastreid_ext.modeling.weights import no_floats, not_finite
 
@@ -163,6 +164,8 @@ class AtomicCheckpointer(Checkpointer):
                 count,
                 len(checkpoint["model"]),
             )
+        if self._resumed is None:  # of a run with another size of images
+            checkpoint["model"] = on_own_grids(self.model, checkpoint["model"])
         unread = training_only_keys(self.model) if self._complete else set()
         loaded = {key: checkpoint["model"][key] for key in self.model.state_dict() if key in checkpoint["model"]}
         odd = [key for key in no_floats(loaded, self.model.state_dict()) if key not in unread]

@@ -22,6 +22,9 @@ from fastreid_ext.engine.key_tracking import leaves, note_given
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.model_zoo.shipped import config_folder
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
+from fastreid_ext.modeling.backbones import trunk_builder
+from fastreid_ext.modeling.timm_trunk import BUILDER as TIMM_BUILDER
+from fastreid_ext.modeling.timm_trunk import NEAR, pixels_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +45,20 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
     """
     merger = _Merger(cfg)
     given: set[str] = set()
+    of_a_run = False
     for path, tree in read_with_bases(config_file) if config_file else ():
         values = dict(merger.flat(path, tree))
         merger.merge(path, values)
-        own = path == config_file and not _is_shipped(path) and len(values) < len(merger.defaults) // 2
+        of_a_run = len(values) >= len(merger.defaults) // 2
+        own = path == config_file and not _is_shipped(path) and not of_a_run
         given = set(values) if own else given - set(values)
     values = dict(merger.pairs(list(overrides)))
     merger.merge(COMMAND_LINE, values)
     expand_paths(cfg)
     given_at = dict.fromkeys(given, False) | dict.fromkeys(values, True)
     _give_way(cfg, given_at)
+    if not of_a_run:  # it has them already
+        _take_pixels(cfg, given_at)
     note_given(cfg, given_at)
     if "DATASETS.CSV" not in merger.refused and is_listing(cfg.DATASETS.CSV):
         try:
@@ -94,6 +101,17 @@ def _give_way(cfg: CfgNode, given: Mapping[str, bool]) -> None:
         logger.warning(
             "INPUT.BATCH_AUGMENT.NAME %s erases in the place of the base file's INPUT.REA, which is off now", names[0]
         )
+
+
+def _take_pixels(cfg: CfgNode, given: Mapping[str, bool]) -> None:
+    """Take the mean and standard deviation of a network of timm's, where the user gave no others."""
+    if trunk_builder(cfg) != TIMM_BUILDER:
+        return
+    for key, values in pixels_of(cfg.MODEL.BACKBONE.TIMM.NAME).items():
+        name = key.removeprefix("MODEL.")
+        if key not in given and max(abs(a - b) for a, b in zip(cfg.MODEL[name], values, strict=True)) > NEAR:
+            cfg.MODEL[name] = values
+            logger.info("%s is %s, as timm says of %s", key, values, cfg.MODEL.BACKBONE.TIMM.NAME)
 
 
 class _Merger:

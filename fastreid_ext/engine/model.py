@@ -21,7 +21,7 @@ from fastreid_ext.engine.checks.rules import nearest
 from fastreid_ext.engine.checks.trial import MISFITS, try_model
 from fastreid_ext.engine.precision import losses_in_float32
 from fastreid_ext.errors import ConfigError, UserError, first_line, is_ours
-from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder
+from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder, trunk_name
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.weights import check_file
 
@@ -74,7 +74,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         # A default, or what a shipped config sets for its own trunk: whoever gives the key is stopped by a check.
         logger.info(
             "MODEL.BACKBONE.LAST_STRIDE %s is left out: %s always has a last stride of %s",
-            *(backbone.LAST_STRIDE, trunk_builder(cfg), fixed),
+            *(backbone.LAST_STRIDE, trunk_name(cfg), fixed),
         )
     logger.info(
         "%s with %.2f M parameters on %s",

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections.abc import Iterable
 
 import torch
 from fastreid.config import CfgNode
@@ -9,6 +10,7 @@ from torch import nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.head_plugins import is_users_own
+from fastreid_ext.modeling.layer_rates import decay_kinds, layer_factors
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     the same learning rate and weight decay share a group, and the fused step is used if this torch has one.
 
     Raises:
-        ConfigError: an optimiser that torch does not have, or an entry of SOLVER.LR_FACTORS that matches no parameter.
+        ConfigError: an optimiser that torch does not have, an entry of SOLVER.LR_FACTORS that matches no parameter, or
+            SOLVER.LAYER_DECAY for a trunk without stages.
     """
     factors = dict(cfg.SOLVER.LR_FACTORS)
     # A project's yaml may name parts of the project's head, that a user's own head lacks.
@@ -42,6 +45,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         lr_factors={"heads": cfg.SOLVER.HEADS_LR_FACTOR, **factors},
         must_match={name: factor for name, factor in factors.items() if not (own_head and name.startswith("heads."))},
+        layers={} if cfg.SOLVER.LAYER_DECAY == 1 else layer_factors(model, cfg.SOLVER.LAYER_DECAY),
+        kinds=decay_kinds(model),
     )
     kind = getattr(torch.optim, cfg.SOLVER.OPT, None)
     if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)):
@@ -68,6 +73,8 @@ def parameter_groups(
     bias_lr_factor: float = 1.0,
     lr_factors: dict[str, float] | None = None,
     must_match: dict[str, float] | None = None,
+    layers: dict[str, float] | None = None,
+    kinds: dict[str, str] | None = None,
 ) -> list[dict]:
     """Return one group per (rate, decay): {"params": [...], "lr": ..., "weight_decay": ...}.
 
@@ -78,11 +85,15 @@ def parameter_groups(
         weight_decay_bias, bias_lr_factor: decay and rate factor of whatever is called "bias".
         lr_factors: dotted module name -> factor on the rate of all below it; the longest name that matches wins.
         must_match: names in lr_factors that must match a parameter.
+        layers: as lr_factors, and a further factor.
+        kinds: name of a parameter -> "none", "norm" or "bias", where its module's type does not say which decay it has;
+            see :func:`fastreid_ext.modeling.layer_rates.decay_kinds`.
 
     Raises:
         ConfigError: a name of must_match matches no parameter.
     """
-    lr_factors = lr_factors or {}
+    lr_factors, layers, kinds = lr_factors or {}, layers or {}, kinds or {}
+    decays = {"none": 0.0, "norm": weight_decay_norm, "bias": weight_decay_bias}
     unmet = set(must_match or {})
     groups: dict[tuple[float, float], dict] = {}
     seen: set[nn.Parameter] = set()
@@ -91,16 +102,15 @@ def parameter_groups(
             if not parameter.requires_grad or parameter in seen:
                 continue
             seen.add(parameter)
-            lr, decay = base_lr, weight_decay
-            if isinstance(module, NORM_TYPES):
-                decay = weight_decay_norm
-            if name == "bias":
-                lr, decay = lr * bias_lr_factor, weight_decay_bias
             path = f"{module_name}.{name}" if module_name else name
-            matches = [prefix for prefix in lr_factors if path == prefix or path.startswith(prefix + ".")]
+            kind = "bias" if name == "bias" else "norm" if isinstance(module, NORM_TYPES) else ""
+            kind = kinds.get(path, kind)
+            lr, decay = base_lr * (bias_lr_factor if kind == "bias" else 1.0), decays.get(kind, weight_decay)
+            matches = _above(path, lr_factors)
             unmet -= set(matches)
-            if matches:
-                lr *= lr_factors[max(matches, key=len)]
+            lr *= lr_factors[max(matches, key=len)] if matches else 1.0
+            if matches := _above(path, layers):
+                lr *= layers[max(matches, key=len)]
             groups.setdefault((lr, decay), {"params": [], "lr": lr, "weight_decay": decay})["params"].append(parameter)
     if unmet:
         raise ConfigError(
@@ -108,3 +118,7 @@ def parameter_groups(
             f" {sorted(name for name, _ in model.named_children())} at its top level"
         )
     return list(groups.values())
+
+
+def _above(path: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if path == name or path.startswith(name + ".")]

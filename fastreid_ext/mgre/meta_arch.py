@@ -17,7 +17,7 @@ from fastreid_ext.mgre.heads import MGReLocationHead
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
 from fastreid_ext.modeling.regions import Granularity, RegionBoxes
-from fastreid_ext.modeling.trunk import STAGES, check_trunk, run_stage, run_stem, stage_channels
+from fastreid_ext.modeling.trunk import STAGES, check_trunk, map_of, run_stage, run_stem, stage_channels
 
 
 @register(META_ARCH_REGISTRY)
@@ -82,7 +82,8 @@ class MGRe(BranchedReID):
         """Return stage -> its map (B, C, h, w), of normalised images (B, 3, H, W)."""
         maps, y = {}, run_stem(self.backbone, images)
         for stage in STAGES:
-            maps[stage] = y = run_stage(self.backbone, stage, y)
+            y = run_stage(self.backbone, stage, y)
+            maps[stage] = map_of(y)
         return maps
 
     def branches(self, images: Tensor, targets: Tensor | None, **labels: Tensor) -> Outputs:

@@ -19,7 +19,7 @@ from fastreid_ext.errors import ConfigError
 
 STAGES = (1, 2, 3, 4)
 NETWORKS = (
-    *("resnet", "narrow_resnet", "resnext", "resnest", "res2net", "regnet", "effnet"),
+    *("resnet", "narrow_resnet", "deep_resnet", "resnext", "resnest", "res2net", "regnet", "effnet"),
     *("mobilenetv2", "mobilenetv3", "shufflenetv2", "osnet", "repvgg"),
 )
 # Builder -> the stride of its network's stage 4, where MODEL.BACKBONE.LAST_STRIDE is not read.
@@ -29,15 +29,16 @@ LAST_STRIDES = {
     "build_mobilenetv3_backbone": 2,
     "build_shufflenetv2_backbone": 2,
 }
-PLACE = re.compile(r"(\+?)(\w+)(?:\[(-?\d*):(-?\d*)\])?")
+PLACE = re.compile(r"(\+?)(\w+(?:\.\w+)*)(?:\[(-?\d*):(-?\d*)\])?")
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """The parts of a network, each as names of its modules in the order in which they run.
 
-    "layer1[:]" names the children of layer1, "conv2[:-1]" all but the last. A "+" stands before what is no residual
-    block, such as the convolution behind the last one: nothing is put behind it, and no block is made after it.
+    "layer1[:]" names the children of layer1, "conv2[:-1]" all but the last, "stages.0.blocks[:]" those of an inner
+    module. A "+" stands before what is no residual block, such as the convolution behind the last one: nothing is put
+    behind it, and no block is made after it.
     A network of your own says how it is made in an attribute ``anatomy``.
 
     Attributes:
@@ -73,7 +74,7 @@ class Anatomy:
     def missing(self, network: nn.Module) -> list[str]:
         """Return the modules that a network of this kind has and this one lacks."""
         needed = [place[1] for part in (self.stem, *self.stages) for place in _places(part)]
-        return [name for name in dict.fromkeys(needed) if not hasattr(network, name)]
+        return [name for name in dict.fromkeys(needed) if not _has(network, name)]
 
 
 @functools.cache
@@ -87,12 +88,20 @@ def _places(part: str) -> list[tuple[bool, str, slice | None]]:
     return places
 
 
+def _has(network: nn.Module, name: str) -> bool:
+    for part in name.split("."):
+        if not hasattr(network, part):
+            return False
+        network = getattr(network, part)
+    return True
+
+
 def _names(network: nn.Module, part: str) -> Iterator[tuple[str, bool]]:
     for are_blocks, name, children in _places(part):
         if children is None:
             yield name, are_blocks
         else:
-            module = getattr(network, name)
+            module = network.get_submodule(name)
             yield from ((f"{name}.{child}", are_blocks) for child in list(module._modules)[children])
 
 

@@ -30,9 +30,21 @@ from fastreid_ext.modeling.anatomy import LAST_STRIDES
 from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 from fastreid_ext.modeling.file_trunks import other_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
+from fastreid_ext.modeling.token_trunk import is_token_name
 from fastreid_ext.modeling.weights import WeightsError
 
-__all__ = ["HOSTS", "UNPUBLISHED", "Weights", "fixed_last_stride", "trunk_builder", "with_pretrained"]
+__all__ = [
+    "HOSTS",
+    "UNPUBLISHED",
+    "Weights",
+    "downloaded",
+    "fixed_last_stride",
+    "has_token_trunk",
+    "resnet_key",
+    "trunk_builder",
+    "trunk_name",
+    "with_pretrained",
+]
 
 SHOWN = 120  # characters of an error of the network
 
@@ -48,12 +60,14 @@ class Weights:
         load: further arguments of :func:`load_pretrained`.
         depths: all that MODEL.BACKBONE.DEPTH may be, where FastReID says nothing of use about another one.
         in_package: it opens files by names that begin at the folder that ``fastreid`` is in.
+        named: PRETRAIN_PATH -> the file, where it is no path but a name of this backbone's; None for a path.
     """
 
     published: Callable[[nn.Module, CfgNode], Path]
     load: dict[str, Any] = field(default_factory=dict)
     depths: tuple[str, ...] = ()
     in_package: bool = False
+    named: Callable[[str], Path | None] = lambda path: None
 
 
 def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
@@ -78,7 +92,9 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
             with _beside_the_package(build.__name__) if weights.in_package else nullcontext(), _group_norm(node):
                 backbone = build(bare)
             if node.PRETRAIN:
-                path = _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
+                path = (
+                    weights.named(node.PRETRAIN_PATH) or _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
+                )
                 partial = "PRETRAIN_PARTIAL" in node and node.PRETRAIN_PARTIAL  # a config of FastReID's has none
                 try:
                     load_pretrained(backbone, path, partial=partial, **weights.load)
@@ -104,9 +120,23 @@ def trunk_builder(cfg: CfgNode) -> str:
     return builds_on(cfg.MODEL.BACKBONE) if builds_on else name
 
 
+def trunk_name(cfg: CfgNode) -> str:
+    """Return the builder of a config's trunk, or timm's name of it: for messages."""
+    name = trunk_builder(cfg)
+    return (name == "build_timm_backbone" and cfg.MODEL.BACKBONE.TIMM.NAME) or name
+
+
 def fixed_last_stride(cfg: CfgNode) -> int | None:
     """Return the last stride that a config's trunk always has; None where MODEL.BACKBONE.LAST_STRIDE decides."""
-    return LAST_STRIDES.get(trunk_builder(cfg))
+    return 1 if has_token_trunk(cfg) else LAST_STRIDES.get(trunk_builder(cfg))
+
+
+def has_token_trunk(cfg: CfgNode) -> bool:
+    """Return whether a config's trunk is a plain vision transformer of timm's."""
+    try:
+        return trunk_builder(cfg) == "build_timm_backbone" and is_token_name(cfg.MODEL.BACKBONE.TIMM.NAME)
+    except ImportError:  # timm is missing: the builder says so
+        return False
 
 
 def _named(path: str) -> str | Path:
@@ -152,7 +182,7 @@ def _beside_the_package(name: str) -> Iterator[None]:
         regnet_cfg.merge_from_other_cfg(settings)
 
 
-def _downloaded(
+def downloaded(
     key: Callable[[CfgNode], str], name: str = "", hub: bool = False
 ) -> Callable[[nn.Module, CfgNode], Path]:
     """Return what finds FastReID's download of weights, and has FastReID make it if it is not there.
@@ -198,7 +228,7 @@ def _unpublished(backbone: nn.Module, node: CfgNode) -> Path:
     )
 
 
-def _resnet_key(node: CfgNode) -> str:
+def resnet_key(node: CfgNode) -> str:
     return f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"
 
 
@@ -225,19 +255,19 @@ def _resized_positions(backbone: nn.Module, state: dict[str, Tensor]) -> dict[st
 
 
 UNPUBLISHED = Weights(_unpublished)
-RESNET = Weights(_downloaded(_resnet_key))
+RESNET = Weights(downloaded(resnet_key))
 HOSTS = {
     "build_resnet_backbone": RESNET,
-    "build_resnext_backbone": Weights(_downloaded(lambda node: f"{'ibn_' * node.WITH_IBN}{node.DEPTH}")),
-    "build_resnest_backbone": Weights(_downloaded(lambda node: f"resnest{node.DEPTH[:-1]}", hub=True)),
-    "build_regnet_backbone": Weights(_downloaded(lambda node: node.DEPTH), in_package=True),
-    "build_effnet_backbone": Weights(_downloaded(lambda node: node.DEPTH), in_package=True),
+    "build_resnext_backbone": Weights(downloaded(lambda node: f"{'ibn_' * node.WITH_IBN}{node.DEPTH}")),
+    "build_resnest_backbone": Weights(downloaded(lambda node: f"resnest{node.DEPTH[:-1]}", hub=True)),
+    "build_regnet_backbone": Weights(downloaded(lambda node: node.DEPTH), in_package=True),
+    "build_effnet_backbone": Weights(downloaded(lambda node: node.DEPTH), in_package=True),
     "build_osnet_backbone": Weights(
-        _downloaded(lambda node: f"osnet_{'ibn_' * node.WITH_IBN}{node.DEPTH}", "{}_imagenet.pth")
+        downloaded(lambda node: f"osnet_{'ibn_' * node.WITH_IBN}{node.DEPTH}", "{}_imagenet.pth")
     ),
     # FastReID's last convolution stands where the published network has the first layer of its classifier.
     "build_mobilenetv3_backbone": Weights(
-        _downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
+        downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
     ),
     "build_mobilenetv2_backbone": UNPUBLISHED,
     "build_shufflenetv2_backbone": Weights(_unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),

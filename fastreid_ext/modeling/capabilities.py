@@ -173,6 +173,15 @@ class ContinuesStage(Protocol):
 
 
 @runtime_checkable
+class ContinuesBlocks(Protocol):
+    """A trunk that can make the block behind each of its blocks, whose classes are another package's."""
+
+    def following_block(self, name: str, channels: int) -> nn.Module:
+        """Return a new block of the kind of the trunk's block ``name``, from ``channels`` to ``channels``."""
+        ...
+
+
+@runtime_checkable
 class MovesAfterStep(Protocol):
     """A module whose state follows training but not the optimiser, such as a running mean: ``train`` calls it."""
 

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ VARIANTS = {
 
 Describe = Callable[[Mapping[str, Tensor]], str]
 Adapt = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+Rename = Callable[[nn.Module, Any], Any]
 
 
 def load_pretrained(
@@ -45,6 +47,7 @@ def load_pretrained(
     partial: bool = False,
     added: str = NON_LOCAL,
     adapt: Adapt | None = None,
+    rename: Rename | None = None,
     describe: Describe | None = None,
 ) -> None:
     """Load the weights of a file into a trunk: all of the trunk's or none, unless ``partial``.
@@ -57,6 +60,7 @@ def load_pretrained(
         partial: load what fits, and log what does not (MODEL.BACKBONE.PRETRAIN_PARTIAL).
         added: pattern of the names' beginning that a file need not have, because the trunk adds these on purpose.
         adapt: (trunk, weights in the trunk's names) -> the weights in its shapes.
+        rename: (trunk, what the file holds) -> the same in the trunk's names.
         describe: weights -> which config they are of, for the message.
 
     Raises:
@@ -66,6 +70,7 @@ def load_pretrained(
         loaded = read_file(path)
     except UserError as error:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}") from error
+    loaded = rename(backbone, loaded) if rename else loaded
     own = _counted(backbone.state_dict())
     needed = sum(not re.match(added, key) for key in own)
     theirs, source, beside = _of_trunk(loaded, own, needed, path)

@@ -9,7 +9,7 @@ from torch import nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
-from fastreid_ext.modeling.capabilities import ContinuesStage
+from fastreid_ext.modeling.capabilities import ContinuesBlocks, ContinuesStage
 
 __all__ = ["block_count", "following_block"]
 
@@ -31,13 +31,14 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     """Return a new block of the kind of a stage's last one, from its channels to its channels, without stride.
 
     Inside it is as wide as that one. What a stage has behind its last block, such as the convolution that ends a
-    MobileNet, gives it other channels than the block's. A stage without a block takes the next stage's kind.
+    MobileNet, gives it other channels than the block's. A stage without a block takes the next stage's kind. A vision
+    transformer's norms are part of its blocks, whatever ``norm`` is.
 
     Args:
         trunk: it is only looked at.
         stage: 1 to 4.
         channels: of the stage's map.
-        norm: FastReID's name of the batch norm.
+        norm: FastReID's name of the batch norm; a network of timm's has its own.
 
     Raises:
         ConfigError: a trunk without stages, no residual block in this stage and behind it, or a block that does not say
@@ -46,7 +47,12 @@ def following_block(trunk: nn.Module, stage: int, channels: int, norm: str = "BN
     anatomy = anatomy_of(trunk)
     names = next(filter(None, (anatomy.block_names(trunk, later) for later in STAGES[stage - 1 :])), None)
     if names is None:
-        raise ConfigError(f"stage {stage} of {type(trunk).__name__} has no residual block that another could follow")
+        raise ConfigError(
+            f"stage {stage} of {getattr(trunk, 'name', type(trunk).__name__)} has no residual block that another could"
+            " follow: do without more blocks (MODEL.MGRE.FE.BLOCKS 0), or choose another trunk"
+        )
+    if isinstance(trunk, ContinuesBlocks):
+        return trunk.following_block(names[-1], channels)
     last = trunk.get_submodule(names[-1])
     if isinstance(last, ContinuesStage):  # a block of ours that has more settings than FastReID's
         return last.following(norm)

@@ -1,7 +1,9 @@
 """A trunk: any network with a stem and four stages, run stage by stage.
 
-Stage 1 ends at a quarter of the image, stages 2 to 4 at 1/8, 1/16 and 1/32, or 1/16 again with a last stride of 1.
-:mod:`fastreid_ext.modeling.anatomy` says which modules of a network these are.
+Stage 1 ends at a quarter of the image, stages 2 to 4 at 1/8, 1/16 and 1/32, or 1/16 again with a last stride of 1. All
+four stages of a vision transformer (:mod:`fastreid_ext.modeling.token_trunk`) have a row for each row of its patches;
+its stages hand on :class:`fastreid_ext.modeling.tokens.Tokens`, whose map is what a paper's part works on (``map_of``,
+``on_map``). :mod:`fastreid_ext.modeling.anatomy` says which modules of a network these are.
 """
 
 import copy
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
+from fastreid_ext.modeling.token_trunk import TokenTrunk
+from fastreid_ext.modeling.tokens import BEHIND, Tokens, map_of, on_map, run_module
 
 __all__ = [
     "STAGES",
@@ -25,6 +29,8 @@ __all__ = [
     "check_trunk",
     "last_map_rows",
     "last_module",
+    "map_of",
+    "on_map",
     "output_channels",
     "pool_stem",
     "put_behind",
@@ -35,7 +41,6 @@ __all__ = [
     "trunk_of",
 ]
 
-BEHIND = "non_local"
 SIDE = 64  # of the images that a trunk is looked at with
 
 
@@ -59,8 +64,10 @@ def check_trunk(backbone: nn.Module) -> None:
         raise ConfigError(f"the anatomy of {type(backbone).__name__} names no module for stage {', '.join(empty)}")
 
 
-def run_stem(backbone: nn.Module, images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, C, h, w), what stage 1 reads."""
+def run_stem(backbone: nn.Module, images: Tensor) -> Tensor | Tokens:
+    """(B, 3, H, W) -> what stage 1 reads: a map (B, C, h, w), or a vision transformer's tokens."""
+    if isinstance(backbone, TokenTrunk):
+        return backbone.embed(images)
     return _run(backbone, anatomy_of(backbone).stem_names(backbone), images)
 
 
@@ -78,14 +85,23 @@ def pool_stem(backbone: nn.Module, pool: nn.MaxPool2d) -> None:
     setattr(backbone.get_submodule(outer), last, pool)
 
 
-def run_stage(trunk: "nn.Module | StageCopies", stage: int, y: Tensor) -> Tensor:
-    """Run a stage of a trunk, with the non-local blocks that MODEL.BACKBONE.WITH_NL or DNL puts behind some blocks."""
+def run_stage(trunk: "nn.Module | StageCopies", stage: int, y: Tensor | Tokens) -> Tensor | Tokens:
+    """Run a stage of a trunk, with the non-local blocks that MODEL.BACKBONE.WITH_NL or DNL puts behind some blocks.
+
+    Args:
+        trunk: or copies of some of its stages.
+        stage: 1 to 4.
+        y: what the stem or the stage before handed on, with another map where a paper changes it (``on_map``).
+
+    Returns:
+        A map (B, C, h, w), or tokens with one: ``map_of`` returns it.
+    """
     return _run(trunk, _modules_of(trunk, stage), y)
 
 
-def _run(trunk: nn.Module, names: Iterable[str], y: Tensor) -> Tensor:
+def _run(trunk: nn.Module, names: Iterable[str], y: Tensor | Tokens) -> Tensor | Tokens:
     for name in names:
-        y = trunk.get_submodule(name)(y)
+        y = run_module(trunk.get_submodule(name), y)
     return y
 
 
@@ -112,7 +128,8 @@ def put_behind(trunk: nn.Module, name: str, module: nn.Module) -> None:
     """
     block = trunk.get_submodule(name)
     block.add_module(BEHIND, module)
-    block.register_forward_hook(_run_behind)
+    if not isinstance(trunk, TokenTrunk):  # whose tokens find it by its name
+        block.register_forward_hook(_run_behind)
 
 
 def _run_behind(block: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
@@ -160,8 +177,9 @@ class StageCopies(nn.Module):
 def stage_shapes(backbone: nn.Module) -> dict[int, Shape]:
     """Return the shape of every stage's map, read off a forward pass; the backbone is left as it was."""
     shapes = {}
-    for stage, _, (_, channels, rows, _) in _look(backbone, SIDE, SIDE):
-        shapes[stage] = Shape(channels, SIDE // rows)
+    side = _side(backbone)
+    for stage, _, (_, channels, rows, _) in _look(backbone, side, side):
+        shapes[stage] = Shape(channels, side // rows)
     return shapes
 
 
@@ -172,12 +190,12 @@ def stage_channels(backbone: nn.Module) -> dict[int, int]:
 
 def block_channels(backbone: nn.Module) -> dict[str, int]:
     """Return the channels behind each module of the stages, by its name; the backbone is left as it was."""
-    return {name: shape[1] for _, name, shape in _look(backbone, SIDE, SIDE)}
+    return {name: shape[1] for _, name, shape in _look(backbone, *[_side(backbone)] * 2)}
 
 
 def last_map_rows(backbone: nn.Module, height: int) -> int:
     """Return the rows of the last stage's map for images of ``height`` rows; the backbone is left as it was."""
-    return [shape[2] for _, _, shape in _look(backbone, height, 32)][-1]
+    return [shape[2] for _, _, shape in _look(backbone, height, SIDE)][-1]
 
 
 def last_module(backbone: nn.Module) -> str:
@@ -198,8 +216,13 @@ def _look(backbone: nn.Module, height: int, width: int) -> Iterator[tuple[int, s
         y = run_stem(backbone, _zeros(backbone, height, width))
         for stage in STAGES:
             for name in _modules_of(backbone, stage):
-                y = backbone.get_submodule(name)(y)
-                yield stage, name, y.shape
+                y = run_module(backbone.get_submodule(name), y)
+                yield stage, name, map_of(y).shape
+
+
+def _side(backbone: nn.Module) -> int:
+    """Return the side of images that all stages divide."""
+    return 4 * backbone.patch if isinstance(backbone, TokenTrunk) else SIDE
 
 
 @torch.no_grad()

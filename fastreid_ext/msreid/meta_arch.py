@@ -17,7 +17,16 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import SoftAttention
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
-from fastreid_ext.modeling.trunk import STAGES, check_trunk, pool_stem, run_stage, run_stem, stage_channels
+from fastreid_ext.modeling.trunk import (
+    STAGES,
+    check_trunk,
+    map_of,
+    on_map,
+    pool_stem,
+    run_stage,
+    run_stem,
+    stage_channels,
+)
 from fastreid_ext.msreid.start import check_init, start
 
 STEM_POOLS = ("host", "torchvision")
@@ -100,7 +109,8 @@ class MSReID(BranchedReID):
         y = run_stem(self.backbone, images)
         for stage in STAGES:
             y = run_stage(self.backbone, stage, y)
-            maps[stage] = y = self.attention[str(stage)](y) if self.attention else y
+            y = on_map(self.attention[str(stage)], y) if self.attention else y
+            maps[stage] = map_of(y)
         return maps
 
     def spatial_masks(self, images: Tensor) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def test_what_has_no_stages():
 
 def test_an_anatomy_is_checked_where_it_is_written():
     stages = ("one[:]", "two", "three", "four")
-    for name in ("one[0]", "one.0", "one[:", "+"):
+    for name in ("one[0]", "one.", ".one", "one..0", "one[:", "+"):
         with pytest.raises(ValueError, match="names modules as layer1, .* got"):
             Anatomy("begin", (name, *stages[1:]))
     with pytest.raises(ValueError, match="4 stages, got 3"):

@@ -19,6 +19,7 @@ TRUNKS = {
     ("narrow_resnet", "10x", "WITH_IBN"): (1, 1, 1, 1),
     ("resnet", "50x", "WITH_IBN"): (3, 4, 6, 3),
     ("resnet", "50x", "WITH_SE"): (3, 4, 6, 3),
+    ("deep_resnet", "152x", "WITH_IBN"): (3, 8, 36, 3),
     ("resnext", "50x", "WITH_IBN"): (3, 4, 6, 3),
     ("resnest", "50x"): (3, 4, 6, 3),
     ("res2net", "26x"): (2, 2, 2, 2),

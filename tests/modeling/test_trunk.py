@@ -35,6 +35,7 @@ BACKBONES = {
     "R50": ("resnet", "50x", (), BOTTLENECK, "layer4"),
     "R50-NL": ("resnet", "50x", ("WITH_NL",), BOTTLENECK, "layer4"),
     "R50-SE": ("resnet", "50x", ("WITH_SE",), BOTTLENECK, "layer4"),
+    "R152": ("deep_resnet", "152x", (), BOTTLENECK, "layer4"),
     "R101-NL": ("resnet", "101x", ("WITH_NL",), BOTTLENECK, "layer4"),
     "ResNeXt50-NL": ("resnext", "50x", ("WITH_NL",), BOTTLENECK, "layer4"),
     "ResNeSt50": ("resnest", "50x", (), BOTTLENECK, "layer4"),

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 import pytest
 import shapes
+import small_training
 import tiny_resnet  # noqa: F401  (its backbones have names now)
 import torch
 import yaml
 from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
+from small_training import batch, copy_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,6 +26,7 @@ from fastreid_ext.engine.key_tracking import check_all_read, leaves, track
 from fastreid_ext.engine.trainer import Trainer
 from fastreid_ext.layers import DisentangledNonLocal2d
 from fastreid_ext.model_zoo import get_config, list_config_files
+from fastreid_ext.modeling.backbones import trunk_builder
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES, distillation_terms
 
 
@@ -90,19 +93,12 @@ PROJECTS = {
     ),
 }
 SMALL = {
+    **small_training.RUN,
     "MODEL.DEVICE": "cpu",
     "MODEL.BACKBONE.LAST_STRIDE": 1,  # four rows for four stripes
     "INPUT.SIZE_TRAIN": [64, 32],
     "INPUT.SIZE_TEST": [64, 32],
-    "DATASETS.NAMES": ("SynthReIDTiny",),
     "DATASETS.TESTS": ("SynthReIDTiny", "SynthReIDOccludedTiny"),
-    "DATALOADER.NUM_WORKERS": 0,
-    "SOLVER.IMS_PER_BATCH": 16,
-    "SOLVER.WARMUP_EPOCHS": 0,
-    "SOLVER.WARMUP_ITERS": 0,
-    "SOLVER.MAX_EPOCH": 1,
-    "TEST.EVAL_PERIOD": 1,
-    "TEST.RANK_LIST.ENABLED": False,
 }
 
 
@@ -152,19 +148,6 @@ def trained(project, synth_root, tmp_path_factory):
         trainer = Trainer(merged(project.config, SMALL, project.overrides, project.tiny, {"OUTPUT_DIR": str(out)}))
         before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
         return trainer, before, trainer.train()
-
-
-def batch(height=64, width=32):
-    return {
-        "images": torch.randint(0, 256, (4, 3, height, width)).float(),
-        "targets": torch.tensor([3, 3, 7, 7]),
-        "camids": torch.tensor([0, 1, 0, 1]),
-        "joints": torch.rand(4, 17, 3) * 0.5 + 0.25,  # of no use but to MGRe
-    }
-
-
-def copy_of(inputs):
-    return {key: value.clone() for key, value in inputs.items()}
 
 
 def wake_zeros(model):
@@ -343,6 +326,7 @@ def test_the_papers_configs_are_shipped():
     assert {f"MSReID/ablation/{name}.yml" for name in ("ALM", "AL", "AM", "LM", "A", "L", "M", "none")} < set(FILES)
     rows = ("baseline", "s1", "s2", "s3", "s23", "s123")  # of MGRe's table 4; then those of tables 5 to 7 and figure 5
     rows = [f"table4_{row}" for row in rows] + ["table5_single_features", "table5_single_regions", "table6_occlusion"]
+    rows += [f"table8_{trunk}" for trunk in ("r101", "r152", "resnest101", "resnest200", "resnest269")]
     rows += ["table7_baseline_jo", "table7_without_jo", *(f"fig5_dim{n}" for n in (256, 512, 1024, 2048, 4096))]
     assert {f"MGRe/ablation/{row}.yml" for row in rows} < set(FILES)
     occluded = ("OccludedDuke", "OPReID", "Market1501", "DukeMTMC", "PDukeMTMC")
@@ -354,6 +338,11 @@ def test_the_papers_configs_are_shipped():
     ]
     rows += [f"ablation/table2_er{n:02d}" for n in range(11)]  # tables 3 and 2
     assert {f"Res2NetMultiTask/{row}.yml" for row in rows} < set(FILES)
+    light_and_modern = dict.fromkeys(PROJECTS, ("OSNet", "ConvNeXtV2T", "ConvNeXtV2A"))
+    light_and_modern |= dict.fromkeys(("Res2NetMultiTask", "Baseline"), ("OSNet", "DINOv2S", "ViTTi"))
+    for project, (light, modern, small) in light_and_modern.items():
+        pairs = {("Market1501", light), ("SynthReID", light), ("Market1501", modern), ("SynthReID", small)}
+        assert {f"{project}/{name}_{trunk}.yml" for name, trunk in pairs} < set(FILES)
     assert {project.config for project in PROJECTS.values()} < set(FILES)
 
 
@@ -377,6 +366,8 @@ def test_output_folders_are_apart():
 
 
 RECIPES = one_of_each(  # beside the model's shape, its data and its output folder
+    "MODEL.BACKBONE",
+    "MODEL.HEADS.EMBEDDING_DIM",
     "MODEL.DEEPMINER",
     "MODEL.MSREID",
     "MODEL.MGRE",
@@ -388,12 +379,21 @@ RECIPES = one_of_each(  # beside the model's shape, its data and its output fold
 )
 
 
+# Builder of a trunk -> the keys of a small one, and its channels.
+SMALLER = {
+    **dict.fromkeys(("build_resnet_backbone", "build_dnl_resnet_backbone"), ({"DEPTH": "18x"}, 512)),
+    "build_narrow_resnet_backbone": ({"DEPTH": "10x"}, 256),
+    "build_res2net_backbone": ({"DEPTH": "26x"}, 2048),
+    "build_osnet_backbone": ({"DEPTH": "x0_25"}, 128),
+    "build_timm_backbone": ({"TIMM.NAME": "convnextv2_atto"}, 320),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", RECIPES)
 def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
     """One file a recipe: the trainer itself refuses a key that nothing reads. Model and data are small."""
     small = {
-        "MODEL.BACKBONE.DEPTH": "18x",
         "MODEL.BACKBONE.PRETRAIN": False,
         "MODEL.DEVICE": "cpu",
         "DATASETS.NAMES": ("SynthReIDTiny",),
@@ -403,12 +403,14 @@ def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
         "OUTPUT_DIR": str(tmp_path),
     }
     cfg = merged(file, small)
+    smaller, channels = SMALLER[trunk_builder(cfg)]
+    if cfg.MODEL.BACKBONE.TIMM.NAME.startswith("vit"):
+        smaller, channels = {"TIMM.NAME": "vit_tiny_patch16_224"}, 192
+    cfg.merge_from_list([item for key, value in smaller.items() for item in (f"MODEL.BACKBONE.{key}", value)])
     if cfg.MODEL.META_ARCHITECTURE == "Baseline":
-        cfg.MODEL.BACKBONE.FEAT_DIM = 512
+        cfg.MODEL.BACKBONE.FEAT_DIM = channels
     if cfg.MODEL.BACKBONE.NAME == "build_dnl_resnet_backbone":
         cfg.MODEL.BACKBONE.DNL.BLOCKS = [0, 2, 2, 0]  # all that a ResNet-18 has
-    if cfg.MODEL.BACKBONE.NAME == "build_res2net_backbone":
-        cfg.MODEL.BACKBONE.DEPTH = "26x"  # its smallest
     if cfg.SOLVER.WARMUP_ITERS > 1000:
         cfg.SOLVER.WARMUP_ITERS = 8  # the miniature's epochs are short, and a warm-up must end before the run does
     if cfg.DATALOADER.NUM_INSTANCE > 8:

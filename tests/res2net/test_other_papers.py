@@ -6,6 +6,7 @@ import pytest
 import shapes
 import torch
 from fastreid.modeling import build_model
+from small_training import batch
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.key_tracking import check_all_read, track
@@ -40,15 +41,6 @@ def config(file, overrides):
     cfg = get_config(file)
     cfg.merge_from_list([item for pair in {**RES2NET, **overrides}.items() for item in pair])
     return cfg
-
-
-def batch():
-    return {
-        "images": torch.randint(0, 256, (4, 3, 64, 32)).float(),
-        "targets": torch.tensor([3, 3, 7, 7]),
-        "camids": torch.tensor([0, 1, 0, 1]),
-        "joints": torch.rand(4, 17, 3) * 0.5 + 0.25,
-    }
 
 
 @pytest.mark.parametrize("file", MODELS)

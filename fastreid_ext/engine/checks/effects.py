@@ -11,9 +11,10 @@ from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER
 from fastreid_ext.engine.checks.names import HOST_LOSSES, is_users_own_model
 from fastreid_ext.engine.key_tracking import below, given_keys, leaves
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
-from fastreid_ext.modeling.backbones import fixed_last_stride, trunk_builder
+from fastreid_ext.modeling.backbones import fixed_last_stride, has_token_trunk, trunk_builder, trunk_name
 from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
+from fastreid_ext.modeling.timm_trunk import BUILDER as TIMM_BUILDER
 
 WITHOUT_NON_LOCAL = ("18x", "34x")  # the depths of a ResNet for which FastReID's table has no place for such blocks
 
@@ -132,8 +133,8 @@ TABLE = (
     Switch(
         ("MODEL.BACKBONE.LAST_STRIDE",),
         lambda cfg: (fixed := fixed_last_stride(cfg)) is not None and fixed != cfg.MODEL.BACKBONE.LAST_STRIDE,
-        lambda cfg: f"{trunk_builder(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
-        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
+        lambda cfg: f"{trunk_name(cfg)} always has a last stride of {fixed_last_stride(cfg)}",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.TIMM.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
         defaults_too=True,
     ),
     Switch(
@@ -141,6 +142,18 @@ TABLE = (
         lambda cfg: trunk_builder(cfg) == "build_resnet_backbone" and cfg.MODEL.BACKBONE.DEPTH in WITHOUT_NON_LOCAL,
         lambda cfg: f"FastReID puts no non-local blocks into a ResNet of depth {cfg.MODEL.BACKBONE.DEPTH}",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.DNL.TRUNK"),
+    ),
+    Switch(
+        ("MODEL.BACKBONE.TIMM.DROP_PATH", "MODEL.BACKBONE.TIMM.CHECKPOINTING"),
+        lambda cfg: not has_token_trunk(cfg),
+        lambda cfg: f"{trunk_name(cfg)} is no plain vision transformer of timm's",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.TIMM.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
+    ),
+    Switch(
+        tuple(f"MODEL.BACKBONE.{key}" for key in ("DEPTH", "NORM", "WITH_IBN", "WITH_SE", "WITH_NL")),
+        lambda cfg: trunk_builder(cfg) == TIMM_BUILDER,
+        lambda cfg: "MODEL.BACKBONE.TIMM.NAME says all of a network of timm's",
+        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
     ),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),

@@ -71,6 +71,9 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.DNL.TEMPERATURE": POSITIVE,
     "MODEL.BACKBONE.DNL.TRUNK": _names_of(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.NARROW.WIDTH": Rule(lambda value: whole(8, 64).holds(value) and value % 8 == 0, "8, 16, ... 64"),
+    "MODEL.BACKBONE.TIMM.NAME": TEXT,  # which names there are, timm knows
+    "MODEL.BACKBONE.TIMM.DROP_PATH": share(below=1),
+    "MODEL.BACKBONE.TIMM.CHECKPOINTING": FLAG,
     "MODEL.BACKBONE.RES2NET.WIDTH": whole(1, 1024),
     "MODEL.BACKBONE.RES2NET.SCALE": whole(1, 64),
     "MODEL.BACKBONE.RES2NET.V1B": FLAG,

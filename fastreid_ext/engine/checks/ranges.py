@@ -171,6 +171,7 @@ RANGES: dict[str, Rule] = {
         lambda value: len({name for name, _ in value}) == len(value),
         'a list of names and factors of 0 or more, each name once, such as [["backbone", 0.1]]',
     ),
+    "SOLVER.LAYER_DECAY": share(above=0),
     "SOLVER.EMA.ENABLED": FLAG,
     "SOLVER.EMA.DECAY": share(below=1),
     "SOLVER.CLIP_GRADIENTS.ENABLED": FLAG,

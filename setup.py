@@ -27,7 +27,7 @@ setup(
     package_data={
         **{name: ["*.yml"] for name in CONFIG_PACKAGES},
         "fastreid_ext.report": ["templates/*"],
-        "fastreid_ext.zoo": ["*.safetensors", "*.md"],  # the models that the package ships, and their cards
+        "fastreid_ext.zoo": ["*.safetensors", "*.md", "*.json"],  # the models that the package ships, with their cards
     },
     install_requires=[
         "torch>=2.8,!=2.13.0",  # 2.13.0 may come as a CPU build whose torchvision does not import

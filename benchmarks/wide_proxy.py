@@ -1,11 +1,11 @@
 """What helps the recipe of the shipped model in worlds that it has not seen: one change a row.
 
-    python benchmarks/wide_proxy.py                       (all rows; 7 to 20 minutes of one core for each of 2 runs)
-    python benchmarks/wide_proxy.py --rows recipe "without colour jitter" --jobs 2
+    python benchmarks/wide_proxy.py         (all rows; 7 to 20 minutes of one core for each of 2 runs of each seed)
+    python benchmarks/wide_proxy.py --rows recipe "with colour jitter" --seeds 0 1 --jobs 2
 
-Each row is trained twice by configs/zoo/wide.yml with fewer epochs: on two of SynthReID's four worlds and tested on the
-other two, and the other way round. So each number is of a world that the model has not seen. Runs that are finished are
-kept; the table has the rows of this call.
+For each seed a row is trained twice by configs/zoo/wide.yml with fewer epochs: on two of SynthReID's four worlds and
+tested on the other two, and the other way round. So each number is of a world that the model has not seen. Finished
+runs are kept; the table has the rows of this call.
 """
 
 import argparse
@@ -34,7 +34,7 @@ CBE = ("INPUT.BATCH_AUGMENT.NAME", '["CompoundBatchErasing"]')
 
 ROWS: dict[str, tuple[str, ...]] = {
     "recipe": (),
-    "without colour jitter": ("INPUT.CJ.ENABLED", "False"),
+    "with colour jitter": ("INPUT.CJ.ENABLED", "True"),
     "with padding and cropping": ("INPUT.PADDING.ENABLED", "True"),
     "without instance normalisation": ("MODEL.BACKBONE.WITH_IBN", "False"),
     "triplets for the contrastive loss": (LOSSES, '("SmoothedCrossEntropyLoss","SoftMarginTripletLoss")'),
@@ -50,11 +50,13 @@ ROWS: dict[str, tuple[str, ...]] = {
         *("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25"),
         *("MODEL.BACKBONE.FEAT_DIM", "128"),
     ),
+    "images of 192x96": ("INPUT.SIZE_TRAIN", "[192, 96]", "INPUT.SIZE_TEST", "[192, 96]"),
+    "two blocks a stage": ("MODEL.BACKBONE.DEPTH", "18x"),
     "48 channels for 32": ("MODEL.BACKBONE.NARROW.WIDTH", "48", "MODEL.BACKBONE.FEAT_DIM", "384"),
 }
 
 
-def run(row: str, fold: str, seed: int, output: Path, also: Sequence[str]) -> dict[str, dict[str, float]]:
+def run(row: str, seed: int, fold: str, output: Path, also: Sequence[str]) -> dict[str, dict[str, float]]:
     """Train a row on the worlds of a fold, or read what was trained; return world -> metrics."""
     tested = [f"SynthReIDWide{world}" for world in WORLDS if world not in FOLDS[fold]]
     data = (
@@ -72,46 +74,56 @@ def _tuple(names: Any) -> str:
     return f"({', '.join(map(repr, names))},)"
 
 
-def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Return a Markdown table: mAP in each world, their mean, and its difference to the first row."""
+Seeds = dict[int, dict[str, dict[str, float]]]  # seed -> world -> metrics
+
+
+def table(found: dict[str, Seeds]) -> str:
+    """Return a Markdown table: mAP in each world, their mean, its difference to the recipe, and Rank-1.
+
+    The numbers are means over the seeds of a row; the difference is to the recipe's runs of the same seeds, with the
+    least and the largest of them where there are several.
+    """
     lines = []
-    for row, worlds in found.items():
-        mean = statistics.fmean(worlds[world]["mAP"] for world in WORLDS)
-        base = statistics.fmean(found["recipe"][world]["mAP"] for world in WORLDS) if "recipe" in found else None
-        rank1 = statistics.fmean(worlds[world]["Rank-1"] for world in WORLDS)
-        cells = [f"{worlds[world]['mAP']:.1f}" for world in WORLDS]
-        lines.append(
-            [
-                row,
-                *cells,
-                f"{mean:.1f}",
-                "" if base is None or row == "recipe" else f"{mean - base:+.1f}",
-                f"{rank1:.1f}",
-            ]
-        )
-    headers = ["", *map(str.lower, WORLDS), "mean mAP", "difference", "mean Rank-1"]
+    for row, seeds in found.items():
+        cells = [f"{statistics.fmean(worlds[world]['mAP'] for worlds in seeds.values()):.1f}" for world in WORLDS]
+        mean, rank1 = (statistics.fmean(_means(seeds, metric).values()) for metric in ("mAP", "Rank-1"))
+        lines.append([row, len(seeds), *cells, f"{mean:.1f}", _difference(found, row), f"{rank1:.1f}"])
+    headers = ["", "seeds", *map(str.lower, WORLDS), "mean mAP", "difference", "mean Rank-1"]
     return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _means(seeds: Seeds, metric: str) -> dict[int, float]:
+    return {seed: statistics.fmean(worlds[world][metric] for world in WORLDS) for seed, worlds in seeds.items()}
+
+
+def _difference(found: dict[str, Seeds], row: str) -> str:
+    base, own = _means(found.get("recipe", {}), "mAP"), _means(found[row], "mAP")
+    if row == "recipe" or not own.keys() <= base.keys():
+        return ""
+    gains = [own[seed] - base[seed] for seed in own]
+    spread = f" ({min(gains):+.1f} to {max(gains):+.1f})" if len(gains) > 1 else ""
+    return f"{statistics.fmean(gains):+.1f}{spread}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each")
     parser.add_argument("--output", type=Path, default=Path("logs/benchmarks/wide_proxy"))
     parser.add_argument("--overrides", nargs="*", default=[], help="KEY VALUE pairs for every run")
     args = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = "1"
-    calls = [(row, fold) for row in args.rows for fold in FOLDS]
+    calls = [(row, seed, fold) for row in args.rows for seed in args.seeds for fold in FOLDS]
     with ThreadPoolExecutor(args.jobs) as pool:
-        ends = pool.map(lambda call: run(*call, args.seed, args.output, args.overrides), calls)
-        found: dict[str, dict[str, dict[str, float]]] = {}
-        for (row, _), worlds in zip(calls, ends, strict=True):
-            found.setdefault(row, {}).update(worlds)
-            whole = {name: found[name] for name in ROWS if len(found.get(name, ())) == len(WORLDS)}
-            if row in whole:
-                write_record("wide_proxy", whole, seed=args.seed, epochs=int(SHORT[1]), overrides=args.overrides)
+        ends = pool.map(lambda call: run(*call, args.output, args.overrides), calls)
+        found: dict[str, Seeds] = {}
+        for (row, seed, _), worlds in zip(calls, ends, strict=True):
+            found.setdefault(row, {}).setdefault(seed, {}).update(worlds)
+            if all(len(found[row].get(each, ())) == len(WORLDS) for each in args.seeds):
+                whole = {name: found[name] for name in ROWS if name in found}
+                write_record("wide_proxy", whole, epochs=int(SHORT[1]), overrides=args.overrides)
                 print(table(whole), flush=True)
 
 

@@ -143,5 +143,5 @@ def test_the_wheel_is_small_and_has_the_models(wheel):
     assert wheel.stat().st_size <= MOST_BYTES
     with zipfile.ZipFile(wheel) as archive:
         for name in zoo.models():
-            for path in (zoo.weights_of(name), zoo.card_of(name)):
+            for path in (zoo.weights_of(name), zoo.card_of(name), zoo.FOLDER / f"{name}.json"):
                 assert archive.read(f"fastreid_ext/zoo/{path.name}") == path.read_bytes()

@@ -9,7 +9,7 @@ import fastreid_ext  # noqa: F401  isort:skip  (heals the host)
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.backbones.resnet import BasicBlock, ResNet
 
-from fastreid_ext.occluded.backbone import add_non_local
+from fastreid_ext.occluded.backbone import add_non_local, settings_of
 
 
 class TinyResNet(ResNet):
@@ -31,4 +31,4 @@ def build_tiny_resnet_backbone(cfg):
 @BACKBONE_REGISTRY.register()
 def build_tiny_dnl_backbone(cfg):
     """With the non-local blocks of MODEL.BACKBONE.DNL."""
-    return add_non_local(TinyResNet(cfg), cfg.MODEL.BACKBONE.DNL.BLOCKS, cfg.MODEL.BACKBONE.DNL.REDUCTION)
+    return add_non_local(TinyResNet(cfg), **settings_of(cfg.MODEL.BACKBONE.DNL))

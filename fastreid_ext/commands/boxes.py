@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     from fastreid_ext.visual.image_sources import images_with_joints
 
     cfg = merged_config(args.config_file, args.opts)
-    images = images_with_joints(cfg, args.images, args.test_set, args.poses, args.limit)
+    images = images_with_joints(cfg, args.images, args.test_set, args.poses, args.limit, args.output)
     model = trained_model(cfg)
     check_locates(model)
     make_folder(args.output)

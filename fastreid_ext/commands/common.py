@@ -2,11 +2,12 @@
 
 import argparse
 import errno
+import logging
 import os
 import stat
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FAILED = 1  # exit status of a mistake
+SKIPPED_SHOWN = 10  # lines on images that can't be read
 FROM_0 = ("limit", "sheet_images", "queries", "pictures")  # options that are counts
 FROM_1 = ("workers", "num_gpus", "num_machines", "save_every", "rows")
 LEAST = dict.fromkeys(FROM_0, 0) | dict.fromkeys(FROM_1, 1)
@@ -192,6 +194,8 @@ def run_command(args: argparse.Namespace) -> int:
     from fastreid_ext.files import show_any_name
 
     show_any_name(sys.stdout)
+    if logging.lastResort is not None:  # it shows warnings where no run has set up its log
+        logging.lastResort.setFormatter(TerminalFormatter())
     with stopped_by_signals(name) as stopping:
         try:
             check_options(args)
@@ -207,9 +211,7 @@ def run_command(args: argparse.Namespace) -> int:
             if isinstance(error, UserError):
                 if args.debug:
                     traceback.print_exc()
-                from fastreid_ext.foreign_files import one_line  # names of files are others' words
-
-                print(f"{name}: {chr(10).join(map(one_line, str(error).splitlines()))}", file=sys.stderr)
+                print(for_terminal(f"{name}: {error}"), file=sys.stderr)
                 return FAILED
             if isinstance(error, BrokenPipeError):  # whoever reads the output, head for example, has had enough
                 _drop_output()
@@ -219,6 +221,39 @@ def run_command(args: argparse.Namespace) -> int:
                 print(f"{name}: its output can't be written: {error.strerror}", file=sys.stderr)
                 return FAILED
             raise
+
+
+def for_terminal(text: str) -> str:
+    """Return a message as it can be printed: names of files in it, which are others' words, can't forge a line.
+
+    What a terminal would obey is written out, and every line but the first is indented.
+    """
+    from fastreid_ext.foreign_files import one_line
+
+    first, *others = map(one_line, text.splitlines() or [""])
+    return "\n".join([first, *(line if line.startswith(" ") else f"  {line}" for line in others)])
+
+
+class TerminalFormatter(logging.Formatter):
+    """Writes the messages of a log as :func:`for_terminal` does."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (its name in logging)
+        """Return the message of a record; a traceback comes behind it."""
+        return for_terminal(super().formatMessage(record))
+
+
+def print_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
+    """Print to stderr why images were left out, a line for each of the first ones.
+
+    Args:
+        skipped: what a feature store has of them.
+    """
+    from fastreid_ext.foreign_files import one_line
+
+    for entry in skipped[:SKIPPED_SHOWN]:
+        print(f"skipped: {one_line(entry['reason'])}", file=sys.stderr)
+    if len(skipped) > SKIPPED_SHOWN:
+        print(f"skipped: {len(skipped) - SKIPPED_SHOWN} more images", file=sys.stderr)
 
 
 def _drop_output() -> None:

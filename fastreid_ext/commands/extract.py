@@ -1,7 +1,6 @@
 """The command ``extract``: features of a folder, a list or a data set, on disk."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from fastreid_ext.commands.common import (
     add_output_option,
     command_parser,
     merged_config,
+    print_skipped,
     trained_model,
 )
 from fastreid_ext.commands.ranks import add_rank_options, run_in_ranks
@@ -17,8 +17,6 @@ from fastreid_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastreid_ext.search.image_list import ImageList
-
-SKIPPED_SHOWN = 10
 
 
 def add_parser(commands: Any) -> None:
@@ -78,8 +76,7 @@ def in_one_process(args: argparse.Namespace) -> None:
     if store is None:
         return
     skipped = store.meta["skipped"]
-    for entry in skipped[:SKIPPED_SHOWN]:
-        print(f"skipped: {entry['reason']}", file=sys.stderr)
+    print_skipped(skipped)
     done = f", {earlier} of them by an earlier run" if earlier else ""
     left_out = f"; {len(skipped)} unreadable images are left out and listed in {META}" if skipped else ""
     print(

@@ -1,7 +1,6 @@
 """The command ``search``: the nearest gallery images of queries, through an index that is stored with the gallery."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +15,7 @@ from fastreid_ext.commands.common import (
     command_parser,
     merged_config,
     named_or_zoo,
+    print_skipped,
     trained_model,
 )
 from fastreid_ext.errors import ConfigError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     TrainedModel = tuple[CfgNode, nn.Module]
 
-SHOWN, SKIPPED_SHOWN = 8, 10  # queries on the sheet; lines on images that can't be read
+SHOWN = 8  # queries on the sheet
 PARAMETERS = {
     "m": "--hnsw-m",
     "ef_construction": "--ef-construction",
@@ -195,16 +195,11 @@ def extracted(images: "ImageList", model: "TrainedModel") -> "Iterator[FeatureSt
 
     Images that can't be read are left out, with a line for each of the first ones.
     """
-    from fastreid_ext.foreign_files import one_line
     from fastreid_ext.search.extract import extract
 
     with tempfile.TemporaryDirectory(prefix="fastreid-ext-") as place:
         store, _ = extract(*model, images, Path(place), skip_unreadable=True)
-        skipped = store.meta["skipped"]
-        for entry in skipped[:SKIPPED_SHOWN]:
-            print(f"skipped: {one_line(entry['reason'])}", file=sys.stderr)
-        if len(skipped) > SKIPPED_SHOWN:
-            print(f"skipped: {len(skipped) - SKIPPED_SHOWN} more images", file=sys.stderr)
+        print_skipped(store.meta["skipped"])
         yield store
 
 
@@ -264,11 +259,6 @@ def check_options(args: argparse.Namespace) -> None:
     if args.query is not None and args.folder is not None:
         raise ConfigError(
             f"--query is for a gallery that is a feature store: name images by --image, or extract {args.folder}"
-        )
-    if args.folder is not None and args.output is not None and args.output.resolve() == args.folder.resolve():
-        raise ConfigError(
-            f"--output {args.output} is the folder that is searched, where the sheet would be one more image of the"
-            " next search: name another one"
         )
     if args.query is not None and (args.config_file or args.opts):
         raise ConfigError("--config-file and KEY VALUE pairs are for --image: a store needs no model")

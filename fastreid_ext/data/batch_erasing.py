@@ -3,13 +3,12 @@
 Zhong et al., Random Erasing Data Augmentation, 2017.
 """
 
-import math
-
 import torch
 
+from fastreid_ext.data.erased_pixels import MEAN_PIXEL, Fill
 from fastreid_ext.errors import ConfigError
 
-FILLS = ("mean", "random")
+TRIES = 100  # as many as the authors' code has
 
 
 def erase_rectangles(
@@ -18,36 +17,27 @@ def erase_rectangles(
     area: tuple[float, float] = (0.02, 0.4),
     ratio: float = 0.3,
     generator: torch.Generator | None = None,
-    fill: str = "mean",
+    fill: Fill = MEAN_PIXEL,
 ) -> torch.Tensor:
-    """Set a rectangle of some images to 0, which is the mean pixel of a normalised batch, or to random pixels.
-
-    The paper draws again until the rectangle fits into the image. Here a side that is too long is cut, which needs no
-    loop over a batch.
+    """Erase a rectangle of some images.
 
     Args:
-        images: (B, C, H, W), normalised; not written to.
+        images: (B, C, H, W); not written to.
         probability: share of the images that lose a rectangle, in [0, 1].
         area: smallest and largest area as a share of the image, 0 < low <= high <= 1.
-        ratio: height / width is drawn log-uniformly from [ratio, 1 / ratio], 0 < ratio <= 1.
+        ratio: height / width is drawn uniformly from [ratio, 1 / ratio], 0 < ratio <= 1.
         generator: of the images' device; None is torch's own.
-        fill: "mean", or "random" for a standard normal number in every channel of every pixel, which has the mean and
-            the spread of the pixels of a normalised batch.
+        fill: what erased pixels become; the mean pixel of normalised images if none is given.
 
     Returns:
         (B, C, H, W).
 
     Raises:
-        ConfigError: a setting outside its range, or an unknown fill.
+        ConfigError: a setting outside its range.
     """
-    if fill not in FILLS:
-        raise ConfigError(f"random erasing fills its rectangles with one of {FILLS}, got {fill!r}")
     batch, _, height, width = images.shape
-    inside = rectangle_masks(batch, (height, width), probability, area, ratio, generator, images.device)[:, None]
-    if fill == "mean":
-        return images.masked_fill(inside, 0.0)
-    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    return torch.where(inside, noise, images)
+    inside = rectangle_masks(batch, (height, width), probability, area, ratio, generator, images.device)
+    return fill(images, inside[:, None], generator)
 
 
 def rectangle_masks(
@@ -60,6 +50,10 @@ def rectangle_masks(
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
     """Draw the rectangles of :func:`erase_rectangles`.
+
+    Area and ratio are drawn until the rectangle fits into the image, and then its place, as in the authors' code. The
+    paper's Algorithm 1 draws all anew where the place does not fit either, which makes large rectangles rare. Where
+    none of 100 fits, the code leaves the image whole; here the first one is cut, so that the probability holds.
 
     Args:
         batch: number of images.
@@ -84,15 +78,17 @@ def rectangle_masks(
         )
     height, width = size
 
-    def uniform() -> torch.Tensor:
-        return torch.rand(batch, 1, generator=generator, device=device)
+    def uniform(low: float, high: float, count: int = 1) -> torch.Tensor:
+        return low + (high - low) * torch.rand(batch, count, generator=generator, device=device)
 
-    chosen = uniform() < probability  # (B, 1)
-    size = (low + (high - low) * uniform()) * height * width
-    aspect = torch.exp((2 * uniform() - 1) * math.log(1 / ratio))
-    rows = (size * aspect).sqrt().round().clamp(1, height)
-    columns = (size / aspect).sqrt().round().clamp(1, width)
-    inside = _run(rows, uniform(), height)[:, :, None] & _run(columns, uniform(), width)[:, None, :]
+    chosen = uniform(0, 1) < probability  # (B, 1)
+    pixels, aspect = uniform(low, high, TRIES) * height * width, uniform(ratio, 1 / ratio, TRIES)
+    rows = (pixels * aspect).sqrt().round().clamp(min=1)
+    columns = (pixels / aspect).sqrt().round().clamp(min=1)
+    first = ((rows <= height) & (columns <= width)).byte().argmax(1, keepdim=True)
+    rows = rows.gather(1, first).clamp(max=height)
+    columns = columns.gather(1, first).clamp(max=width)
+    inside = _run(rows, uniform(0, 1), height)[:, :, None] & _run(columns, uniform(0, 1), width)[:, None, :]
     return inside & chosen[:, :, None]
 
 

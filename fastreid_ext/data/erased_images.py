@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastreid_ext.data.batch_erasing import rectangle_masks
+from fastreid_ext.data.erased_pixels import Fill
 from fastreid_ext.data.loader import DeviceLoader
 
 
@@ -21,7 +22,7 @@ class ImageEraser:
 
     Args:
         paths: every image of the test set, in the set's order.
-        fill: value of each channel of an erased pixel, on the scale of the images: the mean pixel.
+        fill: what erased pixels become, on the scale of the images.
         probability, area, ratio: see :func:`fastreid_ext.data.batch_erasing.erase_rectangles`.
         seed: 0 or more.
     """
@@ -29,7 +30,7 @@ class ImageEraser:
     def __init__(
         self,
         paths: Sequence[str],
-        fill: Sequence[float],
+        fill: Fill,
         probability: float = 0.5,
         area: tuple[float, float] = (0.02, 0.4),
         ratio: float = 0.3,
@@ -38,7 +39,7 @@ class ImageEraser:
         self.indices: dict[str, int] = {}
         for index, path in enumerate(paths):
             self.indices.setdefault(path, index)
-        self.fill = tuple(fill)
+        self.fill = fill
         self.probability, self.area, self.ratio, self.seed = probability, area, ratio, seed
 
     def __call__(self, images: torch.Tensor, paths: Sequence[str]) -> torch.Tensor:
@@ -47,16 +48,17 @@ class ImageEraser:
         Raises:
             KeyError: a path that is not in the test set.
         """
-        size = (images.shape[2], images.shape[3])
-        inside = torch.cat([self._mask(self.indices[path], size) for path in paths])  # (B, H, W)
-        fill = torch.tensor(self.fill, dtype=images.dtype, device=images.device)[:, None, None]
-        return torch.where(inside.to(images.device)[:, None], fill, images)
+        drawn = [self._draw(self.indices[path], images.shape[1:]) for path in paths]
+        inside, pixels = (torch.cat(parts).to(images.device) for parts in zip(*drawn, strict=True))
+        return torch.where(inside, pixels.to(images.dtype), images)
 
-    def _mask(self, index: int, size: tuple[int, int]) -> torch.Tensor:
+    def _draw(self, index: int, shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is erased (1, 1, H, W), and what it becomes (1, C, H, W)."""
         # Drawn on the CPU, so that every device erases the same pixels.
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
-        return rectangle_masks(1, size, self.probability, self.area, self.ratio, generator)
+        inside = rectangle_masks(1, (shape[1], shape[2]), self.probability, self.area, self.ratio, generator)
+        return inside[:, None], self.fill.pixels((1, *shape), generator)
 
 
 class WithErased:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fastreid_ext.data.erased_images import ImageEraser, WithErased
+from fastreid_ext.data.erased_pixels import Fill
 from fastreid_ext.data.images import QueryGalleryImages, ReIDImages
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine.training_subsets import evaluated_sets
@@ -139,7 +140,8 @@ class AsIsAndErased(DatasetEvaluator):
 def _eraser(cfg: CfgNode, loader: DeviceLoader) -> ImageEraser:
     node = cfg.TEST.OCCLUSION
     paths = [item[0] for item in loader.dataset.img_items]
-    return ImageEraser(paths, cfg.MODEL.PIXEL_MEAN, node.PROB, tuple(node.AREA), node.RATIO, node.SEED)
+    fill = Fill(node.FILL, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, normalised=False)
+    return ImageEraser(paths, fill, node.PROB, tuple(node.AREA), node.RATIO, node.SEED)
 
 
 def _erased_picture(images: ReIDImages, eraser: ImageEraser, path: str) -> Image.Image:

@@ -46,12 +46,13 @@ def measure(model: nn.Module, run: Run, record: ModelRecord, size: tuple[int, in
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, 3, *size)).astype(np.float32))
         given = fed(record, images.numpy())
         found.append(
-            Latency(batch, _median_ms(lambda x=images: test_features(model, x)), _median_ms(lambda x=given: run(x)))
+            Latency(batch, median_ms(lambda x=images: test_features(model, x)), median_ms(lambda x=given: run(x)))
         )
     return found
 
 
-def _median_ms(call: Callable[[], object]) -> float:
+def median_ms(call: Callable[[], object]) -> float:
+    """Return the median milliseconds of a call, after some calls that are not counted."""
     times = []
     for _ in range(WARM_UP + REPEATS):
         start = time.perf_counter()

@@ -26,6 +26,8 @@ NO_MATTER = (
     "MODEL.BACKBONE.PRETRAIN_PATH",
     "MODEL.HEADS.NUM_CLASSES",
 )
+# What a key's default was at first. A later default does not change the hash of models that have the first one.
+FIRST_DEFAULTS = {"MODEL.MGRE.LOCATION.WEIGHT": 1000.0}
 READ_BY_TEST = ("MODEL.", "INPUT.SIZE_TEST", "INPUT.CROP.", "TEST.FLIP.")
 
 
@@ -50,11 +52,12 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def config_hash(cfg: CfgNode) -> str:
-    """Return the SHA-256 of the keys that test features depend on, as far as they differ from the defaults.
+    """Return the SHA-256 of the keys that test features depend on, as far as they differ from their first defaults.
 
-    A key that a later version adds changes nothing so long as it has its default.
+    So a key that a later version adds changes nothing so long as it has its default, nor does a default that a later
+    version changes.
     """
-    defaults = dict(leaves(get_cfg()))
+    defaults = dict(leaves(get_cfg())) | FIRST_DEFAULTS
     kept = {
         key: value
         for key, value in leaves(cfg)

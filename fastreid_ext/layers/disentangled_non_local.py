@@ -4,6 +4,8 @@ Yin et al., Disentangled Non-Local Neural Networks, ECCV 2020; Yan et al., Occlu
 Single-scale Global Representations, ICCV 2021, eq. 1.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,7 +17,7 @@ from fastreid_ext.precision import at_least_float32, without_autocast
 class DisentangledNonLocal2d(nn.Module):
     """Add to every position a weighted sum of all positions: a whitened pairwise term and a unary one (eq. 1).
 
-    w_ij = softmax_j((q_i - mean q)^T (k_j - mean k)) + softmax_j(W_m f_j), y_i = f_i + sum_j w_ij v_j. The paper
+    w_ij = softmax_j((q_i - mean q)^T (k_j - mean k) / T) + softmax_j(W_m f_j), y_i = f_i + sum_j w_ij v_j. The paper
     prints f_i for the key and the value too; like Yin et al. we read f_j. Means and softmaxes run over the positions of
     one image. Affinities and softmaxes are float32 under any autocast. There are no biases: the means
     cancel one on q or k, the softmax one on W_m.
@@ -26,18 +28,22 @@ class DisentangledNonLocal2d(nn.Module):
         channels: C.
         reduction: q, k and v have C / reduction channels. 2 is Yin et al.'s, with a projection W_o of the sum back to
             C channels; 1 is the paper's eq. 1, where q, k and v are C x C and nothing follows.
+        temperature: T above 0: 1 is eq. 1, 0.05 is Yin et al.'s code.
 
     Raises:
-        ConfigError: a reduction that does not divide the channels.
+        ConfigError: a reduction that does not divide the channels, or a temperature that is not above 0.
     """
 
-    def __init__(self, channels: int, reduction: int = 2):
+    def __init__(self, channels: int, reduction: int = 2, temperature: float = 1.0):
         super().__init__()
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise ConfigError(f"a non-local block needs a temperature above 0, got {temperature}")
         if reduction < 1 or channels % reduction:
             raise ConfigError(
                 f"a non-local block needs a reduction that divides its {channels} channels, got {reduction}"
             )
         inner = channels // reduction
+        self.temperature = temperature
         self.query = nn.Conv2d(channels, inner, 1, bias=False)
         self.key = nn.Conv2d(channels, inner, 1, bias=False)
         self.value = nn.Conv2d(channels, inner, 1, bias=False)
@@ -67,7 +73,7 @@ class DisentangledNonLocal2d(nn.Module):
             query, key = (part - part.mean(dim=1, keepdim=True) for part in (query, key))  # whitened, (B, N, C')
             # With an axis of one head: ONNX has no attention without it.
             heads = (part[:, None] for part in (query, key, value))
-            pairwise = F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]  # (B, N, C')
+            pairwise = F.scaled_dot_product_attention(*heads, scale=1 / self.temperature)[:, 0]  # (B, N, C')
             unary = mask.softmax(dim=1).transpose(1, 2) @ value  # (B, 1, C'): the same for every position
             y = (pairwise + unary).transpose(1, 2).unflatten(2, f.shape[2:])
         return f + self.project(y.to(f.dtype))

@@ -32,9 +32,9 @@ def add_mgre_config(cfg: CN) -> None:
     # 0 = none, as in the baseline
     node.FE = CN({"BLOCKS": -1})
     # Location loss (eq. 3): margin around the joints as a share of the image, least confidence and number of joints;
-    # its weight beside the other losses: the paper has sides in pixels of the map, whose squares are 160 (stage 3) to
-    # 2560 (stage 1) times those of our shares at 256x128; with 1 the boxes leave the body (see the project's README)
-    node.LOCATION = CN({"MARGIN": 0.05, "CONFIDENCE": 0.2, "MIN_JOINTS": 2, "WEIGHT": 1000.0})
+    # the units of its errors: pixels (of the stage's map, as eq. 2 has them) | shares (of the image, which need a
+    # weight of about 1000); its weight beside the other losses
+    node.LOCATION = CN({"MARGIN": 0.05, "CONFIDENCE": 0.2, "MIN_JOINTS": 2, "UNITS": "pixels", "WEIGHT": 1.0})
     # lambda of eq. 9, the weight of the losses of stages 1 to 3
     node.LAMBDA = 1.0
     # lambda^F of eq. 6, of stages 1 to 4; those of unused stages do not count

@@ -22,6 +22,8 @@ from fastreid_ext.modeling.heads import BNNeckHead
 from fastreid_ext.modeling.regions import Granularity, RegionBoxes
 from fastreid_ext.modeling.trunk import STAGES, stage_channels, trunk_of
 
+UNITS = ("pixels", "shares")
+
 
 @register(REID_HEADS_REGISTRY)
 class MGReLocationHead(BranchHead):
@@ -37,10 +39,12 @@ class MGReLocationHead(BranchHead):
             512, which is the default here.
         blocks: residual blocks of a feature extraction module; -1 = as many as the trunk's stage has, 0 = none.
         location: settings of :func:`location_loss`: margin, threshold, min_joints.
-        location_weight: of the location losses beside the others; see the key MODEL.MGRE.LOCATION.WEIGHT.
+        location_units: of the errors in the location losses, "pixels" of the map or "shares" of the image; see the key
+            MODEL.MGRE.LOCATION.UNITS.
+        location_weight: of the location losses beside the others.
 
     Raises:
-        ConfigError: a location_weight that is not positive, or fewer blocks than -1.
+        ConfigError: unknown units, a location_weight that is not positive, or fewer blocks than -1.
     """
 
     takes = "stage_maps"
@@ -54,9 +58,12 @@ class MGReLocationHead(BranchHead):
         neck: dict[str, Any],
         blocks: int = -1,
         location: dict[str, float] | None = None,
-        location_weight: float = 1000.0,
+        location_units: str = "pixels",
+        location_weight: float = 1.0,
     ):
         super().__init__()
+        if location_units not in UNITS:
+            raise ConfigError(f"MODEL.MGRE.LOCATION.UNITS must be one of {UNITS}, got {location_units!r}")
         if not (location_weight > 0 and math.isfinite(location_weight)):
             raise ConfigError(f"MODEL.MGRE.LOCATION.WEIGHT must be positive, got {location_weight}")
         neck = {"embedding_dim": 512} | neck
@@ -80,6 +87,7 @@ class MGReLocationHead(BranchHead):
         self.necks = nn.ModuleDict(necks)
         self.layout = layout
         self.location = location or {}
+        self.location_units = location_units
         self.location_weight = location_weight
         self.labels = ("joints",) if layout.stages else ()
         self.test_labels = ("joints",) if layout.boxes == "labelled" else ()
@@ -103,6 +111,7 @@ class MGReLocationHead(BranchHead):
                 "min_joints": place.MIN_JOINTS,
             }
             if node.BOXES == "located":
+                settings["location_units"] = place.UNITS
                 settings["location_weight"] = place.WEIGHT
         return settings
 
@@ -143,7 +152,8 @@ class MGReLocationHead(BranchHead):
         if targets is not None and joints is not None:
             for i, found in predicted.items():
                 joint_sets = [region.joints for region in self.layout.regions_of_stage[i]]
-                loss = location_loss(found, joints, joint_sets, **self.location)
+                size = tuple(raw[i].shape[2:]) if self.location_units == "pixels" else (1, 1)
+                loss = location_loss(found, joints, joint_sets, **self.location, size=size)
                 outputs.setdefault(f"stage{i}", {})["location"] = loss
         return outputs
 

@@ -149,6 +149,7 @@ def location_loss(
     margin: float = 0.05,
     threshold: float = 0.2,
     min_joints: int = 2,
+    size: tuple[int, int] = (1, 1),
 ) -> torch.Tensor:
     """Squared error of a box's four sides against the joints' extent plus a margin (eq. 3), mean over known regions.
 
@@ -157,6 +158,8 @@ def location_loss(
     Args:
         boxes: (B, R, 4) of :class:`LocationModule`.
         joints, joint_sets, margin, threshold, min_joints: see :func:`pseudo_boxes`.
+        size: (H, W) of the map that the boxes are on, for errors in its pixels, as eq. 2 has them; (1, 1) for shares
+            of the image.
 
     Returns:
         A scalar in float32 or better.
@@ -169,5 +172,7 @@ def location_loss(
     with without_autocast(boxes):
         targets, known = pseudo_boxes(joints, joint_sets, margin, threshold, min_joints)
         boxes = at_least_float32(boxes)
-        errors = (boxes - targets.to(boxes.dtype)).square().sum(dim=2)  # (B, R)
+        height, width = size
+        x_errors, y_errors = (boxes - targets.to(boxes.dtype)).square().unflatten(2, (2, 2)).sum(dim=2).unbind(dim=2)
+        errors = x_errors * width**2 + y_errors * height**2  # (B, R)
         return (errors * known).sum() / known.sum().clamp(min=1)

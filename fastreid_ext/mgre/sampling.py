@@ -9,9 +9,11 @@ from fastreid_ext.precision import at_least_float32, without_autocast
 def sample_regions(features: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Sample a box of every map at N x M points, by bilinear interpolation (eq. 4, 5); zero outside the map.
 
-    Place (row i, column j) of the result stands at the middle of cell (i, j) of the box cut into N x M cells. So a
-    box of N x M whole pixels comes out exactly; eq. 4 as printed is half a pixel off. Differentiable in both
-    arguments. Coordinates are float32 under any autocast.
+    Place (row i, column j) of the result stands at the middle of cell (i, j) of the box cut into N x M cells. A box
+    of N x M whole pixels comes out exactly, as by eq. 4 and 5 with places counted from the same corner. For a box of
+    other sides, places that are counted from 0 would lie 0.5 (l1 / M - 1) pixels of the map further left, and
+    0.5 (l2 / N - 1) further up: not around the middle of the box. Differentiable in both arguments. Coordinates are
+    float32 under any autocast.
 
     Args:
         features: (B, C, H, W).

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from fastreid.config import CfgNode
 
 
+TABLES = "tables.yml"  # of a project: the rows of its paper, which is no config (fastreid_ext.reproduce.paper_tables)
+
+
 def config_folder() -> Path:
     """Return the folder of the shipped configs."""
     here = Path(__file__).resolve().parent
@@ -23,7 +26,8 @@ def config_folder() -> Path:
 def list_config_files() -> list[str]:
     """Return the names of all shipped configs, such as "DeepMiner/Market1501_R50.yml"; bases are left out."""
     folder = config_folder()
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.yml") if not p.name.startswith("Base-"))
+    files = (path for path in folder.rglob("*.yml") if not path.name.startswith("Base-") and path.name != TABLES)
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def get_config_file(config_path: str) -> str:

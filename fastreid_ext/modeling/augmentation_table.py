@@ -1,7 +1,7 @@
 """The table that INPUT.BATCH_AUGMENT.NAME picks from: augmentation of whole, normalised batches on their device."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from fastreid_ext.data.batch_erasing import FILLS, erase_rectangles
+from fastreid_ext.data.batch_erasing import erase_rectangles
+from fastreid_ext.data.erased_pixels import Fill
 from fastreid_ext.errors import ConfigError
 
 
@@ -20,13 +21,31 @@ class BatchAugmentation(Protocol):
 
 
 @dataclass(frozen=True)
+class Batches:
+    """The normalised batches of a training.
+
+    Attributes:
+        size: (height, width) in pixels.
+        mean, std: of each channel, that they were normalised by.
+    """
+
+    size: tuple[int, int]
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def fill(self, kind: str) -> Fill:
+        """Return what fills erased pixels; a ConfigError for an unknown kind."""
+        return Fill(kind, self.mean, self.std)
+
+
+@dataclass(frozen=True)
 class AugmentationEntry:
     """One row of the table.
 
     Attributes:
         node: its config node below INPUT.BATCH_AUGMENT.
         defaults: the node's keys.
-        build: (node, (height, width) of the training images in pixels) -> augmentation.
+        build: (node, the batches that it gets) -> augmentation.
         erases: it erases parts of every image, so FastReID's own INPUT.REA has to be off.
         counted_copies: node -> how often an image counts in SOLVER.IMS_PER_BATCH. 1 where that is the number of
             sampled images, 2 where it is that of the doubled batch.
@@ -34,20 +53,19 @@ class AugmentationEntry:
 
     node: str
     defaults: Mapping[str, Any]
-    build: Callable[[CfgNode, tuple[int, int]], BatchAugmentation]
+    build: Callable[[CfgNode, Batches], BatchAugmentation]
     erases: bool = True
     counted_copies: Callable[[CfgNode], int] = lambda node: 1
 
 
-def _random_erasing(node: CfgNode, size: tuple[int, int]) -> BatchAugmentation:
-    if node.FILL not in FILLS:  # now, and not in the first step
-        raise ConfigError(f"INPUT.BATCH_AUGMENT.REA.FILL must be one of {FILLS}, got {node.FILL!r}")
-    erase = partial(erase_rectangles, probability=node.PROB, area=tuple(node.AREA), ratio=node.RATIO, fill=node.FILL)
+def _random_erasing(node: CfgNode, batches: Batches) -> BatchAugmentation:
+    fill = batches.fill(node.FILL)
+    erase = partial(erase_rectangles, fill=fill, probability=node.PROB, area=tuple(node.AREA), ratio=node.RATIO)
     return lambda images, *labels: (erase(images), *labels)
 
 
 AUGMENTATIONS: dict[str, AugmentationEntry] = {
-    # FILL: mean (pixel) | random (pixels)
+    # FILL: mean (pixel) | random (numbers of [0, 255]) | normal (numbers with the mean and the spread of the pixels)
     "RandomErasing": AugmentationEntry(
         "REA", {"PROB": 0.5, "AREA": [0.02, 0.4], "RATIO": 0.3, "FILL": "mean"}, _random_erasing
     ),
@@ -80,7 +98,8 @@ def augmentations_from_config(cfg: CfgNode) -> list[BatchAugmentation]:
     if names and len(size) != 2:  # FastReID takes one number, of the shorter side
         raise ConfigError(f"INPUT.SIZE_TRAIN is {list(size)}, and {names} need height and width, such as [256, 128]")
     entries = [AUGMENTATIONS[name] for name in names]
-    return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node], size) for entry in entries]
+    batches = Batches(size, tuple(cfg.MODEL.PIXEL_MEAN), tuple(cfg.MODEL.PIXEL_STD))
+    return [entry.build(cfg.INPUT.BATCH_AUGMENT[entry.node], batches) for entry in entries]
 
 
 def sampled_per_batch(cfg: CfgNode) -> int:

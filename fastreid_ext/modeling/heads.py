@@ -25,6 +25,7 @@ class BNNeckHead(nn.Module):
         embedding_dim: length of the feature; 0 leaves the linear layer out.
         norm: FastReID's name of the batch norm ("BN", "syncBN", ...).
         cls_layer, scale, margin: FastReID's softmax layer ("Linear", "CosSoftmax", ...) and its settings.
+        classifier_std: of the normal numbers that the classifier starts from, with mean 0.
 
     Raises:
         ConfigError: an unknown cls_layer.
@@ -39,6 +40,7 @@ class BNNeckHead(nn.Module):
         cls_layer: str = "Linear",
         scale: float = 1.0,
         margin: float = 0.0,
+        classifier_std: float = 0.01,
     ):
         super().__init__()
         if cls_layer not in any_softmax.__all__:
@@ -51,7 +53,7 @@ class BNNeckHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, self.dim))
         self.reduce.apply(weights_init_kaiming)
         self.bnneck.apply(weights_init_kaiming)
-        nn.init.normal_(self.weight, std=0.01)
+        nn.init.normal_(self.weight, std=classifier_std)
 
     @classmethod
     def settings_of(cls, cfg: CfgNode) -> dict[str, Any]:

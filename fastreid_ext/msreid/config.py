@@ -21,5 +21,7 @@ def add_msreid_config(cfg: CN) -> None:
     node.MASK_BEFORE_REDUCE = False
     # One set of centers for both branches instead of one each
     node.SHARED_CENTERS = False
+    # How attention, mask, reduction and classifiers start: authors (as in their code) | torch
+    node.INIT = "authors"
     # host: FastReID's max pooling of the stem; torchvision: padded, as converted weights of the authors need it
     node.STEM_POOL = "host"

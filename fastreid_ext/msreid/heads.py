@@ -17,6 +17,7 @@ from fastreid_ext.modeling.head_plugins import BranchHead, Outputs, check_meta_a
 from fastreid_ext.modeling.heads import BNNeckHead
 from fastreid_ext.modeling.trunk import stage_channels, trunk_of
 from fastreid_ext.msreid.bottleneck import ProjectedBottleneck
+from fastreid_ext.msreid.start import CLASSIFIER_STD, check_init, start
 from fastreid_ext.precision import at_least_float32
 
 POOLS = ("sum", "concat")
@@ -37,9 +38,10 @@ class MaskSeparatedHead(BranchHead):
         mask_before_reduce: mask the map and reduce it then, as the prose reads; the authors reduce first.
         pool: sum of average and max pooling, or concat.
         norm: FastReID's name of the batch norm.
+        init: how the layers start, "authors" or "torch", see :mod:`fastreid_ext.msreid.start`.
 
     Raises:
-        ConfigError: an unknown pool, or a dim below one.
+        ConfigError: an unknown pool or init, or a dim below one.
     """
 
     takes = "stage_maps"
@@ -57,19 +59,26 @@ class MaskSeparatedHead(BranchHead):
         mask_before_reduce: bool = False,
         pool: str = "sum",
         norm: str = "BN",
+        init: str = "authors",
     ):
         super().__init__()
         if pool not in POOLS:
             raise ConfigError(f"MODEL.MSREID.POOL must be one of {POOLS}, got {pool!r}")
+        check_init(init)
         if dim < 1:
             raise ConfigError(f"MODEL.MSREID.DIM must be 1 or more, got {dim}")
         channels = {"global": global_channels} | ({"local": local_channels} if local else {})
         block = partial(ProjectedBottleneck, norm=partial(get_norm, norm))
         self.mask = block(global_channels, 1, activation=nn.Sigmoid()) if mask else None
         self.reduce = BranchModules({name: block(count, dim) for name, count in channels.items()})
+        length = dim * (2 if pool == "concat" else 1)
         self.necks = BranchModules(
-            {name: BNNeckHead(dim * (2 if pool == "concat" else 1), num_classes, norm=norm) for name in channels}
+            {name: BNNeckHead(length, num_classes, norm=norm, classifier_std=CLASSIFIER_STD[init]) for name in channels}
         )
+        start(self.mask, init)
+        start(self.reduce, init)
+        # They change nothing: what a branch pools is the output of a module, which `cam` and hooks can name (figure 6).
+        self.separated = BranchModules({name: nn.Identity() for name in channels})
         self.mask_before_reduce = mask_before_reduce
         self.pool = pool
 
@@ -86,6 +95,7 @@ class MaskSeparatedHead(BranchHead):
             "mask": node.MASK,
             "pool": node.POOL,
             "norm": cfg.MODEL.HEADS.NORM,
+            "init": node.INIT,
         }
         return settings | ({"mask_before_reduce": node.MASK_BEFORE_REDUCE} if node.MASK else {})
 
@@ -114,6 +124,7 @@ class MaskSeparatedHead(BranchHead):
             else:
                 y = self.reduce[name](y)
                 y = y * masks[name] if masks else y
+            y = self.separated[name](y)
             outputs[name] = neck(self._pool(y).to(neck.weight.dtype), targets)
         return outputs
 

@@ -18,6 +18,7 @@ from fastreid_ext.layers import SoftAttention
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead, Outputs
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, pool_stem, run_stage, run_stem, stage_channels
+from fastreid_ext.msreid.start import check_init, start
 
 STEM_POOLS = ("host", "torchvision")
 REDUCTION = 16  # of the soft attention's channels
@@ -35,10 +36,12 @@ class MSReID(BranchedReID):
         attention_norm: FastReID's name of the attention's batch norm.
         shared_centers: one set of centers for both branches.
         stem_pool: "host", or "torchvision" for the padded max pooling of the authors' stem.
+        init: how the attention starts, see :mod:`fastreid_ext.msreid.start`.
         shared: settings of :class:`BranchedReID`.
 
     Raises:
-        ConfigError: a backbone without stages, an unknown stem_pool, or "torchvision" for a stem without pooling.
+        ConfigError: a backbone without stages, an unknown stem_pool or init, or "torchvision" for a stem without
+            pooling.
     """
 
     takes = "stage_maps"
@@ -55,11 +58,13 @@ class MSReID(BranchedReID):
         attention_norm: str = "BN",
         shared_centers: bool = False,
         stem_pool: str = "host",
+        init: str = "authors",
         **shared: Any,
     ):
         check_trunk(backbone)
         if stem_pool not in STEM_POOLS:
             raise ConfigError(f"MODEL.MSREID.STEM_POOL must be one of {STEM_POOLS}, got {stem_pool!r}")
+        check_init(init)
         super().__init__(head, shared_losses=("center",) if shared_centers else (), **shared)
         channels = stage_channels(backbone)
         if stem_pool == "torchvision":
@@ -70,6 +75,7 @@ class MSReID(BranchedReID):
         self.attention = nn.ModuleDict(
             {str(i): SoftAttention(channels[i], math.gcd(channels[i], REDUCTION), norm) for i in stages}
         )
+        start(self.attention, init)
         self.heads = head
 
     @classmethod
@@ -82,6 +88,7 @@ class MSReID(BranchedReID):
             "attention": node.ATTENTION,
             "attention_norm": cfg.MODEL.HEADS.NORM,
             "stem_pool": node.STEM_POOL,
+            "init": node.INIT,
         }
         if node.LOCAL and any(term.what == "center" for term in settings["loss_terms"]):
             settings["shared_centers"] = node.SHARED_CENTERS

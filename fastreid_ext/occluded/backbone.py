@@ -1,6 +1,7 @@
 """Trunks with disentangled non-local blocks (section 3.2, eq. 1): the paper's ResNet, and any other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
@@ -14,6 +15,7 @@ from fastreid_ext.modeling.anatomy import STAGES, anatomy_of
 from fastreid_ext.modeling.backbones import RESNET, with_pretrained
 from fastreid_ext.modeling.trunk import block_channels, put_behind
 
+STEPS = {"last": 1, "alternate": 2}  # POSITIONS -> from one residual block with a DNL block to the next
 TWICE = (
     "{} puts disentangled non-local blocks where MODEL.BACKBONE.WITH_NL puts FastReID's non-local ones: set WITH_NL"
     " False"
@@ -32,8 +34,7 @@ def build_dnl_resnet_backbone(cfg: CfgNode) -> nn.Module:
     """
     if cfg.MODEL.BACKBONE.WITH_NL:
         raise ConfigError(TWICE.format("build_dnl_resnet_backbone"))
-    node = cfg.MODEL.BACKBONE.DNL
-    return add_non_local(build_resnet_backbone(cfg), node.BLOCKS, node.REDUCTION)
+    return add_non_local(build_resnet_backbone(cfg), **settings_of(cfg.MODEL.BACKBONE.DNL))
 
 
 @register(BACKBONE_REGISTRY)
@@ -54,36 +55,58 @@ def build_dnl_backbone(cfg: CfgNode) -> nn.Module:
     bare.MODEL.BACKBONE.NAME = node.TRUNK
     if cfg.MODEL.BACKBONE.WITH_NL:
         raise ConfigError(TWICE.format("build_dnl_backbone"))
-    return add_non_local(build_backbone(bare), node.BLOCKS, node.REDUCTION)
+    return add_non_local(build_backbone(bare), **settings_of(node))
 
 
 build_dnl_resnet_backbone.builds_on = lambda node: "build_resnet_backbone"
 build_dnl_backbone.builds_on = lambda node: node.DNL.TRUNK
 
 
-def add_non_local(backbone: nn.Module, blocks: Sequence[int], reduction: int) -> nn.Module:
-    """Put a DNL block behind each of the last ``blocks[i - 1]`` residual blocks of stage i, and return the backbone.
+def settings_of(node: CfgNode) -> dict[str, Any]:
+    """Read what :func:`add_non_local` wants from MODEL.BACKBONE.DNL."""
+    return {
+        "blocks": node.BLOCKS,
+        "positions": node.POSITIONS,
+        "reduction": node.REDUCTION,
+        "temperature": node.TEMPERATURE,
+    }
+
+
+def add_non_local(
+    backbone: nn.Module, blocks: Sequence[int], positions: str = "last", reduction: int = 2, temperature: float = 1.0
+) -> nn.Module:
+    """Put DNL blocks behind ``blocks[i - 1]`` residual blocks of stage i, and return the backbone.
+
+    With positions "last" these are the last ones, where FastReID puts its non-local blocks; with "alternate" every
+    other one, counted from the last, as Wang et al. (Non-local Neural Networks, 2018) have it in a ResNet-50.
 
     FastReID's ResNet and ResNeXt run non-local blocks of their own from the lists ``NL_i`` behind the blocks
     ``NL_i_idx``; there ours stand in these. In other trunks each belongs to the block that it follows.
 
     Raises:
-        ConfigError: a backbone without stages, not four numbers, or more blocks than a stage has.
+        ConfigError: a backbone without stages, not four numbers, more blocks than a stage has places for, or unknown
+            positions.
     """
+    if positions not in STEPS:
+        raise ConfigError(f"MODEL.BACKBONE.DNL.POSITIONS must be one of {tuple(STEPS)}, got {positions!r}")
+    step = STEPS[positions]
     names = {stage: anatomy_of(backbone).block_names(backbone, stage) for stage in STAGES}
-    depths = [len(names[stage]) for stage in STAGES]
-    if len(blocks) != len(STAGES) or not all(0 <= n <= depth for n, depth in zip(blocks, depths, strict=False)):
+    places = {stage: list(range(len(names[stage])))[::-1][::step][::-1] for stage in STAGES}
+    most = [len(places[stage]) for stage in STAGES]
+    if len(blocks) != len(STAGES) or not all(0 <= n <= m for n, m in zip(blocks, most, strict=False)):
         raise ConfigError(
-            "MODEL.BACKBONE.DNL.BLOCKS must say for stages 1 to 4 how many of its last residual blocks a non-local"
-            f" block follows, at most {depths} for this {type(backbone).__name__}; got {list(blocks)}"
+            "MODEL.BACKBONE.DNL.BLOCKS must say for stages 1 to 4 how many of its residual blocks a non-local block"
+            f" follows, at most {most} for this {type(backbone).__name__} with POSITIONS {positions}; got"
+            f" {list(blocks)}"
         )
     channels = block_channels(backbone)
-    for stage, count, depth in zip(STAGES, blocks, depths, strict=True):
-        behind = names[stage][depth - count :]
-        layers = [DisentangledNonLocal2d(channels[name], reduction) for name in behind]
+    for stage, count in zip(STAGES, blocks, strict=True):
+        chosen = places[stage][most[stage - 1] - count :]
+        behind = [names[stage][place] for place in chosen]
+        layers = [DisentangledNonLocal2d(channels[name], reduction, temperature) for name in behind]
         if hasattr(backbone, f"NL_{stage}_idx"):
             setattr(backbone, f"NL_{stage}", nn.ModuleList(layers))
-            setattr(backbone, f"NL_{stage}_idx", list(range(depth - count, depth)))
+            setattr(backbone, f"NL_{stage}_idx", chosen)
         else:
             for name, layer in zip(behind, layers, strict=True):
                 put_behind(backbone, name, layer)

@@ -6,22 +6,23 @@ import torch
 from fastreid.config import CfgNode
 
 from fastreid_ext.data.batch_erasing import erase_rectangles
+from fastreid_ext.data.erased_pixels import MEAN_PIXEL, Fill
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS, AugmentationEntry
+from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS, AugmentationEntry, Batches
 
 
 class CompoundBatchErasing:
     """X_full = [X_re; X_bce]: a batch twice, once with random erasing and once with one stripe erased throughout.
 
     The first copy loses a rectangle per image (Zhong et al., 2017), the second the same horizontal stripe in all
-    images: one of s equal parts, s drawn from ``stripes`` and the part from 0 ... s - 1, once a call. What is erased is
-    set to 0, the mean pixel of a normalised batch. Everything is drawn and erased on the images' device, without a
-    transfer.
+    images: one of s equal parts, s drawn from ``stripes`` and the part from 0 ... s - 1, once a call. Both are filled
+    alike; the paper does not say with what. Everything is drawn and erased on the images' device, without a transfer.
 
     Args:
         stripes: choices of s.
         probability, area, ratio: of the random erasing, see :func:`erase_rectangles`.
         generator: of the images' device; None is torch's own, which our trainer seeds from (SEED, epoch, rank).
+        fill: what erased pixels become; the mean pixel of normalised images if none is given.
 
     Raises:
         ConfigError: no stripe numbers, or one that is not a whole number of 1 or more.
@@ -34,9 +35,11 @@ class CompoundBatchErasing:
         area: tuple[float, float] = (0.02, 0.4),
         ratio: float = 0.3,
         generator: torch.Generator | None = None,
+        fill: Fill = MEAN_PIXEL,
     ):
         if not stripes or not all(isinstance(s, int) and s >= 1 for s in stripes):
             raise ConfigError(f"CBE needs whole numbers of stripes of 1 or more, got {list(stripes)}")
+        self.fill = fill
         self.stripes = tuple(stripes)
         self.rectangles = {"probability": probability, "area": area, "ratio": ratio}
         self.generator = generator
@@ -52,23 +55,27 @@ class CompoundBatchErasing:
             raise ValueError(
                 f"expected images (B, C, H, W) and labels (B, ...), got {[tuple(x.shape) for x in (images, *labels)]}"
             )
-        erased = erase_rectangles(images, **self.rectangles, generator=self.generator)
-        striped = erase_stripe(images, self.stripes, self.generator)
+        erased = erase_rectangles(images, **self.rectangles, generator=self.generator, fill=self.fill)
+        striped = erase_stripe(images, self.stripes, self.generator, self.fill)
         return torch.cat([erased, striped]), *(torch.cat([label, label]) for label in labels)
 
 
 def erase_stripe(
-    images: torch.Tensor, stripes: Sequence[int] = (6, 7, 8), generator: torch.Generator | None = None
+    images: torch.Tensor,
+    stripes: Sequence[int] = (6, 7, 8),
+    generator: torch.Generator | None = None,
+    fill: Fill = MEAN_PIXEL,
 ) -> torch.Tensor:
-    """Batch-constant erasing (BcE): set one of s horizontal stripes to 0, the same one in all images.
+    """Batch-constant erasing (BcE): erase one of s horizontal stripes, the same one in all images.
 
     Where s does not divide the height, stripe i is rows floor(i H / s) to floor((i + 1) H / s), so that every row
     belongs to one stripe.
 
     Args:
-        images: (B, C, H, W), normalised; not written to.
+        images: (B, C, H, W); not written to.
         stripes: choices of s.
         generator: of the images' device; None is torch's own.
+        fill: what erased pixels become; the mean pixel of normalised images if none is given.
 
     Raises:
         ConfigError: fewer rows than stripes.
@@ -85,14 +92,15 @@ def erase_stripe(
     stripe = (place * count).long()  # 0 ... s - 1, without asking the device for s
     rows = torch.arange(height, device=images.device)
     inside = (rows >= stripe * height // count) & (rows < (stripe + 1) * height // count)
-    return images.masked_fill(inside[:, None], 0.0)
+    return fill(images, inside[:, None], generator)
 
 
-def _from_node(node: CfgNode, size: tuple[int, int]) -> CompoundBatchErasing:
-    settings = (node.STRIPES, node.PROB, tuple(node.AREA), node.RATIO)
-    probe = CompoundBatchErasing(*settings, generator=torch.Generator())  # the run's own numbers stay undrawn
-    probe(torch.empty(1, 1, *size, device="cpu"))  # what it would refuse, it refuses at start-up
-    return CompoundBatchErasing(*settings)
+def _from_node(node: CfgNode, batches: Batches) -> CompoundBatchErasing:
+    settings = {"stripes": node.STRIPES, "probability": node.PROB, "area": tuple(node.AREA), "ratio": node.RATIO}
+    settings["fill"] = batches.fill(node.FILL)
+    probe = CompoundBatchErasing(**settings, generator=torch.Generator())  # the run's own numbers stay undrawn
+    probe(torch.empty(1, len(batches.mean), *batches.size, device="cpu"))  # it refuses at start-up what it would refuse
+    return CompoundBatchErasing(**settings)
 
 
 AUGMENTATIONS["CompoundBatchErasing"] = AugmentationEntry(
@@ -104,6 +112,8 @@ AUGMENTATIONS["CompoundBatchErasing"] = AugmentationEntry(
         "PROB": 0.5,
         "AREA": [0.02, 0.4],
         "RATIO": 0.3,
+        # Of both copies: mean | random | normal, see REA
+        "FILL": "mean",
         # False: SOLVER.IMS_PER_BATCH images are sampled and twice as many pass the network; True: half are sampled
         "TOTAL_BATCH": False,
     },

@@ -38,15 +38,17 @@ class OccludedHead(MapHead):
         pool_layer: name of the host's global pooling; the paper's is GeM.
         neck_feat: what the metric losses read of the global branch, "before" or "after" BNNeck.
         reconstructive_pooling: eq. 2 in training, as the branch "rp".
+        reconstructed_neck: BNNeck and classifier of that branch, for L_c on both features; None for the global one
+            alone.
         momentum_elimination: beta of eq. 6; None leaves it out.
         test_feature: "neck" (after BNNeck) or "pooled" (before it), where there is no momentum elimination; with it
             the test feature is the pooled one, L2-normalised, minus mu.
 
     Raises:
-        ConfigError: an unknown pooling, neck_feat or test_feature.
+        ConfigError: an unknown pooling, neck_feat or test_feature, or a neck for a branch that there is not.
     """
 
-    training_only = ("reconstructive_pooling",)
+    training_only = ("reconstructive_pooling", "reconstructed_neck")
 
     @configurable
     def __init__(
@@ -56,6 +58,7 @@ class OccludedHead(MapHead):
         pool_layer: str = "GeneralizedMeanPoolingP",
         neck_feat: str = "before",
         reconstructive_pooling: bool = True,
+        reconstructed_neck: BNNeckHead | None = None,
         momentum_elimination: float | None = 0.9,
         test_feature: str = "neck",
     ):
@@ -68,16 +71,20 @@ class OccludedHead(MapHead):
         for key, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ConfigError(f"{key} must be one of {tuple(allowed)}, got {value!r}")
+        if reconstructed_neck is not None and not reconstructive_pooling:
+            raise ConfigError("MODEL.OCCLUDED.RP.CLASSIFIER True needs MODEL.OCCLUDED.RP.ENABLED True")
         self.pool = getattr(pooling, pool_layer)()
         self.neck = neck
         self.reconstructive_pooling = ReconstructivePooling(neck.in_dim) if reconstructive_pooling else None
+        self.reconstructed_neck = reconstructed_neck
         self.momentum_elimination = (
             None if momentum_elimination is None else MomentumElimination(neck.dim, momentum_elimination)
         )
         self.neck_feat = neck_feat
         self.test_feature = test_feature
-        self.dims = {"global": neck.dim} | ({"rp": neck.in_dim} if reconstructive_pooling else {})
-        self.without_logits = ("rp",) if reconstructive_pooling else ()
+        reconstructed = neck.in_dim if reconstructed_neck is None else reconstructed_neck.dim
+        self.dims = {"global": neck.dim} | ({"rp": reconstructed} if reconstructive_pooling else {})
+        self.without_logits = ("rp",) if reconstructive_pooling and reconstructed_neck is None else ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -89,6 +96,8 @@ class OccludedHead(MapHead):
             "reconstructive_pooling": node.RP.ENABLED and has_extra_losses(cfg),
             "momentum_elimination": None,
         }
+        if settings["reconstructive_pooling"] and node.RP.CLASSIFIER:
+            settings["reconstructed_neck"] = build_neck(cfg, cfg.MODEL.BACKBONE.FEAT_DIM)
         if node.RP.ENABLED and not settings["reconstructive_pooling"]:
             logger.warning(
                 "%s has no loss for reconstructive pooling (MODEL.OCCLUDED.RP): %s leaves it out",
@@ -116,12 +125,18 @@ class OccludedHead(MapHead):
         if targets is None:
             return outputs
         if self.reconstructive_pooling is not None:
-            outputs["rp"] = {"feature": self.reconstructive_pooling(maps)}
+            outputs["rp"] = self._reconstructed(maps, targets)
         if self.momentum_elimination is not None and torch.is_grad_enabled():
             self.momentum_elimination.observe(outputs["global"]["feature"])
         if self.neck_feat == "after":
-            outputs["global"]["feature"] = outputs["global"]["neck"]
+            for output in outputs.values():
+                output["feature"] = output.get("neck", output["feature"])
         return outputs
+
+    def _reconstructed(self, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        feature = self.reconstructive_pooling(maps)
+        neck = self.reconstructed_neck
+        return {"feature": feature} if neck is None else neck(feature.to(neck.weight.dtype), targets)
 
     def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
         """Return the test feature (B, D) in float32: the global one, minus mu with momentum elimination (3.2)."""

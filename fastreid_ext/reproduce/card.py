@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastreid.config import CfgNode
 from tabulate import tabulate
 
 from fastreid_ext.evaluation.same_person import SamePerson
@@ -26,16 +25,6 @@ NOT_FOR = """\
 Decisions about people: access, identification by police or border control, surveillance of staff or of public places,
 scoring. It can't tell who somebody is, and it is often wrong."""
 
-AUGMENTATIONS = {
-    "INPUT.FLIP": "mirroring",
-    "INPUT.PADDING": "padding and cropping",
-    "INPUT.CJ": "colour jitter",
-    "INPUT.AUGMIX": "AugMix",
-    "INPUT.GRAYSCALE": "grayscale",
-    "INPUT.BLUR": "blur",
-    "INPUT.REA": "random erasing",
-}
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -44,6 +33,11 @@ class Facts:
     Attributes:
         name: of its files.
         config: that trained it.
+        changed: its keys that ``--opts`` changed, with their values.
+        data_sets: that it was trained on.
+        epochs: of the training.
+        losses: of MODEL.LOSSES.NAME.
+        augmentations: of the training images, in words.
         choose_by: the test set that chose the seed.
         chosen: the seed.
         summary: of all seeds, by :func:`fastreid_ext.evaluation.spread.summarise`.
@@ -51,13 +45,18 @@ class Facts:
         groups: rows of the report by groups, of skin tone, build and all.
         record: of the chosen run (report.json).
         megabytes, parameters: of the file, and of the backbone.
-        speed: on the machine that measured it.
+        speed: on the machine that measured it, which need not be the one that trained.
         size: (height, width) of its images.
         dim: D of its features.
     """
 
     name: str
     config: str
+    changed: Mapping[str, str]
+    data_sets: Sequence[str]
+    epochs: int
+    losses: Sequence[str]
+    augmentations: Sequence[str]
     choose_by: str
     chosen: int
     summary: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -70,20 +69,20 @@ class Facts:
     size: tuple[int, int]
     dim: int
 
+    @property
+    def seeds(self) -> list[str]:
+        """Of the runs."""
+        return list(self.summary[self.choose_by]["mAP"]["by_seed"])
+
     def numbers(self) -> dict[str, Any]:
         """Return all of it for a JSON file; of the run's record, what says where the numbers are from."""
         kept = {key: self.record[key] for key in ("commit", "environment", "finished", "seed")}
         return asdict(self) | {"same_person": self.same_person.to_dict(), "record": kept}
 
 
-def card_text(facts: Facts, cfg: CfgNode) -> str:
-    """Return the card in Markdown.
-
-    Args:
-        facts: what was measured.
-        cfg: the config of the chosen run.
-    """
-    texts = (_data(cfg), _recipe(facts, cfg), _measured(facts), _thresholds(facts), _behaviour(facts), LIMITS, NOT_FOR)
+def card_text(facts: Facts) -> str:
+    """Return the card in Markdown."""
+    texts = (_data(facts), _recipe(facts), _measured(facts), _thresholds(facts), _behaviour(facts), LIMITS, NOT_FOR)
     sections = [f"## {heading}\n\n{text}" for heading, text in zip(HEADINGS, texts, strict=True)]
     return "\n\n".join([f"# {facts.name}", _summary(facts), *sections]) + "\n"
 
@@ -97,25 +96,28 @@ def _summary(facts: Facts) -> str:
     )
 
 
-def _data(cfg: CfgNode) -> str:
+def _data(facts: Facts) -> str:
     return (
-        f"{' and '.join(cfg.DATASETS.NAMES)} ([docs/wide.md](../../docs/wide.md)): drawn people alone. No photograph"
+        f"{' and '.join(facts.data_sets)} ([docs/wide.md](../../docs/wide.md)): drawn people alone. No photograph"
         " and no real person was used, in training or before it. The weights started from random numbers."
     )
 
 
-def _recipe(facts: Facts, cfg: CfgNode) -> str:
+def _recipe(facts: Facts) -> str:
     environment = facts.record["environment"]
     versions = ", ".join(f"{name} {environment[name]}" for name in ("torch", "python"))
+    changed = ", ".join(f"`{key} {value}`" for key, value in facts.changed.items())
+    by = f"`configs/{facts.config}`{' with ' if changed else ''}{changed}"
     return (
-        f"`fastreid-ext reproduce zoo` by `configs/{facts.config}`: {cfg.SOLVER.MAX_EPOCH} epochs with"
-        f" {' and '.join(cfg.MODEL.LOSSES.NAME)}; {', '.join(_augmentations(cfg))}. The file has the whole config.\n\n"
-        f"Commit {facts.record['commit'] or 'unknown'}, {versions}, {_machine(facts)}."
+        f"`fastreid-ext reproduce zoo` by {by}: {facts.epochs} epochs with {' and '.join(facts.losses)};"
+        f" {', '.join(facts.augmentations) or 'no augmentation'}. The model file has MODEL, INPUT and TEST of this"
+        " config; the rest is in the commit.\n\n"
+        f"Commit {facts.record['commit'] or 'unknown'}, {versions}, {environment['processor']}."
     )
 
 
 def _measured(facts: Facts) -> str:
-    seeds = list(facts.summary[facts.choose_by]["mAP"]["by_seed"])
+    seeds = facts.seeds
     of = f"One run, seed {seeds[0]}"
     if len(seeds) > 1:
         of = (
@@ -126,7 +128,7 @@ def _measured(facts: Facts) -> str:
         f"People that it was not trained on. {of}.\n\n{_results(facts)}\n\n"
         f"{facts.choose_by} is drawn in another style, of which the model has seen nothing.\n\n"
         f"{facts.speed.images_per_second:.0f} images/s from pixels to features, in batches of 32 by PyTorch, with"
-        f" {facts.speed.threads} threads of {_machine(facts)}."
+        f" {facts.speed.threads} threads of {facts.speed.processor}."
     )
 
 
@@ -146,35 +148,17 @@ def _behaviour(facts: Facts) -> str:
     )
 
 
-def _machine(facts: Facts) -> str:
-    return str(facts.record["environment"]["processor"])
-
-
-def _augmentations(cfg: CfgNode) -> list[str]:
-    found = []
-    for key, name in AUGMENTATIONS.items():
-        node = cfg
-        for part in key.split("."):
-            node = node[part]
-        if node.ENABLED:
-            found.append(name)
-    return found
-
-
 def _results(facts: Facts) -> str:
+    several = len(facts.seeds) > 1
     rows = []
     for name, metrics in facts.summary.items():
         cells = [name]
-        for metric in METRICS:
-            value = metrics[metric]
-            spread = "" if value["spread"] is None else f" ± {value['spread']:.1f}"
-            cells += [f"{value['mean']:.1f}{spread}", f"{value['by_seed'][str(facts.chosen)]:.1f}"]
-        rows.append(cells if len(value["by_seed"]) > 1 else [name, cells[2], cells[4]])
-    several = len(value["by_seed"]) > 1
-    headers = [
-        "test set",
-        *(f"{m}{end}" for m in METRICS for end in ((", all seeds", ", shipped") if several else ("",))),
-    ]
+        for value in (metrics[metric] for metric in METRICS):
+            cells += [f"{value['mean']:.1f} ± {value['spread']:.1f}"] if several else []
+            cells.append(f"{value['by_seed'][str(facts.chosen)]:.1f}")
+        rows.append(cells)
+    ends = (", all seeds", ", shipped") if several else ("",)
+    headers = ["test set", *(f"{metric}{end}" for metric in METRICS for end in ends)]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 

@@ -1,7 +1,5 @@
 """How many images a second a model embeds on this machine's processor."""
 
-import statistics
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,17 +7,20 @@ import torch
 from fastreid.config import CfgNode
 from torch import nn
 
+from fastreid_ext.engine.environment import processor_name
+from fastreid_ext.export.latency import median_ms
 from fastreid_ext.inference.features import test_features
 
-BATCH, WARM_UP, REPEATS = 32, 2, 9
+BATCH = 32
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second from pixels to features, and the threads that torch had."""
+    """Images per second from pixels to features, the threads that torch had, and the name of the processor."""
 
     images_per_second: float
     threads: int
+    processor: str
 
 
 @torch.no_grad()
@@ -31,9 +32,6 @@ def images_per_second(cfg: CfgNode, model: nn.Module) -> Speed:
         model: in eval mode, on the CPU.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 3, *cfg.INPUT.SIZE_TEST)).astype(np.float32)
-    images, seconds = torch.from_numpy(pixels), []
-    for _ in range(WARM_UP + REPEATS):
-        start = time.perf_counter()
-        test_features(model, images)
-        seconds.append(time.perf_counter() - start)
-    return Speed(BATCH / statistics.median(seconds[WARM_UP:]), torch.get_num_threads())
+    images = torch.from_numpy(pixels)
+    ms = median_ms(lambda: test_features(model, images))
+    return Speed(BATCH / (ms / 1000), torch.get_num_threads(), processor_name())

@@ -10,9 +10,11 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.data.datasets.synthreid import VARIANTS
+from fastreid_ext.data.synthetic import SIZES
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.repeat import TABLE_METRICS, check_overrides, train
+from fastreid_ext.engine.repeat import TABLE_METRICS, check_overrides, settings_of, train
 from fastreid_ext.engine.run_record import NAME as RUN_RECORD
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.errors import ConfigError, FileError
@@ -25,17 +27,31 @@ from fastreid_ext.inference.weights_file import save_weights_file
 from fastreid_ext.reproduce.card import Facts, card_text
 from fastreid_ext.reproduce.speed import images_per_second
 
-__all__ = ["MODEL", "Recipe", "plan", "reproduce_zoo"]
+__all__ = ["MODEL", "Recipe", "augmentations", "plan", "reproduce_zoo"]
 
 FINAL = "model_final.pth"
-DRAWN = "SynthReID"  # how the names of its sets begin
 GROUPS = ("skin tone", "build", "all")  # how the labels of the rows on the card begin
 MACHINE = ("torch", "python", "processor")  # of a run's record
-# What the card says of every model, whatever the recipe.
+# What the card says of every model, whatever the recipe: its network, its start, and whom it is tested on.
 ON_THE_CARD = (
-    *("MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME"),
+    *("MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "TEST.METRIC"),
     *("MODEL.BACKBONE.PRETRAIN", "MODEL.WEIGHTS", "KD.TEACHER"),
+    *("DATASETS.COMBINEALL", "DATASETS.HOLD_OUT"),
 )
+# Node of INPUT -> what the card calls it.
+AUGMENTATIONS = {
+    "FLIP": "mirroring",
+    "PADDING": "padding and cropping",
+    "CROP": "random crops",
+    "CJ": "colour jitter",
+    "AUTOAUG": "AutoAugment",
+    "AUGMIX": "AugMix",
+    "AFFINE": "random affine maps",
+    "GRAYSCALE": "grayscale",
+    "BLUR": "blur",
+    "REA": "random erasing",
+    "RPT": "random patches",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,8 @@ MODEL = Recipe("wide", "zoo/wide.yml", "SynthReID", "SynthReIDWide")
 
 
 def plan(recipe: Recipe, seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> str:
-    """Return what :func:`reproduce_zoo` would do, a line for each step."""
+    """Return what :func:`reproduce_zoo` would do, a line for each step; a ConfigError if it would refuse to."""
+    check_call(recipe, seeds, overrides)
     cfg = _config(recipe, overrides)
     steps = [f"train {recipe.config} with seed {seed} into {_runs(output) / f'seed{seed}'}" for seed in seeds]
     return "\n".join(
@@ -85,13 +102,10 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
 
     Raises:
         RepeatError: a run failed, or the folder holds runs of other settings.
-        ConfigError: seeds that are none, or a config that :func:`check_settings` refuses.
+        ConfigError: a call that :func:`check_call` refuses.
         FileError: what a run wrote is damaged.
     """
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
-    check_overrides(overrides)
-    check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))
+    check_call(recipe, seeds, overrides)
     make_folder(output)
     runs = {seed: train(recipe.config, seed, _runs(output), overrides) for seed in seeds}
     for seed, results in runs.items():
@@ -99,7 +113,15 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
             done = _runs(output) / f"seed{seed}/results.json"
             raise FileError(f"{done} lacks {' and '.join(sorted(missing))}: delete it, and the run is evaluated again")
     chosen = max(seeds, key=lambda seed: runs[seed][recipe.choose_by]["mAP"])  # the first of equals
-    return _published(recipe, runs, chosen, output)
+    return _published(recipe, runs, chosen, output, overrides)
+
+
+def check_call(recipe: Recipe, seeds: Sequence[int], overrides: Sequence[str]) -> None:
+    """Raise a ConfigError for seeds that are none, or a config that :func:`check_settings` refuses."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    check_overrides(overrides)
+    check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))
 
 
 def check_settings(recipe: Recipe, cfg: CfgNode, own: CfgNode) -> None:
@@ -126,17 +148,18 @@ def check_settings(recipe: Recipe, cfg: CfgNode, own: CfgNode) -> None:
     for key in ON_THE_CARD:
         if found[key] != wanted[key]:
             raise ConfigError(
-                f"{key} is {found[key]!r} and must stay {wanted[key]!r}: the card is of a narrow ResNet alone that"
-                " was trained on drawn people alone, from random numbers"
+                f"{key} is {found[key]!r} and must stay {wanted[key]!r}: the card is of a narrow ResNet alone that was"
+                " trained on drawn people alone, from random numbers, and tested on others by their cosine"
             )
-    if photographed := [name for name in cfg.DATASETS.NAMES if not name.startswith(DRAWN)]:
+    drawn = [name for name, choice in VARIANTS.items() if SIZES[choice.size].worlds]
+    if other := [name for name in cfg.DATASETS.NAMES if name not in drawn]:
         raise ConfigError(
-            f"DATASETS.NAMES has {', '.join(photographed)}, and the card says that the model was trained on drawn"
-            f" people alone: name sets of {DRAWN}"
+            f"DATASETS.NAMES has {', '.join(other)}, and the card says that the model was trained on drawn people"
+            f" alone, in another style than {recipe.choose_by}: name sets of SynthReIDWide"
         )
 
 
-def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output: Path) -> str:
+def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output: Path, overrides: Sequence[str]) -> str:
     folder = _runs(output) / f"seed{chosen}"
     groups, record = _groups(folder, recipe.calibrate_on), _record(folder)
     cfg = get_cfg()
@@ -148,6 +171,11 @@ def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output:
     facts = Facts(
         name=recipe.name,
         config=recipe.config,
+        changed=_changed(recipe, overrides),
+        data_sets=list(cfg.DATASETS.NAMES),
+        epochs=cfg.SOLVER.MAX_EPOCH,
+        losses=list(cfg.MODEL.LOSSES.NAME),
+        augmentations=augmentations(cfg),
         choose_by=recipe.choose_by,
         chosen=chosen,
         summary=summarise(runs),
@@ -160,7 +188,7 @@ def _published(recipe: Recipe, runs: Mapping[int, Results], chosen: int, output:
         size=tuple(cfg.INPUT.SIZE_TEST),
         dim=Extractor.of_model(cfg, model).dim,
     )
-    text = card_text(facts, cfg)
+    text = card_text(facts)
     write_text(output / f"{recipe.name}.md", text)
     write_text(output / f"{recipe.name}.json", json.dumps(facts.numbers(), indent=1) + "\n")
     return text
@@ -174,6 +202,17 @@ def _config(recipe: Recipe, overrides: Sequence[str]) -> CfgNode:
     cfg = get_cfg()
     merge_config(cfg, config_file_of(recipe.config), list(overrides))
     return cfg
+
+
+def _changed(recipe: Recipe, overrides: Sequence[str]) -> dict[str, str]:
+    """Return the settings that differ from the recipe's own, by key."""
+    own = settings_of(recipe.config, ())
+    return {key: value for key, value in settings_of(recipe.config, overrides).items() if own[key] != value}
+
+
+def augmentations(cfg: CfgNode) -> list[str]:
+    """Return the augmentations of the training images, in the words of a card."""
+    return [name for key, name in AUGMENTATIONS.items() if cfg.INPUT[key].ENABLED] + list(cfg.INPUT.BATCH_AUGMENT.NAME)
 
 
 def _count(model: nn.Module) -> int:

@@ -151,8 +151,10 @@ def _check_meta(meta: Mapping[str, Any], file: Path) -> None:
     if not (are_whole_numbers(sizes) and count <= done <= listed and (min(sizes) > 0 or not complete)):
         raise StoreError(f"{file} has {', '.join(f'{key} {shown(meta[key])}' for key in numbers)}, which do not fit")
     skipped = meta["skipped"]
-    if not isinstance(skipped, list) or not all(isinstance(one, dict) and "path" in one for one in skipped):
-        raise StoreError(f"{file} has skipped images without a path")
+    if not isinstance(skipped, list) or not all(
+        isinstance(one, dict) and all(isinstance(one.get(key), str) for key in ("path", "reason")) for one in skipped
+    ):
+        raise StoreError(f"{file} has skipped images without a path or a reason")
 
 
 def map_features(folder: Path, shape: tuple[int, int], dtype: str, mode: str = "r") -> np.ndarray:

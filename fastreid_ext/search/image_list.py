@@ -55,10 +55,10 @@ def images_of_folder(folder: Path, without: Path | None = None) -> ImageList:
 
     Args:
         folder: of images.
-        without: a folder in that folder whose images are left out, such as one that results are written into.
+        without: as :func:`fastreid_ext.visual.image_sources.files_below` takes it.
 
     Raises:
-        ConfigError: no image.
+        ConfigError: no image, or ``without`` is the folder itself.
     """
     files = files_below(folder, without=without)
     rows = [(path.relative_to(folder).as_posix(), *_labels_of_name(path.name)) for path in files]

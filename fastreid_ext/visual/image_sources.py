@@ -47,11 +47,16 @@ def files_below(folder: Path, limit: int = 0, without: Path | None = None) -> li
     Args:
         folder: of images.
         limit: 0 for none.
-        without: a folder in that folder whose images are left out, such as one that pictures were drawn into.
+        without: --output; images in it are left out, since an earlier call drew them.
 
     Raises:
-        ConfigError: no image.
+        ConfigError: no image, or ``without`` is the folder itself.
     """
+    if without is not None and without.exists() and folder.exists() and without.samefile(folder):
+        raise ConfigError(
+            f"--output {without} is the folder of the images, where the next call would take what is drawn for images:"
+            " name another one"
+        )
     listing = list_folder(folder, without=without)
     if not listing.files:
         raise ConfigError(f"the folder {folder} holds no image ({listing.sentence()})")
@@ -75,7 +80,7 @@ def spread(count: int, limit: int) -> list[int]:
 
 
 def images_with_joints(
-    cfg: CfgNode, folder: Path | None, test_set: str, pose_file: Path | None, limit: int
+    cfg: CfgNode, folder: Path | None, test_set: str, pose_file: Path | None, limit: int, without: Path | None = None
 ) -> JointImages:
     """Return the images to look at, spread evenly over all of them, with their joints.
 
@@ -89,14 +94,16 @@ def images_with_joints(
             "" = the first of DATASETS.TESTS.
         pose_file: or None.
         limit: 0 = all.
+        without: as :func:`files_below` takes it.
 
     Raises:
-        ConfigError: no image, no such split, or INPUT.JOINTS.FILES that do not fit.
+        ConfigError: no image, the folder of the images as ``without``, no such split, or INPUT.JOINTS.FILES that do not
+            fit.
         DataSetError: the data set is missing.
         PoseError: not a pose file, or labels without a row for any of the images.
     """
     if folder is not None:
-        paths, labels = [str(path) for path in files_below(folder)], _labels_for_folder(cfg, pose_file)
+        paths, labels = [str(path) for path in files_below(folder, without=without)], _labels_for_folder(cfg, pose_file)
     else:
         paths, labels = _of_data_set(cfg, test_set or first_test_set(cfg, NO_IMAGES), pose_file)
     paths = [paths[i] for i in spread(len(paths), limit)]

@@ -24,39 +24,43 @@ def test_both_folds_leave_every_world_out_once():
     assert sorted(trained) == sorted(wide_proxy.WORLDS)
 
 
+WORLDS = {"Street": 10.0, "Winter": 20.0, "Station": 30.0, "Night": 40.0}
+
+
+def worlds(more):
+    return {world: {"mAP": value + more, "Rank-1": 2 * value} for world, value in WORLDS.items()}
+
+
+def cells(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
 def test_means_and_differences():
-    worlds = {"Street": 10.0, "Winter": 20.0, "Station": 30.0, "Night": 40.0}
     found = {
-        row: {world: {"mAP": value + more, "Rank-1": 2 * value} for world, value in worlds.items()}
-        for row, more in (("recipe", 0.0), ("with CBE", -1.5))
+        "recipe": {0: worlds(0.0), 1: worlds(2.0)},
+        "with CBE": {0: worlds(-1.5), 1: worlds(1.0)},
+        "with blur, 0.2": {1: worlds(3.0)},
+        "with AugMix": {2: worlds(3.0)},
     }
-    lines = wide_proxy.table(found).splitlines()
-    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
-        "recipe",
-        "10.0",
-        "20.0",
-        "30.0",
-        "40.0",
-        "25.0",
-        "",
-        "50.0",
-    ]
-    assert [cell.strip() for cell in lines[3].split("|")[1:-1]][5:] == ["23.5", "-1.5", "50.0"]
+    rows = [cells(line) for line in wide_proxy.table(found).splitlines()[2:]]
+    assert rows[0] == ["recipe", "2", "11.0", "21.0", "31.0", "41.0", "26.0", "", "50.0"]
+    assert rows[1][1:2] + rows[1][6:] == ["2", "24.8", "-1.2 (-1.5 to -1.0)", "50.0"]
+    assert rows[2][1:2] + rows[2][6:] == ["1", "28.0", "+1.0", "50.0"]  # to the recipe's run of that seed alone
+    assert rows[3][7] == ""  # nothing to compare with
 
 
 def test_the_record_has_the_rows_of_this_call_alone(monkeypatch, capsys):
     """A row of an earlier recipe beside a new one would be compared with the wrong base."""
 
-    def run(row, fold, *rest):
-        return {w: {"mAP": 10.0, "Rank-1": 20.0} for w in wide_proxy.WORLDS if w not in wide_proxy.FOLDS[fold]}
+    def run(row, seed, fold, *rest):
+        return {w: {"mAP": 10.0 + seed, "Rank-1": 20.0} for w in WORLDS if w not in wide_proxy.FOLDS[fold]}
 
     records = []
     monkeypatch.setattr(wide_proxy, "run", run)
-    monkeypatch.setattr(wide_proxy, "write_record", lambda name, results, **facts: records.append(list(results)))
-    monkeypatch.setattr("sys.argv", ["wide_proxy.py", "--rows", "with CBE", "recipe"])
+    monkeypatch.setattr(wide_proxy, "write_record", lambda name, results, **facts: records.append(results))
+    monkeypatch.setattr("sys.argv", ["wide_proxy.py", "--rows", "with CBE", "recipe", "--seeds", "0", "3"])
     wide_proxy.main()
-    assert records == [["with CBE"], ["recipe", "with CBE"]]
+    assert [list(results) for results in records] == [["with CBE"], ["recipe", "with CBE"]]
+    assert all(list(seeds) == [0, 3] for results in records for seeds in results.values())
     printed = capsys.readouterr().out
-    assert (
-        printed.count("| recipe") == 1 and printed.count("+0.0") == 1
-    )  # no difference where nothing is to compare with
+    assert printed.count("| recipe") == 1 and printed.count("+0.0 (+0.0 to +0.0)") == 1

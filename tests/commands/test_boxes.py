@@ -12,6 +12,7 @@ from PIL import Image
 from fastreid_ext.cli import main
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.poses import Poses
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.mgre import TABLE_1, regions_from_rows
 from fastreid_ext.model_zoo import get_config
 from fastreid_ext.modeling.regions import RegionBoxes
@@ -227,11 +228,19 @@ def test_spread(count, limit, expected):
 
 def test_files_below(folder):
     assert [path.parent.name for path in files_below(folder)] == ["query"] * 4 and len(files_below(folder, 3)) == 3
-    for apart in (folder, folder.parent, folder / "elsewhere"):  # drawn beside the images, above them, or nothing yet
+    for apart in (folder.parent, folder / "elsewhere"):  # drawn above the images, or nothing yet
         assert len(files_below(folder, without=apart)) == 4
     (folder / "drawn" / "query").mkdir(parents=True)
     (folder / "drawn" / "query" / "a.jpg.png").touch()
     assert len(files_below(folder)) == 5 and len(files_below(folder, without=folder / "drawn")) == 4
+    with pytest.raises(ConfigError, match="is the folder of the images"):
+        files_below(folder, without=folder / "drawn" / "..")
+
+
+def test_the_sheet_of_an_earlier_call_is_no_image(call, folder):
+    for _ in range(2):
+        assert call("--images", folder, "--output", folder / "drawn") == 0
+        assert json.loads((folder / "drawn" / "boxes.json").read_text())["images"] == 4
 
 
 def test_mistakes(fails, folder, weights, tmp_path):

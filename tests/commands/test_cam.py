@@ -184,7 +184,7 @@ def test_several_models_side_by_side(call, images, trained, tmp_path):
         torch.save({"model": build_model(cfg).state_dict()}, tmp_path / f"{name}.pth")
         configs[name] = tmp_path / f"{name}.yml"
         configs[name].write_text(cfg.dump())
-    layer = "heads.reduce.global_"
+    layer = "heads.separated.global_"
     beside = [x for name, config in configs.items() for x in ("--beside", config, tmp_path / f"{name}.pth")]
     assert call("cam", "msreid", "--layer", layer, *beside) == 0
     columns = [f"{name}, {layer}" for name in ("msreid", "M", "AM")]

@@ -1,6 +1,7 @@
 """What holds for every command: its help, its one error line, and choices that are those of the code behind it."""
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -200,3 +201,20 @@ def test_a_command_whose_output_is_closed(monkeypatch):
     """As with >&- in a shell: print then writes nowhere."""
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["configs"]) == 0
+
+
+FORGED = "x\nfastreid-ext search: forged\x1b[2J\x85\u202e"
+
+
+def test_names_of_files_forge_no_line(capsys):
+    """In an error, and in a warning where no run has set up its log."""
+    assert main(["search", FORGED, "--image", "a.jpg"]) == 1
+    warning = logging.lastResort.format(logging.makeLogRecord({"msg": "%s is left out", "args": (FORGED,)}))
+    for said in (capsys.readouterr().err, warning):
+        assert "\n  fastreid-ext search: forged\\x1b[2J\n  " in said
+        assert not {"\x1b", "\x85", "\u202e"} & set(said)
+
+
+def test_a_list_of_mistakes_stays_as_it_is():
+    assert common.for_terminal("2 mistakes:\n  1. a\n  2. b") == "2 mistakes:\n  1. a\n  2. b"
+    assert common.for_terminal("") == ""

@@ -1,9 +1,12 @@
 """Random erasing of a whole batch."""
 
+import math
+import random
+
 import pytest
 import torch
 
-from fastreid_ext.data.batch_erasing import erase_rectangles
+from fastreid_ext.data.batch_erasing import erase_rectangles, rectangle_masks
 
 
 def generator(seed=0):
@@ -49,21 +52,42 @@ def test_probability_zero_changes_nothing():
     assert torch.equal(erase_rectangles(images, 0.0), images)
 
 
-def test_random_pixels():
-    """Mean 0 and spread 1 in the same rectangles as the mean pixel's, other numbers in each channel."""
-    images = torch.full((200, 3, 16, 8), 7.0)
-    erased, mean = (erase_rectangles(images, 0.5, generator=generator(), fill=fill) for fill in ("random", "mean"))
-    assert torch.equal(erased == 7, mean == 7)
-    noise = erased[erased != 7]
-    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05  # 15000 numbers: six standard errors
-    assert noise.unique().numel() > 0.99 * noise.numel()
-    again = erase_rectangles(images, 0.5, generator=generator(), fill="random")
-    assert torch.equal(erased, again) and (images == 7).all()
-    with pytest.raises(ValueError, match=r"one of \('mean', 'random'\), got 'noise'"):
-        erase_rectangles(images, fill="noise")
+def sides(count, size, area=(0.02, 0.4), ratio=0.3):
+    """(height, width) of the rectangles of many images."""
+    inside = rectangle_masks(count, size, 1.0, area, ratio, generator())
+    return inside.any(2).sum(1).double(), inside.any(1).sum(1).double()
 
 
-def test_a_side_longer_than_the_image_is_cut():
+def cited_law(count, size, area=(0.02, 0.4), ratio=0.3):
+    """(height, width) as Zhong et al. draw them: area and ratio uniform, again until the rectangle fits."""
+    numbers, found = random.Random(1), []
+    while len(found) < count:
+        pixels, aspect = numbers.uniform(*area) * size[0] * size[1], numbers.uniform(ratio, 1 / ratio)
+        height, width = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if height <= size[0] and width <= size[1]:
+            found.append((height, width))
+    return torch.tensor(found, dtype=torch.double).T
+
+
+@pytest.mark.parametrize("size", [(256, 128), (384, 128), (64, 64)])
+def test_the_law_of_the_cited_work(size):
+    """Quantiles of area, ratio, height and width of 20,000 rectangles each; two standard errors are 0.014 of a rank."""
+    ranks = torch.linspace(0.05, 0.95, 19, dtype=torch.double)
+    (h, w), (height, width) = sides(20000, size), cited_law(20000, size)
+    for ours, theirs in ((h * w, height * width), (h / w, height / width), (h, height), (w, width)):
+        below = (theirs[:, None] < ours.quantile(ranks)).double().mean(0)
+        not_above = (theirs[:, None] <= ours.quantile(ranks)).double().mean(0)
+        assert ((below - 0.02 < ranks) & (ranks < not_above + 0.02)).all()
+
+
+def test_few_rectangles_are_bands_across_the_image():
+    """A side that is cut makes every third one a band of 384x128 images, as CBE's stripes are."""
+    (height, width), whole = sides(20000, (384, 128)), 128
+    assert (width == whole).double().mean() < 0.005 and abs((height / width).median() - 2.0) < 0.05
+
+
+def test_an_area_that_hardly_fits():
+    """A ratio of 1/16 alone would fit; where none of the tries does, a rectangle is cut and not left out."""
     erased = erase_rectangles(torch.ones(64, 1, 4, 64), 1.0, (1.0, 1.0), 0.05, generator())
     assert (erased == 0).flatten(1).any(1).all()
 

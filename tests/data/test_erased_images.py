@@ -6,16 +6,18 @@ from torch.utils.data import SequentialSampler
 
 from fastreid_ext.data.catalog import load_dataset
 from fastreid_ext.data.erased_images import ImageEraser, WithErased
+from fastreid_ext.data.erased_pixels import Fill
 from fastreid_ext.data.images import QueryGalleryImages
 from fastreid_ext.data.loader import build_test_loader
 
 FILL = (10.5, 20.25, 30.0)
+MEAN = Fill("mean", FILL, (1.0, 1.0, 1.0), normalised=False)
 PATHS = [f"{number}.jpg" for number in range(200)]
 CPU = torch.device("cpu")
 
 
 def eraser(paths=PATHS, **settings):
-    return ImageEraser(paths, FILL, **settings)
+    return ImageEraser(paths, MEAN, **settings)
 
 
 def white(count, height=32, width=16):
@@ -58,10 +60,19 @@ def test_what_is_erased_depends_on_the_image_alone():
     assert torch.equal(erase(white(200), [PATHS[i] for i in order]), whole[order])
     parts = [erase(white(len(part)), part) for part in (PATHS[:7], PATHS[7:50], PATHS[50:])]
     assert torch.equal(torch.cat(parts), whole)
-    twice = ImageEraser([*PATHS, *PATHS[50:], *PATHS[:50]], FILL)
+    twice = ImageEraser([*PATHS, *PATHS[50:], *PATHS[:50]], MEAN)
     assert torch.equal(twice(white(200), PATHS), whole) and list(twice.indices) == PATHS  # by the first index
-    elsewhere = ImageEraser([f"/other/root/{path}" for path in PATHS], FILL)
+    elsewhere = ImageEraser([f"/other/root/{path}" for path in PATHS], MEAN)
     assert torch.equal(elsewhere(white(200), list(elsewhere.indices)), whole)  # the index in the set, not the folder
+
+
+def test_random_pixels_follow_from_the_image_too():
+    random = ImageEraser(PATHS, Fill("random", FILL, (1.0, 1.0, 1.0), normalised=False))
+    whole, mean = random(white(200), PATHS), eraser()(white(200), PATHS)
+    assert torch.equal((whole != 255).any(1), (mean != 255).any(1))  # the same rectangles
+    parts = [random(white(len(part)), part) for part in (PATHS[150:], PATHS[:150])]
+    assert torch.equal(torch.cat(parts[::-1]), whole) and whole.min() >= 0
+    assert whole[whole != 255].unique().numel() > 10_000
 
 
 def test_an_image_that_is_listed_twice():

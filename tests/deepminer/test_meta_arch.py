@@ -49,6 +49,7 @@ TABLE = {
     "table3_ie23_local": ({"global", "ie2", "ie3", "local"}, None),
     "table4_sam": ({"global", "ie2", "ie3", "local"}, SAM),
     "table4_cham": ({"global", "ie2", "ie3", "local"}, CHAM),
+    "table4_cham_printed": ({"global", "ie2", "ie3", "local"}, CHAM),
     "table4_sam_cham": ({"global", "ie2", "ie3", "local"}, BOTH),
     "fig7_tau03": ({"global", "ie3"}, None),
 }
@@ -72,6 +73,8 @@ def test_branches_of_the_papers_tables(name):
         assert {child for child, _ in side.trunk.named_children()} == COPIED[branch]
     expected = {"2": attention, "3": attention} if attention else {}
     assert {key: [type(m) for m in module] for key, module in model.attention.items()} == expected
+    rescaled = {m.rescale for m in model.modules() if isinstance(m, ChannelAttention)}
+    assert rescaled == ({name != "table4_cham_printed"} if attention and ChannelAttention in attention else set())
     for branch, side in copies(model).items():  # a copy of every ATT behind a block of its own
         own = {key: kinds for key, kinds in expected.items() if f"layer{key}" in COPIED[branch]}
         assert {key: [type(m) for m in module] for key, module in side.attention.items()} == own

@@ -18,7 +18,7 @@ def softmax(values):
     return [power / sum(powers) for power in powers]
 
 
-def reference(block, maps):
+def reference(block, maps, temperature=1.0):
     """Eq. 1: one place, one image at a time."""
     weights = {
         name: p.detach().numpy()[:, :, 0, 0] for name, p in ((n.split(".")[0], p) for n, p in block.named_parameters())
@@ -30,15 +30,15 @@ def reference(block, maps):
         mean_q, mean_k = sum(q) / len(q), sum(k) / len(k)
         unary = softmax([float(weights["mask"][0] @ f) for f in places])
         for i in range(len(places)):
-            pairwise = softmax([float((q[i] - mean_q) @ (k_j - mean_k)) for k_j in k])
+            pairwise = softmax([float((q[i] - mean_q) @ (k_j - mean_k)) / temperature for k_j in k])
             y = sum((pairwise[j] + unary[j]) * v[j] for j in range(len(places)))
             y = weights["project"] @ y if "project" in weights else y
             output[b].reshape(image.shape[0], -1)[:, i] += y
     return output
 
 
-def random_block(channels, reduction):
-    block = DisentangledNonLocal2d(channels, reduction).double()
+def random_block(channels, reduction, temperature=1.0):
+    block = DisentangledNonLocal2d(channels, reduction, temperature).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.7)  # large enough for softmaxes that are far from flat
     return block
@@ -50,6 +50,19 @@ def test_against_loops(reduction, size):
     block = random_block(8, reduction)
     maps = torch.randn(2, 8, *size, dtype=torch.float64)
     torch.testing.assert_close(block(maps).detach().numpy(), reference(block, maps.numpy()), **EXACT)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 3.0])
+def test_temperature(temperature):
+    """It divides the pairwise term alone."""
+    block = random_block(8, 2, temperature)
+    maps = torch.randn(2, 8, 3, 2, dtype=torch.float64) / 4
+    expected = reference(block, maps.numpy(), temperature)
+    torch.testing.assert_close(block(maps).detach().numpy(), expected, **EXACT)
+    assert np.abs(expected - reference(block, maps.numpy())).max() > 1e-3
+    for bad in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="a temperature above 0"):
+            DisentangledNonLocal2d(8, temperature=bad)
 
 
 @pytest.mark.parametrize("reduction", [1, 2])

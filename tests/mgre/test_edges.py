@@ -176,7 +176,7 @@ def test_odd_sizes_train_and_locate(make_model, batch, storage, size):
 def test_what_located_says_is_what_the_loss_compares(make_model, batch):
     """The mean over the known boxes of the squared sides is the location loss of each stage."""
     batch["joints"][:2, :5, 2] = 0.0  # two heads that are not known
-    model = make_model({"MODEL.MGRE.LOCATION.MARGIN": 0.1}).eval()
+    model = make_model({"MODEL.MGRE.LOCATION.MARGIN": 0.1, "MODEL.MGRE.LOCATION.UNITS": "shares"}).eval()
     images = model.preprocess_image(batch)
     with torch.no_grad():
         found = model.locate_regions(images, batch["joints"])

@@ -113,6 +113,22 @@ def test_against_loops(margin, threshold, least):
     torch.testing.assert_close(loss.item(), expected, **EXACT)
 
 
+def test_in_pixels_of_a_map():
+    """By eq. 2: W and H times the shares, so the reference's boxes and joints, with its margin as a share."""
+    boxes, joints = torch.rand(5, 7, 4, dtype=torch.float64), random_joints()
+    targets, known = pseudo_boxes(joints, SETS)
+    scale = torch.tensor([8, 16, 8, 16])
+    errors = [
+        sum(((boxes[b, r] * scale)[s] - (targets[b, r] * scale)[s]) ** 2 for s in range(4))
+        for b in range(5)
+        for r in range(7)
+        if known[b, r]
+    ]
+    torch.testing.assert_close(location_loss(boxes, joints, SETS, size=(16, 8)), sum(errors) / len(errors), **EXACT)
+    shares = location_loss(boxes, joints, SETS)
+    torch.testing.assert_close(location_loss(boxes, joints, SETS, size=(1, 1)), shares, **EXACT)
+
+
 def test_by_hand():
     """Joints at x 0.4 and 0.6, y 0.2 and 0.5: the box is 0.35, 0.15, 0.65, 0.55. One side is off by 0.1: 0.01."""
     joints = torch.tensor([[[0.4, 0.2, 1.0], [0.6, 0.5, 0.9], [0.0, 0.0, 0.1]]])

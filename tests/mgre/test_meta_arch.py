@@ -208,8 +208,28 @@ def test_loss_is_equation_9(make_model, batch, storage):
     boxes = plain.heads.boxes(*plain.heads.guide(plain.maps(plain.preprocess_image(batch))))
     branches = plain.branches(plain.preprocess_image(batch), batch["targets"], joints=batch["joints"])
     for i, regions in plain.heads.layout.regions_of_stage.items():
-        by_hand = location_loss(boxes[i], batch["joints"], [region.joints for region in regions])
+        sets, size = [region.joints for region in regions], plain.maps(batch["images"])[i].shape[2:]
+        by_hand = location_loss(boxes[i], batch["joints"], sets, size=tuple(size))
         torch.testing.assert_close(branches[f"stage{i}"]["location"], by_hand, **CLOSE)
+
+
+@pytest.mark.parametrize("units", ["pixels", "shares"])
+def test_units_of_the_location_loss(make_model, batch, storage, units):
+    """64x32 images have maps of 16x8, 8x4 and 4x2 pixels here; eq. 2 multiplies shares by W and H."""
+    model = make_model({"MODEL.MGRE.LOCATION.UNITS": units}).eval()
+    images = model.preprocess_image(batch)
+    losses = {
+        i: model.branches(images, batch["targets"], joints=batch["joints"])[f"stage{i}"]["location"] for i in (1, 2, 3)
+    }
+    located = model.locate_regions(images, batch["joints"])
+    for i, (height, width) in {1: (16, 8), 2: (8, 4), 3: (4, 2)}.items():
+        names = [region.name for region in model.heads.layout.regions_of_stage[i]]
+        factor = torch.tensor([width, height] * 2 if units == "pixels" else [1] * 4)
+        errors = [
+            ((located[name].predicted - located[name].pseudo) * factor).square().sum(1)[located[name].known]
+            for name in names
+        ]
+        torch.testing.assert_close(losses[i], torch.cat(errors).mean(), **CLOSE)
 
 
 def test_location_learns_through_the_backbone(make_model, batch, storage):
@@ -296,6 +316,7 @@ def test_multiply_adds_of_table_8():
         ("BOXES", "drawn", r"BOXES must be one of \('located', 'labelled'\), got 'drawn'"),
         ("LOCATION_INPUT", "both", r"LOCATION_INPUT must be one of \('raw', 'fused'\), got 'both'"),
         ("LAMBDA", 0.0, "LAMBDA must be positive, got 0.0"),
+        ("LOCATION.UNITS", "inches", r"LOCATION.UNITS must be one of \('pixels', 'shares'\), got 'inches'"),
         ("LOCATION.WEIGHT", 0.0, "LOCATION.WEIGHT must be positive, got 0.0"),
         ("TEST_WEIGHTS", [1.0, 1.0], "TEST_WEIGHTS must be four positive numbers"),
         ("FE.BLOCKS", -2, r"FE.BLOCKS must be -1 \(as the stage\), 0 \(none\) or more, got -2"),

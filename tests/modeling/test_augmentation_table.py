@@ -40,15 +40,17 @@ def test_an_augmentation_may_double_the_batch(storage):
     assert all(loss.isfinite() for loss in model.train()(batch).values())
 
 
-@pytest.mark.parametrize("fill", ["mean", "random"])
-def test_what_is_erased_is_filled(storage, fill):
+@pytest.mark.parametrize(("fill", "lowest", "highest"), [("mean", 0, 0), ("random", -2.2, 2.7), ("normal", -6, 6)])
+def test_what_is_erased_is_filled(storage, fill, lowest, highest):
+    """Of normalised images: 0 is their mean pixel, and black and white are about -2.1 and 2.6."""
     cfg = small_config("RandomErasing")
     cfg.INPUT.BATCH_AUGMENT.REA.FILL = fill
     (augment,) = build_model(cfg).augmentations
-    (erased, targets) = augment(torch.full((4, 3, 64, 32), 9.0), torch.arange(4))
-    assert ((erased != 9).any() and (erased[erased != 9] == 0).all()) == (fill == "mean")
+    (erased, targets) = augment(torch.full((40, 3, 64, 32), 9.0), torch.arange(40))
+    pixels = erased[erased != 9]
+    assert lowest <= pixels.min() <= 0.8 * lowest / 2 and 0.8 * highest / 2 <= pixels.max() <= highest
     cfg.INPUT.BATCH_AUGMENT.REA.FILL = "noise"
-    with pytest.raises(ValueError, match="INPUT.BATCH_AUGMENT.REA.FILL must be one of"):
+    with pytest.raises(ValueError, match=r"one of \('mean', 'random', 'normal'\), got 'noise'"):
         build_model(cfg)
 
 

@@ -179,3 +179,21 @@ def test_the_mask_is_enlarged_as_torch_enlarges_it(small, odd):
     assert torch.equal(enlarged, expected)
     gradients = [torch.autograd.grad(result, mask, weight)[0] for result in (enlarged, expected)]
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("mask", [False, True])
+def test_what_a_branch_pools_is_the_output_of_a_module(mask, before):
+    """Figure 6 looks at it; the layer before it does not know the mask."""
+    head = random_head(mask=mask, mask_before_reduce=before)
+    seen, (layer3, layer4) = {}, maps()
+    for name, module in head.separated.items():
+        module.register_forward_hook(lambda module, inputs, y, name=name: seen.__setitem__(name, y))
+    with torch.no_grad():
+        outputs = head(by_stage(layer3, layer4))
+        reduced = head.reduce["global"](layer4 * head.mask(layer4) if mask and before else layer4)
+        masked = reduced * head.mask(layer4) if mask and not before else reduced
+    torch.testing.assert_close(seen["global"], masked, **EXACT)
+    for name, output in outputs.items():
+        torch.testing.assert_close(output["feature"].numpy(), pooled(seen[name], "sum"), **EXACT)
+    assert not any(key.startswith("separated") for key in head.state_dict())

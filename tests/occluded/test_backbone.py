@@ -80,6 +80,22 @@ def test_the_papers_blocks_are_the_default():
     assert eq1.NL_3[0].value.weight.shape == (1024, 1024, 1, 1)
 
 
+def test_blocks_behind_every_other_residual_block():
+    """Of ResNet-50's 4 and 6 blocks the second and fourth, and the second, fourth and sixth (Wang et al., table 2d)."""
+    backbone = shape(DNL__POSITIONS="alternate")
+    assert backbone.NL_2_idx == [1, 3] and backbone.NL_3_idx == [1, 3, 5]
+    assert shape(DNL__POSITIONS="alternate", DNL__BLOCKS=[1, 1, 2, 2]).NL_3_idx == [3, 5]
+    expected = [(1, i) for i in range(3)]
+    for stage, depth in ((2, 4), (3, 6)):
+        for index in range(depth):
+            expected += [(stage, index)] + ["dnl"] * (index % 2)
+    expected += [(4, i) for i in range(3)]
+    with torch.device("meta"):
+        assert order_of(backbone, torch.zeros(2, 3, 64, 32)) == expected
+    blocks = [m for m in shape(DNL__TEMPERATURE=0.05).modules() if isinstance(m, DisentangledNonLocal2d)]
+    assert len(blocks) == 5 and all(block.temperature == 0.05 for block in blocks)
+
+
 @pytest.mark.parametrize("reduction", [1, 2])
 def test_it_starts_as_fastreids_resnet(reduction):
     """The same weights, bit for bit the same maps, in training mode too; strict, so nothing has another name."""
@@ -114,10 +130,16 @@ def test_a_non_local_block_works_on_its_stages_map():
     ("overrides", "message"),
     [
         ({"DNL__BLOCKS": [0, 5, 3, 0]}, r"DNL.BLOCKS must say .* at most \[3, 4, 6, 3\] .* got \[0, 5, 3, 0\]"),
-        ({"DEPTH": "18x"}, r"at most \[2, 2, 2, 2\] for this ResNet; got \[0, 2, 3, 0\]"),
+        ({"DEPTH": "18x"}, r"at most \[2, 2, 2, 2\] for this ResNet with POSITIONS last; got \[0, 2, 3, 0\]"),
         ({"DNL__BLOCKS": [0, -1, 3, 0]}, r"DNL.BLOCKS must say .* got \[0, -1, 3, 0\]"),
         ({"DNL__BLOCKS": [2, 3]}, r"DNL.BLOCKS must say for stages 1 to 4 .* got \[2, 3\]"),
         ({"DNL__BLOCKS": [0, 2, 3, 0, 1]}, r"DNL.BLOCKS must say .* got \[0, 2, 3, 0, 1\]"),
+        (
+            {"DNL__POSITIONS": "alternate", "DNL__BLOCKS": [0, 3, 3, 0]},
+            r"at most \[2, 2, 3, 2\] .* POSITIONS alternate",
+        ),
+        ({"DNL__POSITIONS": "first"}, r"DNL.POSITIONS must be one of \('last', 'alternate'\), got 'first'"),
+        ({"DNL__TEMPERATURE": 0.0}, "a temperature above 0, got 0.0"),
         ({"DNL__REDUCTION": 3}, "a reduction that divides its 512 channels, got 3"),
         ({"DNL__REDUCTION": 0}, "a reduction that divides its 512 channels, got 0"),
         ({"WITH_NL": True}, "MODEL.BACKBONE.WITH_NL puts FastReID's non-local ones: set WITH_NL False"),
@@ -215,7 +237,11 @@ def test_a_deep_copy_runs_its_own_blocks():
 @pytest.mark.parametrize(
     ("trunk", "overrides", "message"),
     [
-        ("osnet", {"DNL__BLOCKS": [0, 2, 3, 0]}, r"at most \[2, 2, 1, 1\] for this OSNet; got \[0, 2, 3, 0\]"),
+        (
+            "osnet",
+            {"DNL__BLOCKS": [0, 2, 3, 0]},
+            r"at most \[2, 2, 1, 1\] for this OSNet with POSITIONS last; got \[0, 2, 3, 0\]",
+        ),
         ("osnet", {"WITH_NL": True}, "build_dnl_backbone puts .* set WITH_NL False"),
         ("osnet", {"DNL__TRUNK": "build_dnl_backbone"}, "TRUNK is build_dnl_backbone, which has .* already"),
         (

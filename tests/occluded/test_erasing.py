@@ -7,6 +7,7 @@ import torch
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batch_erasing import erase_rectangles
+from fastreid_ext.data.erased_pixels import Fill
 from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.loaders import train_loader
 from fastreid_ext.errors import ConfigError
@@ -111,6 +112,16 @@ def test_the_first_copy_is_random_erasing(settings):
     assert len({tuple((image == 0).flatten().tolist()) for image in full[6:]}) == 1
 
 
+def test_both_copies_are_filled_alike():
+    """With random pixels of [0, 255]: in none of them the mean pixel, and black to white in each copy."""
+    fill = Fill("random", (100.0,) * 3, (50.0,) * 3)
+    images = torch.full((6, 3, 64, 32), 9.0)
+    erasing = CompoundBatchErasing(probability=1.0, generator=seeded(), fill=fill)
+    for copy in erasing(images)[0].chunk(2):
+        pixels = copy[copy != 9]
+        assert -2 <= pixels.min() < -1.9 and 3 < pixels.max() <= 3.1 and (pixels != 0).all()
+
+
 def test_a_generator_repeats_it():
     images = torch.rand(4, 3, 64, 32) + 1
     first, again, other = (CompoundBatchErasing(generator=seeded(seed))(images)[0] for seed in (5, 5, 6))
@@ -181,8 +192,9 @@ def config(overrides=None):
 def test_settings_arrive_and_torchs_numbers_stay_undrawn():
     state = torch.get_rng_state()
     settings = {CBE + "STRIPES": [2, 5], CBE + "PROB": 0.7, CBE + "AREA": [0.1, 0.2], CBE + "RATIO": 0.4}
+    settings[CBE + "FILL"] = "random"
     (erasing,) = augmentations_from_config(config(settings))
-    assert erasing.stripes == (2, 5) and erasing.generator is None
+    assert erasing.stripes == (2, 5) and erasing.generator is None and erasing.fill.kind == "random"
     assert erasing.rectangles == {"probability": 0.7, "area": (0.1, 0.2), "ratio": 0.4}
     assert torch.equal(torch.get_rng_state(), state)
     (default,) = augmentations_from_config(config())

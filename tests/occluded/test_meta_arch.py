@@ -10,6 +10,7 @@ from fastreid.modeling import build_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checkpoint import training_only_keys
 from fastreid_ext.engine.key_tracking import check_all_read, leaves, track
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import DisentangledNonLocal2d
@@ -20,6 +21,7 @@ from fastreid_ext.occluded.erasing import erase_rectangles, erase_stripe
 EXACT = {"rtol": 0, "atol": 0}
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # float32, sums in another order
 RP, ME = "MODEL.OCCLUDED.RP.ENABLED", "MODEL.OCCLUDED.ME.ENABLED"
+RP_CLASSIFIER = "MODEL.OCCLUDED.RP.CLASSIFIER"
 NAMES, CBE = "INPUT.BATCH_AUGMENT.NAME", "INPUT.BATCH_AUGMENT.CBE."
 LOSSES = "MODEL.LOSSES.NAME"
 PLAIN = {NAMES: []}  # batches as they come
@@ -151,6 +153,36 @@ def test_losses_are_those_of_eq_5(make_model, batch, storage):
     model = make_model(PLAIN)
     torch.nn.init.normal_(model.heads.reconstructive_pooling.mask.weight, std=0.5)
     check_losses(model(batch), losses_by_hand(model, model.preprocess_image(batch), batch["targets"]))
+
+
+def test_the_identity_loss_on_both_features(make_model, batch, storage):
+    """The caption of figure 2: RP's feature has a BNNeck and a classifier of its own, in training alone."""
+    model = make_model({**PLAIN, RP_CLASSIFIER: True, "MODEL.HEADS.EMBEDDING_DIM": 16})
+    own = model.heads.reconstructed_neck
+    seen = {}
+    own.register_forward_hook(lambda module, inputs, output: seen.update(output, pooled=inputs[0]))
+    losses = model(batch)
+    assert set(losses) == BED | {"loss_bed_rp", "loss_cls_rp"}
+    assert set(storage.latest()) == {"accuracy/global", "accuracy/rp"}
+    with torch.no_grad():
+        feature = seen["pooled"] @ own.reduce.weight[:, :, 0, 0].T
+        bn = own.bnneck
+        neck = (feature - feature.mean(dim=0)) / (feature.var(dim=0, unbiased=False) + bn.eps).sqrt() * bn.weight
+        logits = multi_head(neck, own.weight, 2, 16.0, 1 / 32)
+        cls = entropy(logits[:, 0], batch["targets"]) + entropy(logits[:, 1], batch["targets"])
+        torch.testing.assert_close(losses["loss_cls_rp"].detach(), cls, rtol=1e-4, atol=1e-5)
+        bed = bounded_exponential_distance_loss(feature, batch["targets"], 0.3)
+        torch.testing.assert_close(losses["loss_bed_rp"].detach(), bed, rtol=1e-4, atol=1e-5)
+    assert all(
+        p.data_ptr() != q.data_ptr() for p, q in zip(own.parameters(), model.heads.neck.parameters(), strict=True)
+    )
+    before = model.eval()(batch)
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.fill_(math.nan)
+    assert torch.equal(model(batch), before)
+    assert all(key.startswith("heads.rec") for key in training_only_keys(model) if "reconstructed" in key)
+    assert {f"heads.reconstructed_neck.{key}" for key in own.state_dict()} <= training_only_keys(model)
 
 
 def test_cbe_doubles_the_batch_and_its_targets(make_model, batch, storage):
@@ -530,6 +562,7 @@ def test_bad_config_values(overrides, message, make_cfg):
         ({CLASSIFIER + "MODE": "circle", CLASSIFIER + "HEADS": 4}, CLASSIFIER + "HEADS"),
         ({"MODEL.HEADS.CLS_LAYER": "CircleSoftmax"}, "MODEL.HEADS.CLS_LAYER"),
         ({"MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone"}, "MODEL.BACKBONE.DNL.BLOCKS"),
+        ({RP: False, RP_CLASSIFIER: True}, RP_CLASSIFIER),
     ],
 )
 def test_keys_without_effect(overrides, unread, make_cfg):

@@ -1,13 +1,15 @@
 """The command ``reproduce zoo`` from data to model card, in a small size."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fastreid.config import CfgNode
 
-from fastreid_ext import Extractor
+from fastreid_ext import Extractor, get_cfg
 from fastreid_ext.cli import main
 from fastreid_ext.data.synthetic import generate
 from fastreid_ext.engine import repeat, trainer
@@ -79,6 +81,11 @@ def test_from_data_to_card(runs, tmp_path, capsys):
     mean = np.mean([results[seed]["SynthReIDWideTiny"]["mAP"] for seed in (3, 4)])
     row = next(line for line in card.splitlines() if line.startswith("| SynthReIDWideTiny"))
     assert f"{mean:.1f} ±" in row and row.rstrip(" |").endswith(f"{results[best]['SynthReIDWideTiny']['mAP']:.1f}")
+    (recipe,) = (line for line in card.splitlines() if line.startswith("`fastreid-ext reproduce zoo`"))
+    assert " with `MODEL.BACKBONE.FEAT_DIM 64`, `MODEL.BACKBONE.NARROW.WIDTH 8`" in recipe
+    assert re.search(
+        ": 1 epochs with SmoothedCrossEntropyLoss and SupervisedContrastiveLoss; mirroring[^.]*\\. ", recipe
+    )
     for group in ("skin tone 0", "build ", "balanced", "all  "):
         assert group in card, group
     numbers = json.loads((tmp_path / "zoo/small.json").read_text())
@@ -95,8 +102,13 @@ def test_from_data_to_card(runs, tmp_path, capsys):
     assert main(command) == 0 and len(runs) == 2  # what is finished is kept
 
 
+def test_every_augmentation_has_a_word():
+    nodes = {key for key, node in get_cfg().INPUT.items() if isinstance(node, CfgNode) and "ENABLED" in node}
+    assert set(zoo.AUGMENTATIONS) == nodes - {"JOINTS"}  # which are labels
+
+
 def test_a_dry_run_does_nothing(runs, tmp_path, capsys):
-    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--dry-run"]) == 0
+    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), "--dry-run", "--opts", *OPTS]) == 0
     printed = capsys.readouterr().out
     assert not runs and not Path(tmp_path / "zoo").exists()
     assert "train zoo/wide.yml with seed 2" in printed and "best mAP on SynthReIDTiny" in printed
@@ -110,9 +122,11 @@ def test_a_dry_run_does_nothing(runs, tmp_path, capsys):
         (["--opts", "SOLVER.MAX_EPOCHS", "3"], "SOLVER.MAX_EPOCHS"),
     ],
 )
-def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, capsys, arguments, message):
-    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), *arguments]) == 1
-    assert message in capsys.readouterr().err and not runs
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, capsys, arguments, message, dry):
+    assert main(["reproduce", "zoo", "--output", str(tmp_path / "zoo"), *dry, *arguments]) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err and not printed.out and not runs
 
 
 @pytest.mark.parametrize(
@@ -128,6 +142,16 @@ def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, caps
         (["MODEL.WEIGHTS", "zoo"], "must stay ''"),
         (["KD.TEACHER", "zoo"], "must stay ''"),
         (["DATASETS.NAMES", "('SynthReIDWideTiny', 'Market1501')"], "DATASETS.NAMES has Market1501, and the card"),
+        # The style of the people who choose the seed, and photographs by the name of drawn ones
+        (["DATASETS.NAMES", "('SynthReIDWideTiny', 'SynthReIDBench')"], "DATASETS.NAMES has SynthReIDBench, and"),
+        (
+            ["DATASETS.NAMES", "('SynthReIDWideShop',)", "DATASETS.CSV", "[['SynthReIDWideShop', '/shop']]"],
+            "DATASETS.NAMES has SynthReIDWideShop, and the card",
+        ),
+        # People that it was trained on
+        (["DATASETS.COMBINEALL", "True"], "DATASETS.COMBINEALL is True and must stay False"),
+        (["DATASETS.HOLD_OUT", "2"], "DATASETS.HOLD_OUT is 2 and must stay 0"),
+        (["TEST.METRIC", "euclidean"], "TEST.METRIC is 'euclidean' and must stay 'cosine'"),
     ],
 )
 def test_settings_that_the_card_would_be_wrong_about(runs, tmp_path, capsys, options, message):

@@ -154,6 +154,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, identity, listed):
     [
         (lambda meta: meta | {"format": "another"}, "says 'another'"),
         (lambda meta: {k: v for k, v in meta.items() if k != "dim"}, "lacks dim"),
+        *(
+            (lambda meta, skipped=skipped: meta | {"skipped": skipped}, "skipped images without a path or a reason")
+            for skipped in (
+                3,
+                [3],
+                [{"reason": "gone"}],
+                [{"path": "a.jpg"}],
+                [{"path": "a.jpg", "reason": 3}],
+                [{"path": [], "reason": "gone"}],
+            )
+        ),
         (lambda meta: {k: v for k, v in meta.items() if k != "features_sha256"}, "lacks features_sha256"),
         (lambda meta: meta | {"root": 5}, "has the root 5"),
         (lambda meta: meta | {"dim": 5}, r"holds \(7, 4\) float32, and not \(7, 5\)"),

@@ -61,6 +61,14 @@ def test_names_that_a_terminal_would_obey(place, capsys, fails):
     assert r"no\x1b.png" in fails("verify", "a.png", "no\x1b.png", *CPU)
 
 
+def test_extract_says_such_names_on_one_line(place, capsys):
+    (place / "folder" / "x\nskipped: forged\x1b[2J.png").write_text("no image")
+    extract = ["extract", "--config-file", "zoo", "--images", "folder", "--output", "store", *CPU]
+    assert main([*extract, "--skip-unreadable"]) == 0
+    said = capsys.readouterr().err
+    assert "\nskipped: forged" not in said and r"x\nskipped: forged\x1b[2J.png can't be read" in said
+
+
 def test_mistakes_are_found_before_the_folder_is_extracted(place, fails, monkeypatch):
     from fastreid_ext.search import extract
 
@@ -68,7 +76,7 @@ def test_mistakes_are_found_before_the_folder_is_extracted(place, fails, monkeyp
     search = ["search", "folder", "--image", "a.png", *CPU]
     assert "--topk is 3, and the gallery has 2 images" in fails(*search, "--topk", 3)
     assert "b.png can't be made" in fails(*search, "--output", "b.png")
-    assert "--output folder is the folder that is searched" in fails(*search, "--output", "./folder")
+    assert "--output folder is the folder of the images" in fails(*search, "--output", "./folder")
 
 
 def test_results_in_the_folder_that_is_searched_are_none_of_its_images(place, capsys):

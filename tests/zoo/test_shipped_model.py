@@ -1,5 +1,6 @@
 """The models that are shipped: their files, their cards, and that they work offline and tell people apart."""
 
+import json
 import re
 import socket
 
@@ -8,16 +9,19 @@ import pytest
 
 from fastreid_ext import Extractor, zoo
 from fastreid_ext.errors import UserError
+from fastreid_ext.evaluation.same_person import SamePerson
 from fastreid_ext.inference.record import READ_BY_TEST
-from fastreid_ext.inference.weights_file import record_in
-from fastreid_ext.reproduce.card import HEADINGS
+from fastreid_ext.inference.weights_file import config_with_weights, record_in
+from fastreid_ext.reproduce.card import HEADINGS, Facts, card_text
+from fastreid_ext.reproduce.speed import Speed
+from fastreid_ext.reproduce.zoo import augmentations
 
 MOST_BYTES = 12_000_000
 
 
-def test_the_folder_holds_models_and_their_cards():
+def test_the_folder_holds_models_their_cards_and_the_numbers_of_these():
     names = {path.name for path in zoo.FOLDER.iterdir() if path.name not in ("__init__.py", "__pycache__")}
-    assert names == {f"{name}{end}" for name in zoo.models() for end in (".safetensors", ".md")}
+    assert names == {f"{name}{end}" for name in zoo.models() for end in (".safetensors", ".md", ".json")}
 
 
 @pytest.mark.parametrize("name", zoo.models())
@@ -34,6 +38,19 @@ def test_a_card_has_its_parts(name):
     parts = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
     assert list(parts) == list(HEADINGS) and text.startswith(f"# {name}")
     assert all(len(part.strip()) > 20 for part in parts.values())
+
+
+@pytest.mark.parametrize("name", zoo.models())
+def test_its_card_is_what_is_written_for_its_numbers(name):
+    numbers = json.loads((zoo.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    record, config = record_in(zoo.weights_of(name)), config_with_weights(zoo.weights_of(name))
+    assert numbers["same_person"] == record.same_person and tuple(numbers["size"]) == record.size
+    assert (numbers["dim"], numbers["losses"]) == (record.dim, list(config.MODEL.LOSSES.NAME))
+    assert numbers["augmentations"] == augmentations(config)
+    read = {"same_person": SamePerson.from_dict(numbers["same_person"], name), "speed": Speed(**numbers["speed"])}
+    facts = Facts(**numbers | read)
+    assert facts.numbers() == numbers
+    assert card_text(facts) == zoo.card_of(name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", zoo.models())

@@ -66,7 +66,9 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.DNL.BLOCKS": listed(
         whole(0, BLOCKS), least=4, most=4, what="how many blocks of stages 1 to 4, such as [0, 2, 3, 0]"
     ),
+    "MODEL.BACKBONE.DNL.POSITIONS": one_of(("last", "alternate")),
     "MODEL.BACKBONE.DNL.REDUCTION": whole(1, 2048),
+    "MODEL.BACKBONE.DNL.TEMPERATURE": POSITIVE,
     "MODEL.BACKBONE.DNL.TRUNK": _names_of(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.NARROW.WIDTH": Rule(lambda value: whole(8, 64).holds(value) and value % 8 == 0, "8, 16, ... 64"),
     "MODEL.BACKBONE.TIMM.NAME": TEXT,  # which names there are, timm knows
@@ -137,9 +139,11 @@ MODEL_RANGES: dict[str, Rule] = {
     **{f"MODEL.MSREID.{key}": FLAG for key in ("ATTENTION", "LOCAL", "MASK", "MASK_BEFORE_REDUCE", "SHARED_CENTERS")},
     "MODEL.MSREID.DIM": whole(1, LONGEST),
     "MODEL.MSREID.POOL": one_of(("sum", "concat")),
+    "MODEL.MSREID.INIT": one_of(("authors", "torch")),
     "MODEL.MSREID.STEM_POOL": one_of(("host", "torchvision")),
     # ---- occluded re-identification, multi-task Res2Net ----
     "MODEL.OCCLUDED.RP.ENABLED": FLAG,
+    "MODEL.OCCLUDED.RP.CLASSIFIER": FLAG,
     "MODEL.OCCLUDED.ME.ENABLED": FLAG,
     "MODEL.OCCLUDED.ME.BETA": share(below=1),
     "MODEL.OCCLUDED.TEST_FEATURE": one_of(("neck", "pooled")),
@@ -162,6 +166,7 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.MGRE.LOCATION.MARGIN": share(below=0.5),
     "MODEL.MGRE.LOCATION.CONFIDENCE": share(below=1),
     "MODEL.MGRE.LOCATION.MIN_JOINTS": whole(1, len(COCO_JOINTS)),
+    "MODEL.MGRE.LOCATION.UNITS": one_of(("pixels", "shares")),
     "MODEL.MGRE.LOCATION.WEIGHT": POSITIVE,
     "MODEL.MGRE.LAMBDA": POSITIVE,
     "MODEL.MGRE.TEST_WEIGHTS": listed(POSITIVE, least=4, most=4, what="four finite numbers above 0"),

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 
-from fastreid_ext.data.batch_erasing import FILLS
 from fastreid_ext.data.batches import SAMPLERS
+from fastreid_ext.data.erased_pixels import FILLS
 from fastreid_ext.engine.checks.model_ranges import MODEL_RANGES, NOT_NEGATIVE, POSITIVE, SIDE, THREE_NUMBERS
 from fastreid_ext.engine.checks.rules import (
     FLAG,
@@ -110,7 +110,7 @@ RANGES: dict[str, Rule] = {
     **{f"INPUT.BATCH_AUGMENT.{node}.PROB": share() for node in ("REA", "CBE")},
     **{f"INPUT.BATCH_AUGMENT.{node}.AREA": AREA for node in ("REA", "CBE")},
     **{f"INPUT.BATCH_AUGMENT.{node}.RATIO": share(above=0) for node in ("REA", "CBE")},
-    "INPUT.BATCH_AUGMENT.REA.FILL": one_of(FILLS),
+    **{f"INPUT.BATCH_AUGMENT.{node}.FILL": one_of(FILLS) for node in ("REA", "CBE")},
     "INPUT.BATCH_AUGMENT.CBE.STRIPES": listed(whole(1, SIDE), least=1),
     "INPUT.BATCH_AUGMENT.CBE.TOTAL_BATCH": FLAG,
     # ---- data ----
@@ -198,6 +198,7 @@ RANGES: dict[str, Rule] = {
     "TEST.OCCLUSION.PROB": share(),
     "TEST.OCCLUSION.AREA": AREA,
     "TEST.OCCLUSION.RATIO": share(above=0),
+    "TEST.OCCLUSION.FILL": one_of(FILLS),
     "TEST.OCCLUSION.SEED": whole(0, MOST_SEED),
     "TEST.OPEN_SET.SHARE": share(below=1),
     "TEST.OPEN_SET.SEED": whole(0, MOST_SEED),

@@ -8,9 +8,11 @@ import shapes
 import timm
 import torch
 from timm_networks import awake, built, by_stage, config, make
+from torch import nn
 
 from fastreid_ext.errors import ConfigError, MissingExtraError
 from fastreid_ext.modeling.residual_blocks import block_count, following_block
+from fastreid_ext.modeling.timm_anatomy import parts_of
 from fastreid_ext.modeling.timm_trunk import create_network, pixels_of
 from fastreid_ext.modeling.trunk import (
     STAGES,
@@ -220,3 +222,35 @@ def test_a_block_that_cannot_be_made():
     trunk = built("cs3darknet_focus_s")
     with pytest.raises(ConfigError, match="can't be made from 63 to 63 channels: choose another .*MGRE.FE.BLOCKS 0"):
         following_block(trunk, 1, 63)
+
+
+class Toy(nn.Module):
+    """Four stages; between two of them something may happen that no module does."""
+
+    def __init__(self, between=lambda y: y):
+        super().__init__()
+        self.between = between
+        self.stem, self.stages = nn.Conv2d(3, 4, 4, 4), nn.Sequential(*(nn.Conv2d(4, 4, 2, 2) for _ in range(3)))
+        names = ("stem", "stages.0", "stages.1", "stages.2")
+        self.feature_info = [
+            {"module": name, "reduction": share, "num_chs": 4}
+            for name, share in zip(names, (4, 8, 16, 32), strict=True)
+        ]
+
+    def forward_features(self, images):
+        return self.stages(self.between(self.stem(images)))
+
+
+def test_what_happens_between_modules_is_noticed():
+    assert parts_of(Toy().eval(), "toy").names == ("stem", "stages.0", "stages.1", "stages.2")
+    for between in (torch.relu, lambda y: y + 0, lambda y: y.permute(0, 2, 3, 1).permute(0, 3, 1, 2)):
+        with pytest.raises(ConfigError, match="toy is no trunk .* its modules do not run one after another"):
+            parts_of(Toy(between).eval(), "toy")
+
+
+@pytest.mark.slow
+def test_a_last_downsampling_that_stays():
+    """Its convolutions are mixed for each image by code of their own."""
+    with pytest.raises(ConfigError, match="can't be taken out: set MODEL.BACKBONE.LAST_STRIDE 2"):
+        make("tf_efficientnet_cc_b0_4e", LAST_STRIDE=1)
+    assert stage_shapes(make("tf_efficientnet_cc_b0_4e"))[4].reduction == 32

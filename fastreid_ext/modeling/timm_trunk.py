@@ -7,6 +7,7 @@ import difflib
 import functools
 import logging
 import warnings
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -22,7 +23,7 @@ from fastreid_ext.modeling.backbones import with_pretrained
 from fastreid_ext.modeling.fitted_blocks import fitted_block
 from fastreid_ext.modeling.last_stride import remove_last_downsampling
 from fastreid_ext.modeling.timm_anatomy import SIZE, Parts, parts_of
-from fastreid_ext.modeling.timm_weights import TIMM
+from fastreid_ext.modeling.timm_weights import HUB, TIMM, file_here
 from fastreid_ext.modeling.token_trunk import build_token_trunk, is_token_name
 
 __all__ = ["BUILDER", "NEAR", "TimmTrunk", "build_timm_backbone", "create_network", "import_timm", "pixels_of"]
@@ -217,4 +218,14 @@ def _build(cfg: CfgNode) -> nn.Module:
     return trunk.train()
 
 
+def _file_here(node: CfgNode) -> Path:
+    """Return the pretrained weights of a node MODEL.BACKBONE on this machine; nothing is built or downloaded."""
+    if node.PRETRAIN_PATH and not node.PRETRAIN_PATH.startswith(HUB):
+        return Path(node.PRETRAIN_PATH)
+    timm, name = import_timm(), node.TIMM.NAME
+    _check_name(name, timm)
+    return file_here(timm.get_pretrained_cfg(name).to_dict(), name)
+
+
 build_timm_backbone.loads_whole = True
+build_timm_backbone.pretrained_file = _file_here  # for `fastreid-ext doctor`

@@ -17,7 +17,7 @@ from fastreid_ext.modeling.downloads import torch_downloads
 from fastreid_ext.modeling.token_trunk import on_own_grid
 from fastreid_ext.modeling.weights import WeightsError, states_in
 
-__all__ = ["HUB", "TIMM"]
+__all__ = ["HUB", "TIMM", "file_here"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,28 @@ def _published(trunk: nn.Module, node: CfgNode) -> Path:
     if not url:
         raise WeightsError(f"MODEL.BACKBONE.PRETRAIN is True, and timm has no weights of {name}: {INSTEAD}")
     return _of_address(url, name)
+
+
+def file_here(about: Mapping[str, Any], name: str) -> Path:
+    """Return the file of timm's own weights on this machine.
+
+    Args:
+        about: what timm says of the network's weights.
+        name: MODEL.BACKBONE.TIMM.NAME.
+
+    Raises:
+        WeightsError: it is not here.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    hub, url = about.get("hf_hub_id"), about.get("url")
+    there = try_to_load_from_cache(hub, FILE) if hub else url and torch_downloads() / url.rpartition("/")[2]
+    if there and Path(str(there)).is_file():
+        return Path(str(there))
+    raise WeightsError(
+        f"timm's weights of {name} are downloaded when they are first needed, from {hub or url}; without a network,"
+        " name a file in MODEL.BACKBONE.PRETRAIN_PATH"
+    )
 
 
 def _of_hub(repository: str, name: str) -> Path:

@@ -174,7 +174,7 @@ class ContinuesStage(Protocol):
 
 @runtime_checkable
 class ContinuesBlocks(Protocol):
-    """A trunk that can make the block behind each of its blocks, whose classes are another package's."""
+    """A trunk that can make the block behind each of its blocks, whose classes are not ours; MGRe asks it."""
 
     def following_block(self, name: str, channels: int) -> nn.Module:
         """Return a new block of the kind of the trunk's block ``name``, from ``channels`` to ``channels``."""

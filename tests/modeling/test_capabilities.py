@@ -7,6 +7,7 @@ import shapes
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones.resnet import BasicBlock
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from timm_networks import built
 from torch import nn
 
 from fastreid_ext.model_zoo import get_config
@@ -47,7 +48,7 @@ def models():
 def test_all_abilities_are_listed():
     kinds = inspect.getmembers(capabilities, inspect.isclass)
     ours = [kind for _, kind in kinds if kind.__module__ == capabilities.__name__]
-    listed = set(HAVE) | {"ContinuesStage"}  # of a block, see below
+    listed = set(HAVE) | {"ContinuesStage", "ContinuesBlocks"}  # of a block and of a trunk, see below
     assert {kind.__name__ for kind in ours if getattr(kind, "_is_runtime_protocol", False)} == listed
 
 
@@ -55,6 +56,8 @@ def test_which_blocks_make_the_one_behind_them():
     ours = Res2NetBottleneck(64, 16)
     assert isinstance(ours, capabilities.ContinuesStage)
     assert not isinstance(BasicBlock(16, 16, "BN"), capabilities.ContinuesStage)
+    assert isinstance(built("test_resnet"), capabilities.ContinuesBlocks)
+    assert not isinstance(ours, capabilities.ContinuesBlocks)
 
 
 @pytest.mark.parametrize("name", HAVE)

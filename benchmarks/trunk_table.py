@@ -142,7 +142,7 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
 
 - **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet with its many kin, ResNeSt, Res2Net, SENet,
   DenseNet, DPN, DLA, VovNet, CSPNet, NFNet, HGNet, GhostNet, RexNet, FastViT, RepViT, MobileOne, EdgeNeXt, MetaFormer
-  and more: about 700 of the 1371 names of timm 1.0.31. Stem and stages are read off the network: its `feature_info`
+  and more, several hundred of timm's names. Stem and stages are read off the network: its `feature_info`
   names where a stage ends, and a forward pass says which modules run one after another. Running them one by one is
   timm's `forward_features`, so a ConvNeXt's last normalisation, which timm has behind the pooling, is not there. What
   runs in parallel (HRNet), has a fifth stage (SelecSLS), takes images of one size (MaxViT, CoAtNet, Swin) or ends a

@@ -6,3 +6,4 @@ COLORS = ("rgb", "bgr")
 DEVICES = ("cpu", "cuda")
 BATCH_SIZE = 32
 FORMATS = ("coco", "coco-results", "alphapose", "openpose")  # of JSON files with poses
+NOTE = "fastreid_ext_pose"  # key of an ONNX file's metadata: JSON with the mean, std and color that it takes

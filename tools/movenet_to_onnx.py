@@ -23,6 +23,7 @@ from tensorflow_js import GraphModel, GraphModelError, read_graph_model
 
 from fastreid_ext.errors import UserError
 from fastreid_ext.files import write_atomically
+from fastreid_ext.foreign_files import shown
 from fastreid_ext.pose.options import NOTE
 
 try:
@@ -56,7 +57,7 @@ def movenet_to_onnx(path: Path) -> bytes:
     shape = [BATCH, joints, height, width]
     outputs = {
         "heat_maps": (heat.name, shape),
-        "offsets": (_offsets(graph, offsets, joints, size), [BATCH, joints, 2, height, width]),
+        "offsets": (_offsets(graph, offsets, joints), [BATCH, joints, 2, height, width]),
         "weights": (_nearness(graph, regression, centers, joints, least), shape),
     }
     written = graph.model(size, outputs)
@@ -86,20 +87,15 @@ def _heads(model: GraphModel, path: Path) -> tuple[dict[str, str], float]:
 def _user(model: GraphModel, path: Path, name: str, op: str) -> str:
     users = [node.name for node in model.users_of(name) if node.op == op]
     if len(users) != 1:
-        raise GraphModelError(f"{path} has no {op} behind {name}: it is not a MoveNet for one person")
+        raise GraphModelError(f"{path} has no {op} behind {shown(name)}: it is not a MoveNet for one person")
     return users[0]
 
 
-def _offsets(graph: OnnxGraph, maps: Maps, joints: int, size: tuple[int, int]) -> str:
-    """Add what makes offsets of MoveNet's (B, 2 J, h, w): y and x from the corner of a cell, in cells.
-
-    It counts pixels from the corner of the first one, and ``pose run`` from its centre.
-    """
+def _offsets(graph: OnnxGraph, maps: Maps, joints: int) -> str:
+    """Add what turns MoveNet's offsets (B, 2 J, h, w), y before x, to (B, J, 2, h, w), x before y."""
     height, width, _ = maps.size
     parts = graph.add("Reshape", maps.name, graph.constant([-1, joints, 2, height, width], np.int64))
-    swapped = graph.add("Gather", parts, graph.constant([1, 0], np.int64), axis=2)
-    half = [0.5 * width / size[1], 0.5 * height / size[0]]  # a pixel, in cells
-    return graph.add("Sub", swapped, graph.constant(np.reshape(half, (1, 1, 2, 1, 1))))
+    return graph.add("Gather", parts, graph.constant([1, 0], np.int64), axis=2)
 
 
 def _nearness(graph: OnnxGraph, regression: Maps, centers: Maps, joints: int, least: float) -> str:

@@ -70,7 +70,7 @@ def _heads(model: GraphModel, path: Path) -> tuple[dict[str, str], float]:
     names = {}
     for head, scope in HEADS.items():
         inside = {name for name in model.nodes if scope in name.split("/")}
-        last = [name for name in inside if any(user.name not in inside for user in model.users_of(name))]
+        last = [name for name in inside if any(user.name not in inside for user in model.users[name])]
         if len(last) != 1:
             raise GraphModelError(f"{path} has no head {scope}: it is not a MoveNet for one person")
         names[head] = last[0]
@@ -85,7 +85,7 @@ def _heads(model: GraphModel, path: Path) -> tuple[dict[str, str], float]:
 
 
 def _user(model: GraphModel, path: Path, name: str, op: str) -> str:
-    users = [node.name for node in model.users_of(name) if node.op == op]
+    users = [node.name for node in model.users[name] if node.op == op]
     if len(users) != 1:
         raise GraphModelError(f"{path} has no {op} behind {shown(name)}: it is not a MoveNet for one person")
     return users[0]

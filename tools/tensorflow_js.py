@@ -9,6 +9,7 @@ import binascii
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,14 @@ class GraphModel:
     nodes: Mapping[str, Node]
     weights: Mapping[str, np.ndarray]
 
-    def users_of(self, name: str) -> list[Node]:
-        """Return the nodes that take an output of a node."""
-        return [node for node in self.nodes.values() if any(one.split(":")[0] == name for one in node.inputs)]
+    @cached_property
+    def users(self) -> dict[str, list[Node]]:
+        """Return, by the name of a node, the nodes that take an output of it."""
+        found: dict[str, list[Node]] = {name: [] for name in self.nodes}
+        for node in self.nodes.values():
+            for name in {one.split(":")[0] for one in node.inputs} & found.keys():
+                found[name].append(node)
+        return found
 
     def needed_for(self, names: list[str]) -> list[Node]:
         """Return these nodes and all that they depend on, each behind its inputs.

@@ -80,6 +80,18 @@ def run(tmp_path, ramps, colour_model, capsys):
     return run
 
 
+def test_as_many_workers_as_wanted(run, monkeypatch):
+    found = []
+
+    def noted(names, batch_size, prepare, workers):
+        found.append(workers)
+        return read_batches(names, batch_size, prepare, workers)
+
+    monkeypatch.setattr("fastreid_ext.pose.running.read_batches", noted)
+    run(7)
+    assert found == [7]
+
+
 def test_workers_change_nothing(run, ramps):
     (_, one, _), (_, several, _) = run(1), run(5)
     assert one.names == several.names and np.array_equal(one.joints, several.joints)

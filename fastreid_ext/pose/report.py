@@ -10,7 +10,7 @@ from fastreid_ext.data.poses import PoseError, Poses
 
 FACE, SHOULDERS = (0, 1, 2), (5, 6)
 TRUNK = (5, 6, 11, 12)  # shoulders and hips, which nearly every image of a person shows
-FEWEST_TRUNKS = 0.65  # share of them; docs/pose.md: 0.89 and more as it should be, 0.63 and less of pixels on a wrong scale
+FEWEST_TRUNKS = 0.65  # share of them; docs/pose.md: 0.89 and more as it should be, 0.63 and less on a wrong scale
 BROADSIDE = 0.05  # of the image's width: with the shoulders nearer than that, a person is seen from the side
 FEWEST = 10  # with fewer images that tell left from right, no verdict is given
 LOOKS_EXCHANGED, LOOKS_RIGHT = 0.4, 0.6  # between them it's as good as chance
@@ -83,8 +83,8 @@ class TrunksSeen:
         if self.share >= FEWEST_TRUNKS:
             return ""
         return (
-            f"WARNING: only {self.share:.0%} of shoulders and hips are seen: --mean, --std or --color of pose run were"
-            " probably not the model's"
+            f"WARNING: only {self.share:.0%} of shoulders and hips are seen: --mean or --std of pose run were probably"
+            " not the model's"
         )
 
 

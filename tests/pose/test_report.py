@@ -131,7 +131,7 @@ def test_few_shoulders_and_hips_are_a_warning(few, warned):
     joints[:, :5, 2] = 1  # heads don't count
     line = Coverage.of(poses(*joints), 0.2).lines()[11]
     if warned:
-        assert line.startswith("WARNING: only 64% of shoulders and hips are seen: --mean, --std or --color of pose run")
+        assert line.startswith("WARNING: only 64% of shoulders and hips are seen: --mean or --std of pose run")
     else:
         assert line == "shoulders and hips seen: 65%"
 

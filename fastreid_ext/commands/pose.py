@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from fastreid_ext.commands.common import HelpFormatter, command_parser
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.pose.options import BATCH_SIZE, COLORS, DEVICES, FORMATS, MEAN, PADDING, STD
+from fastreid_ext.pose.options import (
+    BATCH_SIZE,
+    COLORS,
+    DEVICES,
+    FORMATS,
+    MEAN,
+    PADDING,
+    STD,
+    THRESHOLD,
+    WORKERS,
+)
 
 if TYPE_CHECKING:
     from fastreid_ext.pose.making import Shown
 
-THRESHOLD, ON_SHEET, SAVE_EVERY = 0.2, 24, 512
+ON_SHEET, SAVE_EVERY = 24, 512
 
 
 def add_parser(commands: Any) -> None:
@@ -70,9 +80,9 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
         actions,
         "run",
         help="make a pose file by running a pose model (ONNX)",
-        description="Make a pose file (.npz) by running a top-down pose model (.onnx, heat maps or SimCC) on every"
-        " image of a data set, with the whole image as the person's box. Call it again after an interruption: it"
-        " continues.",
+        description="Make a pose file (.npz) by running a top-down pose model (.onnx; heat maps, also with offsets, or"
+        " SimCC) on every image of a data set, with the whole image as the person's box. Call it again after an"
+        " interruption: it continues.",
         example="fastreid-ext pose run --model vitpose.onnx --images datasets/Market-1501-v15.09.15"
         " --output market_pose.npz",
     )
@@ -95,11 +105,11 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
             f"--{name}",
             type=float,
             nargs=3,
-            default=default,
             metavar=("R", "G", "B"),
-            help=f"{name} of the pixels, 0 to 255, as MMPose writes it (default: ImageNet's, %(default)s)",
+            help=f"{name} of the pixels, 0 to 255, as MMPose writes it (default: what the file says, else ImageNet's,"
+            f" {' '.join(map(str, default))})",
         )
-    view.add_argument("--color", choices=COLORS, default="rgb", help="order of its channels (default: %(default)s)")
+    view.add_argument("--color", choices=COLORS, help="order of its channels (default: what the file says, else rgb)")
     view.add_argument(
         "--udp", action="store_true", help="its heat maps use unbiased data processing, as MMPose's ViTPose does"
     )
@@ -109,6 +119,9 @@ def _add_run_parser(actions: Any) -> argparse.ArgumentParser:
     )
     work.add_argument("--device", choices=DEVICES, default="cpu", help="default: %(default)s")
     work.add_argument("--threads", type=_count, default=0, metavar="N", help="of the CPU (default: onnxruntime's)")
+    work.add_argument(
+        "--workers", type=_count, default=WORKERS, metavar="N", help="threads that read images (default: %(default)s)"
+    )
     work.add_argument(
         "--save-every",
         type=_count,
@@ -135,12 +148,17 @@ def run_model(args: argparse.Namespace) -> None:
     from fastreid_ext.pose.running import Preparation
 
     check_new(args.output)
-    if not all(0 < std for std in args.std) or max(args.std) < 1:
+    if args.std is not None and (not all(0 < std for std in args.std) or max(args.std) < 1):
         raise ConfigError(f"--std {args.std} is not on the 0-255 scale: multiply deviations of pixels in [0, 1] by 255")
     size = tuple(args.size) if args.size else None
     model = PoseModel(args.model, size, args.batch_size, args.device, args.threads, args.udp)
-    preparation = Preparation(args.padding, tuple(args.mean), tuple(args.std), args.color)
-    print("\n".join(run_on_images(model, args.images, args.output, preparation, args.save_every, shown(args))))
+    given = {"mean": args.mean and tuple(args.mean), "std": args.std and tuple(args.std), "color": args.color}
+    wanted = {**model.takes, **{key: value for key, value in given.items() if value is not None}}
+    preparation = Preparation(args.padding, **wanted)
+    lines = run_on_images(
+        model, args.images, args.output, preparation, args.save_every, shown(args), workers=args.workers
+    )
+    print("\n".join(lines))
 
 
 def run_report(args: argparse.Namespace) -> None:

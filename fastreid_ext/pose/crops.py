@@ -61,10 +61,11 @@ def normalise(
         std: likewise.
         color: the order of the model's channels, "rgb" or "bgr".
     """
-    values = (crops.astype(np.float32) - np.float32(mean)) / np.float32(std)
-    if color == "bgr":
-        values = values[..., ::-1]
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    # channels first before anything else: NumPy is four times slower with three numbers a row
+    values = crops.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    values -= np.float32(mean)[:, None, None]
+    values /= np.float32(std)[:, None, None]
+    return values if color == "rgb" else np.ascontiguousarray(values[:, ::-1])
 
 
 def read_pose_image(path: Path) -> np.ndarray:

@@ -29,6 +29,30 @@ def decode_heat_maps(maps: np.ndarray, input_size: tuple[int, int], udp: bool = 
     return _with_confidence(cells * pixels, flat.max(axis=2))
 
 
+def decode_offsets(
+    maps: np.ndarray, offsets: np.ndarray, weights: np.ndarray | None, input_size: tuple[int, int]
+) -> np.ndarray:
+    """Return joints (B, J, 3), x and y in the model's pixels and confidence, of heat maps (B, J, h, w) with offsets.
+
+    A joint lies where the offset at the cell with the highest product of map and weight leads to from that cell's
+    pixel, i W/w; its confidence is the map's value there, cut to 0..1. So does MoveNet, whose weights are higher near
+    the joints of the person in the middle: another person's joint in the same image may have the higher map.
+
+    Args:
+        maps: heat maps.
+        offsets: x and y (B, J, 2, h, w) from a cell's pixel to the joint, in cells.
+        weights: (B, J, h, w), or None for equal ones.
+        input_size: width and height of the model's input.
+    """
+    count, joints, height, width = maps.shape
+    flat = maps.reshape(count, joints, height * width)
+    best = (flat if weights is None else flat * weights.reshape(flat.shape)).argmax(axis=2)[..., None]  # (B, J, 1)
+    shift = np.take_along_axis(offsets.reshape(count, joints, 2, -1), best[..., None], axis=3)[..., 0]
+    cells = np.concatenate([best % width, best // width], axis=2) + shift.astype(np.float64)
+    pixels = np.array(input_size, dtype=np.float64) / [width, height]
+    return _with_confidence(cells * pixels, np.take_along_axis(flat, best, axis=2)[..., 0])
+
+
 def decode_simcc(x: np.ndarray, y: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
     """Return joints (B, J, 3), x and y in the model's pixels and confidence, of SimCC's x (B, J, kW) and y (B, J, kH).
 

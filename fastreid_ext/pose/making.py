@@ -11,6 +11,7 @@ from fastreid_ext.files import write_picture
 from fastreid_ext.pose.chunks import SavedChunks
 from fastreid_ext.pose.matching import ImageIndex, Imported, import_poses
 from fastreid_ext.pose.model import PoseModel
+from fastreid_ext.pose.options import THRESHOLD, WORKERS
 from fastreid_ext.pose.readers import read_skeletons
 from fastreid_ext.pose.report import Coverage
 from fastreid_ext.pose.running import Preparation, run_model, settings_of
@@ -29,7 +30,7 @@ class Shown:
         sheet_images: how many images are drawn on it.
     """
 
-    threshold: float = 0.2
+    threshold: float = THRESHOLD
     sheet: Path | None = None
     sheet_images: int = 24
 
@@ -50,7 +51,13 @@ def import_file(
 
 
 def run_on_images(
-    model: PoseModel, images: Path, output: Path, preparation: Preparation, save_every: int, shown: Shown
+    model: PoseModel,
+    images: Path,
+    output: Path,
+    preparation: Preparation,
+    save_every: int,
+    shown: Shown,
+    workers: int = WORKERS,
 ) -> list[str]:
     """Make a pose file by running a model on every image of a folder, continuing what was interrupted.
 
@@ -66,7 +73,16 @@ def run_on_images(
     chunks = SavedChunks(chunks_folder(output), settings_of(model, images, preparation))
     try:
         poses, done = run_model(
-            model, model.input_size, model.batch_size, images, names, chunks, preparation, save_every
+            model,
+            model.input_size,
+            model.batch_size,
+            images,
+            names,
+            chunks,
+            preparation,
+            save_every,
+            workers,
+            shown.threshold,
         )
         poses.save(output)
         chunks.remove()

@@ -1,5 +1,8 @@
 """A top-down pose model in an ONNX file, run by onnxruntime."""
 
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +10,12 @@ import numpy as np
 
 from fastreid_ext.data.poses import PoseError
 from fastreid_ext.errors import UserError
+from fastreid_ext.foreign_files import shown
 from fastreid_ext.onnx_files import open_session, reason_of
-from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
-from fastreid_ext.pose.options import BATCH_SIZE
+from fastreid_ext.pose.decoding import decode_heat_maps, decode_offsets, decode_simcc
+from fastreid_ext.pose.options import BATCH_SIZE, COLORS, NOTE
 
+HEAT_MAPS, OFFSETS, SIMCC = "heat maps", "heat maps with offsets", "SimCC"
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -21,7 +26,8 @@ class PoseModel:
         input_size: width and height of what it takes.
         batch_size: most images at once; exactly so many if the file fixes it.
         joints: number of joints it gives.
-        kind: "heat maps" or "SimCC".
+        kind: "heat maps", "heat maps with offsets" or "SimCC".
+        takes: mean, std and color of the images that it takes, as far as the file has a note of them.
 
     Args:
         path: the .onnx file.
@@ -62,6 +68,7 @@ class PoseModel:
             raise PoseError(f"{path} takes {batch} images at once and no other number: remove --batch-size")
         self.batch_size, self._fixed = batch or batch_size or BATCH_SIZE, batch is not None
         self._names, self.kind, self.joints = self._look_at_outputs()
+        self.takes = _takes(path, self._session.get_modelmeta().custom_metadata_map.get(NOTE))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return joints (B, J, 3), x and y in the model's pixels and confidence, of normalised images (B, 3, H, W).
@@ -78,8 +85,11 @@ class PoseModel:
         outputs = [output[:count].astype(np.float32) for output in outputs]
         if not all(np.isfinite(output).all() for output in outputs):
             raise PoseError(f"{self.path} gave values that are not finite: check --mean and --std")
-        if self.kind == "SimCC":
+        if self.kind == SIMCC:
             return decode_simcc(*outputs, self.input_size)
+        if self.kind == OFFSETS:
+            maps, offsets, *weights = outputs
+            return decode_offsets(maps, offsets, weights[0] if weights else None, self.input_size)
         return decode_heat_maps(*outputs, self.input_size, self.udp)
 
     def _size_of(self, height: int | None, width: int | None, wanted: tuple[int, int] | None) -> tuple[int, int]:
@@ -107,14 +117,17 @@ class PoseModel:
         tensors = all(isinstance(output, np.ndarray) and output.dtype.kind == "f" for output in outputs)
         shapes = [output.shape if tensors else () for output in outputs]
         listed = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
-        if len(shapes) == 1 and len(shapes[0]) == 4 and min(shapes[0]) > 0:
+        with_offsets = _are_offsets(shapes)
+        if (len(shapes) == 1 or with_offsets) and len(shapes[0]) == 4 and min(shapes[0]) > 0:
             joints, h, w = shapes[0][1:]
             if width * h != height * w:
                 raise PoseError(
                     f"{self.path} gives {listed}, which are not heat maps (B, J, h, w) of its input, {height} high and"
                     f" {width} wide"
                 )
-            return names, "heat maps", joints
+            if with_offsets and self.udp:
+                raise PoseError(f"{self.path} gives offsets, which say where a joint is in its cell: remove --udp")
+            return names, OFFSETS if with_offsets else HEAT_MAPS, joints
         if len(shapes) == 2 and all(len(shape) == 3 for shape in shapes) and shapes[0][:2] == shapes[1][:2]:
             if self.udp:
                 raise PoseError(f"{self.path} gives SimCC, which has no cells: remove --udp")
@@ -122,10 +135,10 @@ class PoseModel:
             # x comes first, unless only the other order fits the input
             for (across, down), order in ((lengths, names), (lengths[::-1], names[::-1])):
                 if across >= width and across * height == down * width:
-                    return order, "SimCC", shapes[0][1]
+                    return order, SIMCC, shapes[0][1]
         raise PoseError(
-            f"{self.path} gives {listed}: a pose model gives one output of heat maps (B, J, h, w), or two of SimCC,"
-            f" (B, J, k {width}) and (B, J, k {height})"
+            f"{self.path} gives {listed}: a pose model gives one output of heat maps (B, J, h, w), perhaps with offsets"
+            f" (B, J, 2, h, w) and weights (B, J, h, w), or two of SimCC, (B, J, k {width}) and (B, J, k {height})"
         )
 
     def _run(self, images: np.ndarray, names: list[str]) -> list[np.ndarray]:
@@ -133,6 +146,31 @@ class PoseModel:
             return self._session.run(names, {self._name: images.astype(self._type, copy=False)})
         except Exception as error:  # onnxruntime has a type of its own for each status, without a common one
             raise PoseError(f"{self.path} can't be run on {len(images)} images: {reason_of(error)}") from error
+
+
+def _are_offsets(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether outputs are heat maps (B, J, h, w) with offsets (B, J, 2, h, w) and, perhaps, weights (B, J, h, w)."""
+    if len(shapes) not in (2, 3) or len(shapes[0]) != 4:
+        return False
+    maps, offsets, *weights = shapes
+    return offsets == (*maps[:2], 2, *maps[2:]) and weights in ([], [maps])
+
+
+def _takes(path: Path, note: str | None) -> dict[str, Any]:
+    """Return mean, std and color of the note that the maker of a file wrote into it."""
+    if note is None:
+        return {}
+    try:
+        content = json.loads(note)
+        takes = {key: tuple(float(value) for value in content[key]) for key in ("mean", "std")}
+        color = content["color"]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        takes, color = {"mean": (), "std": ()}, None
+    numbers = [*takes["mean"], *takes["std"]]
+    fits = len(takes["mean"]) == len(takes["std"]) == 3 and all(map(math.isfinite, numbers)) and min(takes["std"]) > 0
+    if not fits or color not in COLORS:
+        raise PoseError(f"{path} has a note {NOTE}, {shown(note)}, that is not mean, std and color: write it again")
+    return {**takes, "color": color}
 
 
 def _open(path: Path, device: str, threads: int) -> Any:

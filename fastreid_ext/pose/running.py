@@ -1,6 +1,7 @@
 """A pose model on every image of a data set, in chunks that an interruption leaves whole."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from fastreid_ext.files import file_hash
 from fastreid_ext.pose.chunks import SavedChunks
 from fastreid_ext.pose.crops import Crop, normalise, read_pose_image
 from fastreid_ext.pose.model import PoseModel
-from fastreid_ext.pose.options import MEAN, PADDING, STD
+from fastreid_ext.pose.options import MEAN, PADDING, STD, THRESHOLD, WORKERS
+from fastreid_ext.pose.reading import read_batches
+from fastreid_ext.pose.report import TrunksSeen
 from fastreid_ext.progress import ProgressBar
+
+ENOUGH = 64  # images, after which few shoulders and hips are no chance
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,10 @@ class Preparation:
     std: tuple[float, ...] = STD
     color: str = "rgb"
 
-    def __call__(self, images: Sequence[np.ndarray], input_size: tuple[int, int]) -> tuple[list[Crop], np.ndarray]:
-        """Return where the crops of images (H, W, 3) lie, and the model's input (B, 3, H, W)."""
-        crops = [Crop(image.shape[1::-1], input_size, self.padding) for image in images]
-        cut = np.stack([crop.cut(image) for crop, image in zip(crops, images, strict=True)])
-        return crops, normalise(cut, self.mean, self.std, self.color)
+    def __call__(self, image: np.ndarray, input_size: tuple[int, int]) -> tuple[Crop, np.ndarray]:
+        """Return where the crop of an image (H, W, 3) lies, and the model's input (3, H, W)."""
+        crop = Crop(image.shape[1::-1], input_size, self.padding)
+        return crop, normalise(crop.cut(image)[None], self.mean, self.std, self.color)[0]
 
 
 def settings_of(model: PoseModel, root: Path, preparation: Preparation) -> dict[str, Any]:
@@ -52,6 +56,8 @@ def run_model(
     chunks: SavedChunks,
     preparation: Preparation,
     save_every: int,
+    workers: int = WORKERS,
+    threshold: float = THRESHOLD,
 ) -> tuple[Poses, int]:
     """Return the joints of all images, and how many of them an earlier run had done.
 
@@ -64,6 +70,8 @@ def run_model(
         chunks: what has been done; what is done is added to it, also where an error ends the run.
         preparation: of the images.
         save_every: images after which a chunk is written.
+        workers: threads that read images.
+        threshold: confidence above which a joint is seen, for a warning beside the progress.
 
     Raises:
         PoseError: an image that can't be read, or a model that fails.
@@ -72,15 +80,22 @@ def run_model(
     remaining = [name for name in names if name not in rows]
     done = len(names) - len(remaining)
     new: list[str] = []
-    with ProgressBar("poses", len(names), done) as bar:
+    trunks = TrunksSeen(threshold)
+
+    def prepare(name: str) -> tuple[Crop, np.ndarray]:
+        return preparation(read_pose_image(root / name), input_size)
+
+    batches = read_batches(remaining, batch_size, prepare, workers)
+    with ProgressBar("poses", len(names), done) as bar, closing(batches):
         try:
-            for start in range(0, len(remaining), batch_size):
-                batch = remaining[start : start + batch_size]
-                crops, inputs = preparation([read_pose_image(root / name) for name in batch], input_size)
-                for name, crop, joints in zip(batch, crops, _joints(model, inputs, batch), strict=True):
+            for batch, crops, inputs in batches:
+                found = _joints(model, inputs, batch)
+                for name, crop, joints in zip(batch, crops, found, strict=True):
                     points = np.concatenate([crop.to_image(joints[:, :2]), joints[:, 2:]], axis=1)
                     rows[name] = points.astype(np.float32), crop.size
                     new.append(name)
+                trunks.count(found)
+                bar.note = trunks.warning() if trunks.images >= ENOUGH else ""
                 bar.advance(len(batch))
                 if len(new) >= save_every:
                     chunks.add(_poses(new, rows))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastreid_ext.pose.decoding import decode_heat_maps, decode_simcc
+from fastreid_ext.pose.decoding import decode_heat_maps, decode_offsets, decode_simcc
 
 
 def one_map(cells, height=6, width=5):
@@ -76,3 +76,33 @@ def test_simcc_by_hand():
     np.testing.assert_allclose(decode_simcc(x, y, (6, 8)), [[[2.5, 4.5, 0.4], [5.5, 0, 0.3]]], rtol=0, atol=1e-7)
     assert decode_simcc(x * 4, y, (6, 8))[0, 1, 2] == 1  # of 1.2 and 1.5, cut
     assert decode_simcc(-x - 1, y, (6, 8))[0, :, 2].tolist() == [0, 0]
+
+
+def test_offsets_lead_from_the_highest_cell():
+    maps, offsets = one_map({(2, 3): 0.5, (3, 3): 0.4}), np.zeros((1, 1, 2, 6, 5), np.float32)
+    offsets[0, 0, :, 3, 2] = 0.25, -0.5  # x, y
+    offsets[0, 0, :, 3, 3] = 9
+    # 20x24 pixels, 4 a cell: (2.25, 2.5) cells, also without the quarter that neighbours give
+    assert decode_offsets(maps, offsets, None, (20, 24)).tolist() == [[[9, 10, 0.5]]]
+    assert decode_offsets(maps, offsets, None, (10, 48)).tolist() == [[[4.5, 20, 0.5]]]
+
+
+def test_weights_choose_the_cell_and_leave_the_confidence():
+    maps, offsets = one_map({(1, 1): 0.9, (4, 5): 0.5}), np.zeros((1, 1, 2, 6, 5), np.float32)
+    weights = one_map({(1, 1): 0.5, (4, 5): 1}) + 0.01
+    assert decode_offsets(maps, offsets, None, (5, 6))[..., :2].tolist() == [[[1, 1]]]
+    np.testing.assert_allclose(decode_offsets(maps, offsets, weights, (5, 6)), [[[4, 5, 0.5]]])
+
+
+def test_offsets_against_a_loop():
+    random = np.random.RandomState(0)
+    maps, weights = random.uniform(-0.2, 1.2, (2, 3, 17, 8, 6)).astype(np.float32)
+    offsets = random.standard_normal((3, 17, 2, 8, 6)).astype(np.float32)
+    expected = np.empty((3, 17, 3))
+    for image, joint in np.ndindex(3, 17):
+        cells = [(maps[image, joint, y, x] * weights[image, joint, y, x], -y, -x) for y in range(8) for x in range(6)]
+        _, y, x = max(cells)
+        shift = offsets[image, joint, :, -y, -x]
+        value = min(max(maps[image, joint, -y, -x], 0), 1)
+        expected[image, joint] = (shift[0] - x) * 4, (shift[1] - y) * 4, value
+    np.testing.assert_allclose(decode_offsets(maps, offsets, weights, (24, 32)), expected, rtol=0, atol=1e-5)

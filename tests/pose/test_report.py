@@ -7,7 +7,7 @@ import fastreid_ext
 from fastreid_ext.data.body import REGION_JOINTS
 from fastreid_ext.data.poses import PoseError, Poses
 from fastreid_ext.mgre import TABLE_1
-from fastreid_ext.pose.report import Coverage, Sides
+from fastreid_ext.pose.report import Coverage, Sides, TrunksSeen
 
 EXCHANGED = [0, *(joint for left in range(1, 17, 2) for joint in (left + 1, left))]
 
@@ -66,6 +66,7 @@ def test_lines(people):
             f"  {name:<10}100.0% left  100.0% right"
             for name in ("ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
         ),
+        "shoulders and hips seen: 100%",
         "regions of MGRe, images with 2 or more of the joints seen:",
         "  head              9   75.0%",
         "0 of 195 seen joints lie outside their image",
@@ -121,3 +122,20 @@ def test_joints_of_another_size_are_suspicious(upright):
 def test_other_joints_than_cocos():
     with pytest.raises(PoseError, match="have 21 joints an image"):
         Coverage.of(poses(np.ones((21, 3))), 0.2)
+
+
+@pytest.mark.parametrize(("few", "warned"), [(64, True), (65, False)])
+def test_few_shoulders_and_hips_are_a_warning(few, warned):
+    joints = np.zeros((25, 17, 3))
+    joints[:, [5, 6, 11, 12], 2] = np.where(np.arange(100) < few, 0.5, 0.2).reshape(25, 4)
+    joints[:, :5, 2] = 1  # heads don't count
+    line = Coverage.of(poses(*joints), 0.2).lines()[11]
+    if warned:
+        assert line.startswith("WARNING: only 64% of shoulders and hips are seen: --mean or --std of pose run")
+    else:
+        assert line == "shoulders and hips seen: 65%"
+
+
+def test_a_warning_needs_images_and_cocos_joints():
+    assert TrunksSeen(0.2).warning() == TrunksSeen(0.2).count(np.zeros((9, 5, 3))).warning() == ""
+    assert TrunksSeen(0.2).count(np.zeros((9, 17, 3))).warning() != ""

@@ -77,12 +77,14 @@ class PaperTables:
     Attributes:
         project: its folder in configs.
         written: the paper's short name.
+        small: the config on SynthReID that a row without one of its own changes; "" where such rows are left out.
         configs: by name.
         tables: by name.
     """
 
     project: str
     written: str
+    small: str
     configs: Mapping[str, RowConfig]
     tables: Mapping[str, Table]
 
@@ -113,7 +115,7 @@ def tables_of(project: str) -> PaperTables:
     entries = [config for name, entry in known["configs"].items() for config in _configs(name, entry, known["sets"])]
     configs = {config.name: config for config in entries}
     tables = {name: _table(name, entry, known, configs) for name, entry in known["tables"].items()}
-    return PaperTables(project, known["paper"], configs, tables)
+    return PaperTables(project, known["paper"], known.get("small", ""), configs, tables)
 
 
 def _configs(name: str, entry: Mapping[str, Any], sets: Mapping[str, Any]) -> Iterator[RowConfig]:

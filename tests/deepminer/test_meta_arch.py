@@ -97,7 +97,7 @@ def test_copies_start_equal_and_share_nothing(make_model):
 def test_ie1_has_copies_of_all_blocks_and_attention_behind_it(make_shape):
     model = make_shape({"MODEL.DEEPMINER.IE_BLOCKS": [1], "MODEL.DEEPMINER.ATTENTION_BLOCKS": [1, 2, 3, 4]})
     branch = copies(model)["ie1"]
-    assert branch.trunk.stages == (2, 3, 4)
+    assert branch.stages == [2, 3, 4]
     assert list(branch.attention) == ["2", "3", "4"]  # ATT behind B1 is passed before the erasing: it is not copied
     assert list(copies(model)["local"].attention) == ["4"]
 

@@ -1,0 +1,188 @@
+"""The command ``reproduce`` for a paper: which runs a table has, and what is written of them."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from fastreid_ext.cli import main
+from fastreid_ext.commands import reproduce as command
+from fastreid_ext.data.synthetic import generate
+from fastreid_ext.engine import repeat
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.reproduce import table_runs
+from fastreid_ext.reproduce.comparison import Comparison
+from fastreid_ext.reproduce.paper_tables import projects, tables_of
+from fastreid_ext.reproduce.table_runs import Row, Run, rows_of, table_named
+
+SMALL = [
+    *("MODEL.BACKBONE.NAME", "build_narrow_resnet_backbone", "MODEL.BACKBONE.DEPTH", "10x"),
+    *("MODEL.BACKBONE.NARROW.WIDTH", "8"),
+    *(
+        "INPUT.SIZE_TRAIN",
+        "[64, 32]",
+        "INPUT.SIZE_TEST",
+        "[64, 32]",
+        "MODEL.DEVICE",
+        "cpu",
+        "MODEL.BACKBONE.LAST_STRIDE",
+        "1",
+    ),
+    *("SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0", "SOLVER.WARMUP_ITERS", "0", "SOLVER.IMS_PER_BATCH", "16"),
+    *("DATASETS.NAMES", "('SynthReIDTiny',)", "DATASETS.TESTS", "('SynthReIDTiny',)", "DATALOADER.NUM_WORKERS", "0"),
+    *("TEST.RANK_LIST.ENABLED", "False", "SOLVER.CHECKPOINT_KEEP", "('latest',)"),
+]
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch, forget_logs):
+    """Runs are trained in this process, on SynthReID tiny; the list of their calls."""
+    generate(tmp_path / "datasets", "tiny", workers=1, progress=False)
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
+    monkeypatch.setattr(table_runs, "SYNTHREID", "SynthReIDTiny")
+    calls = []
+
+    def run(arguments):
+        calls.append(arguments)
+        return main(list(arguments))
+
+    monkeypatch.setattr(repeat, "run_command", run)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield calls
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys):
+    call = ["reproduce", "DeepMiner", "table 3", "--size", "synthreid", "--seeds", "0", "1"]
+    output = tmp_path / "tables"
+    assert main([*call, "--output", str(output), "--opts", *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "Deep Miner, table 3, the local branch: 2 rows, 4 runs" in printed
+    assert "demo/deepminer.yml with MODEL.DEEPMINER.ATTENTION_BLOCKS [], 1 epochs: seed 0 is to be trained" in printed
+    assert len(runs) == 4
+    numbers = json.loads((output / "table3_synthreid.json").read_text())
+    first, second = numbers["rows"]
+    assert first["row"] == "IE branches after blocks 2 and 3"
+    assert first["paper"] == {"data": "Market1501", "mAP": 88.5, "Rank-1": 95.3}
+    results = [
+        json.loads((output / f"runs/synthreid/ablation/table2_ie23/seed{seed}/results.json").read_text())["results"]
+        for seed in (0, 1)
+    ]
+    by_seed = first["ours"]["mAP"]["by_seed"]
+    assert by_seed == {str(seed): results[seed]["SynthReIDTiny"]["mAP"] for seed in (0, 1)}
+    text = (output / "table3_synthreid.md").read_text()
+    assert text.strip() in printed
+    (row,) = (line for line in text.splitlines() if line.startswith("| IE branches after blocks 2 and 3 and the local"))
+    assert "89.4" in row and f"{second['ours']['mAP']['mean']:.1f} ± " in row and "(n = 2)" in row
+    assert "mAP on Market1501: the paper's order" in text
+    page = (output / "table3_synthreid.html").read_text()
+    assert f"<td>{second['ours']['mAP']['mean']:.1f} ± " in page and "<caption>Deep Miner, table 3" in page
+
+    # Table 2 has a row of table 3, whose runs are done
+    call[2] = "table 2"
+    done = [*call, "--only", "IE branches after blocks 2 and 3", "--output", str(output), "--opts", *SMALL]
+    assert main(done) == 0 and len(runs) == 4
+    assert "seed 0 is done, seed 1 is done" in capsys.readouterr().out
+    shutil.rmtree(output / "runs/synthreid/ablation/table2_ie23/seed1")
+    assert main([*done[: -len(SMALL) - 1], "--dry-run", "--opts", *SMALL]) == 0 and len(runs) == 4
+    assert "seed 0 is done, seed 1 is to be trained" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("project", projects())
+@pytest.mark.parametrize("size", command.SIZES)
+def test_every_row_of_every_table_has_a_run_that_can_be_merged(project, size):
+    tables, settings = tables_of(project), {}
+    for table in tables.tables.values():
+        try:
+            rows = rows_of(tables, table, size=size)
+        except ConfigError as error:
+            assert size == "synthreid" and "is there on SynthReID" in str(error)
+            continue
+        for row in rows:
+            settings[row.run] = settings.get(row.run) or repeat.settings_of(row.run.config, row.run.overrides)
+            tests = settings[row.run]["DATASETS.TESTS"] + settings[row.run]["DATASETS.TESTS_OPTIONAL"]
+            assert f"'{row.run.data}'" in tests
+    folders = {}
+    for run in settings:
+        call = (run.config, run.overrides)
+        assert folders.setdefault(run.folder, call) == call  # else one would take the other's results
+    if size == "paper":
+        assert len({tuple(sorted(s.items())) for s in settings.values()}) > 0.7 * len(settings)
+
+
+def test_rows_of_some_data_sets():
+    tables = tables_of("MGRe")
+    table = table_named(tables, " Table  4")
+    rows = rows_of(tables, table, data=["DukeMTMC"], only=["+ regions of stage 1"])
+    assert [(row.paper_data, row.paper) for row in rows] == [("DukeMTMC", {"mAP": 79.7, "Rank-1": 90.1})]
+    (run,) = (row.run for row in rows)
+    assert run.config == "MGRe/ablation/table4_s1.yml" and run.folder == "ablation/table4_s1_DukeMTMC"
+    assert run.overrides[:2] == ("DATASETS.NAMES", '("DukeMTMC",)')
+    small = rows_of(tables, table, size="synthreid")
+    assert [row.run.config for row in small][:2] == [f"MGRe/ablation/SynthReID_{n}.yml" for n in ("baseline", "s1")]
+    trunks = tables_of("Res2NetMultiTask")
+    assert [row.what for row in rows_of(trunks, trunks.tables["table 3"], size="synthreid")] == [
+        "ResNet-50",
+        "Res2Net-50",
+    ]
+
+
+def comparison(ours, papers=((80.0, 90.0), (82.0, 91.0), (81.0, None))):
+    rows = []
+    for number, (means, figures) in enumerate(zip(ours, papers, strict=True)):
+        paper = {m: f for m, f in zip(("mAP", "Rank-1"), figures, strict=True) if f is not None}
+        row = Row(f"<row {number}>", "Market1501", paper, Run("a.yml", (), f"run{number}", "Market1501"))
+        summary = {
+            metric: {"mean": mean, "spread": 0.5, "by_seed": {"0": mean, "1": mean}}
+            for metric, mean in zip(("mAP", "Rank-1"), means, strict=True)
+        }
+        rows.append((row, summary))
+    return Comparison("Paper, table 1: it", ("mAP", "Rank-1"), rows, "two seeds.")
+
+
+def test_the_papers_order():
+    found = comparison([(70.0, 80.0), (75.0, 79.0), (72.0, 85.0)])
+    assert found.order() == [
+        "mAP on Market1501: the paper's order holds (3 of 3 pairs of rows)",
+        "Rank-1 on Market1501: the paper's order does not hold (0 of 1 pairs of rows)",
+    ]
+    assert comparison([(70.0, 80.0), (70.0, 81.0), (72.0, 85.0)]).order()[0].endswith("(1 of 3 pairs of rows)")  # a tie
+
+
+def test_cells_and_page():
+    found = comparison([(70.0, 80.0), (75.0, 79.0), (72.0, 85.0)])
+    mean = "70.0 ± 0.5 (n = 2)"
+    assert found.cells()[0] == ["<row 0>", "Market1501", "80.0", mean, "-10.0", "90.0", "80.0 ± 0.5 (n = 2)", "-10.0"]
+    assert found.cells()[2][5:] == ["-", "85.0 ± 0.5 (n = 2)", "-"]
+    assert "&lt;row 0&gt;" in found.page() and "<row 0>" not in found.page()
+    assert len(found.headers()) == len(found.cells()[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["DeepMiner", "table 9"], "DeepMiner has no 'table 9': choose from table 1, table 2"),
+        (["DeepMiner", "table 2", "--only", "IE"], "--only is 'IE', and table 2 has 'IE branch after block 3'"),
+        (["MGRe", "table 4", "--data", "MSMT17"], "--data is 'MSMT17', and table 4 has 'Market1501', 'DukeMTMC'"),
+        (["DeepMiner", "table 2", "--seeds", "1", "1"], "--seeds is 1 1 and must be different numbers"),
+        (["DeepMiner", "table 2", "--opts", "SEED", "3"], "--opts has SEED"),
+        (["DeepMiner", "table 2"], "data set Market1501 is missing"),
+        (["zoo", "table 2"], "a table is for a paper, and zoo is the shipped model"),
+        (["zoo", "--data", "Market1501"], "--data is for a paper"),
+        (["zoo", "--num-gpus", "2"], "--num-gpus is for a paper"),
+    ],
+)
+def test_mistakes(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", *arguments]) == 1
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_the_tables_of_a_paper_are_listed(capsys):
+    assert main(["reproduce", "MSReID"]) == 0
+    assert "figure 5: soft attention, local branch and mask; box plots of eight runs; 8 rows" in capsys.readouterr().out
+    assert command.PAPERS == tuple(projects()) and command.SIZES == table_runs.SIZES

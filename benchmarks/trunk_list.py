@@ -67,6 +67,7 @@ TRUNKS = {
     "MobileNetV4 Medium": timm("mobilenetv4_conv_medium"),
     "ConvNeXtV2 Atto": timm("convnextv2_atto"),
     "ConvNeXtV2 Tiny": timm("convnextv2_tiny"),
+    "EdgeNeXt XX-Small": timm("edgenext_xx_small"),
     "FastViT-T8": timm("fastvit_t8"),
     "DenseNet-121": timm("densenet121"),
     "EfficientNetV2 Small": timm("tf_efficientnetv2_s"),

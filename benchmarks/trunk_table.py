@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trunk_list import PROJECTS, SIZE, TRUNKS, Trunk, config_of, needs_stages
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.residual_blocks import block_count
+from fastreid_ext.modeling.residual_blocks import block_count, following_block
 from fastreid_ext.modeling.trunk import STAGES, check_trunk, stage_shapes
 
 # isort: split
@@ -46,6 +46,17 @@ def multiply_adds(network: torch.nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
+def continues(network: torch.nn.Module) -> bool:
+    """Return whether each stage can have more blocks of its kind, as MGRe's feature extraction needs."""
+    try:
+        for stage, shape in stage_shapes(network).items():
+            if block_count(network, stage):
+                following_block(network, stage, shape.channels)
+    except ConfigError:
+        return False
+    return True
+
+
 def measured() -> dict[str, Any]:
     """Return the record of trunk_speed.py; without one there are no results in it."""
     file = RESULTS / SPEED
@@ -65,7 +76,9 @@ def row(name: str, trunk: Trunk) -> str:
         shapes, staged = stage_shapes(network), True
         maps = [f"{shapes[i].channels} at 1/{shapes[i].reduction} ({block_count(network, i)})" for i in STAGES]
         stages = ", ".join(maps)
-    cells = ["yes" if staged or not needs_stages(project) else "no" for project in PROJECTS]
+    able = {True: "yes", False: "no"}
+    continued = staged and continues(network)
+    cells = [able[not needs_stages(project) or (continued if project == "MGRe" else staged)] for project in PROJECTS]
     keys = " ".join(f"{key} {value}" for key, value in trunk.settings().items() if not key.endswith("PRETRAIN"))
     speed = measured()["results"].get(name)
     rate = f"{speed['images_per_second']:.0f} ({speed['ratio']:.1f})" if speed else "–"

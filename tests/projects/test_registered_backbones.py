@@ -56,6 +56,7 @@ PAIRS += [  # another depth has more and wider blocks: one project each
     for builder, depths in DEPTHS.items()
     for place, depth in enumerate(depths[1:])
 ]
+PAIRS += [("timm", "fastvit_t8", project) for project in ("MGRe", "OccludedReID")]
 # Of the fast tier: every second builder, in turn in the projects that need most.
 QUICK = [(builder, DEPTHS[builder][0], STAGED[place % len(STAGED)]) for place, builder in enumerate(list(DEPTHS)[::2])]
 ALL = tuple(PROJECTS)
@@ -67,6 +68,7 @@ REFUSED = {
     ("resnext", "152x"): ALL,  # one of FastReID's two tables has it
     ("vit", None): STAGED,
     ("timm", "hrnet_w18_small"): ALL,  # its stages run in parallel
+    ("timm", "fastvit_t8"): ("MGRe",),  # what ends its last stage gives a block no room to follow
     ("timm", "vgg11"): ("MGRe",),  # it has no residual blocks
     ("timm", "no_such_network"): ALL,
     ("timm", ""): ALL,

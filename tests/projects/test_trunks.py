@@ -28,7 +28,7 @@ QUICK = {  # the diagonal of the fast tier
     "DeepMiner": ("Narrow ResNet-10", "MobileNetV4 Small"),
     "MSReID": ("MobileNetV3 Small", "ConvNeXtV2 Atto"),
     "MGRe": ("ShuffleNetV2 1.0x", OSNET),
-    "OccludedReID": ("FastViT-T8",),
+    "OccludedReID": ("EdgeNeXt XX-Small",),
     "Res2NetMultiTask": ("RegNetY-400MF",),
     "Baseline": ("MobileNetV2",),
 }

@@ -194,27 +194,25 @@ def _registered(name: str) -> Any:
 
 def pretrained_weights() -> Iterator[Finding]:
     """Whether the ImageNet weights of the shipped configs are there."""
-    from fastreid.modeling.backbones import BACKBONE_REGISTRY, resnet
+    from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
     from fastreid_ext.model_zoo import get_config, list_config_files
+    from fastreid_ext.modeling.backbones import published_weights
 
     finding = functools.partial(Finding, "pretrained weights")
     users: dict[tuple[str, str], list[str]] = {}  # (file, what to do if it is not there) -> configs
     for config in list_config_files():
-        node = get_config(config).MODEL.BACKBONE
+        cfg = get_config(config)
+        node = cfg.MODEL.BACKBONE
         if not node.PRETRAIN:
             continue
         find = getattr(BACKBONE_REGISTRY.get(node.NAME), "pretrained_file", None)
-        if find:
-            try:
-                found = str(find(node)), ""
-            except UserError as error:
-                found = f"the weights of {node.NAME} {node.DEPTH}", str(error)
-        else:
-            url = resnet.model_urls[f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"]
-            file = host_downloads() / url.rpartition("/")[2]
+        try:
+            file, url = (find(node), "") if find else published_weights(cfg)
             advice = f"downloaded when it is first needed, from {url}; without a network, put it there yourself"
-            found = str(file), "" if file.is_file() else advice
+            found = str(file), "" if file.is_file() or not url else advice
+        except UserError as error:
+            found = f"the weights of {node.NAME} {node.TIMM.NAME or node.DEPTH}", str(error)
         users.setdefault(found, []).append(config)
     for (file, advice), configs in users.items():
         missing = ", not there" if advice else ""

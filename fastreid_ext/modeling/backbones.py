@@ -7,6 +7,7 @@ loaded by :func:`fastreid_ext.modeling.pretrained.load_pretrained`, which accoun
 
 import copy
 import functools
+import inspect
 import math
 import os
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import fastreid
@@ -40,6 +42,7 @@ __all__ = [
     "downloaded",
     "fixed_last_stride",
     "has_token_trunk",
+    "published_weights",
     "resnet_key",
     "trunk_builder",
     "trunk_name",
@@ -104,7 +107,7 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
                     raise
             return backbone
 
-        build_and_load.loads_whole = True
+        build_and_load.loads_whole, build_and_load.weights = True, weights
         return build_and_load
 
     return decorator
@@ -118,6 +121,22 @@ def trunk_builder(cfg: CfgNode) -> str:
     name = cfg.MODEL.BACKBONE.NAME
     builds_on = getattr(BACKBONE_REGISTRY._obj_map.get(name), "builds_on", None)
     return builds_on(cfg.MODEL.BACKBONE) if builds_on else name
+
+
+def published_weights(cfg: CfgNode) -> tuple[Path, str]:
+    """Return where the published weights of a config's trunk lie once they are downloaded, and their address.
+
+    Raises:
+        WeightsError: there are none; it says what to do.
+    """
+    name = trunk_builder(cfg)
+    build = BACKBONE_REGISTRY.get(name)
+    if not hasattr(build, "weights"):
+        raise WeightsError(f"where {name} has its weights from is not known")
+    place = getattr(build.weights.published, "place", None)
+    if place is None:
+        return build.weights.published(None, cfg.MODEL.BACKBONE), ""
+    return place(sys.modules[inspect.unwrap(build).__module__], cfg.MODEL.BACKBONE)
 
 
 def trunk_name(cfg: CfgNode) -> str:
@@ -193,19 +212,22 @@ def downloaded(
         hub: torch.hub downloads it.
     """
 
-    def find(backbone: nn.Module, node: CfgNode) -> Path:
-        module = sys.modules[type(backbone).__module__]
+    def place(module: ModuleType, node: CfgNode) -> tuple[Path, str]:
         url = module.model_urls.get(key(node))
         if url is None:
-            return _unpublished(backbone, node)
+            _unpublished(None, node)
         folder = torch_downloads() if hub else host_downloads()
-        file = folder / (name.format(key(node)) or url.rpartition("/")[2])
+        return folder / (name.format(key(node)) or url.rpartition("/")[2]), url
+
+    def find(backbone: nn.Module, node: CfgNode) -> Path:
+        module = sys.modules[type(backbone).__module__]
+        file, url = place(module, node)
         if all(comm.all_gather(file.is_file())):  # all processes download, or none: FastReID's wait for each other
             return file
         why = ""
         try:
             if hub:
-                torch.hub.load_state_dict_from_url(url, str(folder), map_location="cpu", weights_only=True)
+                torch.hub.load_state_dict_from_url(url, str(file.parent), map_location="cpu", weights_only=True)
             else:
                 module.init_pretrained_weights(*([backbone] if name else []), key(node))
         except Exception as error:  # of the network, of gdown, of torch for what was sent instead
@@ -217,10 +239,11 @@ def downloaded(
             )
         return file
 
+    find.place = place  # (module of the backbone, node) -> (file, address); nothing is built or downloaded
     return find
 
 
-def _unpublished(backbone: nn.Module, node: CfgNode) -> Path:
+def _unpublished(backbone: nn.Module | None, node: CfgNode) -> Path:
     parts = [key for key in ("WITH_IBN", "WITH_SE") if node[key]]
     raise WeightsError(
         f"MODEL.BACKBONE.PRETRAIN is True, but FastReID knows no ImageNet weights of {node.NAME} {node.DEPTH}"

@@ -118,6 +118,10 @@ def test_pretrained_weights_are_found(found, monkeypatch, tmp_path):
     assert resnet.status == NOTE and "download.pytorch.org" in resnet.advice
     res2net = found("pretrained weights", "the weights of build_res2net_backbone 50x, not there (")
     assert "download res2net50_26w_4s-06e79181.pth" in res2net.advice
+    osnet = found("pretrained weights", f"{folder}/osnet_x1_0_imagenet.pth, not there (")  # of light configs
+    assert osnet.status == NOTE and "drive.google.com" in osnet.advice
+    deep = found("pretrained weights", f"{tmp_path}/hub/checkpoints/resnet152-394f9c45.pth, not there (")
+    assert "download.pytorch.org" in deep.advice
     assert found("caches", str(folder)).text.endswith("not there yet; it is made by the first download")
 
     folder.mkdir()

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from data_set_trees import BODY_TREES, MARKET, write, write_all_different
@@ -119,7 +120,7 @@ def test_wrong_names_are_found_at_the_start(optional, sentence):
 def test_the_shipped_configs_on_market_start_without_the_others(root):
     write(root, MARKET)
     files = [file for file in list_config_files() if file.startswith("OccludedReID/") and "Market1501_" in file]
-    assert len(files) == 6
+    assert {Path(file).stem for file in files} > {"Market1501_R50", "Market1501_cbe", "Market1501_OSNet"}
     for file in files:
         cfg = get_config(file)
         assert evaluated_sets(cfg) == ("Market1501",) and tuple(cfg.DATASETS.TESTS_OPTIONAL) == OPTIONAL

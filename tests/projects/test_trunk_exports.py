@@ -8,12 +8,9 @@ import trunk_exports
 LARGEST = 1e-4  # difference of a number of a feature, as a share of the largest number: float32 in another order
 # Graphs of few parts: tests/projects/test_export.py has each project on a small ResNet.
 CASES = {
-    "RepVGG-A0": "DeepMiner",
-    "ResNeSt-50": "Baseline",
     "ConvNeXtV2 Atto": "OccludedReID",
     "MobileNetV4 Small": "Baseline",
     "ShuffleNetV2 1.0x": "OccludedReID",
-    "Res2Net-26": "Res2NetMultiTask",
 }
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/wide_proxy.py         (all rows; 7 to 20 minutes of one core for each of 2 runs of each seed)
     python benchmarks/wide_proxy.py --rows recipe "with colour jitter" --seeds 0 1 --jobs 2
+    python benchmarks/wide_proxy.py --seeds 0 1 --finished                (the table of what is done by now, at once)
 
 For each seed a row is trained twice by configs/zoo/wide.yml with fewer epochs: on two of SynthReID's four worlds and
 tested on the other two, and the other way round. So each number is of a world that the model has not seen. Finished
@@ -65,9 +66,18 @@ def run(row: str, seed: int, fold: str, output: Path, also: Sequence[str]) -> di
         "DATASETS.TESTS",
         _tuple(tested),
     )
-    folder = output / row.replace(" ", "_").replace(",", "") / fold
+    folder = _folder(row, fold, output)
     found = train(CONFIG, seed, folder, [*SHORT, *data, *ROWS[row], *also])
     return {name.removeprefix("SynthReIDWide"): found[name] for name in tested}
+
+
+def _folder(row: str, fold: str, output: Path) -> Path:
+    return output / row.replace(" ", "_").replace(",", "") / fold
+
+
+def is_finished(row: str, seed: int, output: Path) -> bool:
+    """Whether both runs of a row with a seed are done."""
+    return all((_folder(row, fold, output) / f"seed{seed}" / "results.json").is_file() for fold in FOLDS)
 
 
 def _tuple(names: Any) -> str:
@@ -111,17 +121,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each")
     parser.add_argument("--output", type=Path, default=Path("logs/benchmarks/wide_proxy"))
+    parser.add_argument("--finished", action="store_true", help="train nothing: rows and seeds that are done")
     parser.add_argument("--overrides", nargs="*", default=[], help="KEY VALUE pairs for every run")
     args = parser.parse_args()
 
     os.environ["OMP_NUM_THREADS"] = "1"
-    calls = [(row, seed, fold) for row in args.rows for seed in args.seeds for fold in FOLDS]
+    wanted = [(row, seed) for row in args.rows for seed in args.seeds]
+    wanted = [each for each in wanted if not args.finished or is_finished(*each, args.output)]
+    calls = [(row, seed, fold) for row, seed in wanted for fold in FOLDS]
     with ThreadPoolExecutor(args.jobs) as pool:
         ends = pool.map(lambda call: run(*call, args.output, args.overrides), calls)
         found: dict[str, Seeds] = {}
         for (row, seed, _), worlds in zip(calls, ends, strict=True):
             found.setdefault(row, {}).setdefault(seed, {}).update(worlds)
-            if all(len(found[row].get(each, ())) == len(WORLDS) for each in args.seeds):
+            if all(len(found[row].get(each, ())) == len(WORLDS) for name, each in wanted if name == row):
                 whole = {name: found[name] for name in ROWS if name in found}
                 write_record("wide_proxy", whole, epochs=int(SHORT[1]), overrides=args.overrides)
                 print(table(whole), flush=True)

@@ -64,3 +64,19 @@ def test_the_record_has_the_rows_of_this_call_alone(monkeypatch, capsys):
     assert all(list(seeds) == [0, 3] for results in records for seeds in results.values())
     printed = capsys.readouterr().out
     assert printed.count("| recipe") == 1 and printed.count("+0.0 (+0.0 to +0.0)") == 1
+
+
+def test_what_is_finished_makes_a_table_without_training(tmp_path, monkeypatch, capsys):
+    for row, seed in (("recipe", 0), ("recipe", 1), ("with CBE", 1)):
+        for fold in wide_proxy.FOLDS:
+            done = tmp_path / row.replace(" ", "_") / fold / f"seed{seed}"
+            done.mkdir(parents=True)
+            (done / "results.json").touch()
+    (tmp_path / "with_CBE" / next(iter(wide_proxy.FOLDS)) / "seed0").mkdir()  # half of it is under way
+    monkeypatch.setattr(wide_proxy, "run", lambda row, seed, fold, *rest: worlds(float(seed)))
+    monkeypatch.setattr(wide_proxy, "write_record", lambda *given, **facts: None)
+    monkeypatch.setattr("sys.argv", ["wide_proxy.py", "--finished", "--seeds", "0", "1", "--output", str(tmp_path)])
+    wide_proxy.main()
+    last = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert [cells(line)[:2] for line in last] == [["recipe", "2"], ["with CBE", "1"]]
+    assert cells(last[1])[7] == "+0.0"  # to the recipe's run of the same seed

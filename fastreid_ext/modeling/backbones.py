@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import fastreid
@@ -23,13 +22,12 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.backbones.regnet.config import cfg as regnet_cfg
-from fastreid.utils import comm
 from torch import Tensor, nn
 
 from fastreid_ext import zoo
-from fastreid_ext.errors import ConfigError, first_line
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.anatomy import LAST_STRIDES
-from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
+from fastreid_ext.modeling.downloaded_weights import downloaded, resnet_key, unpublished
 from fastreid_ext.modeling.file_trunks import other_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
 from fastreid_ext.modeling.token_trunk import is_token_name
@@ -39,17 +37,13 @@ __all__ = [
     "HOSTS",
     "UNPUBLISHED",
     "Weights",
-    "downloaded",
     "fixed_last_stride",
     "has_token_trunk",
     "published_weights",
-    "resnet_key",
     "trunk_builder",
     "trunk_name",
     "with_pretrained",
 ]
-
-SHOWN = 120  # characters of an error of the network
 
 Build = Callable[[CfgNode], nn.Module]
 
@@ -201,60 +195,6 @@ def _beside_the_package(name: str) -> Iterator[None]:
         regnet_cfg.merge_from_other_cfg(settings)
 
 
-def downloaded(
-    key: Callable[[CfgNode], str], name: str = "", hub: bool = False
-) -> Callable[[nn.Module, CfgNode], Path]:
-    """Return what finds FastReID's download of weights, and has FastReID make it if it is not there.
-
-    Args:
-        key: node -> key of the backbone's table ``model_urls``.
-        name: of the file, for a key; "" = as in the address.
-        hub: torch.hub downloads it.
-    """
-
-    def place(module: ModuleType, node: CfgNode) -> tuple[Path, str]:
-        url = module.model_urls.get(key(node))
-        if url is None:
-            _unpublished(None, node)
-        folder = torch_downloads() if hub else host_downloads()
-        return folder / (name.format(key(node)) or url.rpartition("/")[2]), url
-
-    def find(backbone: nn.Module, node: CfgNode) -> Path:
-        module = sys.modules[type(backbone).__module__]
-        file, url = place(module, node)
-        if all(comm.all_gather(file.is_file())):  # all processes download, or none: FastReID's wait for each other
-            return file
-        why = ""
-        try:
-            if hub:
-                torch.hub.load_state_dict_from_url(url, str(file.parent), map_location="cpu", weights_only=True)
-            else:
-                module.init_pretrained_weights(*([backbone] if name else []), key(node))
-        except Exception as error:  # of the network, of gdown, of torch for what was sent instead
-            why = f" ({first_line(error)[:SHOWN]})"
-        if not file.is_file():
-            raise WeightsError(
-                f"MODEL.BACKBONE.PRETRAIN is True and {file} is not there and could not be downloaded from {url}{why}:"
-                " put it there yourself, or name a file in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
-            )
-        return file
-
-    find.place = place  # (module of the backbone, node) -> (file, address); nothing is built or downloaded
-    return find
-
-
-def _unpublished(backbone: nn.Module | None, node: CfgNode) -> Path:
-    parts = [key for key in ("WITH_IBN", "WITH_SE") if node[key]]
-    raise WeightsError(
-        f"MODEL.BACKBONE.PRETRAIN is True, but FastReID knows no ImageNet weights of {node.NAME} {node.DEPTH}"
-        f"{' and '.join(['', *parts])}: name a file of your own in MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
-    )
-
-
-def resnet_key(node: CfgNode) -> str:
-    return f"{'se_' * node.WITH_SE}{'ibn_' * node.WITH_IBN}{node.DEPTH}"
-
-
 def _resized_positions(backbone: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Bring a vision transformer's embedding of positions to another size of images, as FastReID does.
 
@@ -277,7 +217,7 @@ def _resized_positions(backbone: nn.Module, state: dict[str, Tensor]) -> dict[st
     return state
 
 
-UNPUBLISHED = Weights(_unpublished)
+UNPUBLISHED = Weights(unpublished)
 RESNET = Weights(downloaded(resnet_key))
 HOSTS = {
     "build_resnet_backbone": RESNET,
@@ -293,9 +233,9 @@ HOSTS = {
         downloaded(lambda node: node.DEPTH, hub=True), {"added": r"conv\."}, ("Large", "Small")
     ),
     "build_mobilenetv2_backbone": UNPUBLISHED,
-    "build_shufflenetv2_backbone": Weights(_unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),
+    "build_shufflenetv2_backbone": Weights(unpublished, depths=("0.5x", "1.0x", "1.5x", "2.0x")),
     "build_repvgg_backbone": UNPUBLISHED,
-    "build_vit_backbone": Weights(_unpublished, {"adapt": _resized_positions}, ("small", "base")),
+    "build_vit_backbone": Weights(unpublished, {"adapt": _resized_positions}, ("small", "base")),
 }
 
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from fastreid_ext.compat.names import register
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.modeling.backbones import Weights, downloaded, resnet_key, with_pretrained
+from fastreid_ext.modeling.backbones import Weights, with_pretrained
+from fastreid_ext.modeling.downloaded_weights import downloaded, resnet_key
 
 __all__ = ["BLOCKS", "DeepResNet", "build_deep_resnet_backbone"]
 

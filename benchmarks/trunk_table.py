@@ -153,7 +153,7 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
     MODEL.BACKBONE.TIMM.NAME mobilenetv4_conv_small
 ```
 
-- **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet with its many kin, ResNeSt, Res2Net, SENet,
+- **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet and its relatives, ResNeSt, Res2Net, SENet,
   DenseNet, DPN, DLA, VovNet, CSPNet, NFNet, HGNet, GhostNet, RexNet, FastViT, RepViT, MobileOne, EdgeNeXt, MetaFormer
   and more, several hundred of timm's names. Stem and stages are read off the network: its `feature_info`
   names where a stage ends, and a forward pass says which modules run one after another. Running them one by one is
@@ -182,7 +182,7 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
 
 ## Vision transformers
 
-Plain ones of timm's are trunks too: ViT, DeiT, CLIP's, SigLIP's, DINOv2, DINOv3, EVA and EVA-02.
+timm's plain vision transformers are trunks too: ViT, DeiT, CLIP's, SigLIP's, DINOv2, DINOv3, EVA and EVA-02.
 
 ```
 fastreid-ext train --config-file demo/mgre.yml MODEL.BACKBONE.NAME build_timm_backbone \\

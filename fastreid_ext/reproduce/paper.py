@@ -27,14 +27,12 @@ def plan(
     """Return what :func:`reproduce_table` would do, a line for each run.
 
     Raises:
-        ConfigError: a config that can't be merged, or seeds that are none.
+        ConfigError: a call that :func:`check_call` refuses.
     """
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
-    check_overrides(overrides)
+    check_call(rows, seeds, overrides)
     runs = _runs(rows)
     epochs = [_config(run, overrides).SOLVER.MAX_EPOCH for run in runs]
-    lines = [f"{tables.written}, {table.name}, {table.what}: {len(rows)} rows, {len(runs) * len(seeds)} runs"]
+    lines = [f"{tables.written}, {table.name}, {table.what}: rows: {len(rows)}, runs: {len(runs) * len(seeds)}"]
     for run, count in zip(runs, epochs, strict=True):
         shared = sum(row.run == run for row in rows)
         changes = f" with {' '.join(run.overrides)}" if run.overrides else ""
@@ -44,13 +42,29 @@ def plan(
     return "\n".join(lines)
 
 
+def check_call(rows: Sequence[Row], seeds: Sequence[int], overrides: Sequence[str]) -> None:
+    """Check a call before hours of training.
+
+    Raises:
+        ConfigError: seeds that are none, a config that can't be merged, or a run that is not tested on what its rows
+            are of.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    check_overrides(overrides)
+    for run in _runs(rows):
+        tests = _config(run, overrides).DATASETS
+        if run.data not in (*tests.TESTS, *tests.TESTS_OPTIONAL):
+            raise ConfigError(f"DATASETS.TESTS lacks {run.data}, which the rows are of: leave it out of --opts")
+
+
 def missing(rows: Sequence[Row], overrides: Sequence[str]) -> list[str]:
     """Return, a sentence each, which data sets of the runs are not there."""
     names = []
     for run in _runs(rows):
         cfg = _config(run, overrides)
         names += [(name, ("train",)) for name in cfg.DATASETS.NAMES]
-        names += [(name, ("query", "gallery")) for name in cfg.DATASETS.TESTS]
+        names += [(name, ("query", "gallery")) for name in (*cfg.DATASETS.TESTS, run.data)]  # which may be optional
     sentences = []
     for name, splits in dict.fromkeys(names):
         if name.startswith(RENDERED):
@@ -83,11 +97,11 @@ def reproduce_table(
         num_gpus: processes of each run.
 
     Raises:
-        ConfigError: as :func:`plan`, or data sets that are not there.
+        ConfigError: a call that :func:`check_call` refuses, or data sets that are not there.
         RepeatError: a run failed, or the folder holds a run of other settings.
         FileError: a file can't be written.
     """
-    plan(tables, table, rows, seeds, output, overrides)
+    check_call(rows, seeds, overrides)
     if absent := missing(rows, overrides):
         raise ConfigError("\n".join(absent))
     make_folder(output)

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-import torch
 
 from fastreid_ext.cli import main
 from fastreid_ext.commands import reproduce as command
@@ -36,22 +35,12 @@ SMALL = [
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch, forget_logs):
-    """Runs are trained in this process, on SynthReID tiny; the list of their calls."""
+def runs(tmp_path, monkeypatch, runs_in_this_process):
+    """On SynthReID tiny."""
     generate(tmp_path / "datasets", "tiny", workers=1, progress=False)
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "datasets"))
     monkeypatch.setattr(table_runs, "SYNTHREID", "SynthReIDTiny")
-    calls = []
-
-    def run(arguments):
-        calls.append(arguments)
-        return main(list(arguments))
-
-    monkeypatch.setattr(repeat, "run_command", run)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield calls
-    torch.set_num_threads(threads)
+    return runs_in_this_process
 
 
 @pytest.mark.slow
@@ -60,7 +49,7 @@ def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys):
     output = tmp_path / "tables"
     assert main([*call, "--output", str(output), "--opts", *SMALL]) == 0
     printed = capsys.readouterr().out
-    assert "Deep Miner, table 3, the local branch: 2 rows, 4 runs" in printed
+    assert "Deep Miner, table 3, the local branch: rows: 2, runs: 4" in printed
     assert "demo/deepminer.yml with MODEL.DEEPMINER.ATTENTION_BLOCKS [], 1 epochs: seed 0 is to be trained" in printed
     assert len(runs) == 4
     numbers = json.loads((output / "table3_synthreid.json").read_text())
@@ -170,6 +159,8 @@ def test_cells_and_page():
         (["DeepMiner", "table 2", "--seeds", "1", "1"], "--seeds is 1 1 and must be different numbers"),
         (["DeepMiner", "table 2", "--opts", "SEED", "3"], "--opts has SEED"),
         (["DeepMiner", "table 2"], "data set Market1501 is missing"),
+        (["OccludedReID", "table 3"], "data set OccludedREID is missing"),  # an optional test set of the runs
+        (["DeepMiner", "table 2", "--opts", "DATASETS.TESTS", "('MSMT17',)"], "DATASETS.TESTS lacks Market1501, which"),
         (["zoo", "table 2"], "a table is for a paper, and zoo is the shipped model"),
         (["zoo", "--data", "Market1501"], "--data is for a paper"),
         (["zoo", "--num-gpus", "2"], "--num-gpus is for a paper"),

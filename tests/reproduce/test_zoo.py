@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fastreid.config import CfgNode
 
 from fastreid_ext import Extractor, get_cfg
 from fastreid_ext.cli import main
 from fastreid_ext.data.synthetic import generate
-from fastreid_ext.engine import repeat, trainer
+from fastreid_ext.engine import trainer
 from fastreid_ext.errors import FileError
 from fastreid_ext.reproduce import zoo
 from fastreid_ext.reproduce.card import HEADINGS
@@ -47,21 +46,10 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def runs(root, monkeypatch, forget_logs):
-    """The runs are trained in this process; the list of their calls."""
+def runs(root, monkeypatch, runs_in_this_process):
     monkeypatch.setenv("FASTREID_DATASETS", str(root))
     monkeypatch.setattr(zoo, "MODEL", SMALL)
-    calls = []
-
-    def run(arguments):
-        calls.append(arguments)
-        return main(list(arguments))
-
-    monkeypatch.setattr(repeat, "run_command", run)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield calls
-    torch.set_num_threads(threads)
+    return runs_in_this_process
 
 
 def test_from_data_to_card(runs, tmp_path, capsys):

@@ -138,7 +138,10 @@ def test_the_papers_order():
         "mAP on Market1501: the paper's order holds (3 of 3 pairs of rows)",
         "Rank-1 on Market1501: the paper's order does not hold (0 of 1 pairs of rows)",
     ]
-    assert comparison([(70.0, 80.0), (70.0, 81.0), (72.0, 85.0)]).order()[0].endswith("(1 of 3 pairs of rows)")  # a tie
+    tie = [(70.0, 80.0), (70.0, 81.0), (72.0, 85.0)]
+    assert comparison(tie).order()[0].endswith("(1 of 3 pairs of rows)")  # of 80, 82 and 81
+    falling = comparison(tie, ((82.0, 90.0), (80.0, 91.0), (81.0, None)))
+    assert falling.order()[0].endswith("(1 of 3 pairs of rows)")  # a tie is no order, whichever way the paper has it
 
 
 def test_cells_and_page():

@@ -63,6 +63,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SEED = -1
     # auto | bf16 | fp16. auto is bf16 where the hardware has it; else fp16 on CUDA and float32 on a CPU
     cfg.SOLVER.AMP.DTYPE = "auto"
+    # Parts that a batch is computed in, one after the other, before the optimiser's step: less memory, and every loss
+    # compares the images of a part alone (docs/reproduce.md)
+    cfg.SOLVER.ACCUMULATION = 1
     # Warm-up in epochs. With it STEPS count epochs from the start of the run, as papers do;
     # with the host's WARMUP_ITERS they count from the end of the warm-up, as the host does
     cfg.SOLVER.WARMUP_EPOCHS = 0

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
 from torch import nn
 
+from fastreid_ext.engine.accumulation import parts_of, share_steps
 from fastreid_ext.engine.devices import device_of
 from fastreid_ext.engine.distillation import Distillation, distillation_of
 from fastreid_ext.engine.finite_images import check_finite_images
@@ -30,6 +31,8 @@ class TrainingStep(SimpleTrainer):
         clip: called with the parameters before the optimiser's step (gradients are unscaled by then).
         frozen: parameters whose gradients are dropped during the first ``freeze_iters`` iterations.
         distillation: from a teacher, None where there is none.
+        parts: of a batch, whose gradients are added before the optimiser's step. Losses, batch norms and batch
+            augmentation see one part at a time.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class TrainingStep(SimpleTrainer):
         frozen: list[nn.Parameter] | None = None,
         freeze_iters: int = 0,
         distillation: Distillation | None = None,
+        parts: int = 1,
     ):
         super().__init__(model, data_loader, optimizer, param_wrapper=None)
         self.device_type = next(model.parameters()).device.type
@@ -50,6 +54,8 @@ class TrainingStep(SimpleTrainer):
         self.frozen = frozen or []
         self.freeze_iters = freeze_iters
         self.distillation = distillation
+        self.parts = parts
+        share_steps(model, parts)
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=autocast is torch.float16)
 
@@ -73,18 +79,28 @@ class TrainingStep(SimpleTrainer):
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
 
-        with torch.autocast(self.device_type, dtype=self.autocast, enabled=self.autocast is not None):
-            losses = self.distillation.losses(self.model, data) if self.distillation else self.model(data)
-        total = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
-        self.grad_scaler.scale(total).backward()
-
+        losses = self._accumulated(data)
         try:
             self._write(losses, data_time)
         except DivergedError:
             check_finite_images(data, self.model)
             raise
         self._update()
+
+    def _accumulated(self, data: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the mean losses of the parts of a batch; the gradients of their sum are added to the parameters'."""
+        means: dict[str, torch.Tensor] = {}
+        for number, part in enumerate(parts_of(data, self.parts) if self.parts > 1 else [data], start=1):
+            # Several processes exchange gradients once, in the last backward pass.
+            alone = getattr(self.model, "no_sync", None) if number < self.parts else None
+            with alone() if alone else nullcontext():
+                with torch.autocast(self.device_type, dtype=self.autocast, enabled=self.autocast is not None):
+                    losses = self.distillation.losses(self.model, part) if self.distillation else self.model(part)
+                self.grad_scaler.scale(sum(losses.values()) / self.parts).backward()
+            for name, loss in losses.items():
+                means[name] = means.get(name, 0.0) + loss.detach() / self.parts
+        return means
 
     def _update(self) -> None:
         if self.iter < self.freeze_iters:
@@ -129,6 +145,7 @@ def step_settings(cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "autocast": autocast_dtype(device_of(cfg), cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE),
         "distillation": distillation_of(cfg, model),
+        "parts": cfg.SOLVER.ACCUMULATION,
     }
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
         clip = cfg.SOLVER.CLIP_GRADIENTS

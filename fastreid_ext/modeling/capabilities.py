@@ -190,6 +190,17 @@ class MovesAfterStep(Protocol):
         ...
 
 
+@runtime_checkable
+class MovesInForward(Protocol):
+    """A module whose state moves in a training forward, such as the centers of a loss.
+
+    Attributes:
+        share: the share of a step that a forward pass is; the trainer sets it where several make one step.
+    """
+
+    share: float
+
+
 def architectures_with(ability: type) -> list[str]:
     """Return the registered meta-architectures with an ability, for sentences that name them.
 

@@ -180,6 +180,19 @@ IMPOSSIBLE = {
         {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "SOLVER__IMS_PER_BATCH": 17},
         ["17 images per batch and process", "not whole pairs", "an even number"],
     ),
+    "parts of a batch": (
+        {"SOLVER__IMS_PER_BATCH": 16, "SOLVER__ACCUMULATION": 3},
+        ["16 images per batch and process (SOLVER.IMS_PER_BATCH 16 on 1) can't be divided into 3 equal parts"],
+    ),
+    "one identity in a part": (
+        {"SOLVER__IMS_PER_BATCH": 16, "SOLVER__ACCUMULATION": 4},
+        ["4 images per part of a batch (SOLVER.IMS_PER_BATCH 16 on 1, in 4 parts by SOLVER.ACCUMULATION) show one"],
+    ),
+    "half an identity in a part": (
+        {"SOLVER__IMS_PER_BATCH": 24, "SOLVER__ACCUMULATION": 4},
+        ["6 images per part of a batch", "are not a multiple of DATALOADER.NUM_INSTANCE (4)"],
+    ),
+    "no part": ({"SOLVER__ACCUMULATION": 0}, ["SOLVER.ACCUMULATION is 0 and must be a whole number from 1"]),
     "share of pairs": (
         {"DATALOADER__SAMPLER_TRAIN": "PairSampler", "DATALOADER__PAIRS__POSITIVE_SHARE": 1.0},
         ["DATALOADER.PAIRS.POSITIVE_SHARE is 1.0 and must be a finite number, above 0 and below 1"],

@@ -27,25 +27,29 @@ def batch_mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
     if sampled % world_size:
         yield f"a batch ({what}) can't be divided evenly among the {world_size} processes"
         return
-    per_process = sampled // world_size
-    if sampler in IDENTITY_SAMPLERS and per_process % instances:
+    per_process, parts = sampled // world_size, cfg.SOLVER.ACCUMULATION
+    if per_process % parts:
         yield (
-            f"{per_process} images per batch and process ({what})"
-            f" are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
+            f"{per_process} images per batch and process ({what}) can't be divided into {parts} equal parts: set"
+            " SOLVER.ACCUMULATION to a divisor"
         )
+        return
+    per_process, unit = per_process // parts, "batch and process"
+    if parts > 1:
+        unit, what = "part of a batch", f"{what}, in {parts} parts by SOLVER.ACCUMULATION"
+    if sampler in IDENTITY_SAMPLERS and per_process % instances:
+        yield (f"{per_process} images per {unit} ({what}) are not a multiple of DATALOADER.NUM_INSTANCE ({instances})")
     elif sampler in IDENTITY_SAMPLERS and per_process < 2 * instances:
         yield (
-            f"{per_process} images per batch and process ({what}) show"
-            f" one identity only (DATALOADER.NUM_INSTANCE {instances}); a batch needs two to compare"
+            f"{per_process} images per {unit} ({what}) show"
+            f" one identity only (DATALOADER.NUM_INSTANCE {instances}); two are needed to compare"
         )
     elif sampler == PAIR_SAMPLER and per_process % 2:
-        yield (
-            f"{per_process} images per batch and process ({what}) are not whole pairs: PairSampler needs an even number"
-        )
+        yield (f"{per_process} images per {unit} ({what}) are not whole pairs: PairSampler needs an even number")
     elif per_process < 2:
         yield (
-            f"one image per batch and process ({what}) has no statistics for batch norm and nothing to be compared"
-            f" with: set SOLVER.IMS_PER_BATCH to {2 * world_size * (batch // sampled)} or more"
+            f"one image per {unit} ({what}) has no statistics for batch norm and nothing to be compared"
+            f" with: set SOLVER.IMS_PER_BATCH to {2 * world_size * parts * (batch // sampled)} or more"
         )
     if NEEDS_POSITIVES & set(cfg.MODEL.LOSSES.NAME) and sampler == "TrainingSampler":
         (name,) = NEEDS_POSITIVES

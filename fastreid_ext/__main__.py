@@ -1,4 +1,4 @@
-"""``python -m fastreid_ext``: the command ``fastreid-ext``."""
+"""``python -m fastreid_ext``: the command ``fastreid-ext``, or a script of FastReID's with its arguments."""
 
 import sys
 

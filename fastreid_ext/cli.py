@@ -30,6 +30,8 @@ from fastreid_ext.commands import (
     verify,
 )
 from fastreid_ext.commands.common import HelpFormatter, run_command
+from fastreid_ext.scripts.running import is_script
+from fastreid_ext.scripts.running import run as run_script
 
 COMMANDS = (
     train,
@@ -58,7 +60,14 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``fastreid-ext <command>`` and return its exit status; see ``fastreid-ext --help``."""
+    """Run ``fastreid-ext <command>`` and return its exit status; see ``fastreid-ext --help``.
+
+    Without ``argv`` the command line may also be a script of FastReID's with its arguments, see
+    :mod:`fastreid_ext.scripts`; what the script raises, SystemExit too, is raised here.
+    """
+    if argv is None and len(sys.argv) > 1 and is_script(sys.argv[1]):
+        run_script(sys.argv[1], sys.argv[2:])
+        return 0
     parser = argument_parser()
     args, rest = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
     # argparse takes one group of KEY VALUE pairs; those behind a later option belong to them.
@@ -74,7 +83,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastreid-ext",
         description="Train, evaluate and use the re-identification models of fastreid-ext and FastReID.",
-        epilog="example:\n  fastreid-ext train --config-file demo/tiny.yml",
+        epilog="example:\n  fastreid-ext train --config-file demo/tiny.yml\n"
+        "a script of FastReID or a fork, unedited, with all models of fastreid-ext:\n"
+        "  python -m fastreid_ext tools/train_net.py --config-file FILE",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fastreid-ext {__version__}")

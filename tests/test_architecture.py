@@ -29,7 +29,7 @@ FLOORS = (
     ("export",),
     ("search",),
     ("report", "reproduce"),
-    ("commands",),
+    ("commands", "scripts"),
     ("cli.py",),
     ("__init__.py", "__main__.py"),
 )
@@ -42,7 +42,7 @@ PLAIN = (
 )
 # It heals FastReID and knows nothing of us. Who trains or starts everything knows it; who registers something knows
 # how names are registered.
-COMPAT, KNOW_COMPAT, NAMES = "compat", ("engine", "__init__.py"), "fastreid_ext.compat.names"
+COMPAT, KNOW_COMPAT, NAMES = "compat", ("engine", "scripts", "__init__.py"), "fastreid_ext.compat.names"
 MOST_LINES = 300
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

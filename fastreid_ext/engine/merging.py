@@ -12,6 +12,7 @@ from typing import Any
 from fastreid.config import CfgNode
 from fastreid.config.config import BASE_KEY
 
+from fastreid_ext.config import host_get_cfg
 from fastreid_ext.engine.checks.listing import raise_together
 from fastreid_ext.engine.checks.paths import expand_paths
 from fastreid_ext.engine.checks.ranges import RANGES, out_of_range
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 COMMAND_LINE = "the command line"
 LONGEST_VALUE = 100_000  # characters
+OF_A_RUN = 0.75  # of FastReID's keys: nobody writes as many by hand, and an older FastReID lacks some
 NAMES = listed(TEXT, what='a list of names, such as ["Market1501"]')
 
 
@@ -37,7 +39,7 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
     """Merge a yaml and KEY VALUE pairs into cfg, and note in it which keys the user gave.
 
     The user gave what stands on the command line, and in a yaml of their own; not what stands in a shipped one, in one
-    that it is based on, or in the complete config.yaml of a run.
+    that it is based on, or in the complete config.yaml of a run, ours or one of FastReID's own trainer.
 
     Raises:
         ConfigError: no such file, or everything that is wrong in it and on the command line: keys that do not exist
@@ -45,11 +47,11 @@ def merge_config(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> No
     """
     merger = _Merger(cfg)
     given: set[str] = set()
-    of_a_run = False
+    of_a_run, hosts = False, {key for key, _ in leaves(host_get_cfg())}
     for path, tree in read_with_bases(config_file) if config_file else ():
         values = dict(merger.flat(path, tree))
         merger.merge(path, values)
-        of_a_run = len(values) >= len(merger.defaults) // 2
+        of_a_run = len(hosts & set(values)) >= OF_A_RUN * len(hosts)
         own = path == config_file and not _is_shipped(path) and not of_a_run
         given = set(values) if own else given - set(values)
     values = dict(merger.pairs(list(overrides)))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fastreid_ext.config import get_cfg
+from fastreid_ext.config import get_cfg, host_get_cfg
+from fastreid_ext.engine.checks.effects import without_effect
 from fastreid_ext.engine.key_tracking import given_keys, track
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.errors import ConfigError
@@ -222,3 +223,12 @@ def test_which_keys_the_user_gave(write, tmp_path):
     }  # a shipped one is not theirs
     assert given_keys(merged(write(cfg.dump(), "config.yaml"))) == {}  # a run wrote it
     assert given_keys(get_cfg()) is None
+
+
+def test_the_config_of_a_run_of_fastreids_own_trainer_is_nobodys_choice(write):
+    """It has all of FastReID's keys and none of ours: SOLVER.STEPS beside a schedule that reads none, for one."""
+    theirs = host_get_cfg()
+    theirs.SOLVER.SCHED = "CosineAnnealingLR"
+    cfg = merged(write(theirs.dump(), "config.yaml"), "TEST.EVAL_PERIOD", "3")
+    assert given_keys(cfg) == {"TEST.EVAL_PERIOD": True}
+    assert list(without_effect(cfg)) == []

@@ -11,6 +11,7 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
+from fastreid_ext.compat.checkpoint import with_present_names
 from fastreid_ext.engine.run_state import faults_of
 from fastreid_ext.engine.trained_on import other_persons
 from fastreid_ext.engine.weight_average import WeightAverage
@@ -25,6 +26,11 @@ from fastreid_ext.modeling.safetensors_files import SafetensorsError, begins_as_
 from fastreid_ext.modeling.token_trunk import on_own_grids
 from fastreid_ext.modeling.weight_files import check_weights_file
 from fastreid_ext.modeling.weights import no_floats, not_finite
+
+# What FastReID's pooling of a learnt exponent has, and what to do where the model's is fixed.
+EXPONENT, LEARNT = "pool_layer.p", " (learnt; MODEL.HEADS.POOL_LAYER GeneralizedMeanPoolingP reads it)"
+# The neck of FastReID's earlier heads, where it could not be renamed: this head is another one.
+EARLIER_NECK = r"(heads|b\d+_head)\.bnneck\."
 
 
 class CheckpointError(UserError):
@@ -158,6 +164,7 @@ class AtomicCheckpointer(Checkpointer):
                 hint = ": weights alone are loaded with MODEL.WEIGHTS" if alone else ""
                 raise CheckpointError(f"{self._resumed} can't be resumed: {'; '.join(faults)}{hint}")
         checkpoint["model"], count = renamed_state(checkpoint["model"], self.model)
+        checkpoint["model"] = with_present_names(checkpoint["model"], self.model.state_dict())
         if count:
             logging.getLogger(__name__).info(
                 "%d of the checkpoint's %d weights and buffers had an earlier name and were renamed",
@@ -212,14 +219,14 @@ class AtomicCheckpointer(Checkpointer):
                 len(misshaped),
                 len(unexpected),
                 "".join(f"\n  missing     {key}" for key in missing),
-                "".join(f"\n  unexpected  {key}" for key in unexpected),
+                "".join(f"\n  unexpected  {key}{LEARNT if key.endswith(EXPONENT) else ''}" for key in unexpected),
             )
         if not loaded:
             raise CheckpointError(
                 f"{self._file} has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
                 f" {sorted(own)[:3]}, ..."
             )
-        further = [key for key in unexpected if is_of_trunk(key, self.model)]
+        further = [key for key in unexpected if is_of_trunk(key, self.model) or re.match(EARLIER_NECK, key)]
         if self._resumed is not None and missing:
             raise CheckpointError(
                 f"{self._resumed} can't be resumed: {len(missing)} weights are not in it or of another shape, such as"
@@ -238,7 +245,8 @@ class AtomicCheckpointer(Checkpointer):
         if further and not self._partial:
             switch = "" if self._complete else "; MODEL.WEIGHTS_PARTIAL True trains on what fits"
             raise CheckpointError(
-                f"{self._file} is of another trunk: {len(further)} of its weights are of parts that this one lacks,"
+                f"{self._file} is of another {'trunk' if is_of_trunk(further[0], self.model) else 'head'}:"
+                f" {len(further)} of its weights are of parts that this one lacks,"
                 f" such as {further[:5]}{switch}"
             )
 

@@ -10,6 +10,8 @@ from crafted_weights import piece, save_instructions
 from fastreid.modeling import build_model
 from fastreid.utils.checkpoint import Checkpointer
 
+from fastreid_ext.compat.checkpoint import with_present_names
+
 
 class Payload:
     """What an attacker's file would call."""
@@ -190,3 +192,26 @@ def test_a_tuple_twice_in_the_next_and_so_on(linear, tmp_path):
         assert loaded[0] is loaded[1]
         loaded = loaded[0]
     assert loaded == (0.5,)
+
+
+def test_the_neck_and_the_classifier_of_the_model_zoo(host_cfg, r18, tmp_path):
+    """Its files are older than the names: the neck would stay untrained, with a line in the log."""
+    model = build_model(host_cfg(overrides={**r18, "MODEL.HEADS.NUM_CLASSES": 3}))
+    state = {key: torch.rand(value.shape).to(value.dtype) for key, value in model.state_dict().items()}
+    earlier = {"heads.bottleneck.0.": "heads.bnneck.", "heads.weight": "heads.classifier.weight"}
+    published = {}
+    for key, value in state.items():
+        start = next((name for name in earlier if key.startswith(name)), "")
+        published[f"module.{earlier.get(start, '')}{key.removeprefix(start)}"] = value
+    assert "module.heads.bnneck.running_var" in published and "module.heads.bottleneck.0.weight" not in published
+    torch.save({"model": {**published, "module.pixel_mean": torch.zeros(1, 3, 1, 1)}}, tmp_path / "bot.pth")
+    Checkpointer(model).load(str(tmp_path / "bot.pth"))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_no_name_is_given_twice():
+    """A head of another form has a neck behind a norm: which one is the model's can't be told."""
+    own = ["heads.bottleneck.0.weight", "heads.bottleneck.1.weight"]
+    state = {"heads.bottleneck.0.weight": 1, "heads.bnneck.weight": 2, "b1_head.bnneck.weight": 3}
+    assert with_present_names(state, own) == state

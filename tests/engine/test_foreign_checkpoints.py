@@ -135,3 +135,45 @@ def test_weights_that_are_no_floats(kind, load, state):
     for how in ({}, {"partial": True}, {"complete": True}):
         with pytest.raises(CheckpointError, match=said):
             load(state, **how)
+
+
+class Neck(nn.Module):
+    """FastReID's EmbeddingHead: before version 1.1 its neck was ``bnneck`` and its classifier a module."""
+
+    def __init__(self, reduced=False):
+        super().__init__()
+        self.cls_layer = nn.Identity()
+        self.weight = nn.Parameter(torch.zeros(3, 4))
+        reduction = [nn.Conv2d(4, 4, 1, bias=False)] if reduced else []
+        self.bottleneck = nn.Sequential(*reduction, nn.BatchNorm2d(4))
+
+
+def of_the_model_zoo(reduced=False):
+    """A model, and its weights as FastReID's published files have them."""
+    model = Person()
+    model.heads = Neck(reduced)
+    state = {key: torch.rand(value.shape).to(value.dtype) for key, value in model.state_dict().items()}
+    names = {"heads.bottleneck.0.": "heads.bnneck.", "heads.weight": "heads.classifier.weight"}
+    earlier = {}
+    for key, value in state.items():
+        start = next((name for name in names if key.startswith(name) and not reduced), "")
+        earlier[names.get(start, "") + key.removeprefix(start)] = value
+    return model, state, {**earlier, "pixel_mean": torch.zeros(1, 3, 1, 1), "heads.pool_layer.p": torch.tensor([3.2])}
+
+
+def test_the_neck_of_fastreids_model_zoo(load, caplog):
+    model, state, published = of_the_model_zoo()
+    assert "heads.bnneck.running_var" in published and "heads.bottleneck.0.running_var" not in published
+    loaded = load(published, model, complete=True).state_dict()
+    for key, value in state.items():
+        assert torch.equal(loaded[key], value), key
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "0 missing" in warning and "MODEL.HEADS.POOL_LAYER GeneralizedMeanPoolingP reads it" in warning
+
+
+def test_a_neck_of_an_earlier_head_that_this_one_lacks(load):
+    """With a neck behind a norm of its own, which would load as the neck and be silently another feature."""
+    model, _, published = of_the_model_zoo(reduced=True)
+    neck = {f"heads.bnneck.{name}": torch.ones(4) for name in ("weight", "bias", "running_mean", "running_var")}
+    with pytest.raises(CheckpointError, match="is of another head: .* parts that this one lacks, such as .'heads.bnn"):
+        load({**published, **neck}, model, complete=True)

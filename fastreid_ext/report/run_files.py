@@ -23,6 +23,8 @@ MOST_SETS = 100
 HISTORY_POINTS = 400  # of a curve over training: a screen shows no more
 SEED_ALONE = re.compile(r"seed_?\d+")  # as repeat names folders
 CONFIG, RESULTS, HISTORY = "config.yaml", "results.json", "metrics.json"
+WEIGHTS = ("model_best.pth", "model_final.pth")  # FastReID's model zoo has the last alone
+NOT_ENDED = "the run has not ended, or FastReID's own trainer made it, which writes none"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def read_run(folder: Path) -> Run:
             missing.append(f"{error}.")
             return otherwise
 
-    found = part(RESULTS, _results, {}, f"There are no results ({RESULTS}): the run has not ended.")
+    found = part(RESULTS, _results, {}, f"There are no results ({RESULTS}): {NOT_ENDED}.")
     history = part(HISTORY, _history, [], f"There are no losses ({HISTORY}): nothing was trained into this folder.")
     record = part(RECORD, _record, {}, f"Cost, environment and commit were not recorded ({RECORD}).")
     if record and history:  # an evaluation into the folder of a training run
@@ -103,7 +105,8 @@ def read_run(folder: Path) -> Run:
 def command_for(folder: Path) -> str:
     """Return the command that evaluates a run's weights again into its own folder."""
     place = folder.absolute()
-    words = ["--config-file", place / CONFIG, "MODEL.WEIGHTS", place / "model_best.pth", "OUTPUT_DIR", place]
+    weights = next((place / name for name in WEIGHTS if (place / name).is_file()), place / WEIGHTS[0])
+    words = ["--config-file", place / CONFIG, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", place]
     return f"fastreid-ext train --eval-only {shlex.join(map(str, words))}"
 
 

@@ -44,6 +44,18 @@ def test_a_run_that_goes_on(make_run):
     assert run.history and "the run has not ended" in run.missing[0]
 
 
+def test_a_run_of_fastreids_own_trainer(make_run):
+    """It writes no results; what is to be evaluated is the file that is there."""
+    folder = make_run("tiny", bare=True)
+    (folder / "results.json").unlink()
+    (folder / "model_final.pth").touch()
+    missing = read_run(folder).missing
+    assert "or FastReID's own trainer made it" in missing[0]
+    assert f"MODEL.WEIGHTS {folder}/model_final.pth OUTPUT_DIR" in missing[-1]
+    (folder / "model_best.pth").touch()
+    assert f"MODEL.WEIGHTS {folder}/model_best.pth OUTPUT_DIR" in read_run(folder).missing[-1]
+
+
 def test_an_evaluation_alone_has_the_config_of_its_record(make_run):
     folder = make_run("tiny")
     for name in ("config.yaml", "metrics.json"):

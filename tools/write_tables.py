@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.reproduce.paper_tables import Cell, PaperTables, RowConfig, Table, projects, tables_of
+from fastreid_ext.reproduce.paper_tables import SET, Cell, PaperTables, RowConfig, Table, projects, tables_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- rows: python tools/write_tables.py -->", "<!-- end of rows -->"
@@ -42,7 +42,11 @@ def config_text(tables: PaperTables, config: RowConfig) -> str:
 
 def _comment(tables: PaperTables, config: RowConfig) -> str:
     name = config.small_of or config.name
-    cells = [(table, data, cell) for table, _, data, cell in tables.cells() if cell.config == name]
+    cells = [
+        (table, data, cell)
+        for table, _, data, cell in tables.cells()
+        if cell.path == f"{tables.project}/{name.replace(SET, cell.trained)}.yml"
+    ]
     places = dict.fromkeys(table.name for table, _, _ in cells)
     where = f", {_listed(places)}" if places else ""
     said = f"{tables.written}{where}{' on SynthReID' if config.small_of else ''}: {config.what}"
@@ -63,12 +67,17 @@ def is_figure(place: str) -> bool:
 
 
 def _listed(places: Iterable[str]) -> str:
-    """["table 1", "table 2"] -> "tables 1 and 2"."""
+    """["table 1", "table 2", "table 3"] -> "tables 1, 2 and 3"."""
     kinds: dict[str, list[str]] = {}
     for place in places:
         kind, _, number = place.partition(" ")
         kinds.setdefault(kind, []).append(number)
-    return " and ".join(f"{kind}{'s' * (len(n) > 1)} {' and '.join(n)}" for kind, n in kinds.items())
+    return " and ".join(f"{kind}{'s' * (len(n) > 1)} {_joined(n)}" for kind, n in kinds.items())
+
+
+def _joined(numbers: Sequence[str]) -> str:
+    *first, last = numbers
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _nested(changes: Mapping[str, Any]) -> list[str]:
@@ -103,21 +112,20 @@ def _value(value: Any) -> str:
 
 def readme_rows(tables: PaperTables) -> str:
     """Return a Markdown table for each of the paper's: a column for each data set, the paper's figures as links."""
-    return "\n\n".join(_readme_table(tables.project, table) for table in tables.tables.values())
+    return "\n\n".join(_readme_table(table) for table in tables.tables.values())
 
 
-def _readme_table(project: str, table: Table) -> str:
+def _readme_table(table: Table) -> str:
     sets = list(dict.fromkeys(data for cells in table.rows.values() for data in cells))
-    lines = [[what, *(_link(project, cells.get(data)) for data in sets)] for what, cells in table.rows.items()]
+    lines = [[what, *(_link(cells.get(data)) for data in sets)] for what, cells in table.rows.items()]
     name = f"{table.name[:1].upper()}{table.name[1:]}: {table.what}"
     return _markdown([name, *(f"{data}, {' / '.join(table.metrics)}" for data in sets)], lines)
 
 
-def _link(project: str, cell: Cell | None) -> str:
+def _link(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    file = f"{cell.config.rpartition('/')[2]}.yml"
-    return f"[{cell.paper or f'`{file}`'}](../../configs/{project}/{cell.config}.yml)"
+    return f"[{cell.paper or f'`{Path(cell.path).name}`'}](../../configs/{cell.path})"
 
 
 def _markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

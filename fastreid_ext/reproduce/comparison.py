@@ -45,7 +45,7 @@ class Comparison:
         """Return the rows as texts: for each metric the paper's figure, ours, and the difference on the same data."""
         lines = []
         for row, summary in self.rows:
-            ours_on = row.run.data
+            ours_on = row.data
             line = [row.what, ours_on if ours_on == row.paper_data else f"{ours_on}; the paper's: {row.paper_data}"]
             for metric in self.metrics:
                 paper, ours = row.paper.get(metric), summary[metric]
@@ -100,7 +100,7 @@ class Comparison:
                 "row": row.what,
                 "config": row.run.config,
                 "overrides": list(row.run.overrides),
-                "data": row.run.data,
+                "data": row.data,
                 "paper": {"data": row.paper_data, **row.paper},
                 "ours": {metric: summary[metric] for metric in self.metrics},
             }

@@ -54,8 +54,9 @@ def check_call(rows: Sequence[Row], seeds: Sequence[int], overrides: Sequence[st
     check_overrides(overrides)
     for run in _runs(rows):
         tests = _config(run, overrides).DATASETS
-        if run.data not in (*tests.TESTS, *tests.TESTS_OPTIONAL):
-            raise ConfigError(f"DATASETS.TESTS lacks {run.data}, which the rows are of: leave it out of --opts")
+        for data in _tested(run, rows):
+            if data not in (*tests.TESTS, *tests.TESTS_OPTIONAL):
+                raise ConfigError(f"DATASETS.TESTS lacks {data}, which the rows are of: leave it out of --opts")
 
 
 def missing(rows: Sequence[Row], overrides: Sequence[str]) -> list[str]:
@@ -64,7 +65,9 @@ def missing(rows: Sequence[Row], overrides: Sequence[str]) -> list[str]:
     for run in _runs(rows):
         cfg = _config(run, overrides)
         names += [(name, ("train",)) for name in cfg.DATASETS.NAMES]
-        names += [(name, ("query", "gallery")) for name in (*cfg.DATASETS.TESTS, run.data)]  # which may be optional
+        names += [
+            (name, ("query", "gallery")) for name in (*cfg.DATASETS.TESTS, *_tested(run, rows))
+        ]  # which may be optional
     sentences = []
     for name, splits in dict.fromkeys(names):
         if name.startswith(RENDERED):
@@ -109,8 +112,8 @@ def reproduce_table(
     for run in _runs(rows):
         folder, pairs = output / "runs" / run.folder, _all(run, overrides)
         results = {seed: train(run.config, seed, folder, pairs, num_gpus) for seed in seeds}
-        summaries[run] = summarise(results)[run.data]
-    of_rows = [(row, summaries[row.run]) for row in rows]
+        summaries[run] = summarise(results)
+    of_rows = [(row, summaries[row.run][row.data]) for row in rows]
     lacking = [(row, metric) for row, summary in of_rows for metric in table.metrics if metric not in summary]
     if lacking:
         row, metric = lacking[0]
@@ -118,7 +121,7 @@ def reproduce_table(
     changed = f" with {' '.join(overrides)}" if overrides else ""
     made = f"{len(seeds)} seeds ({', '.join(map(str, seeds))}){changed}; the paper's figures are its own."
     comparison = Comparison(f"{tables.written}, {table.name}: {table.what}", table.metrics, of_rows, made)
-    name = f"{table.name.replace(' ', '')}{'_synthreid' if rows and rows[0].run.data != rows[0].paper_data else ''}"
+    name = f"{table.name.replace(' ', '')}{'_synthreid' if rows and rows[0].data != rows[0].paper_data else ''}"
     write_text(output / f"{name}.md", comparison.markdown())
     write_text(output / f"{name}.json", json.dumps(comparison.numbers(), indent=1) + "\n")
     write_text(output / f"{name}.html", comparison.page())
@@ -127,6 +130,11 @@ def reproduce_table(
 
 def _runs(rows: Sequence[Row]) -> list[Run]:
     return list(dict.fromkeys(row.run for row in rows))
+
+
+def _tested(run: Run, rows: Sequence[Row]) -> list[str]:
+    """Return the test sets of a run that rows are of."""
+    return list(dict.fromkeys(row.data for row in rows if row.run == run))
 
 
 def _all(run: Run, overrides: Sequence[str]) -> list[str]:

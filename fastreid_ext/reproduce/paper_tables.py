@@ -26,7 +26,8 @@ class RowConfig:
         what: it is, in the words of the paper's row.
         changes: config key -> value.
         note: a sentence more for its first line.
-        small_of: the row that it is on SynthReID, in a size that a CPU can train.
+        small_of: the row that it is on SynthReID, in a size that a CPU can train; "{set}" in it is any data set.
+        same_as: another config with the same settings, whose run it shares; "{set}" in it is the row's data set.
     """
 
     name: str
@@ -35,6 +36,7 @@ class RowConfig:
     changes: Mapping[str, Any]
     note: str = ""
     small_of: str = ""
+    same_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,23 @@ class Cell:
 
     Attributes:
         config: its name.
+        project: the folder that has it: FastReID's own models, which papers compare with, are in another one.
+        trained: the data set that is trained on.
         changes: config key -> value, of the data set where the config is for another one.
         paper: the paper's figures as it prints them, such as "84.7 / 94.2", in the order of the table's metrics; ""
             where it only draws them or has none.
     """
 
     config: str
+    project: str
+    trained: str
     changes: Mapping[str, Any]
     paper: str
+
+    @property
+    def path(self) -> str:
+        """Its file, below the folder of all configs."""
+        return f"{self.project}/{self.config}.yml"
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class PaperTables:
         small: the config on SynthReID that a row without one of its own changes; "" where such rows are left out.
         configs: by name.
         tables: by name.
+        small_others: config of another folder -> the same model in a size that a CPU can train.
     """
 
     project: str
@@ -87,6 +99,7 @@ class PaperTables:
     small: str
     configs: Mapping[str, RowConfig]
     tables: Mapping[str, Table]
+    small_others: Mapping[str, str]
 
     def cells(self) -> Iterator[tuple[Table, str, str, Cell]]:
         """Yield (table, what the row is, test set, cell)."""
@@ -114,14 +127,16 @@ def tables_of(project: str) -> PaperTables:
     known = yaml.safe_load(file.read_text(encoding="utf-8"))
     entries = [config for name, entry in known["configs"].items() for config in _configs(name, entry, known["sets"])]
     configs = {config.name: config for config in entries}
-    tables = {name: _table(name, entry, known, configs) for name, entry in known["tables"].items()}
-    return PaperTables(project, known["paper"], known.get("small", ""), configs, tables)
+    read = _Reader(project, known["sets"], known.get("others", {}), known["configs"], configs, known["metrics"])
+    tables = {name: read.table(name, entry) for name, entry in known["tables"].items()}
+    small_others = {f"{name}.yml": f"{entry['small']}.yml" for name, entry in read.others.items() if "small" in entry}
+    return PaperTables(project, known["paper"], known.get("small", ""), configs, tables, small_others)
 
 
 def _configs(name: str, entry: Mapping[str, Any], sets: Mapping[str, Any]) -> Iterator[RowConfig]:
     """Yield one config, or one for each data set, or one for each value of a sweep."""
     base, what, changes = entry["base"], entry["what"], entry.get("changes", {})
-    note, small_of = entry.get("note", ""), entry.get("small_of", "")
+    note, small_of, same_as = entry.get("note", ""), entry.get("small_of", ""), entry.get("same_as", "")
     if SET in name:
         for data in entry["sets"]:
             all_changes = {**changes, **sets[data]["changes"]}
@@ -129,32 +144,61 @@ def _configs(name: str, entry: Mapping[str, Any], sets: Mapping[str, Any]) -> It
     elif VALUE in name:
         for ending, value in entry["values"].items():
             said, swept = what.replace(VALUE, str(value)), {**changes, entry["key"]: value}
-            yield RowConfig(name.replace(VALUE, ending), base, said, swept, note, small_of.replace(VALUE, ending))
+            small, same = small_of.replace(VALUE, ending), (same_as or {}).get(ending, "")
+            yield RowConfig(name.replace(VALUE, ending), base, said, swept, note, small, same)
     else:
-        yield RowConfig(name, base, what, changes, note, small_of)
+        yield RowConfig(name, base, what, changes, note, small_of, same_as)
 
 
-def _table(name: str, entry: Mapping[str, Any], known: Mapping[str, Any], configs: Mapping[str, RowConfig]) -> Table:
-    """Read a table; ``known`` is the whole file."""
-    home, rows = entry["set"], {}
-    for config, figures in _rows(entry["rows"], known["configs"]):
-        by_set = figures if isinstance(figures, dict) else {home: figures}
-        cells = {}
-        for data, text in by_set.items():
-            changes = known["sets"][data]["changes"] if SET not in config and data != home else {}
-            cells[data] = Cell(config.replace(SET, data), changes, text or "")
-            if cells[data].config not in configs:
-                raise ValueError(f"{name} has a row {cells[data].config}, which is no config")
-        what = known["configs"][config]["what"] if SET in config else configs[config].what
-        rows[what] = cells
-    return Table(name, entry["what"], tuple(entry.get("metrics", known["metrics"]).split(" / ")), rows)
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the tables of a file, whose other entries it has."""
 
+    project: str
+    sets: Mapping[str, Any]
+    others: Mapping[str, Any]
+    entries: Mapping[str, Any]
+    configs: Mapping[str, RowConfig]
+    metrics: str
 
-def _rows(rows: Mapping[str, Any], configs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield (config, the paper's figures); a sweep is a row for each of its values."""
-    for config, figures in rows.items():
-        if VALUE in config:
-            for ending in configs[config]["values"]:
-                yield config.replace(VALUE, ending), (figures or {}).get(ending)
-        else:
-            yield config, figures
+    def table(self, name: str, entry: Mapping[str, Any]) -> Table:
+        rows: dict[str, dict[str, Cell]] = {}
+        for config, figures in self._rows(entry["rows"]):
+            by_set = figures if isinstance(figures, dict) else dict.fromkeys(entry.get("sets", [entry["set"]]), figures)
+            cells = {data: self._cell(config, data, entry["set"], text or "") for data, text in by_set.items()}
+            for cell in cells.values():
+                if cell.project == self.project and cell.config not in self.configs:
+                    raise ValueError(f"{name} has a row {cell.config}, which is no config")
+            what = self._what(config)
+            if what in rows:
+                raise ValueError(f"{name} has two rows {what!r}")
+            rows[what] = cells
+        return Table(name, entry["what"], tuple(entry.get("metrics", self.metrics).split(" / ")), rows)
+
+    def _cell(self, config: str, data: str, home: str, paper: str) -> Cell:
+        trained, changes = self._trained(data), self.sets[data]["changes"]
+        if config in self.others:
+            project, _, name = config.partition("/")
+            data_alone = {key: value for key, value in changes.items() if key.startswith("DATASETS.")}
+            return Cell(name, project, trained, {} if data == self.others[config].get("set") else data_alone, paper)
+        needs = SET not in config and trained != self._trained(home)
+        return Cell(config.replace(SET, trained), self.project, trained, changes if needs else {}, paper)
+
+    def _trained(self, data: str) -> str:
+        """Return the data set that is trained on for a test set."""
+        return self.sets[data].get("trained", data)
+
+    def _what(self, config: str) -> str:
+        for entries in (self.others, self.entries):
+            if config in entries:
+                return entries[config]["what"]
+        return self.configs[config].what
+
+    def _rows(self, rows: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield (config, the paper's figures); a sweep is a row for each of its values."""
+        for config, figures in rows.items():
+            if VALUE in config:
+                for ending in self.entries[config]["values"]:
+                    yield config.replace(VALUE, ending), (figures or {}).get(ending)
+            else:
+                yield config, figures

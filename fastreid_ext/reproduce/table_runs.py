@@ -1,11 +1,12 @@
 """The runs that make the rows of a paper's table."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastreid_ext.engine.repeat import settings_of
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.reproduce.paper_tables import Cell, PaperTables, Table
+from fastreid_ext.reproduce.paper_tables import SET, Cell, PaperTables, Table
 
 SIZES = ("paper", "synthreid")
 SYNTHREID = "SynthReID"
@@ -19,13 +20,11 @@ class Run:
         config: a shipped config.
         overrides: KEY VALUE pairs.
         folder: below the output's "runs".
-        data: the test set whose results count.
     """
 
     config: str
     overrides: tuple[str, ...]
     folder: str
-    data: str
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,14 @@ class Row:
         paper_data: the data set of the paper's figures.
         paper: metric -> the paper's figure; empty where it has none.
         run: ours.
+        data: the test set of the run whose results count.
     """
 
     what: str
     paper_data: str
     paper: Mapping[str, float]
     run: Run
+    data: str
 
 
 def table_named(tables: PaperTables, name: str) -> Table:
@@ -84,37 +85,52 @@ def rows_of(
         chosen = [name for name in cells if not data or name in data]
         for name in chosen[:1] if size == "synthreid" else chosen:
             figures = map(float, cells[name].paper.split(" / ")) if cells[name].paper else ()
-            run = _small(tables, cells[name]) if size == "synthreid" else _full(tables, cells[name], name)
+            run = _small(tables, cells[name]) if size == "synthreid" else _full(tables, cells[name])
             if run is not None:
-                rows.append(Row(what, name, dict(zip(table.metrics, figures, strict=False)), run))
+                tested = SYNTHREID if size == "synthreid" else name
+                rows.append(Row(what, name, dict(zip(table.metrics, figures, strict=False)), run, tested))
     if not rows:
         raise ConfigError(f"none of the rows of {table.name} is there on SynthReID: leave --size synthreid out")
-    return rows
+    return _sharing(rows) if size == "synthreid" else rows
 
 
-def _full(tables: PaperTables, cell: Cell, data: str) -> Run:
-    folder = f"{cell.config}_{data}" if cell.changes else cell.config
-    return Run(f"{tables.project}/{cell.config}.yml", _pairs(cell.changes), folder, data)
+def _sharing(rows: Sequence[Row]) -> list[Row]:
+    """Have rows with the same settings share a run: on SynthReID what differs in the paper's size may be the same."""
+    runs: dict[tuple[tuple[str, str], ...], Run] = {}
+    settings = {run: tuple(settings_of(run.config, run.overrides).items()) for run in {row.run for row in rows}}
+    return [replace(row, run=runs.setdefault(settings[row.run], row.run)) for row in rows]
+
+
+def _full(tables: PaperTables, cell: Cell) -> Run:
+    same_as = tables.configs[cell.config].same_as if cell.project == tables.project else ""
+    name = same_as.replace(SET, cell.trained) or cell.config
+    changes = {} if SET in same_as else cell.changes  # the config of that data set has its changes
+    folder = name if cell.project == tables.project else f"{cell.project}/{name}"
+    return Run(f"{cell.project}/{name}.yml", _pairs(changes), f"{folder}_{cell.trained}" if changes else folder)
 
 
 def _small(tables: PaperTables, cell: Cell) -> Run | None:
-    small = next((config for config in tables.configs.values() if config.small_of == cell.config), None)
-    if small is not None:
-        return Run(f"{tables.project}/{small.name}.yml", (), small.name, SYNTHREID)
-    if not tables.small:
+    if cell.project != tables.project:
+        other = tables.small_others.get(cell.path)
+        return Run(other, (), other.removesuffix(".yml")) if other else None
+    smaller = (one for one in tables.configs.values() if one.small_of.replace(SET, cell.trained) == cell.config)
+    if (small := next(smaller, None)) is not None:
+        name = small.same_as or small.name
+        return Run(f"{tables.project}/{name}.yml", (), name)
+    root, *line = _line(tables, cell.config)
+    if not tables.small or root != f"Base-{tables.project}":  # else it also changes what the tables do not say
         return None
-    changes = {key: value for key, value in _changes(tables, cell.config) if not key.startswith("DATASETS.")}
-    return Run(tables.small, _pairs(changes), f"synthreid/{cell.config}", SYNTHREID)
+    changes = {k: v for one in line for k, v in tables.configs[one].changes.items() if not k.startswith("DATASETS.")}
+    return Run(tables.small, _pairs(changes), f"synthreid/{cell.config if changes else Path(tables.small).stem}")
 
 
-def _changes(tables: PaperTables, name: str) -> Iterator[tuple[str, object]]:
-    """Yield what a config changes, with what the configs of the same folder that it builds on change first."""
-    config = tables.configs[name]
-    base = (Path(name).parent / config.base).with_suffix("")
-    base_name = _without_dots(base)
-    if base_name in tables.configs:
-        yield from _changes(tables, base_name)
-    yield from config.changes.items()
+def _line(tables: PaperTables, name: str) -> list[str]:
+    """Return a config and those that it builds on, these first; the first one is none of the tables'."""
+    line = [name]
+    while line[0] in tables.configs:
+        base = (Path(line[0]).parent / tables.configs[line[0]].base).with_suffix("")
+        line.insert(0, _without_dots(base))
+    return line
 
 
 def _without_dots(path: Path) -> str:

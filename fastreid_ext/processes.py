@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 ORPHANED = 1  # exit status
 STARTER = "FASTREID_EXT_STARTER"  # environment variable of a command that another command starts: that one's process id
@@ -146,18 +146,40 @@ def run_command(arguments: Sequence[str]) -> int:
 
     Where an exception, Ctrl-C for one, ends the waiting, the process is asked to end, and killed if it does not.
     """
-    command = [sys.executable, "-m", "fastreid_ext", *arguments]
-    process = subprocess.Popen(command, env={**os.environ, STARTER: str(os.getpid())})
+    process = start_command(arguments)
     try:
         return process.wait()
     except BaseException:
+        end_commands([process])
+        raise
+
+
+def start_command(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None, output: BinaryIO | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start ``fastreid-ext`` with these arguments in a process that ends with this one.
+
+    Args:
+        arguments: of the command line.
+        environment: variables beside those of this process.
+        output: takes what it prints; None leaves it to this process's terminal.
+    """
+    command = [sys.executable, "-m", "fastreid_ext", *arguments]
+    variables = {**os.environ, **(environment or {}), STARTER: str(os.getpid())}
+    return subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+
+
+def end_commands(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Ask commands to end, all at once, and kill those that do not."""
+    for process in processes:
         process.terminate()
+    deadline = time.monotonic() + SECONDS_TO_END
+    for process in processes:
         try:
-            process.wait(SECONDS_TO_END)
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        raise
 
 
 def holder_of(lock: Path) -> str:

@@ -93,7 +93,27 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         RepeatError: the run failed, its results are of no test set, or the folder holds a run of other settings.
         ConfigError: the config and the KEY VALUE pairs can't be merged.
     """
-    output = folder / f"seed{seed}"
+    output = folder_of(folder, seed)
+    arguments = beginning(config, seed, folder, overrides, num_gpus)
+    if arguments:
+        check_ended(output, run_command(arguments))
+    return results_of(output)
+
+
+def folder_of(folder: Path, seed: int) -> Path:
+    """Return the OUTPUT_DIR of a seed's run."""
+    return folder / f"seed{seed}"
+
+
+def beginning(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gpus: int = 1) -> list[str]:
+    """Return the command line that trains a config with a seed, or goes on with it; empty if that is done.
+
+    Raises:
+        RepeatError: the folder holds a run of other settings.
+        ConfigError: the config and the KEY VALUE pairs can't be merged.
+        FileError: another process trains in the folder.
+    """
+    output = folder_of(folder, seed)
     call = ["--config-file", config, "SEED", str(seed), "OUTPUT_DIR", str(output), *overrides]
     done, settings = output / "results.json", output / "repeat.json"
     now = settings_of(config, call[2:])
@@ -103,16 +123,39 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
         changed = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
         if changed:
             raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
-    if not done.is_file():
-        with HeldFolder(output):  # not while another process trains there
-            write_text(settings, json.dumps(now, indent=1))
-        resume = ["--resume"] if begun else []  # otherwise the config of a run that never began would be compared
-        status = run_command(["train", *resume, "--num-gpus", str(num_gpus), *call])
-        if status or not done.is_file():
-            raise RepeatError(
-                f"the run in {output} ended with status {status} (see its log.txt); run"
-                " this command again to continue from there"
-            )
+    if done.is_file():
+        return []
+    with HeldFolder(output):  # not while another process trains there
+        write_text(settings, json.dumps(now, indent=1))
+    resume = ["--resume"] if begun else []  # otherwise the config of a run that never began would be compared
+    return ["train", *resume, "--num-gpus", str(num_gpus), *call]
+
+
+def check_ended(output: Path, status: int, see: str = "log.txt") -> None:
+    """Check the end of a run.
+
+    Args:
+        output: its OUTPUT_DIR.
+        status: of its process.
+        see: the file there that says why it ended.
+
+    Raises:
+        RepeatError: it failed.
+    """
+    if status or not (output / "results.json").is_file():
+        raise RepeatError(
+            f"the run in {output} ended with status {status} (see its {see}); run"
+            " this command again to continue from there"
+        )
+
+
+def results_of(output: Path) -> Results:
+    """Return the results that a finished run wrote.
+
+    Raises:
+        RepeatError: they are damaged, or of no test set.
+    """
+    done = output / "results.json"
     results = _read(done).get("results")
     if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
         raise RepeatError(f"{done} is damaged: delete it, or choose another --output")

@@ -1,6 +1,7 @@
 """The command ``reproduce``: what the project publishes, and the tables of the papers, made again."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,19 @@ def add_parser(commands: Any) -> None:
         "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="one run for each (default: 0 1 2)"
     )
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes of each run (default: 1)")
+    parser.add_argument(
+        "--gpus",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="numbers of GPUs for runs side by side, --num-gpus for each run (default: one run after another)",
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side on one device (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and what is missing")
+    parser.add_argument(
+        "--no-estimate", action="store_true", help="do not time steps of each run for an estimate of hours and memory"
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys of every run; last"
     )
@@ -60,8 +73,8 @@ def zoo(args: argparse.Namespace, output: Path) -> None:
     """Make the shipped model."""
     from fastreid_ext.reproduce.zoo import MODEL, plan, reproduce_zoo
 
-    if args.num_gpus != 1:
-        raise ConfigError("--num-gpus is for a paper: the shipped model is trained by one process")
+    if args.num_gpus != 1 or args.gpus or args.jobs != 1:
+        raise ConfigError("--num-gpus, --gpus and --jobs are for a paper: the shipped model is trained by one process")
     print(plan(MODEL, args.seeds, output, args.opts))
     if not args.dry_run:
         print(f"\n{reproduce_zoo(MODEL, args.seeds, output, args.opts)}")
@@ -70,8 +83,9 @@ def zoo(args: argparse.Namespace, output: Path) -> None:
 
 def paper(args: argparse.Namespace, output: Path) -> None:
     """Make a table, or list the tables of a paper."""
-    from fastreid_ext.reproduce.paper import plan, reproduce_table
+    from fastreid_ext.reproduce.paper import ReproduceError, estimate, plan, reproduce_table
     from fastreid_ext.reproduce.paper_tables import tables_of
+    from fastreid_ext.reproduce.side_by_side import places_of
     from fastreid_ext.reproduce.table_runs import rows_of, table_named
 
     tables = tables_of(args.subject)
@@ -80,7 +94,15 @@ def paper(args: argparse.Namespace, output: Path) -> None:
         return
     table = table_named(tables, args.table)
     rows = rows_of(tables, table, args.data, args.size, args.only)
-    print(plan(tables, table, rows, args.seeds, output, args.opts), flush=True)
-    if not args.dry_run:
-        comparison = reproduce_table(tables, table, rows, args.seeds, output, args.opts, args.num_gpus)
-        print(f"\n{comparison.markdown()}\nthe same as a page and as numbers, and all runs, are in {output}")
+    places = places_of(args.gpus, args.jobs, args.num_gpus)
+    say = partial(print, flush=True)
+    say(plan(tables, table, rows, args.seeds, output, args.opts))
+    if not args.no_estimate:
+        for line in estimate(rows, args.seeds, output, args.opts, places, args.num_gpus, render=not args.dry_run):
+            say(line)
+    if args.dry_run:
+        return
+    comparison = reproduce_table(tables, table, rows, args.seeds, output, args.opts, args.num_gpus, places, say)
+    print(f"\n{comparison.markdown()}\nthe same as a page and as numbers, and all runs, are in {output}")
+    if comparison.lacks:
+        raise ReproduceError(f"{len(comparison.lacks)} runs have no results, see above: run this command again")

@@ -1,16 +1,19 @@
 """The command ``reproduce`` for a paper: which runs a table has, and what is written of them."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
+import warm
 
 from fastreid_ext.cli import main
 from fastreid_ext.commands import reproduce as command
 from fastreid_ext.data.synthetic import generate
 from fastreid_ext.engine import repeat
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.reproduce import table_runs
+from fastreid_ext.reproduce import estimate, side_by_side, table_runs
 from fastreid_ext.reproduce.comparison import Comparison
 from fastreid_ext.reproduce.paper_tables import projects, tables_of
 from fastreid_ext.reproduce.table_runs import Row, Run, rows_of, table_named
@@ -43,8 +46,14 @@ def runs(tmp_path, monkeypatch, runs_in_this_process):
     return runs_in_this_process
 
 
+def start_warm(arguments, environment=None, output=None):
+    printed = Path(output.name)
+    return warm.WarmProcess(["-m", "fastreid_ext", *arguments], {**os.environ, **environment}, printed, printed)
+
+
 @pytest.mark.slow
-def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys):
+def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(estimate, "START", "fork")
     call = ["reproduce", "DeepMiner", "table 3", "--size", "synthreid", "--seeds", "0", "1"]
     output = tmp_path / "tables"
     assert main([*call, "--output", str(output), "--opts", *SMALL]) == 0
@@ -56,6 +65,11 @@ def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys):
     first, second = numbers["rows"]
     assert first["row"] == "IE branches after blocks 2 and 3"
     assert first["paper"] == {"data": "Market1501", "mAP": 88.5, "Rank-1": 95.3}
+    timed = (
+        "- estimate for synthreid/ablation/table2_ie23 for each of 2 seeds: less than a minute: 1 epochs of 4 steps of "
+    )
+    assert timed in printed and " GiB of memory of the process (peak RSS, without the loader's workers)\n" in printed
+    assert "\nestimate of all: less than a minute (evaluation, start" in printed
     results = [
         json.loads((output / f"runs/synthreid/ablation/table2_ie23/seed{seed}/results.json").read_text())["results"]
         for seed in (0, 1)
@@ -74,10 +88,21 @@ def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys):
     call[2] = "table 2"
     done = [*call, "--only", "IE branches after blocks 2 and 3", "--output", str(output), "--opts", *SMALL]
     assert main(done) == 0 and len(runs) == 4
-    assert "seed 0 is done, seed 1 is done" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "seed 0 is done, seed 1 is done" in printed and "estimate: all runs are done" in printed
     shutil.rmtree(output / "runs/synthreid/ablation/table2_ie23/seed1")
-    assert main([*done[: -len(SMALL) - 1], "--dry-run", "--opts", *SMALL]) == 0 and len(runs) == 4
-    assert "seed 0 is done, seed 1 is to be trained" in capsys.readouterr().out
+    assert main([*done[: -len(SMALL) - 1], "--no-estimate", "--dry-run", "--opts", *SMALL]) == 0 and len(runs) == 4
+    printed = capsys.readouterr().out
+    assert "seed 0 is done, seed 1 is to be trained" in printed and "estimate" not in printed
+
+    # Side by side, in processes of their own: the same numbers
+    monkeypatch.setattr(side_by_side, "start_command", start_warm)
+    call[2:] = ["table 3", "--size", "synthreid", "--seeds", "0", "--jobs", "2", "--no-estimate"]
+    assert main([*call, "--output", str(tmp_path / "at_once"), "--opts", *SMALL]) == 0 and len(runs) == 4
+    at_once = json.loads((tmp_path / "at_once/table3_synthreid.json").read_text())["rows"]
+    for one, other in zip(numbers["rows"], at_once, strict=True):
+        for metric in ("mAP", "Rank-1"):
+            assert other["ours"][metric]["by_seed"] == {"0": one["ours"][metric]["by_seed"]["0"]}
 
 
 @pytest.mark.parametrize("project", projects())
@@ -152,9 +177,9 @@ def comparison(ours, papers=((80.0, 90.0), (82.0, 91.0), (81.0, None))):
         row = Row(f"<row {number}>", "Market1501", paper, Run("a.yml", (), f"run{number}"), "Market1501")
         summary = {
             metric: {"mean": mean, "spread": 0.5, "by_seed": {"0": mean, "1": mean}}
-            for metric, mean in zip(("mAP", "Rank-1"), means, strict=True)
+            for metric, mean in zip(("mAP", "Rank-1"), means or (), strict=means is not None)
         }
-        rows.append((row, summary))
+        rows.append((row, summary or None))
     return Comparison("Paper, table 1: it", ("mAP", "Rank-1"), rows, "two seeds.")
 
 
@@ -168,6 +193,17 @@ def test_the_papers_order():
     assert comparison(tie).order()[0].endswith("(1 of 3 pairs of rows)")  # of 80, 82 and 81
     falling = comparison(tie, ((82.0, 90.0), (80.0, 91.0), (81.0, None)))
     assert falling.order()[0].endswith("(1 of 3 pairs of rows)")  # a tie is no order, whichever way the paper has it
+
+
+def test_a_row_that_is_missing():
+    found = comparison([(70.0, 80.0), None, (72.0, 85.0)])
+    assert found.order() == [
+        "mAP on Market1501: the paper's order holds (1 of 1 pairs of rows; 1 of 3 rows are missing)",
+        "Rank-1 on Market1501: no pair of rows to compare; 1 of 2 rows are missing",
+    ]
+    assert found.cells()[1] == ["<row 1>", "Market1501", "82.0", "missing", "-", "91.0", "missing", "-"]
+    assert found.numbers()["rows"][1]["ours"] is None
+    assert comparison([None, None, (72.0, 85.0)]).order()[0].startswith("mAP on Market1501: no pair of rows to compare")
 
 
 def test_cells_and_page():
@@ -192,7 +228,9 @@ def test_cells_and_page():
         (["DeepMiner", "table 2", "--opts", "DATASETS.TESTS", "('MSMT17',)"], "DATASETS.TESTS lacks Market1501, which"),
         (["zoo", "table 2"], "a table is for a paper, and zoo is the shipped model"),
         (["zoo", "--data", "Market1501"], "--data is for a paper"),
-        (["zoo", "--num-gpus", "2"], "--num-gpus is for a paper"),
+        (["zoo", "--num-gpus", "2"], "--num-gpus, --gpus and --jobs are for a paper"),
+        (["zoo", "--jobs", "2"], "--num-gpus, --gpus and --jobs are for a paper"),
+        (["DeepMiner", "table 2", "--jobs", "0"], "--jobs is 0 and must be 1 or more"),
     ],
 )
 def test_mistakes(tmp_path, monkeypatch, capsys, arguments, message):

@@ -105,4 +105,6 @@ def paper(args: argparse.Namespace, output: Path) -> None:
     comparison = reproduce_table(tables, table, rows, args.seeds, output, args.opts, args.num_gpus, places, say)
     print(f"\n{comparison.markdown()}\nthe same as a page and as numbers, and all runs, are in {output}")
     if comparison.lacks:
-        raise ReproduceError(f"{len(comparison.lacks)} runs have no results, see above: run this command again")
+        several = len(comparison.lacks) > 1
+        runs = f"{len(comparison.lacks)} runs have" if several else "1 run has"
+        raise ReproduceError(f"{runs} no results, see above: run this command again")

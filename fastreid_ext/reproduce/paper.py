@@ -160,7 +160,8 @@ def reproduce_table(
         row, metric = lacking[0]
         raise ConfigError(f"the runs of {row.what} have no {metric}: see TEST in {row.run.config}")
     changed = f" with {' '.join(overrides)}" if overrides else ""
-    made = f"{len(seeds)} seeds ({', '.join(map(str, seeds))}){changed}; the paper's figures are its own."
+    trained = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}){changed}"
+    made = f"{trained}; the paper's figures are its own."
     title = f"{tables.written}, {table.name}: {table.what}"
     comparison = Comparison(title, table.metrics, of_rows, made, tuple(failed.values()))
     name = f"{table.name.replace(' ', '')}{'_synthreid' if rows and rows[0].data != rows[0].paper_data else ''}"

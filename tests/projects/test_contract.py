@@ -406,6 +406,8 @@ def test_every_recipe_is_read_by_the_trainer(file, synth_tiny, tmp_path):
     smaller, channels = SMALLER[trunk_builder(cfg)]
     if cfg.MODEL.BACKBONE.TIMM.NAME.startswith("vit"):
         smaller, channels = {"TIMM.NAME": "vit_tiny_patch16_224"}, 192
+    if cfg.MODEL.META_ARCHITECTURE == "MGN":
+        smaller = {}  # FastReID builds its branches from the blocks of a ResNet-50
     cfg.merge_from_list([item for key, value in smaller.items() for item in (f"MODEL.BACKBONE.{key}", value)])
     if cfg.MODEL.META_ARCHITECTURE == "Baseline":
         cfg.MODEL.BACKBONE.FEAT_DIM = channels

@@ -88,6 +88,7 @@ def estimates(
         at_once = f" with {places} runs side by side" if places > 1 else ""
         without = f", without {unknown} runs that have no estimate" if unknown else ""
         shares = " and what several processes exchange" if num_gpus > 1 else ""
+        shares += " and what runs on one device take from each other" if places > 1 and not environment else ""
         yield f"estimate of all: {_time(side_by_side(hours, places))}{at_once}{without} ({LEFT_OUT}{shares})"
 
 

@@ -47,7 +47,9 @@ def test_the_sum_counts_seeds_and_places_and_says_what_it_lacks(monkeypatch):
     assert lines[3].startswith(
         "estimate of all: about 3.3 hours with 2 runs side by side, without 1 runs that have no estimate (evaluation"
     )
-    assert "what several processes exchange" in lines[3]
+    assert lines[3].endswith("and what several processes exchange and what runs on one device take from each other)")
+    apart = list(estimates(runs, [], {"CUDA_VISIBLE_DEVICES": "0"}, places=2))
+    assert apart[3].endswith("a run that goes on counts in full)")
     assert len(list(estimates({Run("x.yml", (), "b"): 1}, [], {}, places=1))) == 1
 
 

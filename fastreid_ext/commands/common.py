@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FAILED = 1  # exit status of a mistake
 SKIPPED_SHOWN = 10  # lines on images that can't be read
 FROM_0 = ("limit", "sheet_images", "queries", "pictures")  # options that are counts
-FROM_1 = ("workers", "num_gpus", "jobs", "num_machines", "save_every", "rows")
+FROM_1 = ("workers", "num_gpus", "jobs", "num_machines", "save_every", "rows", "count")
 LEAST = dict.fromkeys(FROM_0, 0) | dict.fromkeys(FROM_1, 1)
 WEIGHTS_HELP = "config keys with their values; MODEL.WEIGHTS is one"
 

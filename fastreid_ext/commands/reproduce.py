@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.commands.common import command_parser
+from fastreid_ext.commands.figures import add_picture_options, draw_if_figure, draw_if_picture, picture_options
 from fastreid_ext.errors import ConfigError
 
 ZOO = "zoo"
@@ -18,10 +19,10 @@ def add_parser(commands: Any) -> None:
     parser = command_parser(
         commands,
         "reproduce",
-        help="train a table of a paper and set it beside the paper's figures; or the shipped model again",
+        help="train a table or figure of a paper and set it beside the paper's; or the shipped model again",
         description="Train the rows of a paper's table, and write them beside the paper's figures as Markdown, JSON and"
-        " HTML; without a table, list the tables. Or make the model that the package ships again. Call it again after"
-        " an interruption: finished runs are kept, an unfinished one is resumed.",
+        " HTML, and draw it if it is a figure; without a table, list what there is. Or make the model that the package"
+        " ships again. Call it again after an interruption: finished runs are kept, an unfinished one is resumed.",
         example='fastreid-ext reproduce DeepMiner "table 2" --data Market1501 --seeds 0 1 2',
     )
     parser.add_argument("subject", choices=(ZOO, *PAPERS), help="a paper, or zoo: the model of fastreid_ext/zoo")
@@ -47,6 +48,7 @@ def add_parser(commands: Any) -> None:
         help="numbers of GPUs for runs side by side, --num-gpus for each run (default: one run after another)",
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side on one device (default: 1)")
+    add_picture_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and what is missing")
     parser.add_argument(
         "--no-estimate", action="store_true", help="do not time steps of each run for an estimate of hours and memory"
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     output = args.output or Path("logs/reproduce") / args.subject
     if args.subject == ZOO:
         of_papers = {"a table": args.table, "--data": args.data, "--only": args.only, "--size": args.size != SIZES[0]}
+        of_papers |= picture_options(args)
         if given := [option for option, value in of_papers.items() if value]:
             raise ConfigError(f"{given[0]} is for a paper, and zoo is the shipped model: leave it out")
         zoo(args, output)
@@ -91,6 +94,9 @@ def paper(args: argparse.Namespace, output: Path) -> None:
     tables = tables_of(args.subject)
     if args.table is None:
         print("\n".join(f"{table.name}: {table.what}; {len(table.rows)} rows" for table in tables.tables.values()))
+        print("\n".join(f"{picture.name}: {picture.what}; a picture" for picture in tables.pictures.values()))
+        return
+    if draw_if_picture(args, tables, output):
         return
     table = table_named(tables, args.table)
     rows = rows_of(tables, table, args.data, args.size, args.only)
@@ -104,6 +110,7 @@ def paper(args: argparse.Namespace, output: Path) -> None:
         return
     comparison = reproduce_table(tables, table, rows, args.seeds, output, args.opts, args.num_gpus, places, say)
     print(f"\n{comparison.markdown()}\nthe same as a page and as numbers, and all runs, are in {output}")
+    draw_if_figure(args, tables, table, comparison, output)
     if comparison.lacks:
         several = len(comparison.lacks) > 1
         runs = f"{len(comparison.lacks)} runs have" if several else "1 run has"

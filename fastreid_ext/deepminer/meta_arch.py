@@ -1,5 +1,6 @@
 """Deep Miner: A Deep and Multi-branch Network which Mines Rich and Diverse Features (Benzine et al., 2021)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastreid.config import CfgNode, configurable
@@ -112,6 +113,19 @@ class DeepMiner(BranchedReID):
     def branches(self, images: Tensor, targets: Tensor | None, **labels: Tensor) -> Outputs:
         """Give the head every branch's last map."""
         return self.heads.branches(self.maps(images), targets, **labels)
+
+    def branch_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return branch -> last feature map, for figure 2."""
+        return self.maps(images)
+
+    def describe(self, maps: Mapping[str, Tensor]) -> Outputs:
+        """Return branch -> outputs of the head for last maps of the branches."""
+        return self.heads.branches(maps, None)
+
+    def branch_stripes(self) -> dict[str, int]:
+        """Return branch -> the stripes that its map is pooled in."""
+        pools = dict(getattr(self.heads, "pools", nn.ModuleDict()).items())
+        return {name: getattr(pools.get(name), "stripes", 1) for name in ("global", *self.side_branches)}
 
     def spatial_masks(self, images: Tensor) -> dict[str, Tensor]:
         """Return what every input-erased branch may see, (B, 1, h, w) of zeros and ones, of normalised images (eq. 1).

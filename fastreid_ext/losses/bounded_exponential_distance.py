@@ -9,6 +9,7 @@ import torch
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers.unit_length import unit_length
+from fastreid_ext.losses.pair_penalties import bounded_exponential_penalty
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 REDUCTIONS = ("balanced", "mean", "hard")
@@ -66,19 +67,12 @@ def bounded_exponential_distance_loss(
         if reduction == "hard":
             farthest = distances.masked_fill(~positive, 0.0).amax(dim=1)
             nearest = distances.masked_fill(same, math.inf).amin(dim=1)
-            return _mean_where(positive.any(dim=1), _far(farthest, alpha)) + _near(nearest, alpha).mean()
+            close = _mean_where(positive.any(dim=1), bounded_exponential_penalty(farthest, True, alpha))
+            return close + bounded_exponential_penalty(nearest, False, alpha).mean()
+        losses = bounded_exponential_penalty(distances, same, alpha)
         if reduction == "mean":
-            losses = torch.where(same, _far(distances, alpha), _near(distances, alpha))
             return _mean_where(positive | ~same, losses)
-        return _mean_where(positive, _far(distances, alpha)) + _mean_where(~same, _near(distances, alpha))
-
-
-def _near(distances: torch.Tensor, alpha: float) -> torch.Tensor:
-    return torch.exp(-alpha * distances)
-
-
-def _far(distances: torch.Tensor, alpha: float) -> torch.Tensor:
-    return -torch.expm1(-alpha * distances)  # 1 - exp(.) without the cancellation at small distances
+        return _mean_where(positive, losses) + _mean_where(~same, losses)
 
 
 def _mean_where(mask: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:

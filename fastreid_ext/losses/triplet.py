@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.losses.pair_penalties import triplet_penalty
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -66,7 +67,4 @@ def batch_hard_triplet_loss(features: torch.Tensor, targets: torch.Tensor, margi
     Raises:
         ConfigError: the margin is not positive.
     """
-    if not margin > 0:
-        raise ConfigError(f"the triplet margin must be positive, got {margin}")
-    positive, negative = hardest_distances(features, targets)
-    return F.relu(margin + positive - negative).mean()
+    return triplet_penalty(*hardest_distances(features, targets), margin).mean()

@@ -58,6 +58,23 @@ class HasGranularities(HasBranches, Protocol):
 
 
 @runtime_checkable
+class HasBranchMaps(HasBranches, Protocol):
+    """Has a last map for each of its branches: ``fastreid-ext reproduce DeepMiner "figure 2"`` draws each of them."""
+
+    def branch_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return branch -> its last map (B, C, h, w) of normalised images (B, 3, H, W)."""
+        ...
+
+    def describe(self, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return branch -> outputs of the head for these maps, as :meth:`branches` does for images."""
+        ...
+
+    def branch_stripes(self) -> dict[str, int]:
+        """Return branch -> the horizontal stripes that its map is pooled in; 1 = the whole map."""
+        ...
+
+
+@runtime_checkable
 class HasSpatialMasks(Protocol):
     """Puts masks on its maps: ``fastreid-ext masks`` draws them."""
 

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -73,12 +73,38 @@ class Table:
         what: it compares.
         metrics: of the paper's figures, such as ("mAP", "Rank-1").
         rows: what a row is -> test set -> cell.
+        drawn: how a figure is drawn: its kind -> settings, see :mod:`fastreid_ext.reproduce.figures.drawn_tables`;
+            empty for a table.
     """
 
     name: str
     what: str
     metrics: tuple[str, ...]
     rows: Mapping[str, Mapping[str, Cell]]
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure without numbers: what trained models see, or what a formula gives.
+
+    Attributes:
+        name: as the paper has it, such as "figure 2".
+        what: it shows.
+        kind: how it is made, a key of :data:`fastreid_ext.reproduce.figures.pictures.KINDS`.
+        data: the test set of the paper's; "" = none.
+        models: name on the picture -> a config of the project, or a shipped one of another folder with ".yml".
+        small: name on the picture -> the config on SynthReID, where the tables do not say it.
+        small_occluded: whether its queries on SynthReID are the occluded ones.
+    """
+
+    name: str
+    what: str
+    kind: str
+    data: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    small: Mapping[str, str] = field(default_factory=dict)
+    small_occluded: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +118,7 @@ class PaperTables:
         configs: by name.
         tables: by name.
         small_others: config of another folder -> the same model in a size that a CPU can train.
+        pictures: by name: the figures that are none of these.
     """
 
     project: str
@@ -100,6 +127,7 @@ class PaperTables:
     configs: Mapping[str, RowConfig]
     tables: Mapping[str, Table]
     small_others: Mapping[str, str]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[Table, str, str, Cell]]:
         """Yield (table, what the row is, test set, cell)."""
@@ -130,7 +158,8 @@ def tables_of(project: str) -> PaperTables:
     read = _Reader(project, known["sets"], known.get("others", {}), known["configs"], configs, known["metrics"])
     tables = {name: read.table(name, entry) for name, entry in known["tables"].items()}
     small_others = {f"{name}.yml": f"{entry['small']}.yml" for name, entry in read.others.items() if "small" in entry}
-    return PaperTables(project, known["paper"], known.get("small", ""), configs, tables, small_others)
+    pictures = {name: _picture(name, entry, configs) for name, entry in known.get("pictures", {}).items()}
+    return PaperTables(project, known["paper"], known.get("small", ""), configs, tables, small_others, pictures)
 
 
 def _configs(name: str, entry: Mapping[str, Any], sets: Mapping[str, Any]) -> Iterator[RowConfig]:
@@ -148,6 +177,16 @@ def _configs(name: str, entry: Mapping[str, Any], sets: Mapping[str, Any]) -> It
             yield RowConfig(name.replace(VALUE, ending), base, said, swept, note, small, same)
     else:
         yield RowConfig(name, base, what, changes, note, small_of, same_as)
+
+
+def _picture(name: str, entry: Mapping[str, Any], configs: Mapping[str, RowConfig]) -> Picture:
+    data = entry.get("set", "")
+    models = {label: config.replace(SET, data) for label, config in entry.get("models", {}).items()}
+    for config in models.values():
+        if config not in configs and not config.endswith(".yml"):
+            raise ValueError(f"{name} has a model {config}, which is no config")
+    settings = {key: entry[key] for key in ("small", "small_occluded") if key in entry}
+    return Picture(name, entry["what"], entry["kind"], data, models, **settings)
 
 
 @dataclass(frozen=True)
@@ -173,7 +212,8 @@ class _Reader:
             if what in rows:
                 raise ValueError(f"{name} has two rows {what!r}")
             rows[what] = cells
-        return Table(name, entry["what"], tuple(entry.get("metrics", self.metrics).split(" / ")), rows)
+        metrics = tuple(entry.get("metrics", self.metrics).split(" / "))
+        return Table(name, entry["what"], metrics, rows, entry.get("drawn", {}))
 
     def _cell(self, config: str, data: str, home: str, paper: str) -> Cell:
         trained, changes = self._trained(data), self.sets[data]["changes"]

@@ -54,7 +54,9 @@ def table_named(tables: PaperTables, name: str) -> Table:
     """
     found = tables.tables.get(" ".join(name.lower().split()))
     if found is None:
-        raise ConfigError(f"{tables.project} has no {name!r}: choose from {', '.join(tables.tables)}")
+        raise ConfigError(
+            f"{tables.project} has no {name!r}: choose from {', '.join((*tables.tables, *tables.pictures))}"
+        )
     return found
 
 

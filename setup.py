@@ -62,7 +62,7 @@ setup(
             "openvino>=2025.0",
             "plotly>=6.0",
             "Jinja2>=3.1",
-            "timm>=1.0.16",  # Apache-2.0; the tests compare our Res2Net with its
+            "timm>=1.0.31",  # Apache-2.0; the first with all networks that the tests try
             "pyarrow>=17",
         ],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
@@ -70,7 +70,7 @@ setup(
         "report": ["plotly>=6.0", "Jinja2>=3.1"],
         "pose": ["onnxruntime>=1.18"],
         "parquet": ["pyarrow>=17"],
-        "timm": ["timm>=1.0.16"],  # the first with MobileNetV5
+        "timm": ["timm>=1.0.23"],  # the first whose blocks say how all their numbers begin
         "gpu": [],  # torch brings CUDA; faiss-gpu would overwrite the faiss-cpu that FastReID imports
     },
     entry_points={"console_scripts": ["fastreid-ext = fastreid_ext.cli:main"]},

@@ -145,7 +145,7 @@ residual blocks make it.
 
 ## timm
 
-`pip install 'fastreid-ext[timm]'` and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
+`pip install 'fastreid-ext[timm]'` (timm 1.0.23 or newer) and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
 maps are at 1/4, 1/8, 1/16 and 1/32 of the image is a trunk:
 
 ```

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.tokens import BEHIND
 
 __all__ = ["RegionBlock"]
@@ -18,6 +19,9 @@ class RegionBlock(nn.Module):
 
     Args:
         block: of timm's; it is only looked at, and may be without numbers.
+
+    Raises:
+        ConfigError: some of its numbers are of no layer that says how they begin.
     """
 
     def __init__(self, block: nn.Module):
@@ -25,6 +29,9 @@ class RegionBlock(nn.Module):
         self.block = copy.deepcopy(block)
         self.block._modules.pop(BEHIND, None)
         self.block.to_empty(device=torch.get_default_device())
+        with torch.no_grad():
+            for value in self._numbers().values():  # the memory has whatever was there
+                value.fill_(torch.nan)
         for module in self.block.modules():  # as timm draws a vision transformer's
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -32,6 +39,15 @@ class RegionBlock(nn.Module):
                     nn.init.zeros_(module.bias)
             elif hasattr(module, "reset_parameters"):
                 module.reset_parameters()
+        if left := [name for name, value in self._numbers().items() if not value.is_meta and value.isnan().any()]:
+            raise ConfigError(
+                f"a new {type(block).__name__} for regions can't be made, for it does not say how {', '.join(left)}"
+                " begin: do without more blocks (MODEL.MGRE.FE.BLOCKS 0), or choose another trunk"
+            )
+
+    def _numbers(self) -> dict[str, Tensor]:
+        named = (*self.block.named_parameters(), *self.block.named_buffers())
+        return {name: value for name, value in named if value.is_floating_point()}
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""

@@ -6,6 +6,7 @@ The trunk has the modules of timm's network that make its last map, with timm's 
 import difflib
 import functools
 import logging
+import re
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 BUILDER = "build_timm_backbone"
 KEY = "MODEL.BACKBONE.TIMM.NAME"
+OLDEST = (1, 0, 23)  # of timm, as setup.py asks for it
 NEAR = 0.5  # of 255: FastReID rounds its own
 
 
@@ -110,7 +112,7 @@ def import_timm() -> ModuleType:
     """Return timm.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or older than what the extra asks for.
     """
     try:
         import timm
@@ -118,6 +120,11 @@ def import_timm() -> ModuleType:
         raise MissingExtraError(
             f"{BUILDER} needs timm, which can't be imported ({error}): pip install 'fastreid-ext[timm]'"
         ) from error
+    if tuple(map(int, re.findall(r"\d+", timm.__version__)[: len(OLDEST)])) < OLDEST:
+        raise MissingExtraError(
+            f"{BUILDER} needs timm {'.'.join(map(str, OLDEST))} or newer, and this is timm {timm.__version__}: pip"
+            " install -U 'fastreid-ext[timm]'"
+        )
     return timm
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import shapes
@@ -13,7 +14,7 @@ from torch import nn
 from fastreid_ext.errors import ConfigError, MissingExtraError
 from fastreid_ext.modeling.residual_blocks import block_count, following_block
 from fastreid_ext.modeling.timm_anatomy import parts_of
-from fastreid_ext.modeling.timm_trunk import create_network, pixels_of
+from fastreid_ext.modeling.timm_trunk import OLDEST, create_network, import_timm, pixels_of
 from fastreid_ext.modeling.trunk import (
     STAGES,
     last_map_rows,
@@ -178,6 +179,27 @@ def test_without_timm(monkeypatch):
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'fastreid-ext[timm]'")):
         make("test_resnet")
     assert pixels_of("test_resnet") == {}
+
+
+@pytest.mark.parametrize("version", ["0.9.16", "1.0.22"])
+def test_a_timm_that_is_too_old(version, monkeypatch):
+    monkeypatch.setattr(timm, "__version__", version)
+    with pytest.raises(
+        MissingExtraError, match=f"needs timm 1.0.23 or newer, and this is timm {version}: pip install -U"
+    ):
+        make("test_resnet")
+
+
+@pytest.mark.parametrize("version", ["1.0.23", "1.1.0.dev0", "2.0"])
+def test_a_timm_that_is_new_enough(version, monkeypatch):
+    monkeypatch.setattr(timm, "__version__", version)
+    assert import_timm() is timm
+
+
+def test_the_extra_asks_for_the_same_timm():
+    text = (Path(__file__).parents[2] / "setup.py").read_text(encoding="utf-8")
+    asked = re.findall(r'"timm": \[\s*"timm>=([\d.]+)"', text)
+    assert [tuple(map(int, one.split("."))) for one in asked] == [OLDEST]
 
 
 # ---- further blocks ----

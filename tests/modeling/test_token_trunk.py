@@ -367,6 +367,17 @@ def test_a_block_for_regions_of_a_trunk_without_numbers():
     assert not next(block.parameters()).is_meta and block.block.gamma_1.unique().tolist() == [pytest.approx(1e-5)]
 
 
+def test_a_block_for_regions_has_no_number_that_nothing_sets(monkeypatch):
+    """A block of a timm whose layer scale says nowhere how it begins: its memory had anything."""
+    trunk = make("EVA-02", init_values=1e-5)
+    monkeypatch.delattr(type(trunk.blocks[3]), "reset_parameters")
+    with pytest.raises(
+        ConfigError, match="EvaBlock .* does not say how gamma_1, gamma_2 begin: do without more"
+    ) as said:
+        following_block(trunk, 4, 48)
+    assert "\n" not in str(said.value)
+
+
 # ---- kinds of networks ----
 
 

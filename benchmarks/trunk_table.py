@@ -145,7 +145,7 @@ residual blocks make it.
 
 ## timm
 
-`pip install 'fastreid-ext[timm]'` (timm 1.0.23 or newer) and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
+`pip install 'fastreid-ext[timm]'` and any network of [timm](https://github.com/huggingface/pytorch-image-models) whose
 maps are at 1/4, 1/8, 1/16 and 1/32 of the image is a trunk:
 
 ```
@@ -155,7 +155,8 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
 
 - **Which**: ConvNeXt, EfficientNet, MobileNetV1 to V4, RegNet, ResNet and its relatives, ResNeSt, Res2Net, SENet,
   DenseNet, DPN, DLA, VovNet, CSPNet, NFNet, HGNet, GhostNet, RexNet, FastViT, RepViT, MobileOne, EdgeNeXt, MetaFormer
-  and more, several hundred of timm's names. Stem and stages are read off the network: its `feature_info`
+  and more, several hundred of timm's names. timm 1.0.23 is the oldest that is taken, and DPN needs 1.0.31. Stem and
+  stages are read off the network: its `feature_info`
   names where a stage ends, and a forward pass says which modules run one after another. Running them one by one is
   timm's `forward_features`, so a ConvNeXt's last normalisation, which timm has behind the pooling, is not there. What
   runs in parallel (HRNet), has a fifth stage (SelecSLS), takes images of one size (MaxViT, CoAtNet, Swin) or ends a

@@ -48,7 +48,9 @@ setup(
         "scipy>=1.11",
         "tqdm>=4.66",
         "safetensors>=0.4",
-        "filelock>=4.3",  # a forked child does not hold its parent's locks
+        # a forked child does not hold its parent's locks; 4.1 is the last for Python 3.10
+        "filelock>=4.3; python_version >= '3.11'",
+        "filelock>=4.1; python_version < '3.11'",
     ],
     extras_require={
         "dev": [

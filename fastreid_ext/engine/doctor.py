@@ -22,6 +22,7 @@ from fastreid_ext import compat
 from fastreid_ext.compat.imports import INSTALL_COMMAND
 from fastreid_ext.data.datasets.folders import accepted_folders
 from fastreid_ext.data.published import DESCRIBED_AT, EXPECTED_TREES, SAME_FILES
+from fastreid_ext.engine.providers import providers_of, too_many, where_galleries_are_searched
 from fastreid_ext.errors import UserError
 from fastreid_ext.modeling.downloads import host_downloads, torch_downloads
 
@@ -87,9 +88,14 @@ def installed() -> Iterator[Finding]:
             yield finding(PROBLEM, f"{name} can't be imported: {_one_line(error)}", advice)
         else:
             if name in SHOWN:
-                yield finding(OK, f"{name} {getattr(module, '__version__', None) or _version_of(distribution)}")
+                named = f" ({', '.join(providers)})" if (providers := providers_of(name)) else ""
+                yield finding(OK, f"{name} {getattr(module, '__version__', None) or _version_of(distribution)}{named}")
+                if len(providers) > 1:
+                    yield finding(NOTE, *too_many(name, providers))
             if name == "torch":
                 yield finding(OK, _cuda(module))
+            if name == "faiss" and hasattr(module, "StandardGpuResources"):
+                yield finding(OK, where_galleries_are_searched())
     yield _host()
 
 

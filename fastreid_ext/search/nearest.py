@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastreid_ext.data.labels import UNKNOWN
 from fastreid_ext.errors import ConfigError, EvaluationError
+from fastreid_ext.evaluation.distances import finite_lengths
+from fastreid_ext.evaluation.gpu_index import gpu_count, search_on_gpu
 from fastreid_ext.evaluation.neighbours import nearest
 from fastreid_ext.search.features import FeatureStore, blocks_of
 from fastreid_ext.search.image_list import ImageList
-from fastreid_ext.search.index import as_searched
+from fastreid_ext.search.index import as_searched, empty_index
 
 QUERIES_AT_ONCE = 1024
 MARGIN = 8  # candidates beyond what is asked for: float32 may exchange neighbours of nearly the same distance
@@ -37,8 +40,13 @@ class Neighbours:
 
 
 def index_candidates(index: faiss.Index, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
-    """Return the rows (Q, count) that an index finds for queries (Q, D); -1 where it finds fewer."""
+    """Return the rows (Q, count) that an index finds for queries (Q, D); -1 where it finds fewer.
+
+    It is searched on a GPU if faiss has one.
+    """
     count = min(count, index.ntotal)
+    if gpu_count() and (found := search_on_gpu(index, as_searched(queries, metric), count)):
+        return found[1]
     blocks = [
         index.search(as_searched(queries[start : start + QUERIES_AT_ONCE], metric), count)[1]
         for start in range(0, len(queries), QUERIES_AT_ONCE)
@@ -49,18 +57,32 @@ def index_candidates(index: faiss.Index, queries: np.ndarray, metric: str, count
 def exact_candidates(gallery: np.ndarray, queries: np.ndarray, metric: str, count: int) -> np.ndarray:
     """Return the rows (Q, count) of the gallery (N, D) nearest to queries (Q, D), by looking at all of them.
 
-    The gallery is read once, block by block; memory holds the queries, a block and Q x count numbers.
+    The gallery is read once, block by block; memory holds the queries, a block and Q x count numbers. The blocks are
+    searched on a GPU if faiss has one.
     """
     count, queries = min(count, len(gallery)), torch.from_numpy(np.array(queries, dtype=np.float32))
     values = torch.empty(len(queries), 0)
     indices = torch.empty(len(queries), 0, dtype=torch.int64)
     for start, rows in blocks_of(gallery):
-        distances, found = nearest(queries, torch.from_numpy(rows), min(count, len(rows)), metric)
+        distances, found = _nearest_in(queries, torch.from_numpy(rows), min(count, len(rows)), metric)
         values = torch.cat([values, distances], dim=1)
         indices = torch.cat([indices, found + start], dim=1)
         order = values.argsort(dim=1, stable=True)[:, :count]
         values, indices = values.gather(1, order), indices.gather(1, order)
     return indices.numpy()
+
+
+def _nearest_in(queries: Tensor, rows: Tensor, count: int, metric: str) -> tuple[Tensor, Tensor]:
+    """Do what :func:`nearest` does, on a GPU if faiss has one."""
+    if gpu_count():
+        finite_lengths(queries, "query")
+        finite_lengths(rows, "gallery")
+        flat = empty_index(rows.shape[1], "flat", {}, metric)
+        flat.add(as_searched(rows.numpy(), metric))
+        if found := search_on_gpu(flat, as_searched(queries.numpy(), metric), count):
+            values, indices = map(torch.from_numpy, found)
+            return 1 - values if metric == "cosine" else values, indices
+    return nearest(queries, rows, count, metric)
 
 
 def true_distances(query: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:

@@ -42,6 +42,36 @@ def test_this_installation_works():
     assert all(finding.advice for finding in findings if finding.status == NOTE and "CSVDataset" not in finding.text)
 
 
+@pytest.mark.parametrize(
+    ("module", "providers"),
+    [("faiss", ["faiss-gpu-cu12"]), ("cv2", ["opencv-python"]), ("faiss", ["faiss-gpu", "faiss-cpu"])],
+)
+def test_which_distribution_a_module_is_of(module, providers, monkeypatch):
+    monkeypatch.setattr("fastreid_ext.engine.providers._is_there", providers[:1].__contains__)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {module: providers[1:]})
+    version, *warnings = (each for each in doctor.installed() if each.text.startswith(f"{module} "))
+    assert version.status == OK and version.text.endswith(f" ({', '.join(sorted(providers))})")
+    if len(providers) == 1:
+        assert not warnings
+        return
+    (warning,) = warnings
+    assert warning.status == NOTE
+    assert warning.text == "faiss is there 2 times: faiss-cpu and faiss-gpu overwrite each other's files"
+    assert warning.advice.startswith("pip uninstall faiss-cpu faiss-gpu, then install the one that you want")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "where"), [(0, "on the CPU, because torch finds no CUDA device"), (1, "on 1 GPU"), (2, "on 2 GPUs")]
+)
+def test_a_faiss_for_gpus(gpus, where, found, monkeypatch):
+    import faiss
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr("fastreid_ext.evaluation.gpu_index.gpu_count", lambda: gpus)
+    finding = found("installed", "faiss is built for GPUs")
+    assert finding.status == OK and finding.text == f"faiss is built for GPUs: galleries are searched {where}"
+
+
 def test_the_wheel_and_a_checkout_are_told_apart(found, monkeypatch):
     assert found("installed", "FastReID").text.startswith("FastReID 1.4.0, the wheel (")
 

@@ -1,11 +1,18 @@
 """Packaging of fastreid-ext. Nothing is imported or compiled at build time."""
 
+import ast
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = "0.1.0"  # tests/test_packaging.py holds it equal to fastreid_ext.__version__
+
+# The version stands in fastreid_ext/__init__.py alone, which is read here and not imported: it needs torch.
+VERSION = next(
+    ast.literal_eval(node.value)
+    for node in ast.parse((ROOT / "fastreid_ext" / "__init__.py").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+)
 
 # The shipped yamls live at the top of the tree and are installed inside the package, where
 # fastreid_ext.model_zoo finds them: every folder of configs/ is a data-only package of the wheel.
@@ -20,12 +27,14 @@ setup(
     description="Deep Miner, MSReID, MGRe, Res2Net and occluded person re-identification as FastReID plug-ins",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=[*find_packages(include=["fastreid_ext", "fastreid_ext.*"]), *CONFIG_PACKAGES],
     package_dir={"fastreid_ext": "fastreid_ext", **CONFIG_PACKAGES},
     package_data={
         **{name: ["*.yml"] for name in CONFIG_PACKAGES},
+        "fastreid_ext": ["py.typed"],
         "fastreid_ext.report": ["templates/*"],
         "fastreid_ext.zoo": ["*.safetensors", "*.md", "*.json"],  # the models that the package ships, with their cards
     },
@@ -66,6 +75,8 @@ setup(
             "Jinja2>=3.1",
             "timm>=1.0.31",  # Apache-2.0; the first with all networks that the tests try
             "pyarrow>=17",
+            "setuptools>=77",  # the tests build the wheel
+            "twine>=6.1",
         ],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.0"],
@@ -73,13 +84,15 @@ setup(
         "pose": ["onnxruntime>=1.18"],
         "parquet": ["pyarrow>=17"],
         "timm": ["timm>=1.0.23"],  # the first whose blocks say how all their numbers begin
-        "gpu": [],  # torch brings CUDA; faiss-gpu would overwrite the faiss-cpu that FastReID imports
+        "gpu": [],  # torch brings CUDA; faiss-gpu takes the place of faiss-cpu by the lines in docs/install.md
     },
     entry_points={"console_scripts": ["fastreid-ext = fastreid_ext.cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
-        "Operating System :: POSIX",
-        "Programming Language :: Python :: 3",
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
         "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

@@ -1,16 +1,19 @@
-"""The wheel: one version, all configs and all code in it, and it works away from the checkout."""
+"""The release: one version and licence, an sdist that makes the wheel, all configs and code in it, and it works."""
 
-import ast
+import email
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import fastreid_ext
 from fastreid_ext import zoo
@@ -23,16 +26,28 @@ from fastreid_ext.model_zoo import get_config_file, list_config_files
 MOST_BYTES = 20_000_000  # of the wheel
 PEOPLE = 10  # seed of the drawn ones
 REPOSITORY = Path(fastreid_ext.__file__).parents[1]
+CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_one_version():
-    tree = ast.parse((REPOSITORY / "setup.py").read_text(encoding="utf-8"))
-    versions = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "VERSION"
-    ]
-    assert versions == [fastreid_ext.__version__]
+    """It is written in the package; what can't read it there says the same."""
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"^## (\S+) \((unreleased|\d{4}-\d\d-\d\d)\)$", CHANGELOG, flags=re.MULTILINE)
+    assert citation["version"] == newest[1] == fastreid_ext.__version__
+    assert fastreid_ext.__version__ not in (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+
+
+def test_citation_has_what_the_format_requires():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["cff-version"]) == "1.2.0" and citation["license"] == "Apache-2.0"
+    assert citation["title"] and citation["message"]
+    for work in (citation, *citation["references"]):
+        assert work["authors"] and all("name" in person or "family-names" in person for person in work["authors"])
+
+
+def test_a_changelog_of_releases():
+    headings = re.findall(r"^## (.*)$", CHANGELOG, flags=re.MULTILINE)
+    assert headings and all(re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", heading) for heading in headings[1:])
 
 
 def test_unknown_config():
@@ -47,22 +62,59 @@ def test_listed_configs_are_files():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel built without network, from a copy: a build leaves folders behind."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
+def sdist(tmp_path_factory):
+    """The source distribution, from a copy: a build leaves folders behind."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("sdist")
+    for path in REPOSITORY.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
     for name in ("fastreid_ext", "configs"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    pip("wheel", str(source), "--no-deps", "--no-build-isolation", "--wheel-dir", str(out))
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run([sys.executable, "-c", build, str(out)], cwd=source)
+    (path,) = out.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """The wheel that the source distribution makes, without network."""
+    out = tmp_path_factory.mktemp("wheel")
+    pip("wheel", str(sdist), "--no-deps", "--no-build-isolation", "--wheel-dir", str(out))
     (path,) = out.glob("*.whl")
     return path
 
 
-def pip(*arguments):
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments, "--no-index"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def run(command, **how):
+    """What a command prints; it must not fail."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **how)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def pip(*arguments):
+    run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments, "--no-index"])
+
+
+@pytest.mark.slow
+def test_both_pass_the_check_of_the_index(sdist, wheel):
+    pytest.importorskip("twine")
+    printed = run([sys.executable, "-m", "twine", "check", "--strict", str(sdist), str(wheel)])
+    assert printed.count("PASSED") == 2
+
+
+@pytest.mark.slow
+def test_what_the_wheel_says_of_itself(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        about = email.message_from_bytes(archive.read(name))
+        assert archive.read(name.replace("METADATA", "licenses/LICENSE")) == (REPOSITORY / "LICENSE").read_bytes()
+        assert archive.read("fastreid_ext/py.typed") == b""
+    assert about["Version"] == fastreid_ext.__version__ and about["Name"] == "fastreid-ext"
+    assert about["License-Expression"] == "Apache-2.0" and about.get_all("License-File") == ["LICENSE"]
+    assert not [
+        text for text in about.get_all("Classifier") if text.startswith("License")
+    ]  # PEP 639 has one or the other
 
 
 @pytest.mark.slow
@@ -120,18 +172,22 @@ print(json.dumps([fastreid_ext.__file__, get_config_file("DeepMiner/Market1501_R
 @pytest.mark.slow
 def test_the_wheel_works_elsewhere(wheel, people, tmp_path_factory):
     """Its two lines with extractor, without network, rank a person's folder above those of others."""
-    target = tmp_path_factory.mktemp("installed") / "site"
-    pip("install", str(wheel), "--no-deps", "--target", str(target))
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE],
-        cwd=people,
-        env={**os.environ, "PYTHONPATH": str(target)},
-        capture_output=True,
-        text=True,
-        timeout=300,
+    target = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(target, with_pip=False)
+    python = target / "bin" / "python" if os.name == "posix" else target / "Scripts" / "python.exe"
+    pip("--python", str(python), "install", str(wheel), "--no-deps")
+    (site,) = target.rglob("site-packages")
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "libraries.pth").write_text(
+        "\n".join(ours), encoding="utf-8"
+    )  # torch and its like, but no checkout of ours
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    assert (
+        run([python.with_name("fastreid-ext"), "--version"], cwd=people, env=env).split()[-1]
+        == fastreid_ext.__version__
     )
-    assert done.returncode == 0, done.stderr
-    package, config, weights, nearness, files, *values = json.loads(done.stdout.splitlines()[-1])
+    printed = run([python, "-c", ELSEWHERE], cwd=people, env=env)
+    package, config, weights, nearness, files, *values = json.loads(printed.splitlines()[-1])
     assert all(Path(path).is_relative_to(target) and Path(path).is_file() for path in (package, config, weights))
     assert nearness[0] == max(nearness), nearness
     assert files == list_config_files()

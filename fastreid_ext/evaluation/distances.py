@@ -172,8 +172,8 @@ def chunks(features: Tensor) -> Iterator[slice]:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Let matrix products of float32 keep all its bits, whatever the process has chosen (TF32, bfloat16)."""
-    backends = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
-    # From torch 2.9 on, where the two ways must not be mixed.
+    backends = [getattr(backend, "matmul", None) for backend in (torch.backends.cuda, torch.backends.mkldnn)]
+    # From torch 2.9 on, where the two ways must not be mixed; torch 2.8 has no mkldnn.matmul.
     if all(hasattr(backend, "fp32_precision") for backend in backends):
         chosen = [backend.fp32_precision for backend in backends]
         try:

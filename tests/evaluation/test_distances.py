@@ -1,5 +1,7 @@
 """Distances by rows: against loops in float64 and FastReID's matrix."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,7 @@ def test_a_matrix(features):
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 def test_products_keep_float32(precision):
     """On a processor with bfloat16 units, and on CUDA, "medium" would lose 16 of 24 bits."""
-    places = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    places = [getattr(backend, "matmul", None) for backend in (torch.backends.cuda, torch.backends.mkldnn)]
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
@@ -131,5 +133,18 @@ def test_products_keep_float32(precision):
             else:
                 assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_products_keep_float32_by_torch_2_8(monkeypatch):
+    """It has no torch.backends.mkldnn.matmul, and one switch for all products."""
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch, "backends", SimpleNamespace(cuda=SimpleNamespace(matmul=object()), mkldnn=object()))
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with full_float32():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)

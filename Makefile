@@ -14,7 +14,7 @@ TESTS   = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest \
 # else supervision imports is named here; without them those tests are skipped.
 TRACKERS = deep-sort-realtime==1.3.2 supervision==0.31.2 defusedxml==0.7.1 pydeprecate==0.13.0
 
-.PHONY: venv demo test test-fast lint bench
+.PHONY: venv demo test test-fast test-matrix lint docs bench
 
 venv: $(STAMP)
 
@@ -34,8 +34,16 @@ test: venv
 test-fast: venv
 	$(TESTS) -m "not slow"
 
+# Python x torch x FastReID, as many as can be installed here: hours, and 8 GB at a time. docs/install.md says what was run.
+test-matrix:
+	$(PYTHON) tools/version_matrix.py
+
 lint: venv
 	$(PY) -m ruff check .
+
+# The site is in build/site: open index.html, no server is needed. A warning is an error.
+docs: venv
+	$(PY) -m sphinx -q -W --keep-going -c docs -b html . build/site
 
 bench: venv
 	$(PY) benchmarks/run_all.py

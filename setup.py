@@ -21,6 +21,8 @@ CONFIG_PACKAGES = {
     for folder in (ROOT / "configs", *sorted(p for p in (ROOT / "configs").rglob("*") if p.is_dir()))
 }
 
+DOCS = ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2024.8.6"]  # MIT and BSD; the site loads nothing from elsewhere
+
 setup(
     name="fastreid-ext",
     version=VERSION,
@@ -77,7 +79,9 @@ setup(
             "pyarrow>=17",
             "setuptools>=77",  # the tests build the wheel
             "twine>=6.1",
+            *DOCS,
         ],
+        "docs": DOCS,
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         "openvino": ["openvino>=2025.0"],
         "report": ["plotly>=6.0", "Jinja2>=3.1"],

@@ -55,8 +55,8 @@ class Extractor:
         UserError: no such model, weights that do not fit it, or options that can't be; the sentence says which.
 
     Example:
-        >>> Extractor()(["a.jpg", "b.jpg"]).shape  # doctest: +SKIP
-        (2, 512)
+        >>> Extractor()(["a.jpg", "b.jpg"]).shape
+        (2, 256)
         >>> extractor = Extractor("logs/demo/deepminer")  # doctest: +SKIP
         >>> extractor(["a.jpg", "b.jpg"]).shape  # doctest: +SKIP
         (2, 3584)

@@ -17,7 +17,7 @@ MODES = ("per_head", "summed")
 def multi_head_logits(
     features: torch.Tensor, weight: torch.Tensor, heads: int = 2, scale: float = 16.0, gamma: float = 1 / 32
 ) -> torch.Tensor:
-    """Return (scale / H) x_h^T w_h / ((|w_h| + gamma) |x_h|) for every head h of H, in float32.
+    """Return ``(scale / H) x_h^T w_h / ((|w_h| + gamma) |x_h|)`` for every head h of H, in float32.
 
     Args:
         features: (B, D); x_h is the h-th of H equal parts.

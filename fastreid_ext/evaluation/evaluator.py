@@ -33,6 +33,7 @@ from fastreid_ext.evaluation.open_set import (
     without_people,
 )
 from fastreid_ext.evaluation.open_set_report import open_set_record, open_set_text
+from fastreid_ext.evaluation.query_file import write_queries
 from fastreid_ext.evaluation.query_metrics import QueryMetrics, metrics_of, summarise
 from fastreid_ext.evaluation.rank_list import (
     draw_rank_lists,
@@ -63,7 +64,7 @@ class RankListEvaluator(ReidEvaluator):
     """The host's metrics and, of each test set, files in OUTPUT_DIR.
 
     These are ``report_<test set>.json`` by groups of queries, ``details_<test set>.json`` with curves and the hardest
-    queries, and ``rank_list_<test set>.png``.
+    queries, ``queries_<test set>.json`` with a number of each query, and ``rank_list_<test set>.png``.
 
     Distances are made block by block (TEST.EVAL_MEMORY_MB), and each process ranks its share of the queries.
 
@@ -182,6 +183,8 @@ class RankListEvaluator(ReidEvaluator):
             pace = (self._num_query + len(pids[1]) // self.times) / self.seconds if self.seconds else None
             about = {"dataset": self.dataset_name, "erased": self.erased is not None, "images_per_second": pace}
             write_details(self._file("details", ".json"), self.cfg, about | counts_of(metrics, pids), parts)
+            about = {"dataset": self.dataset_name, "erased": self.erased is not None}
+            write_queries(self._file("queries", ".json"), about, metrics, paths[0], pids[0], self.groups)
         # Groups are of ranks among all gallery images, which are not those of single shots.
         if detailed and self.groups and self.cfg.TEST.PROTOCOL != CUHK03:
             self._report(metrics, pids[0])

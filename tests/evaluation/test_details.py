@@ -10,10 +10,12 @@ import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fastreid_ext.config import get_cfg
-from fastreid_ext.evaluation import details
+from fastreid_ext.evaluation import details, query_file
 from fastreid_ext.evaluation.details import SampledRows, curves, hardest_queries
 from fastreid_ext.evaluation.distances import MatrixRows
 from fastreid_ext.evaluation.evaluator import RankListEvaluator
+from fastreid_ext.evaluation.groups import Group
+from fastreid_ext.evaluation.query_file import write_queries
 from fastreid_ext.evaluation.query_metrics import metrics_of
 from fastreid_ext.evaluation.ranks import GroundTruth, find_matches
 
@@ -175,6 +177,28 @@ def test_the_file(tmp_path):
     assert 100 * mean == pytest.approx(results["mAP"], rel=1e-4)
     assert all(os.path.isabs(one["path"]) for one in found["hardest"])
     assert math.isfinite(found["roc"]["area"])
+
+
+def test_the_file_of_queries(tmp_path):
+    """A number for each query, whose averages are the results."""
+    results = evaluate(tmp_path)
+    found = json.loads((tmp_path / "queries_people.json").read_text())
+    assert found["format"] == query_file.FORMAT and found["dataset"] == "people" and not found["erased"]
+    assert found["images"] == [f"{n}.jpg" for n in range(4)] and found["people"] == [0, 1, 2, 3]
+    assert 100 * np.mean(found["average_precision"]) == pytest.approx(results["mAP"], abs=1e-3)
+    assert 100 * np.mean(np.array(found["first_rank"]) == 1) == pytest.approx(results["Rank-1"])
+
+
+def test_queries_without_a_match_and_groups_of_queries(tmp_path, ranked):
+    matrix, people, pids, paths = ranked
+    metrics = metrics_of(matches_of(matrix, people))
+    odd = Group("odd", np.arange(QUERIES) % 2 == 1)
+    path = tmp_path / "queries.json"
+    write_queries(path, {"dataset": "people"}, metrics, [f"/somewhere/{name}" for name in paths[0]], pids[0], [odd])
+    found = json.loads(path.read_text())
+    assert found["groups"] == {"odd": [1, 3, 5, 7, 9, 11]} and found["images"] == paths[0]
+    assert found["first_rank"][0] == 0 and found["average_precision"][0] == 0  # nobody has its identity
+    assert found["average_precision"] == pytest.approx(metrics.average_precision, abs=1e-6)
 
 
 def test_single_shots_have_the_ranks_of_their_protocol(tmp_path):

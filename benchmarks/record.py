@@ -30,8 +30,11 @@ def write_record(name: str, results: Any, path: Path | None = None, **facts: Any
 
 
 def commit() -> str:
-    """Name the commit of this checkout, with "-dirty" where files of it were changed."""
-    return _git("describe", "--always", "--dirty", "--abbrev=12")
+    """Name the commit of this checkout, with "-dirty" where files of it were changed.
+
+    BENCHMARK_COMMIT names it where the tree was copied without its history.
+    """
+    return os.environ.get("BENCHMARK_COMMIT") or _git("describe", "--always", "--dirty", "--abbrev=12")
 
 
 def hardware() -> dict[str, Any]:

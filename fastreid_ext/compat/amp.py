@@ -112,6 +112,8 @@ def _amp_asks_for_cuda() -> bool:
     ),
     needed=_amp_asks_for_cuda,
     if_skipped="SOLVER.AMP.ENABLED, which FastReID's base configs turn on, raises without CUDA",
+    cause="AMPTrainer asserts CUDA and takes autocast and GradScaler of torch.cuda.amp",
+    fix="torch.autocast and torch.amp.GradScaler of the model's device; bfloat16 without a scaler on a CPU",
 )
 def amp() -> None:
     """AMPTrainer asserts CUDA, and every base config of the host turns it on."""
@@ -133,6 +135,8 @@ def _scaler_is_forgotten() -> bool:
     targets={f"{DEFAULT_TRAINER}.__init__": ("3b8388094998",)},
     needed=_scaler_is_forgotten,
     if_skipped="a resumed fp16 run skips steps until it has found its scale again",
+    cause="the checkpointer is not given the gradient scaler",
+    fix="give Checkpointer the AMPTrainer's grad_scaler, beside the optimiser",
 )
 def scaler_saved() -> None:
     """The scale of fp16 gradients was not saved: a resumed run skipped steps until it had found it again."""

@@ -81,6 +81,8 @@ def _loads_too_little_or_too_much() -> bool:
     targets={LOAD_FILE: ("7431d4b01efe",)},
     needed=_loads_too_little_or_too_much,
     if_skipped="checkpoints with NumPy values, such as a metric, do not load, or loading may run code of the file",
+    cause="torch.load reads tensors alone by default, and the checkpoint has NumPy numbers, such as the metric",
+    fix="allow NumPy's scalar and array types by torch.serialization.safe_globals, or save float(metric)",
 )
 def safe_load() -> None:
     """Checkpoints with NumPy values, such as a metric, did not load; now they do, without full pickle."""

@@ -91,6 +91,8 @@ def _loader_asks_for_cuda() -> bool:
     uses=(READER,),
     needed=_loader_asks_for_cuda,
     if_skipped="no loader can be built on a machine without CUDA",
+    cause="DataLoaderX makes a CUDA stream in its constructor and copies every batch on it",
+    fix="make no stream without CUDA, and return the plain DataLoader's iterator then",
     critical=True,
 )
 def loader_without_cuda() -> None:
@@ -153,6 +155,8 @@ def _reader_dies_in_silence() -> bool:
     targets={f"{READER}.run": ("1de54769bdfa",), f"{READER}.next": ("117b6b2b41ef",)},
     needed=_reader_dies_in_silence,
     if_skipped="an unreadable image stops training for ever on a machine with CUDA",
+    cause="the thread that reads ahead ends on an error and never puts the end mark into its queue",
+    fix="catch what the thread raises, put the end mark, and raise it in next()",
 )
 def loader_error() -> None:
     """An unreadable image killed the reading thread and training waited for ever; now the error is raised."""
@@ -190,6 +194,8 @@ def _test_loader_has_workers() -> bool:
     },
     needed=_test_loader_has_workers,
     if_skipped="the test loader starts four processes whatever DATALOADER.NUM_WORKERS says",
+    cause="num_workers is a default of build_reid_test_loader, which the config's function does not return",
+    fix="return num_workers from the config too, at most 4",
 )
 def test_workers() -> None:
     """The test loader always starts 4 workers; DATALOADER.NUM_WORKERS now sets fewer, down to none."""
@@ -237,6 +243,8 @@ def _loader_ignores_device() -> bool:
     uses=(f"{BUILD}:build_reid_test_loader",),
     needed=_loader_ignores_device,
     if_skipped="batches go to the GPU of the process whatever MODEL.DEVICE says",
+    cause="DataLoaderX copies to the GPU of its process, whatever the model's device is",
+    fix="give the loader the device of MODEL.DEVICE",
 )
 def loader_device() -> None:
     """Batches went to the GPU of the process whatever MODEL.DEVICE says; now they follow the cfg.

@@ -61,6 +61,8 @@ def _gathering_uses_storage() -> bool:
     targets={SERIALIZE: ("bc9e3bafe646",)},
     needed=_gathering_uses_storage,
     if_skipped="ranks warn of torch.ByteStorage when they gather, and raise once torch drops it",
+    cause="comm serialises by torch.ByteStorage",
+    fix="torch.frombuffer on the pickled bytes",
 )
 def gather_bytes() -> None:
     """What ranks send each other went through torch.ByteStorage, which is deprecated."""
@@ -104,6 +106,8 @@ def _ddp_arguments_are_refused() -> bool:
     uses=("fastreid.engine.defaults:DistributedDataParallel",),
     needed=_ddp_arguments_are_refused,
     if_skipped="FastReID's trainer can't train in several processes without CUDA",
+    cause="DistributedDataParallel is given device_ids also for a model on the CPU",
+    fix="leave device_ids out where the model has no CUDA device",
 )
 def ddp_on_cpu() -> None:
     """DefaultTrainer gives device_ids also for a model on the CPU, where torch refuses them."""
@@ -189,6 +193,8 @@ def _ranks_ask_for_cuda() -> bool:
     uses=GROUP_NAMES,
     needed=_ranks_ask_for_cuda,
     if_skipped="--num-gpus 2 raises on a machine without CUDA",
+    cause="launch asserts CUDA, sets the device and takes NCCL",
+    fix="gloo, without setting a device, where there are fewer GPUs than ranks",
 )
 def launch_on_cpu() -> None:
     """``--num-gpus 2`` asserted CUDA; without it, or with fewer GPUs than ranks, the ranks now use gloo."""
@@ -213,6 +219,8 @@ def _spawned_rank(*args) -> None:
     # What a spawned process imports is no fault of the host's, so only who defines the worker can be asked.
     needed=lambda: launch_module._distributed_worker.__module__ != __name__,
     if_skipped="the ranks that FastReID's launch spawns are not healed unless their script imports fastreid_ext first",
+    cause="a spawned process imports FastReID anew, and patches of the parent's memory are not there",
+    fix="nothing to do where FastReID's own files are mended",
 )
 def spawned_ranks() -> None:
     """A spawned rank imported the host without this package, so without its patches."""
@@ -237,6 +245,8 @@ def _torchrun_is_unknown() -> bool:
     uses=GROUP_NAMES,
     needed=_torchrun_is_unknown,
     if_skipped="torchrun does not work: each of its processes starts ranks of its own",
+    cause="launch starts ranks of its own and reads none of torchrun's environment",
+    fix="where RANK and WORLD_SIZE are set, join that group and start no process",
 )
 def torchrun() -> None:
     """Under torchrun every process started ranks of its own; its environment now says which rank it is."""

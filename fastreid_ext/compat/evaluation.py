@@ -46,6 +46,8 @@ def _evaluator_compiles() -> bool:
     uses=("fastreid.utils.comm:synchronize",),
     needed=_evaluator_compiles,
     if_skipped="the first evaluation runs make in the installed package, and ends the process where that fails",
+    cause="the evaluator runs make in its own package, and the helper calls sys.exit where that fails",
+    fix="let the helper say so and go on: the ranking in Python is there",
 )
 def never_compile() -> None:
     """The first evaluation ran ``make`` in the installed package and ended the process when that failed."""
@@ -75,6 +77,8 @@ def _ranking_is_wrong() -> bool:
     uses=(f"{RANK}:IS_CYTHON_AVAI",),
     needed=_ranking_is_wrong,
     if_skipped="the evaluation raises, or its CMC is wrong, where a query keeps fewer than 50 gallery images",
+    cause="a query that keeps fewer than max_rank gallery images has a shorter curve; compiled code reads behind it",
+    fix="continue each curve with its last value up to max_rank",
     critical=True,
 )
 def ranking_market1501() -> None:
@@ -90,6 +94,8 @@ def ranking_market1501() -> None:
     targets={f"{RANK}:evaluate_rank": ("94b23a69c1cb",)},
     needed=lambda: not hasattr(importlib.import_module("fastreid.evaluation"), "evaluate_rank"),
     if_skipped="demo/visualize_result.py of FastReID can't be imported",
+    cause="the package does not export evaluate_rank",
+    fix="export it",
 )
 def ranking_name() -> None:
     """The host's demo imports ``evaluate_rank`` from the package, which lacks it."""
@@ -113,6 +119,8 @@ def _classic_ranking_fails() -> bool:
     targets={f"{RANK}:eval_cuhk03": ("64440224dfa2",)},
     needed=_classic_ranking_fails,
     if_skipped="the evaluation of CUHK03's classic split raises with NumPy 1.24 to 1.26 or fewer than ten identities",
+    cause="np.bool is gone, and curves differ in length",
+    fix="bool, and curves of one length as in eval_market1501",
 )
 def ranking_cuhk03() -> None:
     """``np.bool`` was gone from 1.24 to 1.26, and curves of unequal length raise since."""
@@ -146,6 +154,8 @@ def _reranking_needs_a_gpu() -> bool:
     targets={JACCARD: ("91ec3361743b",)},
     needed=_reranking_needs_a_gpu,
     if_skipped="TEST.RERANK.ENABLED needs CUDA and faiss-gpu",
+    cause="the features are moved to CUDA and faiss's GPU resources are made in any case",
+    fix="search_option 3, faiss's CPU index, where there is no CUDA or faiss-gpu; and no more neighbours than images",
 )
 def reranking_on_cpu() -> None:
     """Re-ranking called for CUDA and faiss-gpu; the neighbours now come from faiss's CPU index.
@@ -181,6 +191,8 @@ def _distances_use_old_arguments() -> bool:
     targets={EUCLIDEAN: ("7b875d86721a",)},
     needed=_distances_use_old_arguments,
     if_skipped="Euclidean distances warn, and raise once torch drops the old arguments",
+    cause="addmm_ is given its scalars by place",
+    fix="beta=1 and alpha=-2 by keyword",
 )
 def euclidean() -> None:
     """The scalars of ``addmm_`` go by keyword; the positional form is deprecated."""

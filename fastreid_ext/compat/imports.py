@@ -9,7 +9,7 @@ import types
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["INSTALL_COMMAND", "import_aliases", "import_host", "what_is_missing"]
+__all__ = ["ALIASES", "INSTALL_COMMAND", "import_aliases", "import_host", "what_is_missing"]
 
 INSTALL_COMMAND = "pip install --no-deps fastreid==1.4.0"
 
@@ -36,6 +36,16 @@ HOST_MODULES = (
     "fastreid.engine.defaults",
     "fastreid.engine.launch",
 )
+
+# What :func:`import_aliases` heals, in the words of :class:`fastreid_ext.compat.patch.Patch`.
+ALIASES = {
+    "name": "imports",
+    "heals": "data/build.py:11,12; evaluation/testing.py:5",
+    "needed_by": "torch >= 2.0 and Python >= 3.10",
+    "if_skipped": "FastReID does not import",
+    "cause": "torch._six and collections.Mapping are gone",
+    "fix": "collections.abc.Mapping, and str for torch's string_classes",
+}
 
 NEVER_MISSING = "fastreid.config"  # a folder that is called fastreid by chance has none
 

@@ -92,6 +92,8 @@ def _later_one_is_not_reported() -> bool:
     uses=("fastreid.utils.registry:Registry",),
     needed=_later_one_is_not_reported,
     if_skipped="a project that registers one of the names of fastreid_ext after it fails with AssertionError",
+    cause="the registry asserts that a name is free",
+    fix="nothing to do without fastreid_ext: it lets a project of its user's take one of our names",
 )
 def registry_clash() -> None:
     """Registering one of our names anew failed, or overwrote it silently; the newcomer now gets it, with a warning."""

@@ -52,6 +52,8 @@ def _parameters_stay() -> bool:
     },
     needed=_parameters_stay,
     if_skipped="training with FastReID's own trainer changes no parameter, without an error",
+    cause="ContiguousParams shows the optimiser flat buffers, whose gradients zero_grad() sets to None since torch 2.0",
+    fix="zero_grad(set_to_none=False), or build_optimizer(contiguous=False)",
     critical=True,
 )
 def zero_grad() -> None:
@@ -88,6 +90,8 @@ def _clipping_needs_gradients() -> bool:
     targets={f"{SOLVER}:_create_gradient_clipper": ("3d7ec2cf10d1",)},
     needed=_clipping_needs_gradients,
     if_skipped="CLIP_GRADIENTS.CLIP_TYPE value raises together with MODEL.FREEZE_LAYERS",
+    cause="the hook that freezes layers takes their gradients away, and torch's clipping by value reads them",
+    fix="clip only parameters that have a gradient",
 )
 def clip_frozen() -> None:
     """Clipping raised on frozen parameters, whose gradient the host takes away; they are now passed over."""
@@ -119,6 +123,8 @@ def _freezing_spreads() -> bool:
     targets={f"{SOLVER}:get_default_optimizer_params": ("e741b15b0f6f",)},
     needed=_freezing_spreads,
     if_skipped="FREEZE_LAYERS also freezes layers whose names only begin alike: Base-MGN learns nothing at first",
+    cause="names are matched by their beginning, re.match without an end",
+    fix="end the pattern at a dot or at the end of the name",
 )
 def freeze_whole_names() -> None:
     """FREEZE_LAYERS ``b1`` also froze ``b1_head``, so Base-MGN trained nothing for its first 1000 iterations.
@@ -163,6 +169,8 @@ def _short_schedule_fails() -> bool:
     uses=(f"{SOLVER}:lr_scheduler",),
     needed=_short_schedule_fails,
     if_skipped="a run that is all warm-up, or a training set smaller than a batch, divides by zero",
+    cause="the epochs behind the warm-up are a divisor, and so are the iterations of an epoch",
+    fix="no annealing where the run is all warm-up; an error in one sentence for a set smaller than a batch",
 )
 def schedule_of_warm_up() -> None:
     """MAX_EPOCH = warm-up epochs made CosineAnnealingLR divide by zero; such a run is now all warm-up.

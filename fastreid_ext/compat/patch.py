@@ -34,6 +34,8 @@ class Patch:
         needed: whether the fault is there. Asked before any patch is applied; it changes nothing. One that raises
             counts as a yes.
         if_skipped: what stays broken without the patch; goes on from "without it".
+        cause: what in FastReID, or in what it uses, is the fault.
+        fix: the smallest change of FastReID's own file that would do, in words: for its maintainers and forks.
         uses: further names of the host that the repair reads, as ``module:qualified.name``.
         critical: without the patch training or evaluation fails or is wrong.
     """
@@ -45,6 +47,8 @@ class Patch:
     apply: Callable[[], None]
     needed: Callable[[], bool] = field(kw_only=True)
     if_skipped: str = field(kw_only=True)
+    cause: str = field(default="", kw_only=True)
+    fix: str = field(default="", kw_only=True)
     uses: tuple[str, ...] = field(default=(), kw_only=True)
     critical: bool = field(default=False, kw_only=True)
 
@@ -103,6 +107,8 @@ def patch(
     targets: Mapping[str, tuple[str, ...]],
     needed: Callable[[], bool],
     if_skipped: str,
+    cause: str,
+    fix: str,
     uses: tuple[str, ...] = (),
     critical: bool = False,
 ) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -118,6 +124,8 @@ def patch(
                 apply,
                 needed=needed,
                 if_skipped=if_skipped,
+                cause=cause,
+                fix=fix,
                 uses=uses,
                 critical=critical,
             )

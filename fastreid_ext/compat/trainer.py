@@ -50,6 +50,8 @@ def _period_zero_fails() -> bool:
     uses=(f"{EVAL_HOOK}._do_eval",),
     needed=_period_zero_fails,
     if_skipped="TEST.EVAL_PERIOD 0 divides by zero at the end of a run",
+    cause="EvalHook takes the epoch modulo its period",
+    fix="test for a period above 0 first",
 )
 def eval_period_zero() -> None:
     """TEST.EVAL_PERIOD 0 divided by zero; it now means one evaluation, after the last epoch."""
@@ -75,6 +77,8 @@ def _finished_run_fails() -> bool:
     },
     needed=_finished_run_fails,
     if_skipped="resuming a run that has ended raises AttributeError",
+    cause="a hook reads the epoch, which a loop of no epoch never sets",
+    fix="return the evaluation of the weights where start_epoch is max_epoch",
 )
 def finished_run() -> None:
     """Resuming a run that has ended raised AttributeError in a hook; it now evaluates the final weights."""
@@ -117,6 +121,8 @@ def _best_metric_is_forgotten() -> bool:
     uses=("fastreid.engine.hooks:PeriodicCheckpointer", "fastreid.utils.checkpoint:Checkpointer._load_file"),
     needed=_best_metric_is_forgotten,
     if_skipped="the first evaluation after a resume replaces model_best.pth, however bad it is",
+    cause="the best metric is in the hook alone and begins at -1",
+    fix="read it from model_best.pth when a run is resumed",
 )
 def best_metric() -> None:
     """After a resume the first evaluation replaced model_best.pth, however bad; it is now read first."""

@@ -44,6 +44,8 @@ def _affine_fails() -> bool:
     uses=("fastreid.data.transforms.build:T",),
     needed=_affine_fails,
     if_skipped="INPUT.AFFINE.ENABLED raises TypeError",
+    cause="RandomAffine has lost its arguments resample and fillcolor",
+    fix="interpolation and fill",
 )
 def random_affine() -> None:
     """RandomAffine lost ``resample`` and ``fillcolor``; INPUT.AFFINE.ENABLED now finds the present names."""
@@ -88,6 +90,8 @@ def _conversion_fails() -> bool:
     targets={TO_TENSOR: ("ecebec169d64",)},
     needed=_conversion_fails,
     if_skipped="images of other modes than 8-bit colour and grey raise, and others convert with a warning",
+    cause="np.array(copy=False) is refused by NumPy 2 where a copy is needed; torch deprecates ByteStorage",
+    fix="np.asarray, and torch.from_numpy of the image's array",
 )
 def to_tensor_without_storage() -> None:
     """``np.array(copy=False)`` raises in NumPy 2, and torch deprecates the storage the tensor came from."""

@@ -27,6 +27,7 @@ from fastreid_ext.commands import (
     synth,
     test_weights,
     train,
+    upstream,
     verify,
 )
 from fastreid_ext.commands.common import HelpFormatter, run_command
@@ -55,6 +56,7 @@ COMMANDS = (
     pose,
     occlusion_split,
     derive_occluded_duke,
+    upstream,
     doctor,
 )
 

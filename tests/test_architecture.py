@@ -28,7 +28,7 @@ FLOORS = (
     ("visual", "pose"),
     ("export",),
     ("search",),
-    ("report", "reproduce"),
+    ("report", "reproduce", "upstream"),
     ("commands", "scripts"),
     ("cli.py",),
     ("__init__.py", "__main__.py"),

@@ -285,6 +285,8 @@ WRONG = [
     *(["pose", "report", "x.npz", "--threshold", value] for value in ("-1", "1", "nan", "abc")),
     *(["pose", "report", "x.npz", "--sheet-images", value] for value in NO_LEAST),
     *(["derive-occluded-duke", folder] for folder in NO_FOLDER),
+    *(["upstream", folder] for folder in NO_FOLDER),
+    *(["upstream", "odd/empty", *rest] for rest in ([], ["--papers", "Miner"], ["--papers"], ["--check-with", "A"])),
     *(["dataset", folder, "--output", "own2"] for folder in [*NO_FOLDER, "odd/bytes", "odd/deep.json"]),
     *(["occlusion-split", name, "--output", "own3"] for name in ["Nowhere", "Market1501", "", "images", *NO_FOLDER]),
     *(["derive-occluded-duke", "odd/empty", "--duke", folder] for folder in NO_FOLDER),

@@ -1,0 +1,178 @@
+"""The smallest changes of FastReID's own files with which it trains and evaluates in one process on today's stack.
+
+Each belongs to a patch of :mod:`fastreid_ext.compat`, which says what is broken and why. The places are found in the
+syntax tree by the names of what stands there; what is put there is written here. An edit that finds nothing to change
+was made already, or belongs to a FastReID that reads differently.
+"""
+
+import ast
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastreid_ext.upstream.edits import Edit, Text
+
+Find = Callable[[Text], Iterator[Edit]]
+
+
+@dataclass(frozen=True)
+class HostEdit:
+    """A change of one file.
+
+    Attributes:
+        patch: the patch of ours that heals the same.
+        file: below the folder ``fastreid``.
+        what: the change in words, for the commit.
+        find: text -> the edits.
+    """
+
+    patch: str
+    file: str
+    what: str
+    find: Find
+
+
+def healed(checkout: Path) -> dict[str, str]:
+    """Return file -> its text with the edits, for the files of a checkout that need some."""
+    texts = {}
+    for edit in EDITS:
+        path = f"fastreid/{edit.file}"
+        if path not in texts:
+            file = Path(os.path.realpath(checkout), path)
+            if not file.is_file() or os.path.realpath(file) != str(
+                file
+            ):  # a link's target is not the checkout's to change
+                continue
+            texts[path] = (checkout / path).read_text(encoding="utf-8")
+        parsed = Text(texts[path])
+        texts[path] = parsed.edited(edit.find(parsed))
+    return {path: text for path, text in texts.items() if text != (checkout / path).read_text(encoding="utf-8")}
+
+
+def _function(text: Text, name: str) -> ast.FunctionDef | None:
+    """Find a function, or a method by Class.method."""
+    body = text.tree.body
+    for part in name.split("."):
+        node = next((each for each in body if getattr(each, "name", None) == part), None)
+        if node is None:
+            return None
+        body = node.body
+    return node
+
+
+def _begin(name: str, lines: tuple[str, ...]) -> Find:
+    """Put lines before the first statement of a function, behind its docstring."""
+
+    def find(text: Text) -> Iterator[Edit]:
+        node = _function(text, name)
+        if node is None or lines[0] in text.segment(node):
+            return
+        first = node.body[1] if ast.get_docstring(node) else node.body[0]
+        indented = "".join(f"{' ' * first.col_offset}{line}\n" for line in lines)
+        start = text.lines_replaced(first.lineno, first.lineno).start
+        yield Edit(start, start, indented)
+
+    return find
+
+
+def _calls(name: str, new: Callable[[Text, ast.Call], str | None]) -> Find:
+    """Replace calls of a name, ``self.optimizer.zero_grad`` say."""
+
+    def find(text: Text) -> Iterator[Edit]:
+        for node in ast.walk(text.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
+                written = new(text, node)
+                if written is not None:
+                    yield text.replaced(node, written)
+
+    return find
+
+
+def _mapping(text: Text) -> Iterator[Edit]:
+    for node in text.tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "collections":
+            moved = [alias.name for alias in node.names if alias.name == "Mapping"]
+            rest = [alias.name for alias in node.names if alias.name != "Mapping"]
+            if moved:
+                lines = [f"from collections import {', '.join(rest)}"] if rest else []
+                yield text.replaced(node, "\n".join([*lines, "from collections.abc import Mapping"]))
+
+
+def _string_classes(text: Text) -> Iterator[Edit]:
+    imported = [node for node in text.tree.body if isinstance(node, ast.ImportFrom) and node.module == "torch._six"]
+    yield from (text.replaced(node, "string_classes = str") for node in imported)
+
+
+def _without_stream(text: Text) -> Iterator[Edit]:
+    node = _function(text, "DataLoaderX.__init__")
+    for each in ast.walk(node) if node else ():
+        ours = isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "self.stream"
+        if ours and isinstance(each.value, ast.Call):
+            made = f"torch.cuda.Stream({ast.unparse(each.value.args[0])})"
+            yield text.replaced(each.value, f"{made} if torch.cuda.is_available() else None")
+
+
+def _to_array(text: Text, node: ast.Call) -> str | None:
+    if not any(keyword.arg == "copy" for keyword in node.keywords):
+        return None
+    return f"np.asarray({', '.join(map(text.segment, node.args))})"
+
+
+def _to_bytes(text: Text, node: ast.Call) -> str | None:
+    if not (node.args and ast.unparse(node.args[0]).startswith("torch.ByteStorage.from_buffer(")):
+        return None
+    image = node.args[0].args[0]  # of its bytes: image.tobytes()
+    return f"torch.from_numpy(np.array({ast.unparse(image.func.value)}, np.uint8))"
+
+
+def _padded(text: Text, node: ast.Call) -> str | None:
+    """Curves of equal length: behind its last gallery image a query's curve keeps its value."""
+    curve = node.args[0]
+    if not (isinstance(curve, ast.Subscript) and isinstance(curve.value, ast.Name)):
+        return None
+    name = curve.value.id
+    return f'all_cmc.append(np.pad({name}, (0, max(max_rank - len({name}), 0)), mode="edge")[:max_rank])'
+
+
+def _exit(text: Text, node: ast.Call) -> str | None:
+    return 'print("FastReID ranks in Python instead.")'
+
+
+EDITS = (
+    HostEdit("imports", "data/build.py", "import Mapping from collections.abc", _mapping),
+    HostEdit("imports", "data/build.py", "no torch._six: texts are str", _string_classes),
+    HostEdit("imports", "evaluation/testing.py", "import Mapping from collections.abc", _mapping),
+    HostEdit(
+        "zero-grad",
+        "engine/train_loop.py",
+        "zero_grad(set_to_none=False), which keeps the flat gradient buffers; without it no parameter changes",
+        _calls("self.optimizer.zero_grad", lambda text, node: "self.optimizer.zero_grad(set_to_none=False)"),
+    ),
+    HostEdit("loader-without-cuda", "data/data_utils.py", "no CUDA stream without CUDA", _without_stream),
+    HostEdit(
+        "loader-without-cuda",
+        "data/data_utils.py",
+        "without CUDA the loader is the plain DataLoader that it extends",
+        _begin("DataLoaderX.__iter__", ("if self.stream is None:", "    return super().__iter__()")),
+    ),
+    HostEdit(
+        "to-tensor",
+        "data/transforms/functional.py",
+        "np.asarray in place of np.array(copy=False)",
+        _calls("np.array", _to_array),
+    ),
+    HostEdit(
+        "to-tensor",
+        "data/transforms/functional.py",
+        "an array of the image in place of torch.ByteStorage",
+        _calls("torch.ByteTensor", _to_bytes),
+    ),
+    HostEdit("ranking", "evaluation/rank.py", "curves of one length", _calls("all_cmc.append", _padded)),
+    HostEdit(
+        "never-compile",
+        "evaluation/rank_cylib/__init__.py",
+        "where the Cython tool can't be compiled the evaluation goes on in Python, as it does without it",
+        _calls("sys.exit", _exit),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The name under which a module works on what a block gives."""

@@ -1,0 +1,1 @@
+"""What this paper's project adds to FastReID's trainer."""

@@ -1,0 +1,68 @@
+"""What the command writes: one commit for the repairs of FastReID, and one for each project."""
+
+from collections.abc import Iterator, Sequence
+
+from fastreid_ext import __version__
+from fastreid_ext.upstream import plan
+from fastreid_ext.upstream.checkout import Checkout, CheckoutError
+from fastreid_ext.upstream.host_edits import EDITS, healed
+from fastreid_ext.upstream.project import HEADER, count_lines, project_files
+
+HEALS_SUBJECT = "Run on today's Python, torch and NumPy, with and without CUDA"
+
+
+def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch: str, update: bool) -> Iterator[str]:
+    """Commit to a branch of a checkout and yield a line on each commit.
+
+    Raises:
+        CheckoutError: what :class:`Checkout` refuses. Nothing was written then.
+    """
+    projects = {paper: project_files(paper) for paper in papers}
+    for paper in papers:
+        checkout.check_free(f"projects/{paper.project}", update)
+    checkout.start_branch(branch, update)
+    yield f"branch {branch} of {checkout.folder}"
+    if heals:
+        changed = healed(checkout.folder)
+        made = bool(changed) and checkout.commit(changed, heals_message(list(changed)))
+        yield f"FastReID itself: {len(changed)} files repaired" if made else "FastReID itself: nothing to repair"
+    for paper, files in projects.items():
+        folder = f"projects/{paper.project}"
+        placed = {f"{folder}/{path}": text for path, text in files.items()}
+        made = checkout.commit(placed, project_message(paper), replaces=folder)
+        lines = f"{count_lines(files)} lines without its tests"
+        yield f"{folder}: {len(files)} files, {lines}" if made else f"{folder}: as it should be"
+    if papers:
+        yield f'every Python file begins with "{HEADER}", which is FastReID\'s own licence too, and names no author'
+
+
+def heals_message(files: Sequence[str]) -> str:
+    """Return the message of the commit that repairs FastReID."""
+    named = [f"- {edit.file}: {edit.what}" for edit in EDITS if f"fastreid/{edit.file}" in files]
+    return (
+        f"{HEALS_SUBJECT}\n\nThe smallest changes with which training and evaluation run in one process:\n\n"
+        + "\n".join(named)
+    )
+
+
+def project_message(paper: plan.Paper) -> str:
+    """Return the message of the commit that adds a project."""
+    return (
+        f"Add {paper.project}: {paper.title}\n\n"
+        f"Self-contained: {paper.package}/ is the paper, {paper.package}/shared/ what it needs besides FastReID.\n"
+        f"python projects/{paper.project}/tests/two_steps.py builds every config and trains two steps.\n"
+        f"Made from fastreid-ext {__version__} (Apache-2.0)."
+    )
+
+
+def papers_named(names: Sequence[str]) -> list[plan.Paper]:
+    """Return the papers of some names, in the plan's order.
+
+    Raises:
+        CheckoutError: a name that no project has.
+    """
+    known = {paper.project: paper for paper in plan.PAPERS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise CheckoutError(f"there is no project {unknown[0]}: --papers takes {', '.join(known)}")
+    return [paper for name, paper in known.items() if name in names]

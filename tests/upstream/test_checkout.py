@@ -1,0 +1,160 @@
+"""What the command refuses, and what ``--update`` allows."""
+
+from pathlib import Path
+
+import pytest
+from git_checkouts import git, make_repository
+
+from fastreid_ext.commands import upstream as command
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.upstream.checking import run_without_us
+from fastreid_ext.upstream.checkout import MARKS, Checkout, CheckoutError
+from fastreid_ext.upstream.writing import papers_named
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A checkout with the files that tell FastReID, and a project of its own."""
+    folder = tmp_path / "fork"
+    for mark in (*MARKS, "projects/Old/old.py"):
+        (folder / mark).parent.mkdir(parents=True, exist_ok=True)
+        (folder / mark).write_text("old = 1\n")
+    return make_repository(folder)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(CheckoutError, match="there is no folder .*none: name a git checkout of FastReID"):
+        Checkout(tmp_path / "none")
+
+
+def test_not_fastreid(small):
+    git(small, "rm", "--quiet", MARKS[0])
+    with pytest.raises(
+        CheckoutError, match="is no checkout of FastReID, because it has no fastreid/config/defaults.py"
+    ):
+        Checkout(small)
+
+
+def test_no_git(small, tmp_path):
+    moved = tmp_path / "plain"
+    small.rename(moved)
+    (moved / ".git").rename(tmp_path / "git")
+    with pytest.raises(CheckoutError, match="is no git checkout: clone FastReID"):
+        Checkout(moved)
+
+
+def test_a_folder_of_another_checkout(small, tmp_path):
+    inner = small / "vendored"
+    for mark in MARKS:
+        (inner / mark).parent.mkdir(parents=True, exist_ok=True)
+        (inner / mark).write_text("")
+    with pytest.raises(CheckoutError, match="is inside the git checkout"):
+        Checkout(inner)
+
+
+def test_no_commit(small):
+    git(small, "checkout", "--quiet", "--orphan", "empty")
+    with pytest.raises(CheckoutError, match="has no commit yet"):
+        Checkout(small)
+
+
+def test_changed_files(small):
+    (small / "projects/Old/old.py").write_text("old = 2\n")
+    with pytest.raises(
+        CheckoutError, match=r"changes that are not committed \(M projects/Old/old.py\): commit or stash"
+    ):
+        Checkout(small).start_branch("new", update=False)
+    assert git(small, "branch", "--show-current").strip() == "master"
+
+
+def test_a_branch_that_is_there(small):
+    git(small, "branch", "mine")
+    checkout = Checkout(small)
+    with pytest.raises(CheckoutError, match="has a branch mine already: .*--update"):
+        checkout.start_branch("mine", update=False)
+    checkout.start_branch("mine", update=True)
+    assert git(small, "branch", "--show-current").strip() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a b", "-x", "a..b"])
+def test_a_name_that_git_refuses(small, name):
+    with pytest.raises(CheckoutError, match="git takes no branch of the name"):
+        Checkout(small).start_branch(name, update=False)
+
+
+def test_files_of_others(small):
+    checkout = Checkout(small)
+    with pytest.raises(CheckoutError, match="has projects/Old already: give --update"):
+        checkout.check_free("projects/Old", update=False)
+    checkout.check_free("projects/Old", update=True)
+    (small / "projects/Old/notes.txt").write_text("mine")
+    with pytest.raises(CheckoutError, match="Old has files that are not committed"):
+        checkout.check_free("projects/Old", update=True)
+
+
+def test_links_are_not_followed(small, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (small / "projects/Linked").symlink_to(tmp_path / "elsewhere")
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "-m", "Link")
+    with pytest.raises(CheckoutError, match="Linked is a link"):
+        Checkout(small).check_free("projects/Linked", update=True)
+
+
+def test_nobody_commits(small, monkeypatch):
+    for key in ("name", "email"):
+        git(small, "config", f"user.{key}", "")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    with pytest.raises(CheckoutError, match="does not know who commits .* set its user.name"):
+        Checkout(small).start_branch("new", update=False)
+
+
+def test_ignored_files_are_committed_too(small):
+    (small / ".gitignore").write_text("tests\n")
+    git(small, "add", ".gitignore")
+    git(small, "commit", "--quiet", "-m", "Ignore")
+    Checkout(small).commit({"projects/New/tests/a.py": "a = 1\n"}, "Add it", replaces="projects/New")
+    assert git(small, "ls-files", "projects/New").split() == ["projects/New/tests/a.py"]
+
+
+def test_a_script_without_us(small):
+    (small / "ours.py").write_text("import fastreid_ext.losses\n")
+    with pytest.raises(CheckoutError, match="must do without fastreid_ext"):
+        run_without_us(small, "ours.py")
+    (small / "theirs.py").write_text("import os, sys\nprint(os.getcwd(), sys.argv[1:], __name__)\n")
+    assert run_without_us(small, "theirs.py", ["a", "b"]) == f"{small} ['a', 'b'] __main__\n"
+
+
+def test_a_commit_replaces_a_folder_and_nothing_else(small):
+    checkout = Checkout(small)
+    (small / "mine.txt").write_text("mine")  # git does not know it
+    files = {"projects/Old/new.py": "new = 1\n"}
+    assert checkout.commit(files, "Replace it", replaces="projects/Old")
+    assert git(small, "ls-files", "projects").split() == ["projects/Old/new.py"]
+    assert not (small / "projects/Old/old.py").exists()
+    assert not checkout.commit(files, "Again", replaces="projects/Old")
+    assert git(small, "log", "-1", "--format=%s").strip() == "Replace it"
+    assert (small / "mine.txt").read_text() == "mine"
+
+
+def test_unknown_paper():
+    with pytest.raises(CheckoutError, match="there is no project Miner: --papers takes DeepMiner, MGRe"):
+        papers_named(["Miner"])
+    assert [paper.project for paper in papers_named(command.PROJECTS)] == list(command.PROJECTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--papers"], "nothing to write"),
+        (["--papers", "--heals", "--check"], "--check is about projects"),
+        (["--check-with", "A", "1"], "give --check too"),
+        (["--check", "--check-with", "A"], "pairs of a key and its value"),
+    ],
+)
+def test_options_that_do_not_fit(arguments, said):
+    from fastreid_ext.cli import argument_parser
+
+    with pytest.raises(ConfigError, match=said):
+        command.run(argument_parser().parse_args(["upstream", str(Path("nowhere")), *arguments]))

@@ -1,0 +1,121 @@
+"""The rules on small texts."""
+
+import textwrap
+
+import pytest
+
+from fastreid_ext.upstream import plan, rewriting
+from fastreid_ext.upstream.edits import Text, until_settled
+from fastreid_ext.upstream.sources import ROOT, names_in, parsed, resolved
+from fastreid_ext.upstream.trimming import trimmed
+
+
+def settled(text):
+    return until_settled(textwrap.dedent(text), rewriting._settled)
+
+
+@pytest.mark.parametrize(
+    ("text", "then"),
+    [
+        ("x = 1 if isinstance(y, TokenTrunk) else 2  # why\n", "x = 2  # why\n"),
+        ("x = y if not isinstance(y, Tokens) else z\n", "x = y\n"),
+        ("def f(y: Tensor | Tokens) -> Tokens | Tensor: ...\n", "def f(y: Tensor) -> Tensor: ...\n"),
+        ("if isinstance(y, Tokens) and z:\n    a()\nb()\n", "b()\n"),
+        ("if isinstance(y, Tokens):\n    a()\nelse:\n    # here\n    b()\nc()\n", "b()\nc()\n"),
+        ("if z or not isinstance(y, Tokens):  # always\n    a()\n", "a()\n"),
+        ("if isinstance(y, Mapping) and z:\n    a()\n", "if isinstance(y, Mapping) and z:\n    a()\n"),
+    ],
+)
+def test_settled_conditions(text, then):
+    assert settled(text) == then
+
+
+def test_inlined_calls():
+    text = "from fastreid_ext.modeling.tokens import map_of, on_map\n\nz = map_of(on_map(partial(f, t=1), g(y)))\n"
+    rule = rewriting._inlined("fastreid_ext.deepminer.branches", text)
+    assert until_settled(text, rule).endswith("z = partial(f, t=1)(g(y))\n")
+
+
+def test_rows_of_a_table():
+    text = 'T = {\n    # of a\n    "a": 1,\n    "b": [\n        2,\n    ],\n    **more,\n}\n'
+    assert (
+        until_settled(text, lambda parsed: rewriting._rows(parsed, "T", ("b",)))
+        == 'T = {\n    "b": [\n        2,\n    ],\n}\n'
+    )
+
+
+def test_checks_go_with_their_words():
+    text = '''
+    def f(x: int) -> int:
+        """Double x.
+
+        Args:
+            x: 1 or more.
+
+        Raises:
+            ConfigError: less
+                than one.
+            KeyError: never.
+        """
+        least = 1
+        if x < least:
+            raise ConfigError("x")
+        check_more(x)
+        return 2 * x
+
+
+    def check_more(x: int) -> None:
+        if x > 5:
+            raise ConfigError("x")
+    '''
+    then = '''
+    def f(x: int) -> int:
+        """Double x.
+
+        Args:
+            x: 1 or more.
+
+        Raises:
+            KeyError: never.
+        """
+        return 2 * x
+    '''
+    assert trimmed(textwrap.dedent(text)).rstrip() == textwrap.dedent(then).rstrip()
+
+
+def test_a_choice_stays():
+    """What raises in one of several cases is no check, and keeps its promise."""
+    doc = '"""F.\n\n    Raises:\n        ValueError: 2.\n    """'
+    text = f"def f(x):\n    {doc}\n    if x:\n        return 1\n    raise ValueError\n"
+    assert trimmed(text) == text
+
+
+def test_a_function_of_checks_alone_goes():
+    method = (
+        "    def __post_init__(self):\n        for b in self:\n            if b:\n                raise ConfigError()\n"
+    )
+    text = f"class A:\n    b = 1\n\n{method}"
+    assert trimmed(text).rstrip() == "class A:\n    b = 1"
+
+
+def test_names_and_where_they_are_from():
+    text = "from fastreid_ext.layers import unit_length\n\n# of one\nONE = 1  # 1\n\n\ndef f(x: 'Later'):\n    ONE\n"
+    source = parsed("m", text)
+    assert [piece.names for piece in source.pieces] == [("ONE",), ("f",)]
+    assert source.pieces[0].text == "# of one\nONE = 1  # 1" and source.pieces[1].apart
+    assert names_in(source.pieces[1].node) == {"Later", "ONE"}
+    assert resolved(source.imports["unit_length"]) == ("fastreid_ext.layers.unit_length", "unit_length")
+
+
+def test_offsets_are_bytes():
+    text = Text('x = "ü", 1 if isinstance(y, Tokens) else 2\n')
+    assert text.edited(rewriting._settled(text)) == 'x = "ü", 2\n'
+
+
+def test_every_settled_condition_is_ours():
+    """A rule whose text stands nowhere in our source any more would rot."""
+    folders = ("modeling", *(paper.package for paper in plan.PAPERS))
+    files = [file for folder in folders for file in (ROOT / folder).glob("*.py")]
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    for condition in plan.SETTLED:
+        assert condition.replace("'", '"') in sources, condition

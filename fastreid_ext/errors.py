@@ -13,6 +13,7 @@ __all__ = [
     "first_line",
     "is_ours",
     "name_too_long",
+    "raised_in",
 ]
 
 
@@ -59,6 +60,16 @@ def name_too_long(error: BaseException) -> "FileError | None":
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "of a file"
     return FileError(f"the name {name[:SHOWN]}... is too long for the file system: choose a shorter one")
+
+
+def raised_in(error: BaseException) -> str:
+    """Return the package whose code raised an exception that was just caught; torch's is whoever called it."""
+    trace, inner = error.__traceback__ and error.__traceback__.tb_next, ""
+    while trace is not None:
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        inner = inner if package == "torch" else package
+        trace = trace.tb_next
+    return inner
 
 
 def is_ours(error: BaseException) -> bool:

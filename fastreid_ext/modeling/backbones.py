@@ -42,6 +42,7 @@ __all__ = [
     "published_weights",
     "trunk_builder",
     "trunk_name",
+    "trunk_title",
     "with_pretrained",
 ]
 
@@ -137,6 +138,12 @@ def trunk_name(cfg: CfgNode) -> str:
     """Return the builder of a config's trunk, or timm's name of it: for messages."""
     name = trunk_builder(cfg)
     return (name == "build_timm_backbone" and cfg.MODEL.BACKBONE.TIMM.NAME) or name
+
+
+def trunk_title(cfg: CfgNode) -> str:
+    """Return what a config's trunk is called, with its depth where that says something: for messages."""
+    name = trunk_name(cfg)
+    return name if trunk_builder(cfg) == "build_timm_backbone" else f"{name} {cfg.MODEL.BACKBONE.DEPTH}"
 
 
 def fixed_last_stride(cfg: CfgNode) -> int | None:

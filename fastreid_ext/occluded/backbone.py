@@ -45,7 +45,7 @@ def build_dnl_backbone(cfg: CfgNode) -> nn.Module:
         ConfigError: as :func:`build_dnl_resnet_backbone`, a trunk without stages, or one that has such blocks already.
     """
     node = cfg.MODEL.BACKBONE.DNL
-    if "dnl" in node.TRUNK:
+    if hasattr(BACKBONE_REGISTRY._obj_map.get(node.TRUNK), "builds_on"):
         raise ConfigError(
             f"MODEL.BACKBONE.DNL.TRUNK is {node.TRUNK}, which has disentangled non-local blocks already: set one"
             " without, such as build_osnet_backbone"
@@ -100,8 +100,9 @@ def add_non_local(
             f" {list(blocks)}"
         )
     channels = block_channels(backbone)
-    for stage, count in zip(STAGES, blocks, strict=True):
-        chosen = places[stage][most[stage - 1] - count :]
+    chosen_of = {stage: places[stage][most[stage - 1] - n :] for stage, n in zip(STAGES, blocks, strict=True)}
+    _check_reduction(reduction, {channels[names[stage][place]] for stage in STAGES for place in chosen_of[stage]})
+    for stage, chosen in chosen_of.items():
         behind = [names[stage][place] for place in chosen]
         layers = [DisentangledNonLocal2d(channels[name], reduction, temperature) for name in behind]
         if hasattr(backbone, f"NL_{stage}_idx"):
@@ -111,3 +112,17 @@ def add_non_local(
             for name, layer in zip(behind, layers, strict=True):
                 put_behind(backbone, name, layer)
     return backbone
+
+
+def _check_reduction(reduction: int, channels: set[int]) -> None:
+    """Check that a reduction divides the channels of all blocks that a non-local block follows.
+
+    Raises:
+        ConfigError: it does not; the nearest below it that does is named.
+    """
+    if channels and (reduction < 1 or any(count % reduction for count in channels)):
+        fitting = max(n for n in range(1, max(reduction, 2)) if not any(count % n for count in channels))
+        raise ConfigError(
+            f"MODEL.BACKBONE.DNL.REDUCTION is {reduction} and must divide the channels of each block that a non-local"
+            f" block follows ({', '.join(map(str, sorted(channels)))}): set it to {fitting}, say"
+        )

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from fastreid.modeling import build_model
-from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.model import build_model as build_checked
@@ -140,8 +140,8 @@ def test_a_non_local_block_works_on_its_stages_map():
         ),
         ({"DNL__POSITIONS": "first"}, r"DNL.POSITIONS must be one of \('last', 'alternate'\), got 'first'"),
         ({"DNL__TEMPERATURE": 0.0}, "a temperature above 0, got 0.0"),
-        ({"DNL__REDUCTION": 3}, "a reduction that divides its 512 channels, got 3"),
-        ({"DNL__REDUCTION": 0}, "a reduction that divides its 512 channels, got 0"),
+        ({"DNL__REDUCTION": 3}, r"DNL.REDUCTION is 3 and must divide the channels .* \(512, 1024\): set it to 2, say"),
+        ({"DNL__REDUCTION": 0}, r"DNL.REDUCTION is 0 and must divide the channels .* \(512, 1024\): set it to 1, say"),
         ({"WITH_NL": True}, "MODEL.BACKBONE.WITH_NL puts FastReID's non-local ones: set WITH_NL False"),
     ],
 )
@@ -242,6 +242,7 @@ def test_a_deep_copy_runs_its_own_blocks():
             {"DNL__BLOCKS": [0, 2, 3, 0]},
             r"at most \[2, 2, 1, 1\] for this OSNet with POSITIONS last; got \[0, 2, 3, 0\]",
         ),
+        ("osnet", {"DNL__BLOCKS": [1, 1, 0, 0], "DNL__REDUCTION": 24}, r"channels .* \(64, 96\): set it to 16, say"),
         ("osnet", {"WITH_NL": True}, "build_dnl_backbone puts .* set WITH_NL False"),
         ("osnet", {"DNL__TRUNK": "build_dnl_backbone"}, "TRUNK is build_dnl_backbone, which has .* already"),
         (
@@ -271,3 +272,12 @@ def test_a_depth_that_the_trunk_lacks():
     cfg.merge_from_list([x for key, value in settings.items() for x in (f"MODEL.BACKBONE.{key}", value)])
     with pytest.raises(ConfigError, match="DEPTH is 'x0_6', a depth that is none of .*, which has x1_0"):
         build_checked(cfg)
+
+
+def test_a_trunk_may_be_named_as_it_likes():
+    BACKBONE_REGISTRY._obj_map["build_my_dnl_net"] = BACKBONE_REGISTRY.get("build_osnet_backbone")
+    try:
+        with torch.device("meta"):
+            build_backbone(other("osnet", DNL__TRUNK="build_my_dnl_net"))
+    finally:
+        del BACKBONE_REGISTRY._obj_map["build_my_dnl_net"]

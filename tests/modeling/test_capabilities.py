@@ -22,12 +22,14 @@ HAVE = {
     "HasBranches": PAPERS,
     "LocatesRegions": {"MGRe"},
     "HasGranularities": {"MGRe"},
+    "HasBranchMaps": {"DeepMiner"},
     "HasSpatialMasks": {"DeepMiner", "MSReID"},
     "HasTestParts": {"MGRe"},
     "VerifiesPairs": {"Res2NetMultiTask"},
     "ReadsLabels": PAPERS,
     "HasTrainingOnly": PAPERS,
     "MovesAfterStep": {"OccludedReID"},  # one of its modules
+    "MovesInForward": {"DeepMiner", "MSReID"},  # one of its modules
     "TakesMaps": PAPERS,  # what they give their heads
     "RenamesWeights": PAPERS,
 }
@@ -63,7 +65,7 @@ def test_which_blocks_make_the_one_behind_them():
 @pytest.mark.parametrize("name", HAVE)
 def test_who_has_it(name, models):
     ability = getattr(capabilities, name)
-    if name == "MovesAfterStep":
+    if name in ("MovesAfterStep", "MovesInForward"):
         having = {kind for kind, model in models.items() if any(isinstance(m, ability) for m in model.modules())}
     else:
         having = {kind for kind, model in models.items() if isinstance(model, ability)}

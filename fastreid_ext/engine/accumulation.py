@@ -31,7 +31,7 @@ def share_steps(model: nn.Module, parts: int) -> None:
     """Tell the modules whose state moves in a forward pass that ``parts`` of these make one step."""
     for module in model.modules():
         if isinstance(module, MovesInForward):
-            module.share = 1.0 / parts
+            module.step_share = 1.0 / parts
 
 
 def _slice(value: Any, start: int, end: int, count: int) -> Any:

@@ -99,7 +99,7 @@ class TrainingStep(SimpleTrainer):
                     losses = self.distillation.losses(self.model, part) if self.distillation else self.model(part)
                 self.grad_scaler.scale(sum(losses.values()) / self.parts).backward()
             for name, loss in losses.items():
-                means[name] = means.get(name, 0.0) + loss.detach() / self.parts
+                means[name] = means.get(name, 0.0) + loss.detach().float() / self.parts
         return means
 
     def _update(self) -> None:

@@ -18,7 +18,7 @@ class CenterLoss(nn.Module):
     gradient of the mean squared distance. FastReID has only one optimiser, so the
     centers are a buffer and take the same step in closed form: c -= rate * (2 / B) * sum(c - x), after the
     loss of a training forward is computed. Where several forwards make one step, each moves them by its
-    ``share``. Under DDP the step uses the images of all ranks and leaves the
+    ``step_share``. Under DDP the step uses the images of all ranks and leaves the
     same centers on each. The paper prints a sum over the batch; we take the mean.
 
     Args:
@@ -39,7 +39,7 @@ class CenterLoss(nn.Module):
         if not 0.0 <= rate <= 1.0:
             raise ConfigError(f"the rate of the centers must lie in [0, 1], got {rate}")
         self.rate = rate
-        self.share = 1.0  # of a step that a forward pass is: less where the gradients of several are added
+        self.step_share = 1.0  # of a step that a forward pass is: less where the gradients of several are added
         self.register_buffer("centers", torch.randn(num_classes, dim))
 
     def forward(self, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ class CenterLoss(nn.Module):
     @torch.no_grad()
     def _step(self, x: torch.Tensor, targets: torch.Tensor) -> None:
         x, targets = _of_all_ranks(x), _of_all_ranks(targets)
-        pull = (x.to(self.centers.dtype) - self.centers[targets]) * (self.rate * self.share * 2.0 / x.shape[0])
+        pull = (x.to(self.centers.dtype) - self.centers[targets]) * (self.rate * self.step_share * 2.0 / x.shape[0])
         self.centers.index_add_(0, targets, pull)
 
     def extra_repr(self) -> str:

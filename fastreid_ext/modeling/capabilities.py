@@ -212,10 +212,10 @@ class MovesInForward(Protocol):
     """A module whose state moves in a training forward, such as the centers of a loss.
 
     Attributes:
-        share: the share of a step that a forward pass is; the trainer sets it where several make one step.
+        step_share: the share of a step that a forward pass is; the trainer sets it where several make one step.
     """
 
-    share: float
+    step_share: float
 
 
 def architectures_with(ability: type) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from fastreid.utils.events import EventStorage
 from torch import nn
 
-from fastreid_ext.engine.accumulation import parts_of
+from fastreid_ext.engine.accumulation import parts_of, share_steps
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.layers import MomentumElimination
 from fastreid_ext.losses import CenterLoss
@@ -85,6 +85,28 @@ def test_float16_scales_the_gradients_of_all_parts():
             step.iter = 0
             step.run_step()
     torch.testing.assert_close(model.layer.weight, reference.layer.weight, rtol=1e-3, atol=1e-6)
+
+
+def test_what_a_module_of_a_user_calls_share_stays():
+    """A layer or a switch of this name is no share of a step."""
+    model = Model()
+    model.share, model.layer.share = nn.Linear(3, 3), False
+    share_steps(model, 2)
+    assert isinstance(model.share, nn.Linear) and model.layer.share is False
+    assert model.centers.step_share == 0.5
+
+
+def test_losses_of_half_precision_are_averaged_in_float32():
+    """1 and 1.0078125 are neighbours in bfloat16, so their mean is no number of it."""
+    model = Model()
+    model.mean = model.centers = nn.Identity()
+    values = torch.tensor([1.0, 1.0078125]).repeat_interleave(IMAGES // 2)
+    model.forward = lambda batch: {"loss": (model.layer.weight.sum() * 0 + batch["images"].mean()).bfloat16()}
+    step = TrainingStep(model, [{"images": values}], torch.optim.SGD(model.parameters(), lr=0.1), parts=2)
+    with EventStorage(0) as storage:
+        step.iter = 0
+        step.run_step()
+    assert storage.latest()["loss"][0] == 1.00390625
 
 
 def test_parts_of_a_batch():

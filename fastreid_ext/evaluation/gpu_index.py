@@ -11,6 +11,8 @@ import faiss
 import numpy as np
 import torch
 
+from fastreid_ext.errors import first_line
+
 MOST_FOUND = 2048  # images of a query: faiss finds no more on a GPU
 MOVED = (faiss.IndexFlat, faiss.IndexIVFPQ)  # faiss has no HNSW on a GPU
 
@@ -44,7 +46,7 @@ def search_on_gpu(index: faiss.Index, queries: np.ndarray, count: int) -> tuple[
     try:
         return faiss.index_cpu_to_gpu(_resources(), torch.cuda.current_device(), index).search(queries, count)
     except RuntimeError as error:  # of faiss, whatever the reason
-        logger.warning("searched on the CPU, because faiss can't on the GPU: %s", str(error).strip().splitlines()[0])
+        logger.warning("searched on the CPU, because faiss can't on the GPU: %s", first_line(error))
         return None
 
 

@@ -33,7 +33,7 @@ class Card:
     def move(self, resources, device, index):
         assert (resources, device) == (self, 0)
         if self.fault:
-            raise RuntimeError(self.fault)
+            raise self.fault
         self.moved.append(type(index))
         return faiss.clone_index(index)
 
@@ -98,15 +98,25 @@ def test_what_a_gpu_does_not_have_stays_on_the_cpu(data, make_store, card, monke
     assert not card.moved and not card.resources
 
 
-def test_a_gpu_that_can_not(data, make_store, card, caplog):
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            "Error: 'err == cudaSuccess' failed: out of memory\nmore of it",
+            "Error: 'err == cudaSuccess' failed: out of memory",
+        ),
+        ("", "RuntimeError"),
+    ],
+)
+def test_a_gpu_that_can_not(fault, said, data, make_store, card, caplog):
     gallery, queries = data
     index = built(make_store(gallery), "flat")
     expected = index_candidates(index, queries, "cosine", 5)
-    card.fault = "Error: 'err == cudaSuccess' failed: out of memory\nmore of it"
+    card.fault = RuntimeError(fault)
     with caplog.at_level(logging.WARNING, "fastreid_ext"):
         np.testing.assert_array_equal(index_candidates(index, queries, "cosine", 5), expected)
         np.testing.assert_array_equal(exact_candidates(gallery, queries, "cosine", 5), expected)
-    sentence = "searched on the CPU, because faiss can't on the GPU: " + card.fault.splitlines()[0]
+    sentence = f"searched on the CPU, because faiss can't on the GPU: {said}"
     assert [record.message for record in caplog.records] == [sentence] * 2
 
 

@@ -151,6 +151,7 @@ def main(argv: list[str] | None = None, run: Run = quietly) -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
     args = parser.parse_args(argv)
+    args.folder = args.folder.resolve()  # the tests are started in another folder
     every = [Combination(python, torch) for python in PYTHONS for torch in TORCHES]
     unknown = set(args.only or ()) - {combination.name for combination in every}
     if unknown:

@@ -53,6 +53,14 @@ def test_a_combination(commands, tmp_path, capsys, monkeypatch):
     assert not [pin for pin in pins if pin.startswith(("torch==", "torchvision==", "fastreid=="))]
 
 
+def test_a_folder_beside_the_working_one(commands, tmp_path, monkeypatch):
+    """The tests are started in the checkout, where "environments" would be another folder."""
+    monkeypatch.chdir(tmp_path)
+    assert run(commands, "environments", "--only", "3.12-2.11", "--keep") == 0
+    (tests,) = (command for command, _ in commands if "pytest" in command)
+    assert Path(tests[0]).is_relative_to(tmp_path.resolve() / "environments" / "3.12-2.11")
+
+
 def test_an_environment_that_is_kept_is_taken_up(commands, tmp_path):
     for _ in range(2):
         assert run(commands, tmp_path, "--only", "3.10-2.8", "--keep", "tests/losses") == 0

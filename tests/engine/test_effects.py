@@ -337,6 +337,19 @@ def test_advice_about_identities():
         check_training_set(cfg, items[::3], 1)
 
 
+def test_advice_about_identities_in_parts_of_a_batch():
+    cfg = merged("demo/deepminer.yml", *DATA, "SOLVER.ACCUMULATION", "2")
+    items = [(f"{n}.jpg", n % 5, n) for n in range(90)]
+    with pytest.raises(ConfigError, match="has 5 identities, .* lower SOLVER.IMS_PER_BATCH to 16"):  # not 20: 10 a part
+        check_training_set(cfg, items, 1)
+    cfg.SOLVER.IMS_PER_BATCH = 16
+    check_training_set(cfg, items, 1)
+    check_config(cfg, 1)
+    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION = 64, 4
+    with pytest.raises(ConfigError, match="needs two in each of the 4 parts .*, or lower SOLVER.ACCUMULATION$"):
+        check_training_set(cfg, items, 1)
+
+
 def test_a_home_folder_is_written_out(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     cfg = merged("demo/deepminer.yml", "OUTPUT_DIR", "~/x", "MODEL.WEIGHTS", "~/y.pth")

@@ -81,17 +81,19 @@ def check_training_set(cfg: CfgNode, items: Items, world_size: int) -> None:
         )
     needed = sampled // instances
     if cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS and identities < needed:
-        fitting = identities // world_size  # on each process, where a batch needs two
+        parts = cfg.SOLVER.ACCUMULATION
+        fitting = identities // world_size // parts  # in each part of a process's batch, which needs two
         if fitting < 2:
             raise ConfigError(
                 f"the training set has {identities} {'identity' if identities == 1 else 'identities'}, and each of"
-                f" {world_size} process{'es' if world_size > 1 else ''} needs two in a batch to compare: train on more"
-                " people"
+                f" {world_size} process{'es' if world_size > 1 else ''} needs two in"
+                f" {f'each of the {parts} parts of ' if parts > 1 else ''}a batch to compare: train on more people"
+                f"{', or lower SOLVER.ACCUMULATION' if parts > 1 else ''}"
             )
+        most = fitting * parts * world_size * instances * copies
         raise ConfigError(
             f"the training set has {identities} identities, but a batch of {sampled} with {instances} images each"
-            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {fitting * world_size * instances * copies} or raise"
-            " DATALOADER.NUM_INSTANCE"
+            f" needs {needed}: lower SOLVER.IMS_PER_BATCH to {most} or raise DATALOADER.NUM_INSTANCE"
         )
     if cfg.DATALOADER.SAMPLER_TRAIN == PAIR_SAMPLER:
         try:

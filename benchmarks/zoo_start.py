@@ -11,7 +11,7 @@ from record import write_record
 
 TRUNK = (
     *("MODEL.BACKBONE.NAME", "build_narrow_resnet_backbone", "MODEL.BACKBONE.DEPTH", "10x"),
-    *("MODEL.BACKBONE.FEAT_DIM", "256", "MODEL.BACKBONE.WITH_IBN", "True"),
+    *("MODEL.BACKBONE.NARROW.WIDTH", "48", "MODEL.BACKBONE.FEAT_DIM", "384", "MODEL.BACKBONE.WITH_IBN", "True"),
 )
 STARTS = {
     "random numbers": (),

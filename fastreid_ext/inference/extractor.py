@@ -56,7 +56,7 @@ class Extractor:
 
     Example:
         >>> Extractor()(["a.jpg", "b.jpg"]).shape
-        (2, 256)
+        (2, 384)
         >>> extractor = Extractor("logs/demo/deepminer")  # doctest: +SKIP
         >>> extractor(["a.jpg", "b.jpg"]).shape  # doctest: +SKIP
         (2, 3584)

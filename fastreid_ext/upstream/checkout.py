@@ -2,11 +2,13 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fastreid_ext.errors import UserError
 
+# Variables by which git would work in another repository than the folder's; a hook of git's has them set.
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 MARKS = ("fastreid/config/defaults.py", "fastreid/engine/defaults.py", "fastreid/modeling/meta_arch/build.py")
 
 
@@ -52,12 +54,22 @@ class Checkout:
 
     def git(self, *arguments: str) -> str:
         """Run git in the checkout and return what it prints."""
-        command = ["git", "-C", str(self.folder), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        ran = self._run(*arguments)
+        ran.check_returncode()
+        return ran.stdout.strip()
 
     def succeeds(self, *arguments: str) -> bool:
         """Run git in the checkout and return whether it says yes."""
-        return not subprocess.run(["git", "-C", str(self.folder), *arguments], capture_output=True).returncode
+        return not self._run(*arguments).returncode
+
+    def _run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+        command = ["git", "-C", str(self.folder), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape")
+
+    def _listed(self, *arguments: str) -> set[str]:
+        """Return the paths that ``git ls-files`` lists, as they are: without -z it quotes all but ASCII."""
+        return set(filter(None, self.git("ls-files", "-z", *arguments).split("\0")))
 
     def start_branch(self, branch: str, update: bool) -> None:
         """Change to a new branch at HEAD, or with ``update`` to one that is there.
@@ -80,7 +92,7 @@ class Checkout:
                 f"{self.folder} has a branch {branch} already: choose another one for --branch, or give --update to"
                 " commit on top of it"
             )
-        self._change("switch", *([branch] if there else ["-c", branch]))
+        self._change("switch", "--no-overwrite-ignore", *([branch] if there else ["-c", branch]))
 
     def _change(self, *arguments: str) -> None:
         try:
@@ -89,8 +101,13 @@ class Checkout:
             said = (error.stderr.strip().splitlines() or ["no reason given"])[0]
             raise CheckoutError(f"git {arguments[0]} failed in {self.folder}: {said}") from error
 
-    def check_free(self, folder: str, update: bool) -> None:
+    def check_free(self, folder: str, update: bool, files: Collection[str] = ()) -> None:
         """Check that writing a folder loses nothing.
+
+        Args:
+            folder: below the checkout.
+            update: whether what is committed there may be replaced.
+            files: paths below the checkout that are to be written; others that git ignores may stay there.
 
         Raises:
             CheckoutError: it has files that git does not know or that links lead out of the checkout to, or, without
@@ -99,9 +116,11 @@ class Checkout:
         place = self.folder / folder
         if any(os.path.realpath(path) != str(path) for path in (place, *place.rglob("*"))):
             raise CheckoutError(f"{place} is a link or has some in it, and what they lead to is not ours to replace")
-        if self.git("ls-files", "--others", "--exclude-standard", "--", folder):
-            raise CheckoutError(f"{self.folder / folder} has files that are not committed: commit or move them first")
-        if self.git("ls-files", "--", folder) and not update:
+        if self._listed("--others", "--exclude-standard", "--", folder):
+            raise CheckoutError(f"{place} has files that are not committed: commit or move them first")
+        if ignored := self._listed("--others", "--", folder).intersection(files):
+            raise CheckoutError(f"{self.folder / min(ignored)} is there, and git ignores it: move it first")
+        if self._listed("--", folder) and not update:
             raise CheckoutError(f"{self.folder} has {folder} already: give --update to replace it")
 
     def commit(self, files: Mapping[str, str], message: str, replaces: str = "") -> bool:
@@ -116,9 +135,8 @@ class Checkout:
             CheckoutError: git refuses.
         """
         if replaces:
-            known = self.git("ls-files", "--", replaces).splitlines()
-            for path in set(known) - set(files):
-                (self.folder / path).unlink()
+            for path in self._listed("--", replaces) - set(files):
+                (self.folder / path).unlink(missing_ok=True)  # a sparse checkout lacks some
         for path, text in files.items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_text(text, encoding="utf-8")

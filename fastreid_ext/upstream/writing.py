@@ -17,19 +17,25 @@ def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch:
     Raises:
         CheckoutError: what :class:`Checkout` refuses. Nothing was written then.
     """
-    projects = {paper: project_files(paper) for paper in papers}
-    for paper in papers:
-        checkout.check_free(f"projects/{paper.project}", update)
+    projects = {f"projects/{paper.project}": (paper, project_files(paper)) for paper in papers}
+    placed = {
+        folder: {f"{folder}/{path}": text for path, text in files.items()} for folder, (_, files) in projects.items()
+    }
+
+    def check_all() -> None:
+        for folder, files in placed.items():
+            checkout.check_free(folder, update, files)
+
+    check_all()
     checkout.start_branch(branch, update)
+    check_all()  # of a branch that was there
     yield f"branch {branch} of {checkout.folder}"
     if heals:
         changed = healed(checkout.folder)
         made = bool(changed) and checkout.commit(changed, heals_message(list(changed)))
         yield f"FastReID itself: {len(changed)} files repaired" if made else "FastReID itself: nothing to repair"
-    for paper, files in projects.items():
-        folder = f"projects/{paper.project}"
-        placed = {f"{folder}/{path}": text for path, text in files.items()}
-        made = checkout.commit(placed, project_message(paper), replaces=folder)
+    for folder, (paper, files) in projects.items():
+        made = checkout.commit(placed[folder], project_message(paper), replaces=folder)
         lines = f"{count_lines(files)} lines without its tests"
         yield f"{folder}: {len(files)} files, {lines}" if made else f"{folder}: as it should be"
     if papers:

@@ -7,9 +7,11 @@ from git_checkouts import git, make_repository
 
 from fastreid_ext.commands import upstream as command
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.upstream import writing
 from fastreid_ext.upstream.checking import run_without_us
 from fastreid_ext.upstream.checkout import MARKS, Checkout, CheckoutError
-from fastreid_ext.upstream.writing import papers_named
+from fastreid_ext.upstream.plan import PAPERS
+from fastreid_ext.upstream.writing import papers_named, write
 
 
 @pytest.fixture
@@ -101,6 +103,60 @@ def test_links_are_not_followed(small, tmp_path):
         Checkout(small).check_free("projects/Linked", update=True)
 
 
+def test_ignored_files_are_not_overwritten(small):
+    (small / ".gitignore").write_text("notes\n__pycache__\n")
+    git(small, "add", ".gitignore")
+    git(small, "commit", "--quiet", "-m", "Ignore")
+    for name in ("notes", "__pycache__"):
+        (small / "projects/New" / name).mkdir(parents=True)
+        (small / "projects/New" / name / "a.py").write_text("mine")
+    checkout = Checkout(small)
+    checkout.check_free("projects/New", update=False, files=["projects/New/new.py"])  # both may stay there
+    with pytest.raises(CheckoutError, match="projects/New/notes/a.py is there, and git ignores it: move it first"):
+        checkout.check_free("projects/New", update=False, files=["projects/New/new.py", "projects/New/notes/a.py"])
+
+
+def test_a_change_of_branch_keeps_ignored_files(small):
+    git(small, "switch", "--quiet", "--create", "theirs")
+    (small / "settings.txt").write_text("theirs")
+    git(small, "add", "settings.txt")
+    git(small, "commit", "--quiet", "-m", "Add settings")
+    git(small, "switch", "--quiet", "master")
+    (small / ".git/info/exclude").write_text("settings.txt\n")
+    (small / "settings.txt").write_text("mine")
+    with pytest.raises(CheckoutError, match="git switch failed"):
+        Checkout(small).start_branch("theirs", update=True)
+    assert (small / "settings.txt").read_text() == "mine"
+
+
+def test_links_of_the_branch_are_not_followed(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "project_files", lambda paper: {"new.py": "new = 1\n"})
+    (tmp_path / "elsewhere").mkdir()
+    git(small, "switch", "--quiet", "--create", "theirs")
+    (small / "projects/DeepMiner").symlink_to(tmp_path / "elsewhere")
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "-m", "Link")
+    git(small, "switch", "--quiet", "master")
+    with pytest.raises(CheckoutError, match="DeepMiner is a link"):
+        list(write(Checkout(small), PAPERS[:1], False, "theirs", True))
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_variables_of_a_hook_of_git_name_no_other_repository(small, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.txt").write_text("a")
+    other = make_repository(tmp_path / "other")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    checkout = Checkout(small)
+    checkout.start_branch("new", update=False)
+    assert checkout.commit({"projects/New/a.py": "a = 1\n"}, "Add it", replaces="projects/New")
+    for name in ("GIT_DIR", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name)
+    assert git(small, "log", "-1", "--format=%s", "new").strip() == "Add it"
+    assert git(other, "branch", "--format=%(refname:short)").split() == ["master"]
+
+
 def test_nobody_commits(small, monkeypatch):
     for key in ("name", "email"):
         git(small, "config", f"user.{key}", "")
@@ -128,6 +184,10 @@ def test_a_script_without_us(small):
 
 def test_a_commit_replaces_a_folder_and_nothing_else(small):
     checkout = Checkout(small)
+    for name in ("änderung.py", 'a "b".py'):  # which git quotes
+        (small / "projects/Old" / name).write_text("old = 1\n")
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "-m", "Add names")
     (small / "mine.txt").write_text("mine")  # git does not know it
     files = {"projects/Old/new.py": "new = 1\n"}
     assert checkout.commit(files, "Replace it", replaces="projects/Old")

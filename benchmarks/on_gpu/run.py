@@ -62,15 +62,17 @@ def run_part(name: str, device: str, toy: bool, output: Path, seconds: float) ->
     start = time.monotonic()
     process = context.Process(target=play, args=(name, device, toy, output, max(seconds - CLOSING, 0.0)))
     process.start()
-    process.join(seconds)
-    ended = "done" if process.exitcode == 0 else f"failed with status {process.exitcode}: see log.txt"
-    if process.exitcode is None:
-        ended = "stopped: out of time"
     try:
-        os.killpg(process.pid, signal.SIGKILL)  # with all that it started
-    except ProcessLookupError:
-        process.kill()  # it had not become a leader yet, or it is gone
-    process.join()
+        process.join(seconds)
+        ended = "done" if process.exitcode == 0 else f"failed with status {process.exitcode}: see log.txt"
+        if process.exitcode is None:
+            ended = "stopped: out of time"
+    finally:  # Ctrl-C does not reach a part, and Python would wait for it
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+        except ProcessLookupError:
+            process.kill()  # it had not become a leader yet, or it is gone
+        process.join()
     return {"ended": ended, "seconds": round(time.monotonic() - start, 1), "at_most": round(seconds, 1)}
 
 

@@ -1,6 +1,7 @@
 """The measurements for the day a GPU is at hand: a dry run of all of them, and what keeps them within their time."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -79,6 +80,22 @@ def test_a_part_that_runs_out_of_time_is_stopped_with_all_that_it_started(part, 
     assert json.loads((tmp_path / "made_up.json").read_text())["results"] == {"first": 1}
     status = Path("/proc") / (tmp_path / "child").read_text() / "status"
     assert not status.exists() or "zombie" in status.read_text()
+
+
+def test_ctrl_c_ends_the_part(part, tmp_path, monkeypatch):
+    """The part has a session of its own, which the terminal's signal does not reach."""
+
+    def interrupted(process, timeout=None):
+        if timeout is not None:
+            raise KeyboardInterrupt
+        return join(process)
+
+    fork = type(multiprocessing.get_context("fork").Process())
+    join = fork.join
+    monkeypatch.setattr(fork, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        on_gpu.run_part(part(lambda call: time.sleep(600)), "cpu", True, tmp_path, 60.0)
+    assert not multiprocessing.active_children()
 
 
 def test_a_part_that_fails_says_so(part, tmp_path):

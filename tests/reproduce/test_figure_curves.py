@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_figures import call
+from torch import nn
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.reproduce.figures import curves, drawn_tables, loss_curves, searched_weights
@@ -147,6 +148,32 @@ def test_curves_of_the_weights_of_parts(output, finished, figures, monkeypatch):
         assert lines_of(panel)["ours, seed 0"].tolist() == numbers["curves"][part]
         assert lines_of(panel)["the paper's choice, on Market1501"][0, 0] == choice
         assert panel.get_xlabel() == f"weight of {part}"
+
+
+def test_a_seed_without_results_has_no_line(output, monkeypatch):
+    """What is drawn of a table whose run with seed 1 failed."""
+    drawn = []
+    search = SimpleNamespace(), "", []
+    for name in ("load_trained", "check_parts", "write_search", "search_weights"):
+        monkeypatch.setattr(
+            searched_weights, name, lambda *given, name=name: search if name[0] == "s" else nn.Identity()
+        )
+    monkeypatch.setattr(searched_weights, "draw_searches", lambda searches, *rest: drawn.extend(searches))
+    tables = tables_of("MGRe")
+    table = tables.tables["figure 6"]
+    (row,) = rows_of(tables, table, size="synthreid")
+    found = SimpleNamespace(rows=[(row, {"mAP": {"by_seed": {"0": 1.0, "2": 1.0}}})], title="t")
+    opts = ["DATASETS.VALIDATION", "4"]
+    searched_weights.draw_searched_weights(table, found, [0, 1, 2], output, opts, output / "f.png")
+    assert drawn == [0, 2]
+
+
+def test_the_seeds_of_a_curve():
+    one, two, other = ({"by_seed": dict.fromkeys(seeds)} for seeds in ("0", "03", "01"))
+    assert curves.seeds_of([one, one]) == "seed 0"
+    assert curves.seeds_of([two]) == "seeds 0, 3: mean ± standard deviation"
+    assert curves.seeds_of([two, one]) == "1 to 2 seeds a point: mean ± standard deviation"
+    assert curves.seeds_of([two, other]) == "2 seeds a point: mean ± standard deviation"
 
 
 def test_curves_of_losses_are_the_formulas(tmp_path, figures):

@@ -104,7 +104,7 @@ def _draw_ours(panel: Any, curve: Curve, metric: str) -> None:
     for value, one in zip(values, found, strict=True):
         dots = list(one["by_seed"].values())
         panel.plot([value] * len(dots), dots, ".", color=OURS, alpha=0.45, markersize=6)
-    label = f"ours, {curve.points[0][1].data}, {seeds_of(found[0])}"
+    label = f"ours, {curve.points[0][1].data}, {seeds_of(found)}"
     panel.errorbar(values, means, yerr=spreads, fmt="o-", color=OURS, capsize=3, markersize=5, label=label)
     for row, summary in curve.levels:
         panel.axhline(summary[metric]["mean"], color=OURS, linestyle="--", label=f"ours, {row.what}")
@@ -137,9 +137,13 @@ def _axes(panel: Any, curve: Curve, metric: str, drawn: Mapping[str, Any]) -> No
     finish(panel)
 
 
-def seeds_of(summary: Mapping[str, Any]) -> str:
-    """Return how many seeds a number is of, and what the bars are."""
-    seeds: Sequence[str] = list(summary["by_seed"])
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    return f"seeds {', '.join(seeds)}: mean ± standard deviation"
+def seeds_of(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many seeds the numbers of a curve are of, and what the bars are."""
+    seeds = [list(summary["by_seed"]) for summary in summaries]
+    if any(one != seeds[0] for one in seeds):  # a run failed
+        counts = sorted(map(len, seeds))
+        many = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else f"{counts[0]}"
+        return f"{many} seeds a point: mean ± standard deviation"
+    if len(seeds[0]) == 1:
+        return f"seed {seeds[0][0]}"
+    return f"seeds {', '.join(seeds[0])}: mean ± standard deviation"

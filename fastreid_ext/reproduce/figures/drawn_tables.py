@@ -40,7 +40,8 @@ def draw_table(
         for row, summary in comparison.rows:
             if summary is not None:
                 found.setdefault(_short(table, row), {})[row.data] = summary
-        draw_box_plots(found, path, table.metrics, f"{tables.written}, {table.name} ({len(seeds)} seeds)")
+        lacking = "; some are missing" if comparison.lacks else ""
+        draw_box_plots(found, path, table.metrics, f"{tables.written}, {table.name} ({len(seeds)} seeds{lacking})")
     else:
         draw_searched_weights(table, comparison, seeds, output, opts, path)
     return path

@@ -28,7 +28,7 @@ def draw_searched_weights(
     Args:
         table: of one row; its ``drawn["weights"]`` are part -> the paper's choice.
         comparison: the row.
-        seeds: of the runs.
+        seeds: of the runs; one without results has no line.
         output: folder of the runs.
         opts: KEY VALUE pairs that every run had.
         path: of the PNG.
@@ -36,9 +36,10 @@ def draw_searched_weights(
     Raises:
         ConfigError: a model without parts, or no validation set.
     """
-    run = comparison.rows[0][0].run
+    ((row, summary),) = comparison.rows
+    run, done = row.run, summary[table.metrics[0]]["by_seed"]
     searches = {}
-    for seed in seeds:
+    for seed in (seed for seed in seeds if str(seed) in done):
         weights = output / "runs" / run.folder / f"seed{seed}" / "model_final.pth"
         cfg = get_cfg()
         pairs = [*run.overrides, *opts, "SEED", str(seed), "MODEL.WEIGHTS", str(weights)]

@@ -102,9 +102,14 @@ def side_by_side(hours: Sequence[float], places: int) -> float:
 
 def measured(run: Run, overrides: Sequence[str], environment: Mapping[str, str], num_gpus: int = 1) -> "Cost | str":
     """Time the steps of a run in a process of its own; return why there is no estimate where that fails."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # it goes too where the process is killed
+        call = WorkerCall(_measure, run.config, (*run.overrides, *overrides), dict(environment), num_gpus, folder)
+        return _answer(call)
+
+
+def _answer(call: WorkerCall) -> "Cost | str":
     context = multiprocessing.get_context(START)
     receiver, sender = context.Pipe(duplex=False)
-    call = WorkerCall(_measure, run.config, (*run.overrides, *overrides), dict(environment), num_gpus)
     process = context.Process(target=call, args=(sender,))
     process.start()
     sender.close()
@@ -122,11 +127,16 @@ def measured(run: Run, overrides: Sequence[str], environment: Mapping[str, str],
 
 
 def _measure(
-    config: str, overrides: Sequence[str], environment: Mapping[str, str], num_gpus: int, sender: Connection
+    config: str,
+    overrides: Sequence[str],
+    environment: Mapping[str, str],
+    num_gpus: int,
+    folder: str,
+    sender: Connection,
 ) -> None:
     os.environ.update(environment)  # before CUDA starts
     try:
-        answer = _cost(config, overrides, num_gpus)
+        answer = _cost(config, overrides, num_gpus, folder)
     except UserError as error:
         answer = str(error)
     except torch.OutOfMemoryError:
@@ -134,29 +144,28 @@ def _measure(
     sender.send(answer)
 
 
-def _cost(config: str, overrides: Sequence[str], num_gpus: int) -> Cost:
+def _cost(config: str, overrides: Sequence[str], num_gpus: int, folder: str) -> Cost:
     """Build the trainer of a run, without weights from elsewhere, and time steps of it."""
     from fastreid_ext.engine.run import checked_config
     from fastreid_ext.engine.trainer import Trainer
 
     _be_quiet()
-    with tempfile.TemporaryDirectory() as folder:
-        own = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.BACKBONE.PRETRAIN_PATH", "", "OUTPUT_DIR", folder]
-        cfg = checked_config(config, [*overrides, *own])
-        if num_gpus > 1:
-            share = ["SOLVER.IMS_PER_BATCH", str(cfg.SOLVER.IMS_PER_BATCH // num_gpus)]
-            cfg = checked_config(config, [*overrides, *own, *share])
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-        trainer = Trainer(cfg)
-        device = next(trainer.model.parameters()).device
-        seconds = _steps(trainer, device)
-        on_cuda = device.type == "cuda"
-        peak = torch.cuda.max_memory_reserved(device) if on_cuda else _peak_rss()
-        name = torch.cuda.get_device_name(device) if on_cuda else device.type
-        iters = trainer.iters_per_epoch // num_gpus
-        trainer.evaluation_sets.end_workers()
-        trainer.folder.release()
-        return Cost(seconds, iters, trainer.max_epoch, peak, name, on_cuda)
+    own = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.BACKBONE.PRETRAIN_PATH", "", "OUTPUT_DIR", folder]
+    cfg = checked_config(config, [*overrides, *own])
+    if num_gpus > 1:
+        share = ["SOLVER.IMS_PER_BATCH", str(cfg.SOLVER.IMS_PER_BATCH // num_gpus)]
+        cfg = checked_config(config, [*overrides, *own, *share])
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    trainer = Trainer(cfg)
+    device = next(trainer.model.parameters()).device
+    seconds = _steps(trainer, device)
+    on_cuda = device.type == "cuda"
+    peak = torch.cuda.max_memory_reserved(device) if on_cuda else _peak_rss()
+    name = torch.cuda.get_device_name(device) if on_cuda else device.type
+    iters = trainer.iters_per_epoch // num_gpus
+    trainer.evaluation_sets.end_workers()
+    trainer.folder.release()
+    return Cost(seconds, iters, trainer.max_epoch, peak, name, on_cuda)
 
 
 def _steps(trainer, device: torch.device) -> float:

@@ -70,10 +70,11 @@ def places_of(gpus: Sequence[int] = (), jobs: int = 1, num_gpus: int = 1) -> lis
         num_gpus: processes of each run.
 
     Raises:
-        ConfigError: GPUs that are not there, that are named twice, or that can't be shared out; or no job.
+        ConfigError: GPUs that are not there, that are named twice, or that can't be shared out; or no job or process.
     """
-    if jobs < 1:
-        raise ConfigError(f"--jobs is {jobs} and must be 1 or more")
+    for option, number in (("--jobs", jobs), ("--num-gpus", num_gpus)):
+        if number < 1:
+            raise ConfigError(f"{option} is {number} and must be 1 or more")
     if not gpus:
         return [Place(f"job {number}") for number in range(1, jobs + 1)]
     if jobs > 1:

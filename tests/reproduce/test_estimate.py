@@ -1,6 +1,7 @@
 """What a table's runs are estimated to take, and why there is no estimate."""
 
 import os
+import tempfile
 
 import pytest
 
@@ -58,8 +59,10 @@ def test_why_there_is_none(forked, tmp_path, monkeypatch):
     cheap = ["MODEL.DEVICE", "cpu"]
     assert "Market1501 is missing" in measured(RUN, cheap, {})
     assert "SOLVER.IMS_PER_BATCH" in measured(RUN, [*cheap, "SOLVER.IMS_PER_BATCH", "6"], {})
-    monkeypatch.setattr(estimate, "_cost", lambda *call: os._exit(3))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(estimate, "_cost", lambda *call: tempfile.mkdtemp(dir=call[-1]) and os._exit(3))
     assert measured(RUN, cheap, {}) == "its steps ended with status 3"
+    assert not list(tmp_path.iterdir())  # nothing of the killed process is left
 
 
 def test_a_plan_without_data_says_why_it_has_no_estimate(tmp_path, monkeypatch, capsys):

@@ -134,6 +134,9 @@ def test_gpus(monkeypatch):
         places_of([0], jobs=2)
     with pytest.raises(ConfigError, match="--jobs is 0"):
         places_of(jobs=0)
+    for number in (0, -1):
+        with pytest.raises(ConfigError, match=f"--num-gpus is {number} and must be 1 or more"):
+            places_of([0, 3], num_gpus=number)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="--gpus has 0, and there is no CUDA device here: name others, or use --jobs"):
         places_of([0])

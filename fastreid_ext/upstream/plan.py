@@ -17,7 +17,6 @@ class Paper:
         project: its folder in ``projects`` and ``configs``.
         package: its package, ours and the one that is written.
         title: what a README calls it.
-        classes: its meta-architecture and its head, for the README.
     """
 
     project: str

@@ -27,7 +27,7 @@ def files_of(part: Slice, package: str, header: str) -> dict[str, str]:
     Args:
         part: what the package needs.
         package: its name.
-        header: of each file; ``{origin}`` is the file it was made from.
+        header: first line of each file.
 
     Raises:
         ValueError: two modules of one name.
@@ -43,7 +43,7 @@ def files_of(part: Slice, package: str, header: str) -> dict[str, str]:
 
 def _text(part: Slice, module: str, package: str, header: str) -> str:
     source = part.source(module)
-    lines = [header.format(origin=module.replace(".", "/") + ".py"), f'"""{source.docstring}"""', ""]
+    lines = [header, f'"""{source.docstring}"""', ""]
     if imports := _imports(part, module, package):
         lines += [*imports, ""]
     body = ""

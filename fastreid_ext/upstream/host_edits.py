@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastreid_ext.upstream.checkout import CheckoutError
 from fastreid_ext.upstream.edits import Edit, Text
 
 Find = Callable[[Text], Iterator[Edit]]
@@ -34,20 +35,32 @@ class HostEdit:
 
 
 def healed(checkout: Path) -> dict[str, str]:
-    """Return file -> its text with the edits, for the files of a checkout that need some."""
-    texts = {}
+    """Return file -> its text with the edits, for the files of a checkout that need some.
+
+    Raises:
+        CheckoutError: a file that is no Python.
+    """
+    texts, read = {}, {}
     for edit in EDITS:
         path = f"fastreid/{edit.file}"
         if path not in texts:
             file = Path(os.path.realpath(checkout), path)
-            if not file.is_file() or os.path.realpath(file) != str(
-                file
-            ):  # a link's target is not the checkout's to change
+            # A link's target is not the checkout's to change
+            if not file.is_file() or os.path.realpath(file) != str(file):
                 continue
-            texts[path] = (checkout / path).read_text(encoding="utf-8")
+            texts[path] = read[path] = _python(file)
         parsed = Text(texts[path])
         texts[path] = parsed.edited(edit.find(parsed))
-    return {path: text for path, text in texts.items() if text != (checkout / path).read_text(encoding="utf-8")}
+    return {path: text for path, text in texts.items() if text != read[path]}
+
+
+def _python(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8")
+        ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise CheckoutError(f"{file} is no Python of today ({error}): mend it first, or leave --heals out") from error
+    return text
 
 
 def _function(text: Text, name: str) -> ast.FunctionDef | None:
@@ -108,7 +121,7 @@ def _without_stream(text: Text) -> Iterator[Edit]:
     node = _function(text, "DataLoaderX.__init__")
     for each in ast.walk(node) if node else ():
         ours = isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "self.stream"
-        if ours and isinstance(each.value, ast.Call):
+        if ours and isinstance(each.value, ast.Call) and each.value.args:
             made = f"torch.cuda.Stream({ast.unparse(each.value.args[0])})"
             yield text.replaced(each.value, f"{made} if torch.cuda.is_available() else None")
 
@@ -122,7 +135,9 @@ def _to_array(text: Text, node: ast.Call) -> str | None:
 def _to_bytes(text: Text, node: ast.Call) -> str | None:
     if not (node.args and ast.unparse(node.args[0]).startswith("torch.ByteStorage.from_buffer(")):
         return None
-    image = node.args[0].args[0]  # of its bytes: image.tobytes()
+    image = node.args[0].args[0]
+    if not (isinstance(image, ast.Call) and isinstance(image.func, ast.Attribute) and image.func.attr == "tobytes"):
+        return None
     return f"torch.from_numpy(np.array({ast.unparse(image.func.value)}, np.uint8))"
 
 

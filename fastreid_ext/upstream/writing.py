@@ -22,16 +22,16 @@ def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch:
         folder: {f"{folder}/{path}": text for path, text in files.items()} for folder, (_, files) in projects.items()
     }
 
-    def check_all() -> None:
+    def repaired() -> dict[str, str]:
         for folder, files in placed.items():
             checkout.check_free(folder, update, files)
+        return healed(checkout.folder) if heals else {}
 
-    check_all()
+    repaired()  # what it refuses, it refuses here
     checkout.start_branch(branch, update)
-    check_all()  # of a branch that was there
+    changed = repaired()  # of a branch that was there
     yield f"branch {branch} of {checkout.folder}"
     if heals:
-        changed = healed(checkout.folder)
         made = bool(changed) and checkout.commit(changed, heals_message(list(changed)))
         yield f"FastReID itself: {len(changed)} files repaired" if made else "FastReID itself: nothing to repair"
     for folder, (paper, files) in projects.items():

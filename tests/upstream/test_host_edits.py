@@ -8,6 +8,7 @@ import fastreid
 import numpy as np
 import pytest
 
+from fastreid_ext.upstream.checkout import CheckoutError
 from fastreid_ext.upstream.edits import Text
 from fastreid_ext.upstream.host_edits import EDITS, healed
 
@@ -46,6 +47,31 @@ def test_a_fork_without_these_files_is_passed_over(tmp_path):
     assert healed(tmp_path) == {
         "fastreid/data/build.py": "from collections import deque\nfrom collections.abc import Mapping\n"
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (
+            "data/data_utils.py",
+            "class DataLoaderX:\n    def __init__(self):\n        self.stream = Stream()\n",
+        ),
+        ("data/transforms/functional.py", "x = torch.ByteTensor(torch.ByteStorage.from_buffer(data))\n"),
+    ],
+)
+def test_a_fork_that_reads_differently_is_passed_over(path, text, tmp_path):
+    file = tmp_path / "fastreid" / path
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    assert healed(tmp_path) == {}
+
+
+@pytest.mark.parametrize("content", [b"print 'of Python 2'\n", b"<<<<<<< HEAD\n", b"name = '\xe4'\n", b"a = '\0'\n"])
+def test_a_file_that_is_no_python(content, tmp_path):
+    (tmp_path / "fastreid" / "data").mkdir(parents=True)
+    (tmp_path / "fastreid/data/build.py").write_bytes(content)
+    with pytest.raises(CheckoutError, match="build.py is no Python of today .*: mend it first, or leave --heals out"):
+        healed(tmp_path)
 
 
 def test_the_repaired_ranking_counts_as_ours(repaired):

@@ -1,5 +1,6 @@
 """docs/evidence.md, written from the record of evidence.py: what each paper claims, what was run, and what came out."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,8 +85,13 @@ def _summary(questions: Sequence[Question], runs: Runs, trial: Trial) -> str:
     for question in questions:
         verdicts = [found.verdict if found else NOT_RUN for found in _outcomes(question, runs, trial)]
         counts = [f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts)]
-        rows.append([f"[{question.title}](#{question.name})", len(verdicts), "; ".join(counts)])
+        rows.append([f"[{question.title}](#{_anchor(question.title)})", len(verdicts), "; ".join(counts)])
     return tabulate(rows, headers=["question", "claims", "verdicts"], tablefmt="github", disable_numparse=True) + "\n"
+
+
+def _anchor(title: str) -> str:
+    """Return what a heading is linked by, on the site and where Markdown is shown."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _outcomes(question: Question, runs: Runs, trial: Trial) -> list[Difference | None]:
@@ -93,7 +99,7 @@ def _outcomes(question: Question, runs: Runs, trial: Trial) -> list[Difference |
 
 
 def _section(question: Question, runs: Runs, trial: Trial) -> str:
-    lines = [f'## <a name="{question.name}"></a>{question.title}', "", f"{question.paper}. {question.note}".strip(), ""]
+    lines = [f"## {question.title}", "", f"{question.paper}. {question.note}".strip(), ""]
     rows = [
         _claim_row(claim, found, question)
         for claim, found in zip(question.claims, _outcomes(question, runs, trial), strict=True)

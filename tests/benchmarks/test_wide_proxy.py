@@ -13,8 +13,9 @@ from fastreid_ext.modeling.loss_table import terms_from_config
 def test_every_row_changes_the_recipe(row):
     recipe, changed = get_cfg(), get_cfg()
     file = config_file_of(wide_proxy.CONFIG)
-    merge_config(recipe, file, list(wide_proxy.SHORT))
-    merge_config(changed, file, [*wide_proxy.SHORT, *wide_proxy.ROWS[row]])
+    base = [*wide_proxy.SMALL, *wide_proxy.SHORT]
+    merge_config(recipe, file, base)
+    merge_config(changed, file, [*base, *wide_proxy.ROWS[row]])
     assert (changed.dump() == recipe.dump()) == (row == "recipe")
     assert terms_from_config(changed)
 

@@ -120,7 +120,16 @@ finally:
 """
 
 
+@pytest.fixture
+def heard_ctrl_c():
+    """Children hear Ctrl-C, which a shell's "&" has ignored in all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.linux("signals")
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_reaches_the_script(folder):
     """The shell sees that the signal ended it, as it must to stop a loop of its own."""
     (folder / "script.py").write_text(WAITS)

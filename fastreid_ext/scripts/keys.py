@@ -3,7 +3,6 @@
 import functools
 import importlib
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastreid_ext.compat.patch import replace
@@ -70,10 +69,11 @@ def set_keys(cfg: Any, host: Any, ours: Any) -> list[str]:
         host: FastReID's defaults without our keys.
         ours: our defaults.
     """
-    theirs, defaults = dict(_leaves(host)), dict(_leaves(ours))
+    leaves = importlib.import_module("fastreid_ext.engine.key_tracking").leaves
+    theirs, defaults = dict(leaves(host)), dict(leaves(ours))
     return [
         key
-        for key, value in _leaves(cfg)
+        for key, value in leaves(cfg)
         if key in defaults and key not in theirs and _plain(value) != _plain(defaults[key])
     ]
 
@@ -93,14 +93,6 @@ def _drop(node: Any, host: Any, ours: Any) -> None:
             del node[key]
         elif all(isinstance(each[key], dict) for each in (node, host, ours)):
             _drop(node[key], host[key], ours[key])
-
-
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def _plain(value: Any) -> Any:

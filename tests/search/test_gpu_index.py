@@ -136,6 +136,8 @@ def test_faiss_gpu_without_a_gpu_is_not_asked(data, make_store, card, monkeypatc
     assert not card.moved and not card.resources
 
 
+# Of faiss's packages only faiss-gpu has these names. Without it the tests above give the index functions that count and
+# search on the CPU.
 @pytest.mark.gpu
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.skipif(not hasattr(faiss, "StandardGpuResources"), reason="needs faiss-gpu")

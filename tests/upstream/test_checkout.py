@@ -24,6 +24,13 @@ def small(tmp_path):
     return make_repository(folder)
 
 
+def ignore(repository, *names):
+    """Commit a .gitignore."""
+    (repository / ".gitignore").write_text("".join(f"{name}\n" for name in names))
+    git(repository, "add", ".gitignore")
+    git(repository, "commit", "--quiet", "-m", "Ignore")
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(CheckoutError, match="there is no folder .*none: name a git checkout of FastReID"):
         Checkout(tmp_path / "none")
@@ -104,9 +111,7 @@ def test_links_are_not_followed(small, tmp_path):
 
 
 def test_ignored_files_are_not_overwritten(small):
-    (small / ".gitignore").write_text("notes\n__pycache__\n")
-    git(small, "add", ".gitignore")
-    git(small, "commit", "--quiet", "-m", "Ignore")
+    ignore(small, "notes", "__pycache__")
     for name in ("notes", "__pycache__"):
         (small / "projects/New" / name).mkdir(parents=True)
         (small / "projects/New" / name / "a.py").write_text("mine")
@@ -167,9 +172,7 @@ def test_nobody_commits(small, monkeypatch):
 
 
 def test_ignored_files_are_committed_too(small):
-    (small / ".gitignore").write_text("tests\n")
-    git(small, "add", ".gitignore")
-    git(small, "commit", "--quiet", "-m", "Ignore")
+    ignore(small, "tests")
     Checkout(small).commit({"projects/New/tests/a.py": "a = 1\n"}, "Add it", replaces="projects/New")
     assert git(small, "ls-files", "projects/New").split() == ["projects/New/tests/a.py"]
 

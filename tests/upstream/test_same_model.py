@@ -125,6 +125,8 @@ def test_two_steps(written):
     assert all("2 steps" in line for line in lines)
 
 
+# CI has no git checkout of FastReID, whose files are not ours to ship: the tests above write into one that is made of
+# the installed wheel. FASTREID_CHECKOUT=path/to/fast-reid runs this one too.
 @pytest.mark.skipif("FASTREID_CHECKOUT" not in os.environ, reason="FASTREID_CHECKOUT names no git checkout of FastReID")
 def test_a_real_checkout(tmp_path):
     """In a clone of a checkout of FastReID or a fork: all projects are written and take their two steps."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FAILED = 1  # exit status of a mistake
+PAPERS = ("DeepMiner", "MGRe", "MSReID", "OccludedReID", "Res2NetMultiTask")  # by the names of their projects
 SKIPPED_SHOWN = 10  # lines on images that can't be read
 FROM_0 = ("limit", "sheet_images", "queries", "pictures")  # options that are counts
 FROM_1 = ("workers", "num_gpus", "jobs", "num_machines", "save_every", "rows", "count")

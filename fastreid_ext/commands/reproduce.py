@@ -5,12 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.commands.common import command_parser
+from fastreid_ext.commands.common import PAPERS, command_parser
 from fastreid_ext.commands.figures import add_picture_options, draw_if_figure, draw_if_picture, picture_options
 from fastreid_ext.errors import ConfigError
 
 ZOO = "zoo"
-PAPERS = ("DeepMiner", "MGRe", "MSReID", "OccludedReID", "Res2NetMultiTask")
 SIZES = ("paper", "synthreid")
 
 

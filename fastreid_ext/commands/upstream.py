@@ -4,10 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.commands.common import command_parser
+from fastreid_ext.commands.common import PAPERS, command_parser
 from fastreid_ext.errors import ConfigError
-
-PROJECTS = ("DeepMiner", "MGRe", "MSReID", "OccludedReID", "Res2NetMultiTask")
 
 
 def add_parser(commands: Any) -> None:
@@ -23,7 +21,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="top folder of a git checkout, without changes")
     parser.add_argument(
         "--papers", nargs="*", default=None, metavar="PROJECT",
-        help=f"of {', '.join(PROJECTS)} (default: all; the option alone: none)",
+        help=f"of {', '.join(PAPERS)} (default: all; the option alone: none)",
     )  # fmt: skip
     parser.add_argument(
         "--heals",
@@ -68,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from fastreid_ext.upstream.checkout import Checkout
     from fastreid_ext.upstream.writing import papers_named, write
 
-    papers = papers_named(PROJECTS if args.papers is None else args.papers)
+    papers = papers_named(PAPERS if args.papers is None else args.papers)
     checkout = Checkout(args.checkout)
     for line in write(checkout, papers, args.heals, args.branch, args.update):
         print(line, flush=True)

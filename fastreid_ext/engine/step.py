@@ -116,7 +116,7 @@ class TrainingStep(SimpleTrainer):
         names = list(losses)
         device = losses[names[0]].device
         waited = torch.tensor(data_time, device=device)
-        values = torch.stack([*(loss.detach().float() for loss in losses.values()), waited])
+        values = torch.stack([*losses.values(), waited])
         world = comm.get_world_size()
         if world > 1:
             dist.all_reduce(values)  # the same numbers everywhere: all ranks stop together

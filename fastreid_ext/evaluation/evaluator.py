@@ -181,9 +181,9 @@ class RankListEvaluator(ReidEvaluator):
                 parts["cmc"] = {"ranks": list(RANKS), "rates": [results[f"Rank-{k}"] / 100 for k in RANKS]}
             parts["hardest"] = hardest_queries(distances, people, metrics, pids, paths)
             pace = (self._num_query + len(pids[1]) // self.times) / self.seconds if self.seconds else None
-            about = {"dataset": self.dataset_name, "erased": self.erased is not None, "images_per_second": pace}
-            write_details(self._file("details", ".json"), self.cfg, about | counts_of(metrics, pids), parts)
             about = {"dataset": self.dataset_name, "erased": self.erased is not None}
+            counts = {"images_per_second": pace} | counts_of(metrics, pids)
+            write_details(self._file("details", ".json"), self.cfg, about | counts, parts)
             write_queries(self._file("queries", ".json"), about, metrics, paths[0], pids[0], self.groups)
         # Groups are of ranks among all gallery images, which are not those of single shots.
         if detailed and self.groups and self.cfg.TEST.PROTOCOL != CUHK03:

@@ -204,7 +204,7 @@ def test_a_commit_replaces_a_folder_and_nothing_else(small):
 def test_unknown_paper():
     with pytest.raises(CheckoutError, match="there is no project Miner: --papers takes DeepMiner, MGRe"):
         papers_named(["Miner"])
-    assert [paper.project for paper in papers_named(command.PROJECTS)] == list(command.PROJECTS)
+    assert [paper.project for paper in papers_named(command.PAPERS)] == list(command.PAPERS)
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,14 @@ def batch_mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
     if parts > 1:
         unit, what = "part of a batch", f"{what}, in {parts} parts by SOLVER.ACCUMULATION"
     if sampler in IDENTITY_SAMPLERS and per_process % instances:
-        yield (f"{per_process} images per {unit} ({what}) are not a multiple of DATALOADER.NUM_INSTANCE ({instances})")
+        yield f"{per_process} images per {unit} ({what}) are not a multiple of DATALOADER.NUM_INSTANCE ({instances})"
     elif sampler in IDENTITY_SAMPLERS and per_process < 2 * instances:
         yield (
             f"{per_process} images per {unit} ({what}) show"
             f" one identity only (DATALOADER.NUM_INSTANCE {instances}); two are needed to compare"
         )
     elif sampler == PAIR_SAMPLER and per_process % 2:
-        yield (f"{per_process} images per {unit} ({what}) are not whole pairs: PairSampler needs an even number")
+        yield f"{per_process} images per {unit} ({what}) are not whole pairs: PairSampler needs an even number"
     elif per_process < 2:
         yield (
             f"one image per {unit} ({what}) has no statistics for batch norm and nothing to be compared"

@@ -83,7 +83,7 @@ def test_every_patch_fits(tmp_path):
 
 
 def test_train_net_under_torchrun_evaluates(run, trained):
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     config, weights = ("--config-file", trained / "config.yaml"), ("MODEL.WEIGHTS", trained / "model_final.pth")
     said = run("tools/train_net.py", *config, "--eval-only", *weights, starter=torchrun)
     assert said.count("mAP") == 1 and "on 2 devices" in said

@@ -7,6 +7,9 @@ from pathlib import Path
 import fastreid
 import numpy as np
 import pytest
+import torch
+from fastreid.utils.params import ContiguousParams
+from PIL import Image
 
 from fastreid_ext.upstream.checkout import CheckoutError
 from fastreid_ext.upstream.edits import Text
@@ -74,11 +77,50 @@ def test_a_file_that_is_no_python(content, tmp_path):
         healed(tmp_path)
 
 
+def names_of(repaired, module):
+    """What a repaired module of FastReID defines."""
+    path = f"{module.replace('.', '/')}.py"
+    names = {"__name__": module, "__package__": module.rpartition(".")[0]}
+    exec(compile(repaired[path], path, "exec"), names)
+    return names
+
+
 def test_the_repaired_ranking_counts_as_ours(repaired):
     """Two queries that keep three and four of four gallery images; see SMALL_GALLERY of fastreid_ext.compat."""
     from fastreid_ext.compat.evaluation import SMALL_GALLERY
 
-    names = {"__name__": "fastreid.evaluation.rank", "__package__": "fastreid.evaluation"}
-    exec(compile(repaired["fastreid/evaluation/rank.py"], "rank.py", "exec"), names)
-    cmc, precisions, _ = names["eval_market1501"](*SMALL_GALLERY, max_rank=4)
+    eval_market1501 = names_of(repaired, "fastreid.evaluation.rank")["eval_market1501"]
+    cmc, precisions, _ = eval_market1501(*SMALL_GALLERY, max_rank=4)
     assert np.allclose(cmc, [0.5, 1, 1, 1]) and np.allclose(precisions, [0.5, 1])
+
+
+class Mean(torch.nn.Linear):
+    def forward(self, batch):
+        return {"loss": super().forward(batch).mean()}
+
+
+def test_the_repaired_trainer_changes_parameters(repaired):
+    """With flat buffers, as FastReID's own DefaultTrainer has them."""
+    model = Mean(1, 1)
+    before = model.weight.item()
+    settings = {"freeze_status": "normal", "lr": 0.5, "weight_decay": 0.0}
+    flat = ContiguousParams([{"params": [value], **settings} for value in model.parameters()])
+    kind = names_of(repaired, "fastreid.engine.train_loop")["SimpleTrainer"]
+    trainer = kind(model, [torch.ones(2, 1)], torch.optim.SGD(flat.contiguous(), lr=0.5), flat)
+    trainer._write_metrics = lambda *of_a_step: None
+    trainer.run_step()
+    assert model.weight.item() == pytest.approx(before - 0.5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "I", "F"])
+def test_the_repaired_tensor_has_the_pixels(mode, repaired):
+    image = Image.fromarray(np.random.randint(0, 256, (4, 3, 3), np.uint8)).convert(mode)
+    found = names_of(repaired, "fastreid.data.transforms.functional")["to_tensor"](image)
+    pixels = np.asarray(image).reshape(4, 3, -1).transpose(2, 0, 1) * (255 if mode == "1" else 1.0)
+    np.testing.assert_array_equal(found.numpy(), pixels)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without CUDA")
+def test_the_repaired_loader_needs_no_cuda(repaired):
+    loader = names_of(repaired, "fastreid.data.data_utils")["DataLoaderX"](0, dataset=list(range(5)), batch_size=2)
+    assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3], [4]]

@@ -1,4 +1,4 @@
-"""Maps of branches: by hand on a model of two lines, and as Grad-CAM of the same layer of a Deep Miner."""
+"""Maps of branches by hand on a model of two lines; tests/deepminer compares those of a Deep Miner with Grad-CAM."""
 
 import numpy as np
 import pytest
@@ -52,8 +52,8 @@ def test_by_hand():
         np.testing.assert_allclose(stripes.numpy(), expected / expected.max(), atol=1e-5)
 
 
-def test_nothing_that_adds_to_the_length_is_a_map_of_zeros():
-    """Of what is negative everywhere: no NaN."""
+def test_a_feature_of_zeros_gives_a_map_of_zeros():
+    """No NaN, though nothing can be divided by its largest value."""
     found = branch_cams(TwoBranches().eval(), torch.zeros(1, 3, 4, 2))
     assert all(not heat.any() and heat.isfinite().all() for heat in found.values())
 

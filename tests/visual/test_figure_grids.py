@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.evaluation.rank_list import GREEN, RED, RankedQuery
-from fastreid_ext.visual.labelled_grid import HEIGHT, NARROWEST, Line, labelled_grid
+from fastreid_ext.visual.labelled_grid import HEIGHT, INK, MARGIN, NARROWEST, PALE, Line, labelled_grid
 from fastreid_ext.visual.lettering import broken, font, length
 from fastreid_ext.visual.rank_grid import CELL, FRAME, rank_grid
 
@@ -40,10 +40,25 @@ def test_small_pictures_are_enlarged_and_long_words_have_room():
     small = np.full((16, 8, 3), (255, 0, 0), np.uint8)
     canvas = labelled_grid([Line("", [small])], ["c"], LONG, [LONG])
     assert places(canvas, (255, 0, 0))[2] == HEIGHT
-    for line in broken(LONG, font(20, bold=True), canvas.width - 32):
-        assert length(line, font(20, bold=True)) <= canvas.width - 32
+    for colour in (INK, PALE):  # of the title and of the note: many lines, none cut off at the edge
+        top, left, height, width = places(canvas, colour)
+        assert height > 3 * 20 and left >= MARGIN and left + width <= canvas.width - MARGIN
     assert " ".join(broken(LONG, font(14), 300)) == LONG.strip()
     assert broken("Donaudampfschifffahrt is one", font(14), 20) == ["Donaudampfschifffahrt", "is", "one"]
+
+
+def test_the_scale_has_all_colours_and_names_its_ends():
+    plain, scaled = (
+        labelled_grid([Line("", [block(200)])], ["c"], "t", scale=scale) for scale in (None, ("low", "hi"))
+    )
+    assert scaled.height > plain.height
+    added = np.asarray(scaled)[plain.height - MARGIN :].astype(int)
+    blue, red = (
+        np.nonzero((added[..., one] - added[..., other] > 60).any(axis=0))[0] for one, other in ((2, 0), (0, 2))
+    )
+    assert len(blue) and len(red) and blue.mean() < red.mean()
+    letters = np.nonzero(((added.max(axis=2) < 160) & (np.ptp(added, axis=2) < 5)).any(axis=0))[0]
+    assert letters.min() < blue.min() and letters.max() > red.max()
 
 
 def test_no_picture_or_too_few():
@@ -71,6 +86,7 @@ def test_rank_lists_one_above_the_other():
     assert right[0].max() < lower[0] - FRAME  # none in the second model's row
     below = pixels[upper[0] + CELL[1] + FRAME + 1 : lower[0] - FRAME]
     assert (below == GREEN).all(axis=2).any() and (below == RED).all(axis=2).any()  # a tick and a cross
+    assert (pixels[lower[0] + CELL[1] + FRAME :] == PALE).all(axis=2).any()  # the note
 
 
 def test_lists_of_two_queries_are_not_one_block():

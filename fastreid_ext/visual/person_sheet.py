@@ -3,19 +3,20 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fastreid_ext.data.images import read_image
 from fastreid_ext.foreign_files import caption
 from fastreid_ext.visual.image_sources import spread
+from fastreid_ext.visual.lettering import font
 
 HEIGHT, WIDEST, GAP, LINE, COLUMNS, ROWS = 128, 128, 8, 14, 10, 16
 FRAMES = {"train": (120, 120, 120), "query": (30, 110, 220), "gallery": (40, 150, 60)}  # RGB
 PAPER, INK, FRAME, LETTERS = (255, 255, 255), (40, 40, 40), 3, 22
+NAME = 11  # size of the letters of a person's name, in pixels
 ORDER = list(FRAMES)
 
 
@@ -78,7 +79,6 @@ def _draw(lines: Sequence[Line], title: str) -> Image.Image:
     step = GAP + max([*widths, *(int(pen.textlength(word)) for word in words)], default=0)
     height, left, top = HEIGHT + 2 * FRAME + LINE + GAP, 11 * LINE, 4 * LINE
     width = left + max((len(line.cells) for line in lines), default=0) * step
-    font = _font_of_names()
     canvas = Image.new("RGB", (max(width, left + 40 * GAP), top + height * len(lines) + GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((GAP, GAP), _short(title, 80), fill=INK)
@@ -87,7 +87,7 @@ def _draw(lines: Sequence[Line], title: str) -> Image.Image:
         y = top + row * height
         images = f"{line.count} image{'s' if line.count > 1 else ''}"
         images += f", {len(line.cells)} here" if len(line.cells) < line.count else ""
-        pen.text((GAP, y + GAP), _short(line.person, LETTERS), fill=INK, font=font)
+        pen.text((GAP, y + GAP), _short(line.person, LETTERS), fill=INK, font=font(NAME))
         pen.text((GAP, y + GAP + LINE), f"{line.kind}, {images}", fill=INK)
         for column, (cell, picture) in enumerate(zip(line.cells, line.pictures, strict=True)):
             x = left + column * step
@@ -96,13 +96,6 @@ def _draw(lines: Sequence[Line], title: str) -> Image.Image:
             canvas.paste(picture, (x + FRAME, y + FRAME))
             pen.text((x, y + HEIGHT + 2 * FRAME), _short(f"camera {cell.camera}", LETTERS), fill=INK)
     return canvas
-
-
-def _font_of_names() -> ImageFont.FreeTypeFont:
-    """Return a font that has the letters of Europe's languages; PIL's own has those of English alone."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 11)
 
 
 def _legend(pen: ImageDraw.ImageDraw, corner: tuple[int, int]) -> None:

@@ -66,11 +66,15 @@ def test_the_frames(cell):
 
 
 def test_images_that_are_not_shown_are_counted(cell, monkeypatch):
-    written = []
+    """And names are in a font with the letters of Europe's languages."""
+    written = {}
     text = ImageDraw.ImageDraw.text
     monkeypatch.setattr(
-        ImageDraw.ImageDraw, "text", lambda pen, at, words, **how: (written.append(words), text(pen, at, words, **how))
+        ImageDraw.ImageDraw,
+        "text",
+        lambda pen, at, words, **how: (written.update({words: how}), text(pen, at, words, **how)),
     )
     cells = [cell(f"{n}", "train", person, "1") for person, count in (("many", 3), ("few", 2)) for n in range(count)]
     person_sheet(cells, "title", columns=2)
     assert "train, 3 images, 2 here" in written and "train, 2 images" in written
+    assert {written[name]["font"].getname()[0] for name in ("many", "few")} == {"DejaVu Sans"}

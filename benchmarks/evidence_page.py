@@ -28,7 +28,7 @@ images lose a rectangle (`TEST.OCCLUSION`). The interval is the middle 95 % of {
 many queries and as many seeds with replacement, the same for both. *Seen*: the whole interval is above 0; *not seen*:
 all of it is at or below 0; otherwise, or with one seed, *undecided at this size*. With three seeds the interval is
 somewhat too narrow, because a bootstrap of n seeds has (n - 1) / n of their variance; with one seed it is that of the
-queries alone. That many claims are looked at is not corrected for.
+queries alone. No interval is corrected for the number of claims.
 """
 
 

@@ -124,17 +124,21 @@ QUESTIONS = (
         },
         (
             Claim("MGRe is ahead of the baseline", "MGRe", "baseline"),
-            Claim("so it is with location errors in shares of the image", "MGRe, errors in shares", "baseline"),
+            Claim(
+                "MGRe with location errors in shares of the image is ahead of it too",
+                "MGRe, errors in shares",
+                "baseline",
+            ),
             Claim("regions of stage 1 help", "+ 1", "baseline"),
             Claim("regions of stage 2 help", "+ 2", "baseline"),
             Claim("regions of stage 3 help", "+ 3", "baseline"),
             Claim("stages 2 and 3 help more than 2 alone", "+ 2 + 3", "+ 2"),
             Claim("all three help more than 2 and 3", "MGRe", "+ 2 + 3"),
             Claim("MGRe keeps more of its mAP under erasing than the baseline", "MGRe", "baseline", KEPT),
-            Claim("so it does with errors in shares", "MGRe, errors in shares", "baseline", KEPT),
+            Claim("MGRe with errors in shares keeps more of it too", "MGRe, errors in shares", "baseline", KEPT),
             Claim("errors in pixels are better than in shares", "MGRe", "MGRe, errors in shares", ours=True),
         ),
-        "The baseline's feature is as long as MGRe's. Table 6 compares with other methods, of which none is here.",
+        "The baseline's feature is as long as MGRe's. The other methods of table 6 are not in this package.",
     ),
     Question(
         "msreid",
@@ -142,9 +146,9 @@ QUESTIONS = (
         "Kim and Kim",
         FIGURE_5,
         (
-            Claim("attention, local branch and mask together are ahead of none", "ALM", "none"),
+            Claim("attention, local branch and mask together help", "ALM", "none"),
             Claim("attention adds to local branch and mask", "ALM", "LM"),
-            Claim("local branch and mask are ahead of none", "LM", "none"),
+            Claim("local branch and mask help without attention", "LM", "none"),
         ),
         "30 epochs from a trained trunk, with the authors' initialisation of the parts.",
     ),
@@ -179,7 +183,13 @@ QUESTIONS = (
             "without": Arm("demo/occluded.yml", HELD, tested_with=keys(MODEL__OCCLUDED__ME__ENABLED=False)),
         },
         tuple(
-            Claim(f"it helps identities of the {group}", "with", "without", test_set=HELD_OUT, group=group)
+            Claim(
+                f"momentum elimination helps identities of the {group}",
+                "with",
+                "without",
+                test_set=HELD_OUT,
+                group=group,
+            )
             for group in ("tail", "middle", "head")
         ),
         "Two images of every training identity are held out and searched among all of them.",
@@ -203,7 +213,7 @@ QUESTIONS = (
         },
         (
             Claim("Deep Miner is ahead of FastReID's Baseline", "Deep Miner", "Baseline"),
-            Claim("so it is on occluded queries", "Deep Miner", "Baseline", test_set=OCCLUDED),
+            Claim("Deep Miner is ahead on occluded queries too", "Deep Miner", "Baseline", test_set=OCCLUDED),
             *(Claim(f"an IE branch after block {n} helps", f"IE after {n}", "global branch") for n in (1, 2, 3)),
             Claim("two IE branches help more than one", "IE after 2, 3", "IE after 3"),
             Claim("the local branch helps", "IE after 2, 3, local", "IE after 2, 3"),
@@ -224,7 +234,7 @@ QUESTIONS = (
         },
         (
             Claim("erasing with a probability of 0.4 is better than none", "Res2Net, 0.4", "Res2Net, 0.0"),
-            Claim("and better than 0.8", "Res2Net, 0.4", "Res2Net, 0.8"),
+            Claim("a probability of 0.4 is better than 0.8", "Res2Net, 0.4", "Res2Net, 0.8"),
             Claim("a Res2Net is ahead of a ResNet", "Res2Net, 0.5", "ResNet, 0.5"),
         ),
         "The trunks' own results are below: the last claim means something only as far as the two are equally good.",

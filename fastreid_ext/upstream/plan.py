@@ -55,7 +55,7 @@ INLINED = {
 NO_UNION_WITH = "Tokens"  # Tensor | Tokens -> Tensor
 # Names, by module, whose definitions and uses are cut: methods and attributes of classes, and arguments.
 CUT_MEMBERS = {
-    "fastreid_ext.modeling.branched": ("test_dim", "renamed", "momentum_elimination", "elimination"),
+    "fastreid_ext.modeling.branched": ("test_dim", "momentum_elimination", "elimination"),
 }
 # The same for a project whose configs augment no batches.
 CUT_WITHOUT_AUGMENTATIONS = {

@@ -38,7 +38,7 @@ def healed(checkout: Path) -> dict[str, str]:
     """Return file -> its text with the edits, for the files of a checkout that need some.
 
     Raises:
-        CheckoutError: a file that is no Python.
+        CheckoutError: a file that can't be parsed as Python 3.
     """
     texts, read = {}, {}
     for edit in EDITS:
@@ -59,7 +59,7 @@ def _python(file: Path) -> str:
         text = file.read_text(encoding="utf-8")
         ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        raise CheckoutError(f"{file} is no Python of today ({error}): mend it first, or leave --heals out") from error
+        raise CheckoutError(f"{file} can't be parsed as Python 3 ({error}): fix it, or leave out --heals") from error
     return text
 
 

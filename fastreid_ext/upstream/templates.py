@@ -174,7 +174,7 @@ README = """\
 
 {docstring}
 
-Python 3.10 or later and a torch of today are needed. Train and evaluate from the top of the repository:
+It needs Python 3.10 or later and a recent torch. Train and evaluate from the top of the repository:
 
 ```bash
 python projects/{project}/train_net.py --config-file projects/{project}/configs/{config}

@@ -73,7 +73,7 @@ def test_a_fork_that_reads_differently_is_passed_over(path, text, tmp_path):
 def test_a_file_that_is_no_python(content, tmp_path):
     (tmp_path / "fastreid" / "data").mkdir(parents=True)
     (tmp_path / "fastreid/data/build.py").write_bytes(content)
-    with pytest.raises(CheckoutError, match="build.py is no Python of today .*: mend it first, or leave --heals out"):
+    with pytest.raises(CheckoutError, match="build.py can't be parsed as Python 3 .*: fix it, or leave out --heals"):
         healed(tmp_path)
 
 

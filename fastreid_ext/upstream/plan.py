@@ -36,14 +36,10 @@ PAPERS = (
 DATA_SETS = ("Market1501", "DukeMTMC")
 TRUNKS = ("build_resnet_backbone",)
 
-# Conditions that are settled in a checkout. Classes that nothing there is an instance of: timm's vision transformers
-# and blocks that only our own trunks have.
-NEVER_INSTANCES = ("TokenTrunk", "Tokens", "ContinuesBlocks", "ContinuesStage")
+# Conditions that are settled in a checkout. Classes that nothing there is an instance of: timm's vision transformers.
+NEVER_INSTANCES = ("TokenTrunk",)
 SETTLED = {
-    "self.elimination is None": True,
     "self.elimination is not None": False,
-    "momentum_elimination is not None": False,
-    "shared.get('momentum_elimination') is not None": False,
     "hasattr(backbone, f'NL_{stage}_idx')": True,  # FastReID's ResNet
 }
 # Function -> what a call of it becomes; the numbers are its arguments.
@@ -65,7 +61,7 @@ CUT_WITHOUT_AUGMENTATIONS = {
 CUT_EVERYWHERE = ("renamed",)  # names that weights had before; none is published that has them
 DROPPED_DECORATORS = ("with_pretrained(RESNET)",)  # FastReID's own builder loads them
 # Abilities that only our commands ask for: their methods are left out where nothing else calls them.
-NEEDED_ABILITIES = ("HasBranches", "TakesMaps")
+NEEDED_ABILITIES = ("HasBranches",)
 # Table -> who chooses its rows.
 TABLES = {
     "fastreid_ext.modeling.loss_table": "LOSSES",

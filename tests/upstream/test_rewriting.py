@@ -18,11 +18,11 @@ def settled(text):
     ("text", "then"),
     [
         ("x = 1 if isinstance(y, TokenTrunk) else 2  # why\n", "x = 2  # why\n"),
-        ("x = y if not isinstance(y, Tokens) else z\n", "x = y\n"),
+        ("x = y if not isinstance(y, TokenTrunk) else z\n", "x = y\n"),
         ("def f(y: Tensor | Tokens) -> Tokens | Tensor: ...\n", "def f(y: Tensor) -> Tensor: ...\n"),
-        ("if isinstance(y, Tokens) and z:\n    a()\nb()\n", "b()\n"),
-        ("if isinstance(y, Tokens):\n    a()\nelse:\n    # here\n    b()\nc()\n", "b()\nc()\n"),
-        ("if z or not isinstance(y, Tokens):  # always\n    a()\n", "a()\n"),
+        ("if isinstance(y, TokenTrunk) and z:\n    a()\nb()\n", "b()\n"),
+        ("if isinstance(y, TokenTrunk):\n    a()\nelse:\n    # here\n    b()\nc()\n", "b()\nc()\n"),
+        ("if z or not isinstance(y, TokenTrunk):  # always\n    a()\n", "a()\n"),
         ("if isinstance(y, Mapping) and z:\n    a()\n", "if isinstance(y, Mapping) and z:\n    a()\n"),
     ],
 )
@@ -108,7 +108,7 @@ def test_names_and_where_they_are_from():
 
 
 def test_offsets_are_bytes():
-    text = Text('x = "ü", 1 if isinstance(y, Tokens) else 2\n')
+    text = Text('x = "ü", 1 if isinstance(y, TokenTrunk) else 2\n')
     assert text.edited(rewriting._settled(text)) == 'x = "ü", 2\n'
 
 

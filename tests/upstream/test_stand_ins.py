@@ -17,6 +17,7 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import MomentumElimination
 from fastreid_ext.occluded import MomentumEliminationHook
 from fastreid_ext.upstream.stand_ins.mgre import joints as joints_module
+from fastreid_ext.upstream.stand_ins.mgre import trainer as joints_trainer
 from fastreid_ext.upstream.stand_ins.occluded.trainer import Trainer as OccludedTrainer
 from fastreid_ext.upstream.stand_ins.res2net import trainer as pair_trainer
 from fastreid_ext.upstream.stand_ins.res2net.trainer import Trainer as PairTrainer
@@ -33,6 +34,17 @@ def test_schedules(warmup, delay):
     assert theirs["lr_sched"].milestones == ours["lr_sched"].milestones
     assert theirs["warmup_sched"].warmup_iters == ours["warmup_sched"].warmup_iters == (4 * warmup or 7)
     assert cfg.SOLVER.STEPS == [8, 12]
+
+
+@pytest.mark.parametrize(("epochs", "iters"), [(3, 12), (0, 7)])
+def test_the_trainer_warms_up_as_long_as_its_schedule(epochs, iters, monkeypatch):
+    def host_init(trainer, cfg):
+        trainer.iters_per_epoch, trainer.warmup_iters = 4, 7
+
+    monkeypatch.setattr(Trainer.__base__, "__init__", host_init)
+    cfg = get_cfg()
+    cfg.SOLVER.WARMUP_EPOCHS = epochs
+    assert Trainer(cfg).warmup_iters == iters
 
 
 @pytest.mark.parametrize("eliminates", [True, False])
@@ -59,6 +71,10 @@ def test_batches_of_pairs(monkeypatch):
     people = [items[index][1] for index in batch]
     assert len(batch) == 8 and loader.dataset.num_classes == 4
     assert sum(one == other for one, other in zip(people[::2], people[1::2], strict=True)) == 1  # a quarter of 4 pairs
+    monkeypatch.setattr(pair_trainer.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(pair_trainer.comm, "shared_random_seed", lambda: 0)
+    sampler = PairTrainer.build_train_loader(cfg).batch_sampler
+    assert sampler.batch_size == 4 and sampler.sampler.per_batch == 2  # pairs of each of two processes
 
 
 class Two(nn.Module):
@@ -71,7 +87,7 @@ class Two(nn.Module):
 def test_rates_of_modules():
     cfg = get_cfg()
     cfg.SOLVER.OPT, cfg.SOLVER.BASE_LR = "SGD", 0.05
-    cfg.SOLVER.LR_FACTORS = [["backbone", 0.1], ["heads.verification", 0.5], ["heads", 2.0]]
+    cfg.SOLVER.LR_FACTORS = [["backbone", 0.1], ["heads", 2.0], ["heads.verification", 0.5]]
     model = Two()
     names = {id(value): name for name, value in model.named_parameters()}
 
@@ -118,6 +134,19 @@ def test_a_flip_takes_the_joints_along(labelled):
     for left, right in FLIP_PAIRS:
         assert torch.equal(flipped["joints"][left, 1:], plain["joints"][right, 1:])
         assert flipped["joints"][right, 0] == 1 - plain["joints"][left, 0]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_batch_is_flipped_once_with_its_joints(enabled, labelled, monkeypatch):
+    cfg, path, _ = labelled
+    monkeypatch.setattr(joints_trainer, "training_items", lambda cfg: [(path, 1, 0)])
+    cfg.DATALOADER.NUM_WORKERS, cfg.INPUT.SIZE_TRAIN = 0, [8, 4]
+    cfg.INPUT.FLIP.ENABLED, cfg.INPUT.FLIP.PROB = enabled, 1.0
+    item = joints_trainer.Trainer.build_train_loader(cfg).dataset[0]
+    plain = np.asarray(Image.open(path)).transpose(2, 0, 1)
+    assert np.array_equal(item["images"].numpy(), plain[..., ::-1] if enabled else plain)
+    joints = joints_module.joints_of(cfg, [path])[path]
+    assert np.array_equal(item["joints"].numpy(), joints) != enabled
 
 
 def test_joints_that_can_not_follow(labelled):

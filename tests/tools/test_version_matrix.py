@@ -41,6 +41,7 @@ def test_a_combination(commands, tmp_path, capsys, monkeypatch):
     assert install[-3:] == ["torch==2.11.*", "torchvision", f"{ROOT}[dev]"]
     assert host[-2:] == ["--no-deps", "fastreid==1.4.0"]
     assert wheel[-1] == version_matrix.TELLING[-1] and first["env"]["PYTHONPATH"] == str(ROOT)
+    assert first["cwd"] == ROOT and first["env"]["OMP_NUM_THREADS"] == "1"
     assert checkout[-1] == version_matrix.WITH_A_CHECKOUT[-1]
     assert second["env"]["PYTHONPATH"].split(version_matrix.os.pathsep) == [str(ROOT), str(tmp_path / "host")]
     assert capsys.readouterr().out.splitlines() == [
@@ -112,3 +113,15 @@ def test_the_tests_are_there():
 def test_a_python_that_is_not_there():
     with pytest.raises(version_matrix.NotRun, match="no Python 2.99 on this machine"):
         version_matrix.interpreter("2.99")
+
+
+def test_a_python_of_another_version_is_passed_over(tmp_path, monkeypatch):
+    """Such as one of pyenv's, which starts whatever its folder says."""
+    wrong, right = (tmp_path / "versions" / name / "bin" / "python" for name in ("3.12.1", "3.12.2"))
+    for path, version in ((wrong, "3.11"), (right, "3.12")):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\necho {version}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setattr(version_matrix.shutil, "which", lambda name: None)
+    assert version_matrix.interpreter("3.12") == str(right)

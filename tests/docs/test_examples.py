@@ -9,18 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import PAGES, REPOSITORY
 from PIL import Image
 
 import fastreid_ext
 from fastreid_ext.cli import argument_parser
 
 PACKAGE = Path(fastreid_ext.__file__).parent
-REPOSITORY = PACKAGE.parent
-PAGES = sorted(
-    path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", "docs/**/*.md", "projects/**/*.md", "benchmarks/*.md", "fastreid_ext/zoo/*.md")
-    for path in REPOSITORY.glob(pattern)
-)
 WITH_EXAMPLES = sorted(
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     for path in PACKAGE.rglob("*.py")

@@ -31,7 +31,7 @@ def remember(script: str, installed: Sequence[str]) -> None:
     @functools.wraps(original)
     def get_preparation_data(name: str) -> dict[str, Any]:
         data = original(name)
-        if data.get("init_main_from_path") == script:
+        if data.get("init_main_from_path") == os.path.normpath(script):  # as Python tells it
             del data["init_main_from_path"]
             data["init_main_from_name"] = CHILD
         return data

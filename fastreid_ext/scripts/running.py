@@ -38,9 +38,15 @@ def run(script: str, arguments: Sequence[str]) -> None:
     Raises:
         SystemExit: also with status 2 and Python's own sentence, if the script can't be opened.
     """
-    path = os.path.abspath(script)
+    path = _absolute(script)
     installed = host.installed_paths()
-    if not _safe_path():
+    if os.path.isdir(path):  # Python runs the __main__.py of a folder, and puts the folder itself on its path
+        folder, path = path, os.path.join(path, "__main__.py")
+        if not os.path.isfile(path):
+            print(f"{sys.executable}: can't find '__main__' module in {folder!r}", file=sys.stderr)
+            raise SystemExit(1)
+        sys.path[: not _safe_path()] = [folder]  # which Python does there by -P too
+    elif not _safe_path():
         # The working directory is there, by -m, or the folder of the command fastreid-ext.
         sys.path[0] = os.path.dirname(os.path.realpath(path))
     _stay_importable()
@@ -51,7 +57,10 @@ def run(script: str, arguments: Sequence[str]) -> None:
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
     main.__dict__.update(__builtins__=sys.modules["builtins"], __cached__=None, __spec__=None, __package__=None)
     _before.append(sys.modules["__main__"])
-    sys.modules["__main__"] = main
+    if "__annotations__" in vars(_before[-1]):  # Python's own main program has them, in some of its versions
+        main.__annotations__ = {}
+    # Children give back what the script defines as __mp_main__'s, which multiprocessing looked up as it was imported.
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main
     try:
         exec(source_of(path), main.__dict__)
     except SystemExit:
@@ -99,6 +108,13 @@ def source_of(path: str) -> CodeType:
 
 
 _before: list[ModuleType] = []  # what was __main__: its names would become None with it
+
+
+def _absolute(script: str) -> str:
+    """The path of a script as Python makes it: ".." behind a link leads on from where the link leads."""
+    if os.name == "nt":
+        return os.path.abspath(script)
+    return script if os.path.isabs(script) else os.path.join(os.getcwd(), script)
 
 
 def _safe_path() -> bool:

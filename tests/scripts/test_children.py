@@ -73,6 +73,33 @@ def test_children_where_only_the_working_directory_has_this_package(tmp_path):
     assert done.returncode == 0 and done.stdout.count("Hook CheckoutFinder") == 3, done.stderr
 
 
+# What children give back is of the script, which they call __mp_main__.
+POOL = """
+import multiprocessing
+
+
+class Thing:
+    pass
+
+
+def made(_):
+    return Thing()
+
+
+if __name__ == '__main__':
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        (found,) = pool.map_async(made, [0]).get(timeout=30)
+    print(type(found) is Thing)
+"""
+
+
+def test_children_give_back_what_the_script_defines(tmp_path):
+    (tmp_path / "script.py").write_text(POOL)
+    command = [sys.executable, "-m", "fastreid_ext", "./script.py"]
+    done = subprocess.run(command, env=env(), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 # As FastReID's tools/train_net.py is made: all of FastReID is imported by the module that spawned ranks import again.
 RANKS = """
 import argparse

@@ -44,6 +44,7 @@ class Thing:
 
 print(type(pickle.loads(pickle.dumps(Thing()))) is Thing)
 """,
+    "is of later annotations": "from __future__ import annotations\nprint('__annotations__' in globals())",
     "has other letters": "# -*- coding: latin-1 -*-\nprint(ascii('\\xe9'))",
 }
 
@@ -88,6 +89,30 @@ def test_a_link_to_a_script(folder):
     (folder / "tools" / "script.py").write_text(SCRIPTS["itself"])
     (folder / "link.py").symlink_to(folder / "tools" / "script.py")
     assert end([*OURS, "link.py"], folder) == end(["link.py"], folder)
+
+
+def test_dots_behind_a_link(folder):
+    """They lead on from where the link leads: another file than the name without them is."""
+    (folder / "tools" / "deep").mkdir()
+    (folder / "link").symlink_to(folder / "tools" / "deep")
+    (folder / "tools" / "script.py").write_text("print(__file__)")
+    (folder / "script.py").write_text("print('another')")
+    plain = end(["link/../script.py"], folder)
+    assert plain[1] == f"{folder}/link/../script.py\n"
+    assert end([*OURS, "link/../script.py"], folder) == plain
+
+
+@pytest.mark.parametrize("word", ["./tools", "tools/"])
+def test_a_folder_with_a_main_program(word, folder):
+    (folder / "tools" / "__main__.py").write_text(
+        "import sys, beside\nprint(__file__, sys.argv, sys.path[0], __name__)"
+    )
+    plain = end([word, "a b"], folder)
+    assert end([*OURS, word, "a b"], folder) == plain and plain[0] == 0
+
+
+def test_a_folder_without_a_main_program(folder):
+    assert end([*OURS, "./tools"], folder) == end(["./tools"], folder)
 
 
 @pytest.mark.parametrize("flag", ["-P", "-I"])

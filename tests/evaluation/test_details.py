@@ -201,6 +201,21 @@ def test_queries_without_a_match_and_groups_of_queries(tmp_path, ranked):
     assert found["average_precision"] == pytest.approx(metrics.average_precision, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        (["/data/query/a.jpg", "/data/query/b.jpg"], ["a.jpg", "b.jpg"]),
+        (["/data/cam1/a.jpg", "/data/cam2/a.jpg", "/data/cam2/x/a.jpg"], ["cam1/a.jpg", "cam2/a.jpg", "cam2/x/a.jpg"]),
+        (["data/people/a.jpg", "data/person/a.jpg"], ["people/a.jpg", "person/a.jpg"]),
+        (["/data/a.jpg", "data/a.jpg"], ["/data/a.jpg", "data/a.jpg"]),
+        (["a.jpg", "./b.jpg"], ["a.jpg", "b.jpg"]),
+        ([], []),
+    ],
+)
+def test_names_of_queries_in_several_folders(images, names):
+    assert query_file.names_of(images) == names
+
+
 def test_single_shots_have_the_ranks_of_their_protocol(tmp_path):
     results = evaluate(tmp_path, "TEST.PROTOCOL", "cuhk03", "TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 3)
     found = json.loads((tmp_path / "details_people.json").read_text())

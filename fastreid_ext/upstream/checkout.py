@@ -36,13 +36,14 @@ class Checkout:
                 f"{folder} is no checkout of FastReID, because it has no {missing[0]}: name its top folder"
             )
         try:
-            top = self.git("rev-parse", "--show-toplevel")
+            top = self._run("rev-parse", "--show-toplevel")
         except FileNotFoundError as error:
             raise CheckoutError("git is not installed: install it") from error
-        except subprocess.CalledProcessError as error:
+        if top.returncode:
             raise CheckoutError(
-                f"{folder} is no git checkout: clone FastReID with git, and name that folder"
-            ) from error
+                f"{folder} is no git checkout ({_said(top)}): clone FastReID with git, and name that folder"
+            )
+        top = top.stdout.strip()
         if os.path.realpath(top) != str(self.folder):
             raise CheckoutError(
                 f"{folder} is inside the git checkout {top}: name the top folder of a checkout of FastReID"
@@ -53,9 +54,14 @@ class Checkout:
             )
 
     def git(self, *arguments: str) -> str:
-        """Run git in the checkout and return what it prints."""
+        """Run git in the checkout and return what it prints.
+
+        Raises:
+            CheckoutError: git refuses.
+        """
         ran = self._run(*arguments)
-        ran.check_returncode()
+        if ran.returncode:
+            raise CheckoutError(f"git {arguments[0]} failed in {self.folder}: {_said(ran)}")
         return ran.stdout.strip()
 
     def succeeds(self, *arguments: str) -> bool:
@@ -64,7 +70,7 @@ class Checkout:
 
     def _run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-        command = ["git", "-C", str(self.folder), *arguments]
+        command = ["git", "-C", str(self.folder), "-c", f"core.hooksPath={os.devnull}", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape")
 
     def _listed(self, *arguments: str) -> set[str]:
@@ -92,14 +98,7 @@ class Checkout:
                 f"{self.folder} has a branch {branch} already: choose another one for --branch, or give --update to"
                 " commit on top of it"
             )
-        self._change("switch", "--no-overwrite-ignore", *([branch] if there else ["-c", branch]))
-
-    def _change(self, *arguments: str) -> None:
-        try:
-            self.git(*arguments)
-        except subprocess.CalledProcessError as error:
-            said = (error.stderr.strip().splitlines() or ["no reason given"])[0]
-            raise CheckoutError(f"git {arguments[0]} failed in {self.folder}: {said}") from error
+        self.git("switch", "--no-overwrite-ignore", *([branch] if there else ["-c", branch]))
 
     def check_free(self, folder: str, update: bool, files: Collection[str] = ()) -> None:
         """Check that writing a folder loses nothing.
@@ -132,18 +131,30 @@ class Checkout:
             replaces: a folder whose other committed files go.
 
         Raises:
-            CheckoutError: git refuses.
+            CheckoutError: git refuses, or a file can't be written.
         """
+        try:
+            if replaces:
+                for path in self._listed("--", replaces) - set(files):
+                    (self.folder / path).unlink(missing_ok=True)  # a sparse checkout lacks some
+            for path, text in files.items():
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise CheckoutError(
+                f"{error.filename or self.folder} can't be written ({error.strerror}): make room for it, then reset and"
+                " clean the branch"
+            ) from error
+        self.git("add", "--force", "--", *files)  # a .gitignore may name "tests" or "configs"
         if replaces:
-            for path in self._listed("--", replaces) - set(files):
-                (self.folder / path).unlink(missing_ok=True)  # a sparse checkout lacks some
-        for path, text in files.items():
-            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / path).write_text(text, encoding="utf-8")
-        self._change("add", "--force", "--", *files)  # a .gitignore may name "tests" or "configs"
-        if replaces:
-            self._change("add", "--update", "--", replaces)
+            self.git("add", "--update", "--", replaces)
         if self.succeeds("diff", "--cached", "--quiet"):
             return False
-        self._change("commit", "--quiet", "--no-verify", "-m", message)
+        self.git("commit", "--quiet", "--no-verify", "-m", message)
         return True
+
+
+def _said(ran: "subprocess.CompletedProcess[str]") -> str:
+    """Return the line of git's that says why it refuses."""
+    lines = ran.stderr.strip().splitlines() or ["no reason given"]
+    return next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0])

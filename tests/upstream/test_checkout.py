@@ -48,7 +48,7 @@ def test_no_git(small, tmp_path):
     moved = tmp_path / "plain"
     small.rename(moved)
     (moved / ".git").rename(tmp_path / "git")
-    with pytest.raises(CheckoutError, match="is no git checkout: clone FastReID"):
+    with pytest.raises(CheckoutError, match="is no git checkout .*: clone FastReID"):
         Checkout(moved)
 
 
@@ -160,6 +160,36 @@ def test_variables_of_a_hook_of_git_name_no_other_repository(small, tmp_path, mo
         monkeypatch.delenv(name)
     assert git(small, "log", "-1", "--format=%s", "new").strip() == "Add it"
     assert git(other, "branch", "--format=%(refname:short)").split() == ["master"]
+
+
+def test_whatever_git_refuses_is_a_sentence(small):
+    checkout = Checkout(small)
+    head = git(small, "rev-parse", "HEAD").strip()
+    (small / ".git/objects" / head[:2] / head[2:]).unlink()
+    with pytest.raises(CheckoutError, match="git status failed in .*: fatal: bad object HEAD"):
+        checkout.start_branch("new", update=False)
+
+
+def test_a_file_where_a_folder_is_needed(small):
+    (small / "papers").write_text("mine")
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "-m", "Add a file")
+    with pytest.raises(CheckoutError, match="papers.* can't be written .*: make room for it"):
+        Checkout(small).commit({"papers/New/new.py": "new = 1\n"}, "Add it")
+    assert (small / "papers").read_text() == "mine"
+
+
+@pytest.mark.linux("hooks are shell scripts")
+def test_hooks_of_the_checkout_do_not_run(small):
+    """--no-verify leaves out two of them alone, and a post-checkout that fails is no failed change of branch."""
+    for name in ("post-checkout", "prepare-commit-msg"):
+        hook = small / ".git/hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
+    checkout = Checkout(small)
+    checkout.start_branch("new", update=False)
+    assert checkout.commit({"projects/New/new.py": "new = 1\n"}, "Add it")
 
 
 def test_nobody_commits(small, monkeypatch):

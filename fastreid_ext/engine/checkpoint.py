@@ -29,8 +29,8 @@ from fastreid_ext.modeling.weights import no_floats, not_finite
 
 # What FastReID's pooling of a learnt exponent has, and what to do where the model's is fixed.
 EXPONENT, LEARNT = "pool_layer.p", " (learnt; MODEL.HEADS.POOL_LAYER GeneralizedMeanPoolingP reads it)"
-# The neck of FastReID's earlier heads, where it could not be renamed: this head is another one.
-EARLIER_NECK = r"(heads|b\d+_head)\.bnneck\."
+# The neck of a head, by FastReID's name and its earlier one, that the model has no place for: this head is another one.
+NECK = r"(heads|b\d+_head)\.(bottleneck|bnneck)\."
 
 
 class CheckpointError(UserError):
@@ -226,7 +226,7 @@ class AtomicCheckpointer(Checkpointer):
                 f"{self._file} has none of the model's weights: it holds {unexpected[:3]}, ... and the model"
                 f" {sorted(own)[:3]}, ..."
             )
-        further = [key for key in unexpected if is_of_trunk(key, self.model) or re.match(EARLIER_NECK, key)]
+        further = [key for key in unexpected if is_of_trunk(key, self.model) or re.match(NECK, key)]
         if self._resumed is not None and missing:
             raise CheckpointError(
                 f"{self._resumed} can't be resumed: {len(missing)} weights are not in it or of another shape, such as"

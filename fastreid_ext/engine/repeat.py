@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checks.ranges import MOST_SEED
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.run_folder import HeldFolder
@@ -41,8 +42,7 @@ def repeat(
         RepeatError, ConfigError: runs that can't be made or gathered.
         FileError: a file that can't be written, or another process trains in the folder of a run.
     """
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise RepeatError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    check_seeds(seeds)
     names = names_of(configs)
     check_overrides(overrides)
     for config in names.values():  # before hours of the first
@@ -57,6 +57,19 @@ def repeat(
     write_text(output / "summary.md", table + "\n")
     draw_box_plots(summaries, output / "boxplot.png", TABLE_METRICS, title)
     return table
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Check the seeds of several runs.
+
+    Raises:
+        RepeatError: none, one twice, or one that no run can have.
+    """
+    given = f"--seeds is {' '.join(map(str, seeds))} and must be different numbers"
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise RepeatError(f"{given} of 0 or more")
+    if max(seeds) > MOST_SEED:
+        raise RepeatError(f"{given} of at most {MOST_SEED}")
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

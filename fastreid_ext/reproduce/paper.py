@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.repeat import check_overrides, folder_of
+from fastreid_ext.engine.repeat import check_overrides, check_seeds, folder_of
 from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import ConfigError, UserError
 from fastreid_ext.evaluation.spread import summarise
@@ -84,8 +84,7 @@ def check_call(rows: Sequence[Row], seeds: Sequence[int], overrides: Sequence[st
         ConfigError: seeds that are none, a config that can't be merged, or a run that is not tested on what its rows
             are of.
     """
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    check_seeds(seeds)
     check_overrides(overrides)
     for run in _runs(rows):
         tests = _config(run, overrides).DATASETS
@@ -148,6 +147,14 @@ def reproduce_table(
         for run in _runs(rows)
     }
     results, failed = train_all([one for by_seed in trainings.values() for one in by_seed.values()], places, say)
+    for run, by_seed in trainings.items():
+        for one in results.keys() & by_seed.values():
+            if untested := [data for data in _tested(run, rows) if data not in results[one]]:
+                del results[one]
+                failed[one] = (
+                    f"{one.output / 'results.json'} lacks {' and '.join(untested)}: delete it, and the run is evaluated"
+                    " again"
+                )
     if not results:
         raise ReproduceError(next(iter(failed.values())))
     summaries = {}

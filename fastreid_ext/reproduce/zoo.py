@@ -14,7 +14,7 @@ from fastreid_ext.data.datasets.synthreid import VARIANTS
 from fastreid_ext.data.synthetic import SIZES
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.repeat import TABLE_METRICS, check_overrides, settings_of, train
+from fastreid_ext.engine.repeat import TABLE_METRICS, check_overrides, check_seeds, settings_of, train
 from fastreid_ext.engine.run_record import NAME as RUN_RECORD
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.errors import ConfigError, FileError
@@ -118,8 +118,7 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
 
 def check_call(recipe: Recipe, seeds: Sequence[int], overrides: Sequence[str]) -> None:
     """Raise a ConfigError for seeds that are none, or a config that :func:`check_settings` refuses."""
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds is {' '.join(map(str, seeds))} and must be different numbers of 0 or more")
+    check_seeds(seeds)
     check_overrides(overrides)
     check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))
 

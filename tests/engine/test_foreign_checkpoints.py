@@ -171,9 +171,12 @@ def test_the_neck_of_fastreids_model_zoo(load, caplog):
     assert "0 missing" in warning and "MODEL.HEADS.POOL_LAYER GeneralizedMeanPoolingP reads it" in warning
 
 
-def test_a_neck_of_an_earlier_head_that_this_one_lacks(load):
+@pytest.mark.parametrize("name", ["bnneck", "bottleneck.2"])
+def test_a_neck_that_this_head_lacks(load, name):
     """With a neck behind a norm of its own, which would load as the neck and be silently another feature."""
     model, _, published = of_the_model_zoo(reduced=True)
-    neck = {f"heads.bnneck.{name}": torch.ones(4) for name in ("weight", "bias", "running_mean", "running_var")}
-    with pytest.raises(CheckpointError, match="is of another head: .* parts that this one lacks, such as .'heads.bnn"):
+    neck = {f"heads.{name}.{of}": torch.ones(4) for of in ("weight", "bias", "running_mean", "running_var")}
+    with pytest.raises(
+        CheckpointError, match=f"is of another head: .* parts that this one lacks, such as .'heads.{name}"
+    ):
         load({**published, **neck}, model, complete=True)

@@ -222,6 +222,7 @@ def test_cells_and_page():
         (["DeepMiner", "table 2", "--only", "IE"], "--only is 'IE', and table 2 has 'IE branch after block 3'"),
         (["MGRe", "table 4", "--data", "MSMT17"], "--data is 'MSMT17', and table 4 has 'Market1501', 'DukeMTMC'"),
         (["DeepMiner", "table 2", "--seeds", "1", "1"], "--seeds is 1 1 and must be different numbers"),
+        (["DeepMiner", "table 2", "--seeds", "2147483648"], "must be different numbers of at most 2147483647"),
         (["DeepMiner", "table 2", "--opts", "SEED", "3"], "--opts has SEED"),
         (["DeepMiner", "table 2"], "data set Market1501 is missing"),
         (["OccludedReID", "table 3"], "data set OccludedREID is missing"),  # an optional test set of the runs
@@ -238,6 +239,17 @@ def test_mistakes(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", *arguments]) == 1
     assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_results_of_another_test_set(tmp_path, capsys):
+    call = ["reproduce", "DeepMiner", "table 3", "--size", "synthreid", "--seeds", "0", "--output", str(tmp_path)]
+    tables = tables_of("DeepMiner")
+    for row in rows_of(tables, table_named(tables, "table 3"), size="synthreid"):
+        done = tmp_path / "runs" / row.run.folder / "seed0" / "results.json"
+        done.parent.mkdir(parents=True)
+        done.write_text(json.dumps({"results": {"Another": {"Rank-1": 1.0, "mAP": 1.0}}}))
+    assert main(call) == 1
+    assert "results.json lacks SynthReID: delete it, and the run is evaluated again" in capsys.readouterr().err
 
 
 def test_the_tables_of_a_paper_are_listed(capsys):

@@ -56,9 +56,10 @@ def add_engine_config(cfg: CfgNode) -> None:
     # is made of the features before BNNeck, L2-normalised, less the running mean mu of the training images'. It acts
     # under TEST.METRIC cosine. BETA is the share of the old mean
     cfg.MODEL.TEST_FEATURE = CfgNode({"MOMENTUM_ELIMINATION": {"ENABLED": False, "BETA": 0.9}})
-    # Keep maps with their channels innermost (torch.channels_last), which most convolutions run faster in. It belongs
-    # to the model: its features differ from those without it in their last digits
-    cfg.MODEL.CHANNELS_LAST = False
+    # Keep maps with their channels innermost (torch.channels_last), which most convolutions run faster in; features
+    # differ in their last digits. None: a long training tries both for some seconds and writes into its config.yaml
+    # what it takes; all else keeps the usual layout
+    cfg.MODEL.CHANNELS_LAST = None
     # One number that makes a run repeatable (model, sampler, augmentation); -1 draws one and writes it down
     cfg.SEED = -1
     # auto | bf16 | fp16. auto is bf16 where the hardware has it; else fp16 on CUDA and float32 on a CPU

@@ -193,6 +193,8 @@ class _Merger:
         if isinstance(default, list | tuple) and isinstance(value, list | tuple):
             return type(default)(value)
         rule = RANGES.get(key, TEXT if isinstance(default, str) else NAMES)
+        if default is None and rule.holds(value):
+            return value  # what None stands for is settled as the run begins
         if type(default) is int and type(value) is float and rule.holds(value):
             return value  # FastReID's default is whole, other numbers make sense too
         hint = f": write {int(value)}" if type(value) is float and value.is_integer() and type(default) is int else ""

@@ -135,7 +135,8 @@ def setup(cfg: CfgNode, resume: bool, eval_only: bool) -> None:
             # Otherwise --resume of this run, if killed in its first epoch, would continue an older one.
             (folder / "last_checkpoint").unlink(missing_ok=True)
         path = folder / "config.yaml"
-        write_text(path, cfg.dump())
+        if not (resume and path.is_file()):  # that of a run that goes on says what was settled as it began
+            write_text(path, cfg.dump())
         logger.info("full config in %s", path)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
 

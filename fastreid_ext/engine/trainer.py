@@ -39,6 +39,7 @@ from fastreid_ext.engine.hooks import (
     precise_batch_norms,
 )
 from fastreid_ext.engine.key_tracking import check_all_read, track
+from fastreid_ext.engine.layout import settled_layout, with_layout
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.progress import Progress
 from fastreid_ext.engine.results import write_results
@@ -74,12 +75,15 @@ class Trainer(DefaultTrainer):
                 setup_logger(name=name)
         check_writable(cfg)
         self.folder = _held(cfg)  # here too, since a program may build a trainer without the command line
-        cfg, reads = track(with_tests_that_are_there(cfg))
+        untracked = with_tests_that_are_there(cfg)
+        cfg, reads = track(untracked)
         self.seed = RunSeed(cfg.SEED)
         logger.info("seed %d", int(self.seed))
         seed_everything(int(self.seed))
 
         data_loader = self._seeded_train_loader(cfg)
+        images = len(data_loader.dataset) * cfg.SOLVER.MAX_EPOCH
+        cfg = with_layout(cfg, settled_layout(untracked, images))
         cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
         self.evaluation_sets = EvaluationSets(evaluated_sets(cfg), partial(self.build_evaluator, cfg))
         items = getattr(data_loader.dataset, "img_items", ())

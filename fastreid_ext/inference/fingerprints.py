@@ -17,9 +17,11 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.checkpoint import training_only_keys
 from fastreid_ext.engine.key_tracking import leaves
 
-# Where features are made, and what only training reads. TEST.IMS_PER_BATCH and the device change only the last digits.
+# Where features are made, and what only training reads. TEST.IMS_PER_BATCH, the device and the layout change only the
+# last digits.
 NO_MATTER = (
     "MODEL.DEVICE",
+    "MODEL.CHANNELS_LAST",
     "MODEL.WEIGHTS",
     "MODEL.FREEZE_LAYERS",
     "MODEL.BACKBONE.PRETRAIN",
@@ -27,7 +29,7 @@ NO_MATTER = (
     "MODEL.HEADS.NUM_CLASSES",
 )
 # What a key's default was at first. A later default does not change the hash of models that have the first one.
-FIRST_DEFAULTS = {"MODEL.MGRE.LOCATION.WEIGHT": 1000.0}
+FIRST_DEFAULTS = {"MODEL.MGRE.LOCATION.WEIGHT": 1000.0, "MODEL.CHANNELS_LAST": False}
 READ_BY_TEST = ("MODEL.", "INPUT.SIZE_TEST", "INPUT.CROP.", "TEST.FLIP.")
 
 

@@ -62,7 +62,9 @@ MODEL_RANGES: dict[str, Rule] = {
     "MODEL.BACKBONE.PRETRAIN": FLAG,
     "MODEL.BACKBONE.PRETRAIN_PARTIAL": FLAG,
     "MODEL.WEIGHTS_PARTIAL": FLAG,
-    "MODEL.CHANNELS_LAST": FLAG,
+    "MODEL.CHANNELS_LAST": Rule(
+        lambda value: value is None or FLAG.holds(value), "True, False, or None, by which a long training tries both"
+    ),
     "MODEL.BACKBONE.DNL.BLOCKS": listed(
         whole(0, BLOCKS), least=4, most=4, what="how many blocks of stages 1 to 4, such as [0, 2, 3, 0]"
     ),

@@ -62,6 +62,8 @@ def check_same_run(cfg: CfgNode) -> None:
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)
         now.pop("MODEL.HEADS.NUM_CLASSES")
+    if now.get("MODEL.CHANNELS_LAST") is None:  # the run settled it
+        before.pop("MODEL.CHANNELS_LAST", None)
     free = set(FREE_ON_RESUME)
     bound = ("TEST.PRECISE_BN",)  # it changes the batch norms that are saved
     if cfg.SOLVER.SCHED == "CosineAnnealingLR":

@@ -51,7 +51,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "with random erasing, 0.5": ("INPUT.REA.ENABLED", "True"),
     "with CBE": CBE,
     "with AugMix": ("INPUT.AUGMIX.ENABLED", "True"),
-    "without averaged weights": ("SOLVER.EMA.ENABLED", "False"),
+    "without averaged weights": ("SOLVER.EMA.ENABLED", "False", "SOLVER.EMA.DECAY", "0.999"),  # which is then unread
     "OSNet x0_25": (
         *("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25"),
         *("MODEL.BACKBONE.FEAT_DIM", "128"),

@@ -4,6 +4,7 @@ import pytest
 import wide_proxy
 
 from fastreid_ext.config import get_cfg
+from fastreid_ext.engine.checks.config import mistakes
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.modeling.loss_table import terms_from_config
@@ -18,6 +19,7 @@ def test_every_row_changes_the_recipe(row):
     merge_config(changed, file, [*base, *wide_proxy.ROWS[row]])
     assert (changed.dump() == recipe.dump()) == (row == "recipe")
     assert terms_from_config(changed)
+    assert list(mistakes(changed, 1)) == []
 
 
 def test_both_folds_leave_every_world_out_once():

@@ -91,6 +91,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # runs to read: the same pixels, sooner (docs/loading.md); "" = none. A 256x128 image takes 98 KB; the folder may be
     # shared, and deleted at any time
     cfg.DATALOADER.CACHE_DIR = ""
+    # Decode JPEG files by OpenCV and resize by vectorised sums where both give PIL's pixels, a batch at a time. False:
+    # FastReID's transforms, image by image, if you suspect that (docs/loading.md)
+    cfg.DATALOADER.FAST_PIXELS = True
     # Decode every image of every data set in use before training, and name those that can't be decoded; that they are
     # there is always checked
     cfg.DATALOADER.VERIFY_IMAGES = False

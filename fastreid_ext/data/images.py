@@ -42,12 +42,14 @@ class ReIDImages(CommDataset):
         joints: (N, J, 3) of every image; the transform is then (PIL image, joints) -> (tensor, joints), and items have
             the joints that it returns, see :class:`fastreid_ext.data.pixels.joint_transforms.JointTransform`.
         kept: where :meth:`fetch` finds and keeps images of the size that the transform resizes to first; None: nowhere.
+        fast: False lets PIL decode, and the transforms work on each image as FastReID's own loader has them: the same
+            pixels in twice the time.
 
     Attributes:
         deferred: the erasing that :meth:`fetch` does not do yet, if any.
 
     Raises:
-        ValueError: ``kept`` is of another size, or nothing is resized first.
+        ValueError: ``kept`` is of another size, nothing is resized first, or images are not to be fast.
     """
 
     def __init__(
@@ -57,23 +59,24 @@ class ReIDImages(CommDataset):
         relabel: bool,
         joints: np.ndarray | None = None,
         kept: ResizedImages | None = None,
+        fast: bool = True,
     ):
         super().__init__(list(img_items), transform, relabel)
-        self.joints = joints
-        self.kept, self.resize = kept, first_resize(transform)
+        self.joints, self.fast = joints, fast
+        self.kept, self.resize = kept, first_resize(transform) if fast else None
         if kept is not None and (self.resize is None or (kept.height, kept.width) != self.resize.size):
             raise ValueError(f"images are kept in {kept.height}x{kept.width}, but the transforms begin otherwise")
-        self.byte_transform = _on_bytes(transform)
+        self.byte_transform = _on_bytes(transform) if fast else None
         self.deferred = getattr(self.byte_transform, "deferred", None)
         # Patches are pieces of images that outlive the batch, whose memory they would keep, and that is shared.
         self.remembered = any(type(step) is RandomPatch for step in getattr(transform, "transforms", ()))
-        # Before workers are started; otherwise each of them would repeat the check.
-        decoding.decoders_agree()
-        resampling.pils_order()
+        if fast:  # before workers are started; otherwise each of them would repeat the check
+            decoding.decoders_agree()
+            resampling.pils_order()
 
     def read(self, source: Any) -> np.ndarray:
         """Return the pixels (H, W, 3) in RGB, uint8, of what an item names first; by default an image file."""
-        return read_image(source)
+        return read_image(source, self.fast)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, None)
@@ -145,7 +148,7 @@ class QueryGalleryImages(ReIDImages):
         gallery: likewise; None if it is the queries again, which are loaded once then.
         transform: PIL image -> tensor.
         groups: of the queries, that a report looks at apart (:mod:`fastreid_ext.evaluation.groups`).
-        joints, kept: see :class:`ReIDImages`.
+        joints, kept, fast: see :class:`ReIDImages`.
 
     Attributes:
         gallery_again: whether the gallery is the queries again.
@@ -162,8 +165,9 @@ class QueryGalleryImages(ReIDImages):
         groups: Sequence[Any] = (),
         joints: np.ndarray | None = None,
         kept: ResizedImages | None = None,
+        fast: bool = True,
     ):
-        super().__init__([*query, *(gallery or ())], transform, relabel=False, joints=joints, kept=kept)
+        super().__init__([*query, *(gallery or ())], transform, relabel=False, joints=joints, kept=kept, fast=fast)
         self.groups = tuple(groups)
         self.gallery_again = gallery is None
         self.public = False
@@ -186,14 +190,18 @@ def _on_bytes(transform: Callable[..., Any]) -> Callable[..., Any] | None:
         return None
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str, fast: bool = True) -> np.ndarray:
     """Return an image file's pixels (H, W, 3) in RGB, uint8.
+
+    Args:
+        path: of the file.
+        fast: whether OpenCV may decode it where it gives PIL's pixels.
 
     Raises:
         ImageError: it can't be read.
     """
     try:
-        return decoding.read_rgb(path)
+        return decoding.read_rgb(path, fast)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"the image {path} can't be read ({error}): replace it or remove it") from error
 

@@ -75,7 +75,8 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     if cfg.INPUT.JOINTS.ENABLED:
         joints = _training_joints(cfg, datasets, [*items, *subsets.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
-    images = ReIDImages(items, transform, relabel=True, joints=joints, kept=_resized_images(cfg, transform))
+    kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
+    images = ReIDImages(items, transform, relabel=True, joints=joints, kept=kept, fast=fast)
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
@@ -120,8 +121,8 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         if _wants_test_joints(cfg):
             joints = joints_of(cfg, {dataset_name: dataset}, TEST_SPLITS, [*query, *gallery])
             transform = follow_joints(cfg, transform, joints)
-        kept = _resized_images(cfg, transform)
-        images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept), len(query)
+        kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
+        images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept, fast), len(query)
         images.public = is_public(dataset_name, dataset, TEST_SPLITS)
         images.labels = {} if images.public else training_labels(dataset)
     _check_images(cfg, images.img_items, dataset_name)
@@ -154,7 +155,8 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, [*items, *(gallery or ())])
         transform = follow_joints(cfg, transform, joints)
-    images = QueryGalleryImages(items, gallery, transform, groups, joints, _resized_images(cfg, transform))
+    kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
+    images = QueryGalleryImages(items, gallery, transform, groups, joints, kept, fast)
     images.public = _all_public(cfg, datasets)
     return images, len(items)
 
@@ -169,8 +171,8 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, items)
         transform = follow_joints(cfg, transform, joints)
-    kept = _resized_images(cfg, transform)
-    images = QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept)
+    kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
+    images = QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept, fast)
     images.public = _all_public(cfg, datasets)
     return images, count
 
@@ -185,6 +187,11 @@ def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:
     folder = cfg.DATALOADER.CACHE_DIR
     if not folder:
         return None
+    if not cfg.DATALOADER.FAST_PIXELS:
+        raise ConfigError(
+            f"DATALOADER.CACHE_DIR {folder!r} keeps images of the fast way alone: set DATALOADER.FAST_PIXELS True, or"
+            " CACHE_DIR ''"
+        )
     resize = first_resize(transform)
     if resize is None:
         raise ConfigError(

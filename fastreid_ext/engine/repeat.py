@@ -18,7 +18,8 @@ from fastreid_ext.foreign_files import is_number, read_json
 from fastreid_ext.processes import run_command
 
 TABLE_METRICS = ("Rank-1", "mAP")
-NO_SETTING = ("OUTPUT_DIR", "DATALOADER.CACHE_DIR", "DATALOADER.VERIFY_IMAGES")  # they change no number
+# They change no number.
+NO_SETTING = ("OUTPUT_DIR", *(f"DATALOADER.{key}" for key in ("CACHE_DIR", "FAST_PIXELS", "VERIFY_IMAGES")))
 
 
 class RepeatError(UserError):

@@ -8,7 +8,10 @@ from typing import Any
 from fastreid_ext.evaluation.open_set import FALSE_RATES
 from fastreid_ext.report.run_files import Run, named
 
-NO_METHOD = ("SEED", "OUTPUT_DIR", "DATALOADER.CACHE_DIR", "DATALOADER.VERIFY_IMAGES", "MODEL.HEADS.NUM_CLASSES")
+NO_METHOD = (
+    *("SEED", "OUTPUT_DIR", "MODEL.HEADS.NUM_CLASSES"),
+    *(f"DATALOADER.{key}" for key in ("CACHE_DIR", "FAST_PIXELS", "VERIFY_IMAGES")),
+)
 OPEN_SET = tuple(f"TPIR@FPIR={rate}" for rate in FALSE_RATES)
 METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", *OPEN_SET, "erased/Rank-1", "erased/mAP")
 

@@ -16,7 +16,7 @@ TINY = {"SOLVER__MAX_EPOCH": 2, "SOLVER__WARMUP_EPOCHS": 0, "DATASETS__HOLD_OUT"
 def decoded(monkeypatch):
     """The image files that are decoded from now on, in this process."""
     paths, read_rgb = [], decoding.read_rgb
-    monkeypatch.setattr(decoding, "read_rgb", lambda path: paths.append(path) or read_rgb(path))
+    monkeypatch.setattr(decoding, "read_rgb", lambda path, fast: paths.append(path) or read_rgb(path, fast))
     return paths
 
 
@@ -71,6 +71,11 @@ def test_a_folder_that_cannot_be_written(fails, tmp_path):
     (tmp_path / "file").write_text("")
     sentence = fails(DATALOADER__CACHE_DIR=tmp_path / "file" / "below")
     assert sentence.startswith(f"fastreid-ext train: DATALOADER.CACHE_DIR '{tmp_path}/file/below' can't be written: ")
+
+
+def test_images_of_the_slow_way_are_not_kept(fails, tmp_path):
+    sentence = fails(DATALOADER__CACHE_DIR=tmp_path / "kept", DATALOADER__FAST_PIXELS=False)
+    assert "keeps images of the fast way alone: set DATALOADER.FAST_PIXELS True" in sentence
 
 
 @pytest.mark.parametrize("key", ["SIZE_TRAIN", "SIZE_TEST"])

@@ -88,6 +88,8 @@ def wild(default):
     """Values of a key's type that no key could have."""
     if isinstance(default, bool):
         return [2, "maybe", None]
+    if default is None:  # what it stands for is settled later
+        return [2, "maybe", []]
     if isinstance(default, int | float):
         return [-(10**13), 10**13, math.nan, "1", None]
     if isinstance(default, str):

@@ -37,8 +37,12 @@ BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 LARGEST = 1 << 26  # pixels of an image; 200 MB once it is decoded, of a file that may have a few hundred bytes
 
 
-def read_rgb(path: str) -> np.ndarray:
+def read_rgb(path: str, fast: bool = True) -> np.ndarray:
     """Return an image file upright, as (H, W, 3) uint8.
+
+    Args:
+        path: of the file.
+        fast: whether OpenCV may decode it where it gives PIL's pixels.
 
     Raises:
         OSError: it can't be read, it is of none of ``FORMATS``, it has more than ``LARGEST`` pixels, or they are of a
@@ -47,7 +51,7 @@ def read_rgb(path: str) -> np.ndarray:
     check_is_file(path)
     with PathManager.open(path, "rb") as file:
         data = file.read()
-    size = plain_jpeg_size(data)
+    size = plain_jpeg_size(data) if fast else None
     if size is not None and decoders_agree():
         image = _decode(data)
         if image is not None and image.shape == (*size, 3):

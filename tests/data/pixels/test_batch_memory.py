@@ -126,7 +126,7 @@ def test_large_images_do_not_wait_for_each_other(kind, tmp_path, monkeypatch):
     images, alive = MADE[kind]([(str(tmp_path / "large.png"), 0, 0)]), []
     read, most = data_images.read_image, []
 
-    def watched(path):
+    def watched(path, fast):
         most.append(sum(reference() is not None for reference in alive))
         pixels = read(path).copy()
         alive.append(weakref.ref(pixels))

@@ -257,7 +257,9 @@ def test_training_images(name, items, folder, monkeypatch):
     )
     wanted, cold = plain.fetch(keys), kept.fetch(keys)
     read = []
-    monkeypatch.setattr(images_module.decoding, "read_rgb", lambda path: read.append(path) or read_rgb(path))
+    monkeypatch.setattr(
+        images_module.decoding, "read_rgb", lambda path, fast: read.append(path) or read_rgb(path, fast)
+    )
     warm = kept.fetch(keys)
     for a, b, c in zip(wanted, cold, warm, strict=True):
         assert a["images"].dtype is b["images"].dtype is c["images"].dtype

@@ -4,11 +4,12 @@
     python benchmarks/light_trunks.py --trunks "ResNet-50" "OSNet x0.5" --seeds 0
     python benchmarks/light_trunks.py --size Tiny --epochs 1 --seeds 0       (tries the script)
 
-The losses and the schedule of the shipped model's recipe (zoo/wide.yml) on the demo's people, images of 128x64, the same
-epochs and rate for all. (With the triplet loss of FastReID's Baseline and so few steps from random numbers, the features
-of most trunks fell together, a ResNet-50's too.) All trunks begin with random numbers: what ImageNet's weights add is
-not measured. None has instance normalisation, and where a trunk has the choice its last stride is 2. Runs that are finished are kept. Images per second of the test are measured behind them, with one thread and
-round by round in turn, so let the last call, which finds all runs finished, have the machine to itself.
+The losses and the schedule of the shipped model's recipe (zoo/wide.yml) on the demo's people, images of 128x64, the
+same epochs and rate for all. (By the hard triplets of the demo's Baseline, so few steps from random numbers taught most
+trunks hardly anything, a ResNet-50 too.) All trunks begin with random numbers: what ImageNet's weights add is not
+measured. None has instance normalisation, and where a trunk has the choice its last stride is 2. Runs that are finished
+are kept. Images per second of the test are measured behind them, with one thread and round by round in turn, so let the
+last call, which finds all runs finished, have the machine to itself.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,29 @@ def _of_hub(repository: str, name: str) -> Path:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
         there = try_to_load_from_cache(owner, FILE, revision=revision or None)
-        return Path(there if isinstance(there, str) else hf_hub_download(owner, FILE, revision=revision or None))
+        if not isinstance(there, str):
+            _ask_once(owner, revision or None)
+            there = hf_hub_download(owner, FILE, revision=revision or None)
+        return Path(there)
     except Exception as error:  # of the network, the hub, its library
         raise WeightsError(
             f"the weights of {name} are not on this machine, and {FILE} of {repository} could not be had from the hub"
             f" ({first_line(error)[:SHOWN]}): download it elsewhere and name the file in MODEL.BACKBONE.PRETRAIN_PATH,"
             " or set PRETRAIN False"
         ) from error
+
+
+def _ask_once(repository: str, revision: str | None) -> None:
+    """Raise what the network says where there is no way to the hub.
+
+    A download asks seven times over half a minute before it says so, and several minutes where packets get lost. This
+    asks once (HF_HUB_ETAG_TIMEOUT, 10 seconds). Once the hub has answered, the download decides, and may repeat.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import HfHubHTTPError
+
+    with suppress(HfHubHTTPError):
+        get_hf_file_metadata(hf_hub_url(repository, FILE, revision=revision))
 
 
 def _of_address(url: str, name: str) -> Path:

@@ -2,12 +2,15 @@
 
 import logging
 import re
+import socket
+import types
 
 import pytest
 import shapes
 import timm
 import torch
 from fastreid.modeling.backbones import build_backbone
+from huggingface_hub.utils import HfHubHTTPError
 from safetensors.torch import save_file
 from timm_networks import awake, config, make
 
@@ -85,6 +88,7 @@ def hub(monkeypatch, tmp_path):
         raise ConnectionError("no way there\nand more")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: None)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *given, **named: None)
     return asked
 
@@ -110,6 +114,30 @@ def test_what_the_hub_has_not(hub, path, said):
     with pytest.raises(WeightsError, match=said) as error:
         make("test_resnet", PRETRAIN=True, PRETRAIN_PATH=path)
     assert "\n" not in str(error.value)
+
+
+def test_no_way_to_the_hub_is_said_at_once(monkeypatch, tmp_path):
+    """huggingface_hub's download asks six times more, and waits 23 seconds between."""
+    with socket.socket() as closed:  # its port refuses
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/{{repo_id}}/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        waits = []
+        monkeypatch.setattr("time.sleep", waits.append)
+        with pytest.raises(WeightsError, match=r"could not be had from the hub \(.*refused\): download it elsewhere"):
+            make("test_resnet", PRETRAIN=True, PRETRAIN_PATH="hf-hub:someone/else")
+    assert not waits
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_what_the_hub_answers_is_left_to_the_download(hub, monkeypatch, status):
+    def answered(url):
+        raise HfHubHTTPError("no", response=types.SimpleNamespace(status_code=status, headers={}, request=None))
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", answered)
+    make("test_resnet", PRETRAIN=True)
+    assert len(hub) == 1
 
 
 def test_no_silent_random_start():

@@ -175,7 +175,8 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
   timm's by timm's own function where it has one.
 - **Mean and deviation** (`MODEL.PIXEL_MEAN`, `PIXEL_STD`) are those that timm says of the network, unless you give
   others, which is a warning.
-- **Without effect** are `DEPTH`, `NORM`, `WITH_IBN`, `WITH_SE` and `WITH_NL`: the name says it all.
+- **Without effect** are `DEPTH`, `NORM`, `WITH_IBN`, `WITH_SE` and `WITH_NL`: the name says it all. Who gives one stops
+  with an error; of `DEPTH` and `NORM` on the command line, for the defaults too.
 - **MGRe's feature extraction** is made of blocks as the stage's last one, of the stage's channels and without a stride.
   A block that divides or joins maps of fixed widths (GhostNet, VovNet, RexNet) can't be made so: set
   `MODEL.MGRE.FE.BLOCKS 0`. The lists of layers of a DenseNet and the plain convolutions of a VGG are no residual

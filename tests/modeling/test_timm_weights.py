@@ -217,7 +217,9 @@ def test_others_are_a_warning(tmp_path, caplog):
     assert "[127.5, 127.5, 127.5]" in said[0]
 
 
-@pytest.mark.parametrize("key", ["DEPTH 18x", "NORM GN", "WITH_IBN True", "WITH_SE True", "WITH_NL True"])
+@pytest.mark.parametrize(
+    "key", ["DEPTH 18x", "DEPTH 50x", "NORM GN", "NORM BN", "WITH_IBN True", "WITH_SE True", "WITH_NL True"]
+)
 def test_keys_that_say_nothing_of_timms_networks(tmp_path, key):
     name, value = key.split()
     said = list(without_effect(merged(tmp_path, "", f"MODEL.BACKBONE.{name}", value)))

@@ -124,6 +124,11 @@ def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield node, others
 
 
+NAMED_BY_TIMM = {
+    "off": lambda cfg: trunk_builder(cfg) == TIMM_BUILDER,
+    "because": lambda cfg: "MODEL.BACKBONE.TIMM.NAME says all of a network of timm's",
+    "by": ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
+}
 TABLE = (
     Switch(("MODEL.FREEZE_LAYERS",), **_is("SOLVER.FREEZE_ITERS", 0)),
     Switch(("SOLVER.FREEZE_ITERS",), **_is("MODEL.FREEZE_LAYERS", [])),
@@ -149,12 +154,9 @@ TABLE = (
         lambda cfg: f"{trunk_name(cfg)} is no plain vision transformer of timm's",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.TIMM.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
     ),
-    Switch(
-        tuple(f"MODEL.BACKBONE.{key}" for key in ("DEPTH", "NORM", "WITH_IBN", "WITH_SE", "WITH_NL")),
-        lambda cfg: trunk_builder(cfg) == TIMM_BUILDER,
-        lambda cfg: "MODEL.BACKBONE.TIMM.NAME says all of a network of timm's",
-        ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DNL.TRUNK"),
-    ),
+    # False takes nothing out of a network; a depth or norm says what it is, the default one too.
+    Switch(("MODEL.BACKBONE.WITH_IBN", "MODEL.BACKBONE.WITH_SE", "MODEL.BACKBONE.WITH_NL"), **NAMED_BY_TIMM),
+    Switch(("MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.NORM"), **NAMED_BY_TIMM, defaults_too=True),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),
     Switch(("MODEL.LOSSES.CE.ALPHA",), **_is_not("MODEL.LOSSES.CE.EPSILON", -1)),

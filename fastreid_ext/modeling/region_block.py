@@ -28,10 +28,14 @@ class RegionBlock(nn.Module):
         super().__init__()
         self.block = copy.deepcopy(block)
         self.block._modules.pop(BEHIND, None)
+        tables = {name: value for name, value in self.block.named_buffers() if not value.is_floating_point()}
         self.block.to_empty(device=torch.get_default_device())
         with torch.no_grad():
             for value in self._numbers().values():  # the memory has whatever was there
                 value.fill_(torch.nan)
+            for name, value in self.block.named_buffers():  # a table of places is what it is, and is not drawn
+                if name in tables and not tables[name].is_meta:
+                    value.copy_(tables[name])
         for module in self.block.modules():  # as timm draws a vision transformer's
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -39,7 +43,10 @@ class RegionBlock(nn.Module):
                     nn.init.zeros_(module.bias)
             elif hasattr(module, "reset_parameters"):
                 module.reset_parameters()
-        if left := [name for name, value in self._numbers().items() if not value.is_meta and value.isnan().any()]:
+        made = dict(self.block.named_buffers())
+        left = [name for name, value in self._numbers().items() if not value.is_meta and value.isnan().any()]
+        left += [name for name, value in tables.items() if value.is_meta and not made[name].is_meta]
+        if left:
             raise ConfigError(
                 f"a new {type(block).__name__} for regions can't be made, for it does not say how {', '.join(left)}"
                 " begin: do without more blocks (MODEL.MGRE.FE.BLOCKS 0), or choose another trunk"

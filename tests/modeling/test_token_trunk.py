@@ -378,6 +378,17 @@ def test_a_block_for_regions_has_no_number_that_nothing_sets(monkeypatch):
     assert "\n" not in str(said.value)
 
 
+def test_a_block_for_regions_has_the_whole_numbers_of_its_kind():
+    """A table of places is no weight: it is what it is, and a memory without it had anything."""
+    trunk = make("EVA-02")
+    places = torch.arange(5000) % 48
+    trunk.blocks[3].attn.register_buffer("places", places)
+    assert torch.equal(following_block(trunk, 4, 48).block.attn.places, places)
+    trunk.blocks[3].attn.places = places.to("meta")
+    with pytest.raises(ConfigError, match="does not say how attn.places begin: do without more"):
+        following_block(trunk, 4, 48)
+
+
 # ---- kinds of networks ----
 
 

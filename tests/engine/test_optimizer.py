@@ -152,3 +152,26 @@ def test_three_steps_are_torchs_own(name, model):
     for (key, parameter), other in zip(model.named_parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(parameter, other, rtol=1e-5, atol=1e-6, msg=key)
     assert not torch.equal(model.scale, torch.ones(1))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_of_a_parameter_that_is_trained_later(model, nesterov):
+    """One that was frozen so far, or that no loss reached; torch's fused step wants all momenta or none."""
+    cfg = get_cfg()
+    cfg.SOLVER.OPT, cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV = "SGD", 0.9, nesterov
+    plain = copy.deepcopy(model)
+    plainly = torch.optim.SGD(parameter_groups_of(cfg, plain), momentum=0.9, nesterov=nesterov)
+    optimizers = [build_optimizer(cfg, model), plainly]
+    for trained in ("heads", "heads", "", ""):
+        for each, optimizer in zip((model, plain), optimizers, strict=True):
+            for name, parameter in each.named_parameters():
+                parameter.grad = parameter.detach() + 1 if name.startswith(trained) else None
+            optimizer.step()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def parameter_groups_of(cfg, model):
+    rates = {"base_lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
+    decays = {f"weight_decay_{kind}": cfg.SOLVER[f"WEIGHT_DECAY_{kind.upper()}"] for kind in ("norm", "bias")}
+    return parameter_groups(model, **rates, **decays)

@@ -1,6 +1,7 @@
 """Hooks of our trainer that replace one of FastReID's, or that FastReID lacks."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,6 +18,8 @@ from fastreid_ext.engine import joints
 from fastreid_ext.engine.weight_average import WeightAverage
 from fastreid_ext.errors import DivergedError
 from fastreid_ext.modeling.capabilities import MovesAfterStep
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluateEpochs(hooks.EvalHook):
@@ -166,8 +169,34 @@ def precise_batch_norms(
     return PreciseBN(model, loader_of(cfg), node.NUM_ITER, average)
 
 
-def layer_freeze(cfg: CfgNode, model: nn.Module) -> hooks.LayerFreeze | None:
+class FreezeLayers(HookBase):
+    """Keeps frozen modules in eval mode, where batch norms use the statistics that they have and leave them.
+
+    The host's knows those at a model's first level alone, and does so once: an evaluation puts them in training mode
+    again. :class:`fastreid_ext.engine.step.TrainingStep` keeps their weights.
+
+    Args:
+        model: or its DDP wrapper.
+        layers: names of modules, or of parameters, which have no mode.
+        iters: how many iterations they are frozen for.
+    """
+
+    def __init__(self, model: nn.Module, layers: Collection[str], iters: int):
+        self.modules = [module for name, module in getattr(model, "module", model).named_modules() if name in layers]
+        self.names, self.iters, self.frozen = ", ".join(layers), iters, False
+
+    def before_step(self) -> None:
+        frozen = self.trainer.iter < self.iters
+        if frozen != self.frozen:
+            logger.info("%s %s", self.names, f"frozen for {self.iters} iterations" if frozen else "open from now on")
+        for module in self.modules if frozen or self.frozen else ():
+            if module.training is frozen:
+                module.train(not frozen)
+        self.frozen = frozen
+
+
+def layer_freeze(cfg: CfgNode, model: nn.Module) -> FreezeLayers | None:
     """Return the hook of MODEL.FREEZE_LAYERS, None where nothing is frozen."""
     if not cfg.MODEL.FREEZE_LAYERS or cfg.SOLVER.FREEZE_ITERS <= 0:
         return None
-    return hooks.LayerFreeze(model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+    return FreezeLayers(model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)

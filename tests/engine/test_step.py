@@ -9,7 +9,7 @@ from fastreid.utils.events import EventStorage
 from torch import nn
 
 from fastreid_ext.engine import precision
-from fastreid_ext.engine.hooks import FiniteWeights
+from fastreid_ext.engine.hooks import FiniteWeights, layer_freeze
 from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper, step_settings
 from fastreid_ext.errors import ConfigError
@@ -219,6 +219,39 @@ def test_names_of_frozen_layers_are_whole(model):
     assert frozen() == set()
     with pytest.raises(ConfigError, match=r"FREEZE_LAYERS names \['bod'\], but no parameter has such a name"):
         frozen("bod")
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+        self.head = nn.BatchNorm1d(8)
+
+    def forward(self, images):
+        return self.head(self.body(images))
+
+
+@pytest.mark.parametrize("layer", ["body", "body.1"])
+def test_norms_of_frozen_layers_are_frozen(layer):
+    """Also those of a part of a trunk, and behind an evaluation, which puts all of a model in training mode again."""
+    from fastreid_ext import get_cfg
+
+    cfg, model = get_cfg(), Normed()
+    cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS = [layer], 4
+    hook = layer_freeze(cfg, model)
+    means = {}
+    for step in range(6):
+        hook.trainer = SimpleNamespace(iter=step)
+        hook.before_step()
+        model(batches()[0]["images"])
+        means[step] = (model.body[1].running_mean.clone(), model.head.running_mean.clone())
+        assert (
+            model.body[1].training is (step >= 4)
+            and model.head.training
+            and model.body[0].training is (layer == "body.1" or step >= 4)
+        )
+        model.eval().train()
+    assert not means[3][0].any() and means[5][0].any() and means[0][1].any()
 
 
 # ---- the host's models ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 import fastreid
 import torch
 from fastreid.config import CfgNode
+from fastreid.layers.splat import SplAtConv2d
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.backbones.regnet.config import cfg as regnet_cfg
 from torch import Tensor, nn
@@ -89,6 +90,7 @@ def with_pretrained(weights: Weights) -> Callable[[Build], Build]:
             bare.MODEL.BACKBONE.PRETRAIN = False
             with _beside_the_package(build.__name__) if weights.in_package else nullcontext(), _group_norm(node):
                 backbone = build(bare)
+            _check_pooled_norms(backbone, node)
             if node.PRETRAIN:
                 path = (
                     weights.named(node.PRETRAIN_PATH) or _named(node.PRETRAIN_PATH) or weights.published(backbone, node)
@@ -179,6 +181,16 @@ def _group_norm(node: CfgNode) -> Iterator[None]:
             f"MODEL.BACKBONE.NORM GN has 32 groups, and {node.NAME} {node.DEPTH} has channels that these do not divide"
             f" ({error}): set another NORM"
         ) from error
+
+
+def _check_pooled_norms(backbone: nn.Module, node: CfgNode) -> None:
+    """Refuse a group norm of pooled vectors whose groups are one number, which its own mean makes 0."""
+    norms = [getattr(module, "bn1", None) for module in backbone.modules() if isinstance(module, SplAtConv2d)]
+    if small := [n.num_channels for n in norms if isinstance(n, nn.GroupNorm) and n.num_channels == n.num_groups]:
+        raise ConfigError(
+            f"MODEL.BACKBONE.NORM GN has 32 groups, and {node.NAME} {node.DEPTH} has attention whose vectors of"
+            f" {small[0]} numbers it makes 0: set another NORM"
+        )
 
 
 @contextmanager

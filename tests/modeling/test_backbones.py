@@ -215,6 +215,13 @@ def test_group_norm_in_a_trunk_with_few_channels(name):
         built(config(name, PRETRAIN=False, NORM="GN"))
 
 
+def test_group_norm_of_pooled_vectors():
+    """Each group of a ResNeSt's attention would be one number, which its own mean makes 0."""
+    message = "MODEL.BACKBONE.NORM GN .* build_resnest_backbone 50x .* 32 numbers .*: set another NORM"
+    with pytest.raises(ConfigError, match=message):
+        built(config("build_resnest_backbone", PRETRAIN=False, NORM="GN"))
+
+
 def test_a_config_of_fastreid_alone(file):
     """FastReID's own scripts have no key of ours."""
     from fastreid.config import get_cfg as host_get_cfg

@@ -139,6 +139,17 @@ def test_non_local_blocks_of_a_shallow_resnet(name, depth, idle):
     assert bool(blocks) is not idle
 
 
+@pytest.mark.parametrize(("key", "value"), [("POSITIONS", "alternate"), ("REDUCTION", "4"), ("TEMPERATURE", "0.5")])
+def test_settings_of_no_non_local_block(key, value):
+    node = "MODEL.BACKBONE.DNL"
+    overrides = ("MODEL.BACKBONE.NAME", "build_dnl_backbone", f"{node}.{key}", value)
+    cfg = merged("demo/deepminer.yml", *overrides, f"{node}.BLOCKS", "[0, 0, 0, 0]")
+    said = [one for one in without_effect(cfg) if node in one]
+    assert said == [f"{node}.{key} has no effect here: {node}.BLOCKS is [0, 0, 0, 0]"]
+    cfg = merged("demo/deepminer.yml", *overrides, f"{node}.BLOCKS", "[0, 0, 1, 0]")
+    assert not [one for one in without_effect(cfg) if node in one]
+
+
 def test_a_last_stride_of_ones_own_yaml(tmp_path):
     own = tmp_path / "own.yml"
     own.write_text(f"_BASE_: {get_config_file('demo/deepminer.yml')}\nMODEL: {{BACKBONE: {{NAME: {OSNET[1]}}}}}")

@@ -157,6 +157,12 @@ TABLE = (
     # False takes nothing out of a network; a depth or norm says what it is, the default one too.
     Switch(("MODEL.BACKBONE.WITH_IBN", "MODEL.BACKBONE.WITH_SE", "MODEL.BACKBONE.WITH_NL"), **NAMED_BY_TIMM),
     Switch(("MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.NORM"), **NAMED_BY_TIMM, defaults_too=True),
+    Switch(
+        tuple(f"MODEL.BACKBONE.DNL.{key}" for key in ("POSITIONS", "REDUCTION", "TEMPERATURE")),
+        lambda cfg: not any(cfg.MODEL.BACKBONE.DNL.BLOCKS),
+        lambda cfg: f"MODEL.BACKBONE.DNL.BLOCKS is {list(cfg.MODEL.BACKBONE.DNL.BLOCKS)}",
+        ("MODEL.BACKBONE.DNL.BLOCKS",),
+    ),
     Switch(("MODEL.WEIGHTS_PARTIAL",), **_is("MODEL.WEIGHTS", "")),
     Switch(("MODEL.HEADS.MARGIN",), **_is("MODEL.HEADS.CLS_LAYER", "Linear")),
     Switch(("MODEL.LOSSES.CE.ALPHA",), **_is_not("MODEL.LOSSES.CE.EPSILON", -1)),

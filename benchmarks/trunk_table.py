@@ -107,7 +107,7 @@ Written by `python benchmarks/trunk_table.py`.
 
 A trunk is any network with a stem and four stages. Stage 1 ends at a quarter of the image, stages 2 to 4 at 1/8, 1/16
 and 1/32, or 1/16 again with a last stride of 1. Deep Miner, MSReID and MGRe run it stage by stage; OccludedReID and
-Res2NetMultiTask read its last map alone. Any project takes any backbone below:
+Res2NetMultiTask read its last map alone. A project takes each backbone below that its column says yes to:
 
 ```
 fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_osnet_backbone MODEL.BACKBONE.DEPTH x0_5
@@ -134,6 +134,8 @@ residual blocks make it.
   extraction has none there either, unless `MODEL.MGRE.FE.BLOCKS` gives a number.
 - **MobileNets, EfficientNet and ShuffleNetV2** end in a convolution to many channels, which belongs to stage 4. MGRe's
   feature extraction of that stage is as wide inside as the stage's last block.
+- **NORM GN** has 32 groups, which must divide all channels: those of ResNet, ResNeXt, the larger narrow ResNets and
+  OSNet x1.0, RegNetX-400MF and 800MF, RegNetY-800MF and 4000MF, RepVGG-B0 and others. Elsewhere a sentence says so.
 - **RegNet and EfficientNet** read yaml files that some installations of FastReID lack; an error says so.
 - **FastReID's vision transformer** has no stages: Deep Miner, MSReID and MGRe refuse it in one sentence. timm's are
   [trunks](#vision-transformers).
@@ -169,10 +171,11 @@ fastreid-ext train --config-file demo/deepminer.yml MODEL.BACKBONE.NAME build_ti
   pixels, as a ConvNeXt has, gets a row and a column of zeros behind the map; a pooling of 2x2 is left out. Where the
   map is not twice as large then, an error says to set `LAST_STRIDE` 2.
 - **Weights**: `MODEL.BACKBONE.PRETRAIN True` without a `PRETRAIN_PATH` loads timm's own, out of the hub's folder here
-  or from the hub; without either it stops. `PRETRAIN_PATH` may be a `.safetensors` or `.pth` file, or
-  `hf-hub:OWNER/REPOSITORY`, whose `model.safetensors` is taken and nothing else. Every file is read by our own reader,
-  every tensor of the trunk has to be there, and a classifier is left out. Names of a network's authors are brought to
-  timm's by timm's own function where it has one.
+  or from the hub; without either it stops, after one try to reach the hub (`HF_HUB_ETAG_TIMEOUT`, 10 seconds). The
+  demos say `PRETRAIN False`: the trunks of the commands here begin with random numbers. `PRETRAIN_PATH` may be a
+  `.safetensors` or `.pth` file, or `hf-hub:OWNER/REPOSITORY`, whose `model.safetensors` is taken and nothing else.
+  Every file is read by our own reader, every tensor of the trunk has to be there, and a classifier is left out. Names
+  of a network's authors are brought to timm's by timm's own function where it has one.
 - **Mean and deviation** (`MODEL.PIXEL_MEAN`, `PIXEL_STD`) are those that timm says of the network, unless you give
   others, which is a warning.
 - **Without effect** are `DEPTH`, `NORM`, `WITH_IBN`, `WITH_SE` and `WITH_NL`: the name says it all. Who gives one stops

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
@@ -137,6 +137,20 @@ def test_non_local_blocks_of_a_shallow_resnet(name, depth, idle):
     with torch.device("meta"):
         blocks = [key for key in build_backbone(cfg).state_dict() if key.startswith("NL_")]
     assert bool(blocks) is not idle
+
+
+def test_cameras_of_fastreids_transformer(monkeypatch):
+    """FastReID reads how much their embedding weighs, and gives its transformer none; a fork may."""
+    transformer = ("MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.BACKBONE.DEPTH", "small")
+    cfg = merged("demo/baseline.yml", *transformer, "MODEL.BACKBONE.SIE_COE", "1.0")
+    (said,) = (one for one in without_effect(cfg) if "SIE_COE" in one)
+    assert said == "MODEL.BACKBONE.SIE_COE has no effect here: FastReID's build_vit_backbone makes no camera embedding"
+
+    def of_a_fork(cfg):
+        return cfg.camera
+
+    monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_vit_backbone", of_a_fork)
+    assert not [one for one in without_effect(cfg) if "SIE_COE" in one]
 
 
 @pytest.mark.parametrize(("key", "value"), [("POSITIONS", "alternate"), ("REDUCTION", "4"), ("TEMPERATURE", "0.5")])

@@ -1,10 +1,12 @@
 """Keys that a user set although something else is set in a way that they have no effect."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.data.batches import IDENTITY_SAMPLERS, PAIR_SAMPLER
@@ -16,6 +18,7 @@ from fastreid_ext.modeling.distillation_table import DISTILLATION_LOSSES
 from fastreid_ext.modeling.loss_table import LOSSES
 from fastreid_ext.modeling.timm_trunk import BUILDER as TIMM_BUILDER
 
+VIT_BUILDER = "build_vit_backbone"
 WITHOUT_NON_LOCAL = ("18x", "34x")  # the depths of a ResNet for which FastReID's table has no place for such blocks
 
 
@@ -124,6 +127,11 @@ def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield node, others
 
 
+def _has_cameras() -> bool:
+    """Whether the builder of FastReID's vision transformer says how many cameras there are, as a fork's may."""
+    return "camera" in inspect.getsource(inspect.unwrap(BACKBONE_REGISTRY.get(VIT_BUILDER)))
+
+
 NAMED_BY_TIMM = {
     "off": lambda cfg: trunk_builder(cfg) == TIMM_BUILDER,
     "because": lambda cfg: "MODEL.BACKBONE.TIMM.NAME says all of a network of timm's",
@@ -147,6 +155,12 @@ TABLE = (
         lambda cfg: trunk_builder(cfg) == "build_resnet_backbone" and cfg.MODEL.BACKBONE.DEPTH in WITHOUT_NON_LOCAL,
         lambda cfg: f"FastReID puts no non-local blocks into a ResNet of depth {cfg.MODEL.BACKBONE.DEPTH}",
         ("MODEL.BACKBONE.NAME", "MODEL.BACKBONE.DEPTH", "MODEL.BACKBONE.DNL.TRUNK"),
+    ),
+    Switch(
+        ("MODEL.BACKBONE.SIE_COE",),
+        lambda cfg: trunk_builder(cfg) == VIT_BUILDER and not _has_cameras(),
+        lambda cfg: f"FastReID's {VIT_BUILDER} makes no camera embedding",
+        ("MODEL.BACKBONE.NAME",),
     ),
     Switch(
         ("MODEL.BACKBONE.TIMM.DROP_PATH", "MODEL.BACKBONE.TIMM.CHECKPOINTING"),

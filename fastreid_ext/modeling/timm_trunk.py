@@ -227,8 +227,9 @@ def _build(cfg: CfgNode) -> nn.Module:
 
 def _file_here(node: CfgNode) -> Path:
     """Return the pretrained weights of a node MODEL.BACKBONE on this machine; nothing is built or downloaded."""
-    if node.PRETRAIN_PATH and not node.PRETRAIN_PATH.startswith(HUB):
-        return Path(node.PRETRAIN_PATH)
+    path = node.PRETRAIN_PATH
+    if path:
+        return file_here({"hf_hub_id": path.removeprefix(HUB)}, path) if path.startswith(HUB) else Path(path)
     timm, name = import_timm(), node.TIMM.NAME
     _check_name(name, timm)
     return file_here(timm.get_pretrained_cfg(name).to_dict(), name)

@@ -1,5 +1,6 @@
 """Pretrained weights of timm's networks: from the hub, from timm's addresses, or from a file, read by us alone."""
 
+import functools
 import logging
 import re
 import sys
@@ -47,11 +48,11 @@ def _published(trunk: nn.Module, node: CfgNode) -> Path:
 
 
 def file_here(about: Mapping[str, Any], name: str) -> Path:
-    """Return the file of timm's own weights on this machine.
+    """Return the file of weights of the hub or of an address on this machine.
 
     Args:
         about: what timm says of the network's weights.
-        name: MODEL.BACKBONE.TIMM.NAME.
+        name: what they are called, for the message.
 
     Raises:
         WeightsError: it is not here.
@@ -59,11 +60,13 @@ def file_here(about: Mapping[str, Any], name: str) -> Path:
     from huggingface_hub import try_to_load_from_cache
 
     hub, url = about.get("hf_hub_id"), about.get("url")
-    there = try_to_load_from_cache(hub, FILE) if hub else url and torch_downloads() / url.rpartition("/")[2]
+    owner, _, revision = (hub or "").partition("@")
+    in_hub = functools.partial(try_to_load_from_cache, owner, FILE, revision=revision or None)
+    there = in_hub() if hub else url and torch_downloads() / url.rpartition("/")[2]
     if there and Path(str(there)).is_file():
         return Path(str(there))
     raise WeightsError(
-        f"timm's weights of {name} are downloaded when they are first needed, from {hub or url}; without a network,"
+        f"the weights of {name} are downloaded when they are first needed, from {hub or url}; without a network,"
         " name a file in MODEL.BACKBONE.PRETRAIN_PATH"
     )
 

@@ -179,6 +179,24 @@ def test_where_the_weights_are_on_this_machine(hub, monkeypatch, tmp_path):
     assert not hub  # a file that is here is not asked for again
 
 
+def test_where_the_weights_of_another_repository_are(monkeypatch, tmp_path):
+    asked = []
+
+    def look(repository, file, revision=None):
+        asked.append((repository, file, revision))
+        return str(tmp_path / "weights.safetensors") if repository == "timm/another" else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look)
+    (tmp_path / "weights.safetensors").touch()
+    find = build_timm_backbone.pretrained_file
+    node = config("test_resnet", PRETRAIN_PATH="hf-hub:timm/another@v2").MODEL.BACKBONE
+    assert find(node) == tmp_path / "weights.safetensors"
+    assert asked == [("timm/another", "model.safetensors", "v2")]
+    node.PRETRAIN_PATH = "hf-hub:someone/else"
+    with pytest.raises(WeightsError, match="weights of hf-hub:someone/else are downloaded .* from someone/else;"):
+        find(node)
+
+
 # ---- pixels, and keys without effect ----
 
 ODD = "mobilenetv4_conv_small_035"  # its mean and deviation are 0.5

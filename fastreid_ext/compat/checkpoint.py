@@ -19,7 +19,7 @@ checkpoint = HostModule("fastreid.utils.checkpoint")
 
 LOAD_FILE = "fastreid.utils.checkpoint:Checkpointer._load_file"
 LOAD_MODEL = "fastreid.utils.checkpoint:Checkpointer._load_model"
-# Heads of the host before its version 1.1, such as those of its model zoo: a neck without and one with a reduction
+# Heads of the host before its version 1.0, such as those of its model zoo: a neck without and one with a reduction
 # before it had one name each; the classifier was a module.
 EARLIER = (
     (r"((?:heads|b\d+_head)\.)bnneck\.", r"\1bottleneck.0."),
@@ -121,7 +121,7 @@ def _neck_is_left_out() -> bool:
 @patch(
     "neck-of-the-zoo",
     heals="utils/checkpoint.py:225",
-    needed_by="any version since 1.1, with files of the model zoo",
+    needed_by="any version since 1.0, with files of the model zoo",
     targets={LOAD_MODEL: ("bbc0a1d6d91c",)},
     needed=_neck_is_left_out,
     if_skipped="models of FastReID's model zoo are evaluated with a neck that was never trained",

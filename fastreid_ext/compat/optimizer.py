@@ -90,7 +90,7 @@ def _clipping_needs_gradients() -> bool:
     targets={f"{SOLVER}:_create_gradient_clipper": ("3d7ec2cf10d1",)},
     needed=_clipping_needs_gradients,
     if_skipped="CLIP_GRADIENTS.CLIP_TYPE value raises together with MODEL.FREEZE_LAYERS",
-    cause="the hook that freezes layers takes their gradients away, and torch's clipping by value reads them",
+    cause="the optimiser's step takes the gradients of frozen layers away, and torch's clipping by value reads them",
     fix="clip only parameters that have a gradient",
 )
 def clip_frozen() -> None:

@@ -39,7 +39,7 @@ def _affine_fails() -> bool:
 @patch(
     "random-affine",
     heals="data/transforms/build.py:81",
-    needed_by="torchvision >= 0.13",
+    needed_by="torchvision >= 0.14",
     targets={BUILD_TRANSFORMS: ("c000b159e80f",)},
     uses=("fastreid.data.transforms.build:T",),
     needed=_affine_fails,

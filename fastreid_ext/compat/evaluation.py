@@ -46,8 +46,8 @@ def _evaluator_compiles() -> bool:
     uses=("fastreid.utils.comm:synchronize",),
     needed=_evaluator_compiles,
     if_skipped="the first evaluation runs make in the installed package, and ends the process where that fails",
-    cause="the evaluator runs make in its own package, and the helper calls sys.exit where that fails",
-    fix="let the helper say so and go on: the ranking in Python is there",
+    cause="the evaluator runs make in its own package; the helper calls sys.exit where that fails, raises without make",
+    fix="let the helper say so and go on in both cases: the ranking in Python is there",
 )
 def never_compile() -> None:
     """The first evaluation ran ``make`` in the installed package and ended the process when that failed."""

@@ -150,8 +150,8 @@ def _padded(text: Text, node: ast.Call) -> str | None:
     return f'all_cmc.append(np.pad({name}, (0, max(max_rank - len({name}), 0)), mode="edge")[:max_rank])'
 
 
-def _exit(text: Text, node: ast.Call) -> str | None:
-    return 'print("FastReID ranks in Python instead.")'
+IN_PYTHON = 'print("FastReID ranks in Python instead.")'
+WITHOUT_MAKE = ("import shutil", 'if shutil.which("make") is None:', f"    {IN_PYTHON}", "    return")
 
 
 EDITS = (
@@ -188,6 +188,12 @@ EDITS = (
         "never-compile",
         "evaluation/rank_cylib/__init__.py",
         "where the Cython tool can't be compiled the evaluation goes on in Python, as it does without it",
-        _calls("sys.exit", _exit),
+        _calls("sys.exit", lambda text, node: IN_PYTHON),
+    ),
+    HostEdit(
+        "never-compile",
+        "evaluation/rank_cylib/__init__.py",
+        "the same where there is no make, which is not called then",
+        _begin("compile_helper", WITHOUT_MAKE),
     ),
 )

@@ -94,6 +94,18 @@ def test_the_repaired_ranking_counts_as_ours(repaired):
     assert np.allclose(cmc, [0.5, 1, 1, 1]) and np.allclose(precisions, [0.5, 1])
 
 
+@pytest.mark.parametrize("make", [None, "#!/bin/sh\nexit 2\n"], ids=["no make", "a make that fails"])
+def test_the_repaired_evaluation_goes_on_without_the_compiled_tool(make, repaired, tmp_path, monkeypatch, capsys):
+    if make:
+        (tmp_path / "make").write_text(make)
+        (tmp_path / "make").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    names = names_of(repaired, "fastreid.evaluation.rank_cylib.__init__")
+    names["__file__"] = str(tmp_path / "__init__.py")
+    names["compile_helper"]()
+    assert "FastReID ranks in Python instead." in capsys.readouterr().out
+
+
 class Mean(torch.nn.Linear):
     def forward(self, batch):
         return {"loss": super().forward(batch).mean()}

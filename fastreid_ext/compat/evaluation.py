@@ -71,14 +71,14 @@ def _ranking_is_wrong() -> bool:
 
 @patch(
     "ranking",
-    heals="evaluation/rank.py:156",
+    heals="evaluation/rank.py:156; evaluation/rank_cylib/rank_cy.pyx:226",
     needed_by="NumPy >= 1.24; any version if compiled, whose CMC is garbage below 50 kept gallery images",
     targets={f"{RANK}:eval_market1501": ("4f8459268254",), f"{RANK}:evaluate_rank": ("94b23a69c1cb",)},
     uses=(f"{RANK}:IS_CYTHON_AVAI",),
     needed=_ranking_is_wrong,
     if_skipped="the evaluation raises, or its CMC is wrong, where a query keeps fewer than 50 gallery images",
     cause="a query that keeps fewer than max_rank gallery images has a shorter curve; compiled code reads behind it",
-    fix="continue each curve with its last value up to max_rank",
+    fix="continue each curve with its last value up to max_rank, in both languages",
     critical=True,
 )
 def ranking_market1501() -> None:

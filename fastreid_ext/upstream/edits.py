@@ -1,6 +1,7 @@
 """Changes of Python text by the places of its syntax tree, so that comments and layout stay."""
 
 import ast
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,14 +16,19 @@ class Edit:
 
 
 class Text:
-    """A text with its tree, and the place of each node in it."""
+    """A text with its tree, and the place of each node in it; of other languages than Python the lines alone."""
 
     def __init__(self, text: str):
-        self.text, self.tree = text, ast.parse(text)
+        self.text = text
         self.lines = text.splitlines(keepends=True)
         self._starts = [0]
         for line in self.lines:
             self._starts.append(self._starts[-1] + len(line.encode()))
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        """What the text says."""
+        return ast.parse(self.text)
 
     def segment(self, node: ast.AST) -> str:
         """Return the text of a node."""

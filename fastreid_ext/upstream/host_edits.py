@@ -1,8 +1,8 @@
 """The smallest changes of FastReID's own files with which it trains and evaluates in one process on today's stack.
 
-Each belongs to a patch of :mod:`fastreid_ext.compat`, which says what is broken and why. The places are found in the
-syntax tree by the names of what stands there; what is put there is written here. An edit that finds nothing to change
-was made already, or belongs to a FastReID that reads differently.
+Each belongs to a patch of :mod:`fastreid_ext.compat`, which says what is broken and why. The places are found by
+the names of what stands there, in the syntax tree or, in Cython, in its lines; what is put there is written here. An
+edit that finds nothing to change was made already, or belongs to a FastReID that reads differently.
 """
 
 import ast
@@ -48,16 +48,17 @@ def healed(checkout: Path) -> dict[str, str]:
             # A link's target is not the checkout's to change
             if not file.is_file() or os.path.realpath(file) != str(file):
                 continue
-            texts[path] = read[path] = _python(file)
+            texts[path] = read[path] = _read(file)
         parsed = Text(texts[path])
         texts[path] = parsed.edited(edit.find(parsed))
     return {path: text for path, text in texts.items() if text != read[path]}
 
 
-def _python(file: Path) -> str:
+def _read(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8")
-        ast.parse(text)
+        if file.suffix == ".py":  # and not Cython
+            ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise CheckoutError(f"{file} can't be parsed as Python 3 ({error}): fix it, or leave out --heals") from error
     return text
@@ -150,6 +151,17 @@ def _padded(text: Text, node: ast.Call) -> str | None:
     return f'all_cmc.append(np.pad({name}, (0, max(max_rank - len({name}), 0)), mode="edge")[:max_rank])'
 
 
+def _padded_when_compiled(text: Text) -> Iterator[Edit]:
+    """The same in Cython, whose curve goes on with what an earlier query left; eval_cuhk03_cy has lines like it."""
+    function = ""
+    for number, line in enumerate(text.lines, 1):
+        if not line[0].isspace():
+            function = line
+        if "eval_market1501_cy(" in function and line.strip() == "all_cmc[q_idx, rank_idx] = cmc[rank_idx]":
+            new = line.replace("= cmc[rank_idx]", "= cmc[min(rank_idx, num_g_real - 1)]")
+            yield text.lines_replaced(number, number, new)
+
+
 IN_PYTHON = 'print("FastReID ranks in Python instead.")'
 WITHOUT_MAKE = ("import shutil", 'if shutil.which("make") is None:', f"    {IN_PYTHON}", "    return")
 
@@ -184,6 +196,7 @@ EDITS = (
         _calls("torch.ByteTensor", _to_bytes),
     ),
     HostEdit("ranking", "evaluation/rank.py", "curves of one length", _calls("all_cmc.append", _padded)),
+    HostEdit("ranking", "evaluation/rank_cylib/rank_cy.pyx", "curves that end with their query", _padded_when_compiled),
     HostEdit(
         "never-compile",
         "evaluation/rank_cylib/__init__.py",

@@ -26,16 +26,16 @@ BASES = Path(__file__).parents[1] / "compat" / "host_configs"
 
 @BACKBONE_REGISTRY.register()
 def build_short_resnet_backbone(cfg):
-    """FastReID's ResNet with a block a stage, its non-local blocks and IBN, which have a ResNet-50's channels."""
+    """FastReID's ResNet with few blocks, its non-local blocks and IBN, which have a ResNet-50's channels."""
     node = cfg.MODEL.BACKBONE
-    return ResNet(
-        node.LAST_STRIDE, node.NORM, node.WITH_IBN, False, node.WITH_NL, Bottleneck, [1, 1, 1, 1], [0, 1, 1, 0]
-    )
+    blocks = [1, 1, 1, 3 if cfg.MODEL.META_ARCHITECTURE == "MGN" else 1]  # MGN copies the three of stage 4
+    return ResNet(node.LAST_STRIDE, node.NORM, node.WITH_IBN, False, node.WITH_NL, Bottleneck, blocks, [0, 1, 1, 0])
 
 
 TINY = {"MODEL.BACKBONE.NAME": "build_tiny_resnet_backbone", "MODEL.BACKBONE.FEAT_DIM": 64}
 SHORT = {"MODEL.BACKBONE.NAME": "build_short_resnet_backbone", "MODEL.BACKBONE.WITH_IBN": True}
 GEM = {"MODEL.HEADS.POOL_LAYER": "GeneralizedMeanPooling"}
+STRIPES = {"INPUT.SIZE_TRAIN": [96, 32], "INPUT.SIZE_TEST": [96, 32]}  # six rows of the map, for three stripes
 SQUARE = {"INPUT.SIZE_TRAIN": [64, 64], "INPUT.SIZE_TEST": [64, 64]}  # of vehicles
 # Base config, test set, what its config sets, and whether the weights have the names of the published files.
 MODELS = {
@@ -43,9 +43,10 @@ MODELS = {
     "bagtricks-VehicleID": ("Base-bagtricks", "SmallVehicleID", {**TINY, **GEM, **SQUARE}, True),
     "sbs-VeRi": ("Base-SBS", "VeRi", {**SHORT, **SQUARE}, False),
     "agw-VERI-Wild": ("Base-AGW", "SmallVeRiWild", {**SHORT, **SQUARE}, True),
+    "mgn-MSMT17": ("Base-MGN", "MSMT17", {**SHORT, **STRIPES}, False),
 }
 FAST = "bagtricks-VehicleID"
-EXPORTED = (FAST, "sbs-VeRi")  # it takes seconds
+EXPORTED = (FAST, "sbs-VeRi", "mgn-MSMT17")  # it takes seconds
 TOLERANCE = 1e-4  # of features, as a share of the largest number in them
 EVERYWHERE = {
     "MODEL.DEVICE": "cpu",
@@ -57,7 +58,7 @@ EVERYWHERE = {
 
 
 def write_sets(root):
-    """Market1501, VeRi, VehicleID and VERI-Wild of noise: four of each, seen by two cameras."""
+    """Market1501, MSMT17, VeRi, VehicleID and VERI-Wild of noise: four of each, seen by two cameras."""
     rng = np.random.RandomState(0)
     shown = [(person, camera) for person in range(1, 5) for camera in (1, 2)]
 
@@ -82,6 +83,13 @@ def write_sets(root):
                 image(root / tree / folder / name.format(person, camera), (64, 32 if "Market" in tree else 64))
         image(root / "vehicleid" / "image" / f"{10 * person + camera:07d}.jpg", (64, 64))
         image(root / "VERI-Wild" / "images" / f"{person:05d}" / f"{10 * person + camera:06d}.jpg", (64, 64))
+    for number, split in enumerate(("train", "val", "query", "gallery")):
+        tree = root / "MSMT17_V1"
+        name = "{0:04d}/{0:04d}_{2:03d}_{1:02d}_0303morning_0008_0.jpg"
+        names = [name.format(person - 1, camera, number) for person, camera in shown]
+        for name in names:
+            image(tree / ("train" if number < 2 else "test") / name, (64, 32))
+        text(tree / f"list_{split}.txt", *(f"{name} {int(name[:4])}" for name in names))
     listed = [f"{10 * person + camera:07d} {person}" for person, camera in shown]
     split = root / "vehicleid" / "train_test_split"
     text(split / "train_list.txt", *listed)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TORCHES = ("2.8", "2.11", "2.15")
 FASTREID = "fastreid==1.4.0"
-FREE = ("torch", "torchvision", "fastreid")  # the pins of constraints.txt that the matrix chooses itself
+FREE = ("torch", "torchvision", "fastreid", "setuptools")  # pins of constraints.txt that follow from the combination
 # Where versions show: what is patched, files and processes, numbers, a run of each project, the command line.
 TELLING = (
     *("tests/compat", "tests/losses", "tests/layers", "tests/evaluation/test_distances.py", "tests/search"),

@@ -51,7 +51,8 @@ def test_a_combination(commands, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "3.12-2.11").exists()
     pins = (tmp_path / "3.12-2.11.txt").read_text().splitlines()
     assert [pin for pin in pins if pin.startswith("numpy==")]
-    assert not [pin for pin in pins if pin.startswith(("torch==", "torchvision==", "fastreid=="))]
+    # torch 2.11 takes no setuptools from 82 on: with our pin nothing fits.
+    assert not [pin for pin in pins if pin.startswith(("torch==", "torchvision==", "fastreid==", "setuptools=="))]
 
 
 def test_a_folder_beside_the_working_one(commands, tmp_path, monkeypatch):

@@ -1,15 +1,24 @@
-"""A git checkout of FastReID: what it is, and commits on a branch of its own."""
+"""A git checkout of FastReID: what it is, and commits on a branch of its own.
+
+The commits are made in git's store alone. The branch, the index and the files change at the end, by git itself, so
+whatever fails or is interrupted before leaves the checkout as it was.
+"""
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from fastreid_ext.errors import UserError
 
 # Variables by which git would work in another repository than the folder's; a hook of git's has them set.
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 MARKS = ("fastreid/config/defaults.py", "fastreid/engine/defaults.py", "fastreid/modeling/meta_arch/build.py")
+FOLDER, FILE, LINK, REPOSITORY = "040000", "100644", "120000", "160000"  # git's modes
+KEEP = "surrogateescape"  # bytes of paths that are no text
 
 
 class CheckoutError(UserError):
@@ -23,7 +32,7 @@ class Checkout:
         folder: its top.
 
     Raises:
-        CheckoutError: no such folder, no git checkout, not its top, none of FastReID, or changed files in it.
+        CheckoutError: no such folder, no git checkout, not its top, none of FastReID, or no commit in it.
     """
 
     def __init__(self, folder: Path):
@@ -43,7 +52,7 @@ class Checkout:
             raise CheckoutError(
                 f"{folder} is no git checkout ({_said(top)}): clone FastReID with git, and name that folder"
             )
-        top = top.stdout.strip()
+        top = _text(top.stdout)
         if os.path.realpath(top) != str(self.folder):
             raise CheckoutError(
                 f"{folder} is inside the git checkout {top}: name the top folder of a checkout of FastReID"
@@ -59,26 +68,55 @@ class Checkout:
         Raises:
             CheckoutError: git refuses.
         """
-        ran = self._run(*arguments)
-        if ran.returncode:
-            raise CheckoutError(f"git {arguments[0]} failed in {self.folder}: {_said(ran)}")
-        return ran.stdout.strip()
+        return _text(self._successful(*arguments))
 
     def succeeds(self, *arguments: str) -> bool:
         """Run git in the checkout and return whether it says yes."""
         return not self._run(*arguments).returncode
 
-    def _run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def _successful(self, *arguments: str, **options: Any) -> bytes:
+        ran = self._run(*arguments, **options)
+        if ran.returncode:
+            raise CheckoutError(f"git {arguments[0]} failed in {self.folder}: {_said(ran)}")
+        return ran.stdout
+
+    def _run(self, *arguments: str, given: bytes = b"", index: str = "") -> "subprocess.CompletedProcess[bytes]":
+        command, environment = self._command(*arguments, index=index)
+        return subprocess.run(command, env=environment, input=given, capture_output=True)
+
+    def _run_to_its_end(self, *arguments: str) -> None:
+        """Run git as :meth:`git` does, and have it end its work even if this process is to end: Ctrl-C, say."""
+        command, environment = self._command(*arguments)
+        with subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        ) as process:
+            try:
+                _, said = process.communicate()
+            except BaseException:
+                process.wait()
+                raise
+        if process.returncode:
+            ran = subprocess.CompletedProcess(command, process.returncode, b"", said)
+            raise CheckoutError(f"git {arguments[0]} failed in {self.folder}: {_said(ran)}")
+
+    def _command(self, *arguments: str, index: str = "") -> tuple[list[str], dict[str, str]]:
+        """Return a command line of git and its environment."""
         environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-        command = ["git", "-C", str(self.folder), "-c", f"core.hooksPath={os.devnull}", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape")
+        if index:
+            environment["GIT_INDEX_FILE"] = index
+        return ["git", "-C", str(self.folder), "-c", f"core.hooksPath={os.devnull}", *arguments], environment
 
-    def _listed(self, *arguments: str) -> set[str]:
-        """Return the paths that ``git ls-files`` lists, as they are: without -z it quotes all but ASCII."""
-        return set(filter(None, self.git("ls-files", "-z", *arguments).split("\0")))
+    def _listed(self, command: str, *arguments: str) -> set[str]:
+        """Return the paths that a command of git lists, as they are: without -z it quotes all but ASCII."""
+        return set(filter(None, self.git(command, "-z", *arguments).split("\0")))
 
-    def start_branch(self, branch: str, update: bool) -> None:
-        """Change to a new branch at HEAD, or with ``update`` to one that is there.
+    def _entries(self, commit: str, *arguments: str) -> dict[str, str]:
+        """Return path -> mode of what ``git ls-tree`` lists of a commit."""
+        listed = self.git("ls-tree", "-z", "--full-tree", commit, *arguments).split("\0")
+        return {path: about.split()[0] for about, _, path in (line.partition("\t") for line in filter(None, listed))}
+
+    def begin(self, branch: str, update: bool) -> str:
+        """Return the commit that a new branch begins at, HEAD, or with ``update`` the last one of a branch.
 
         Raises:
             CheckoutError: changed files, a name that git refuses, or a branch that is there without ``update``.
@@ -90,71 +128,131 @@ class Checkout:
             )
         if not self.succeeds("var", "GIT_COMMITTER_IDENT"):
             raise CheckoutError(f"git does not know who commits in {self.folder}: set its user.name and user.email")
-        if not self.succeeds("check-ref-format", "--branch", branch):
+        named = self._run("check-ref-format", "--branch", branch)
+        if named.returncode or _text(named.stdout) != branch:  # of @{-1} it prints the branch before this one
             raise CheckoutError(f"git takes no branch of the name {branch!r}: choose another one for --branch")
-        there = self.succeeds("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+        there = self._has(branch)
         if there and not update:
             raise CheckoutError(
                 f"{self.folder} has a branch {branch} already: choose another one for --branch, or give --update to"
                 " commit on top of it"
             )
-        self.git("switch", "--no-overwrite-ignore", *([branch] if there else ["-c", branch]))
+        return self.git("rev-parse", "--verify", f"refs/heads/{branch}^{{commit}}" if there else "HEAD^{commit}")
 
-    def check_free(self, folder: str, update: bool, files: Collection[str] = ()) -> None:
-        """Check that writing a folder loses nothing.
+    def _has(self, branch: str) -> bool:
+        return self.succeeds("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+
+    def check_free(self, base: str, folder: str, update: bool, files: Collection[str] = ()) -> None:
+        """Check that a commit that replaces a folder loses nothing.
 
         Args:
+            base: the commit before it.
             folder: below the checkout.
             update: whether what is committed there may be replaced.
             files: paths below the checkout that are to be written; others that git ignores may stay there.
 
         Raises:
-            CheckoutError: it has files that git does not know or that links lead out of the checkout to, or, without
-                ``update``, there is such a folder.
+            CheckoutError: it has files that git does not know, or links or other repositories, or is a file, or,
+                without ``update``, there is such a folder.
         """
-        place = self.folder / folder
-        if any(os.path.realpath(path) != str(path) for path in (place, *place.rglob("*"))):
+        place, above = self.folder / folder, [path.as_posix() for path in PurePosixPath(folder).parents][:-1]
+        listed = self._entries(base, folder, *above)
+        entries = {path: listed[path] for path in (folder, *above) if path in listed}
+        inside = self._entries(base, "-r", f"{folder}/") if entries.get(folder) == FOLDER else {}
+        # What git does not know, or passes over, may be a link as well
+        linked = any(os.path.realpath(path) != str(path) for path in (place, *place.rglob("*")))
+        if linked or {LINK, REPOSITORY} & {*entries.values(), *inside.values()}:
             raise CheckoutError(f"{place} is a link or has some in it, and what they lead to is not ours to replace")
-        if self._listed("--others", "--exclude-standard", "--", folder):
+        if others := [path for path, mode in entries.items() if mode != FOLDER]:
+            raise CheckoutError(f"{self.folder / others[0]} is a file, and {folder} is to be a folder: move it first")
+        if self._listed("ls-files", "--others", "--exclude-standard", "--", folder):
             raise CheckoutError(f"{place} has files that are not committed: commit or move them first")
-        if ignored := self._listed("--others", "--", folder).intersection(files):
+        if ignored := self._listed("ls-files", "--others", "--", folder).intersection(files):
             raise CheckoutError(f"{self.folder / min(ignored)} is there, and git ignores it: move it first")
-        if self._listed("--", folder) and not update:
+        if entries.get(folder) and not update:
             raise CheckoutError(f"{self.folder} has {folder} already: give --update to replace it")
 
-    def commit(self, files: Mapping[str, str], message: str, replaces: str = "") -> bool:
-        """Write files and commit them; False if they are there as they should be.
+    def content_of(self, commit: str, path: str) -> bytes | None:
+        """Return what a file has in a commit; None where there is no such file, or a link."""
+        if self._entries(commit, path).get(path, LINK) in (FOLDER, LINK, REPOSITORY):
+            return None
+        return self._successful("cat-file", "blob", f"{commit}:{path}")
+
+    def commit(self, base: str, files: Mapping[str, str], message: str, replaces: str = "") -> str:
+        """Commit files after another commit, in git's store alone, and return the commit; ``base`` if nothing changes.
 
         Args:
+            base: the commit before it.
             files: path below the checkout -> text.
             message: of the commit.
-            replaces: a folder whose other committed files go.
+            replaces: a folder whose other files go.
 
         Raises:
-            CheckoutError: git refuses, or a file can't be written.
+            CheckoutError: git refuses, or there is no room.
         """
+        modes = self._entries(base, *files)
+        gone = {path for path in self._entries(base, "-r", f"{replaces}/") if path not in files} if replaces else ()
         try:
-            if replaces:
-                for path in self._listed("--", replaces) - set(files):
-                    (self.folder / path).unlink(missing_ok=True)  # a sparse checkout lacks some
-            for path, text in files.items():
-                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (self.folder / path).write_text(text, encoding="utf-8")
+            with tempfile.TemporaryDirectory() as place:
+                named = [Path(place, str(number)) for number in range(len(files))]
+                for file, text in zip(named, files.values(), strict=True):
+                    file.write_bytes(text.encode())
+                index, given = f"{place}/index", "".join(f"{file}\n" for file in named).encode()
+                stored = _text(self._successful("hash-object", "-w", "--no-filters", "--stdin-paths", given=given))
+                lines = [f"0 {'0' * 40}\t{path}\0" for path in gone]
+                for path, stored_as in zip(files, stored.split(), strict=True):
+                    lines.append(f"{modes.get(path, FILE)} {stored_as}\t{path}\0")
+                self._successful("read-tree", base, index=index)
+                changes = "".join(lines).encode(errors=KEEP)
+                self._successful("update-index", "-z", "--index-info", given=changes, index=index)
+                tree = _text(self._successful("write-tree", index=index))
         except OSError as error:
             raise CheckoutError(
-                f"{error.filename or self.folder} can't be written ({error.strerror}): make room for it, then reset and"
-                " clean the branch"
+                f"{error.filename or tempfile.gettempdir()} can't be written ({error.strerror}): make room for it"
             ) from error
-        self.git("add", "--force", "--", *files)  # a .gitignore may name "tests" or "configs"
-        if replaces:
-            self.git("add", "--update", "--", replaces)
-        if self.succeeds("diff", "--cached", "--quiet"):
-            return False
-        self.git("commit", "--quiet", "--no-verify", "-m", message)
-        return True
+        if tree == self.git("rev-parse", f"{base}^{{tree}}"):
+            return base
+        signs = ["-S"] if _text(self._run("config", "--type=bool", "commit.gpgSign").stdout) == "true" else []
+        return _text(self._successful("commit-tree", *signs, "-p", base, tree, given=message.encode()))
+
+    def move(self, branch: str, commit: str) -> None:
+        """Change the files to a branch, which is made where it is not there, and which then ends with a commit.
+
+        Raises:
+            CheckoutError: git refuses. The files are then as they were.
+        """
+        before, keep = self.git("rev-parse", "HEAD"), ("--quiet", "--no-overwrite-ignore")
+        changes = self._listed("diff-tree", "-r", "--no-renames", "--name-only", before, commit)
+        new = [path for path in changes if not os.path.lexists(self.folder / path)]
+        there = self._has(branch)
+        if not there:
+            self.git("branch", "--no-track", branch, commit)  # first: git refuses some names here alone
+        try:
+            self._run_to_its_end("switch", *keep, branch)
+            self._run_to_its_end("merge", *keep, "--ff-only", "--no-verify-signatures", commit)
+        except BaseException:
+            if self.git("rev-parse", "HEAD") == before:
+                self._take_back(new)
+                if not there:
+                    self.succeeds("branch", "--delete", "--force", branch)
+            raise
+
+    def _take_back(self, new: Collection[str]) -> None:
+        """Undo what git wrote before it failed: files that were not there, and changes of others."""
+        if changed := self._listed("diff-files", "--name-only"):
+            self._run("checkout-index", "--force", "-z", "--stdin", given="\0".join(changed).encode(errors=KEEP))
+        for path in map(self.folder.joinpath, new):
+            with suppress(OSError):
+                path.unlink()
+                os.removedirs(path.parent)  # as far as they are empty
 
 
-def _said(ran: "subprocess.CompletedProcess[str]") -> str:
+def _text(output: bytes) -> str:
+    """What git printed, with bytes that are no text kept."""
+    return output.decode(errors=KEEP).strip()
+
+
+def _said(ran: "subprocess.CompletedProcess[bytes]") -> str:
     """Return the line of git's that says why it refuses."""
-    lines = ran.stderr.strip().splitlines() or ["no reason given"]
+    lines = _text(ran.stderr).splitlines() or ["no reason given"]
     return next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0])

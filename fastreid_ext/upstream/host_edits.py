@@ -6,10 +6,8 @@ edit that finds nothing to change was made already, or belongs to a FastReID tha
 """
 
 import ast
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastreid_ext.upstream.checkout import CheckoutError
 from fastreid_ext.upstream.edits import Edit, Text
@@ -34,8 +32,11 @@ class HostEdit:
     find: Find
 
 
-def healed(checkout: Path) -> dict[str, str]:
+def healed(content_of: Callable[[str], bytes | None]) -> dict[str, str]:
     """Return file -> its text with the edits, for the files of a checkout that need some.
+
+    Args:
+        content_of: path below the checkout -> its bytes; None where there is no such file.
 
     Raises:
         CheckoutError: a file that can't be parsed as Python 3.
@@ -44,23 +45,22 @@ def healed(checkout: Path) -> dict[str, str]:
     for edit in EDITS:
         path = f"fastreid/{edit.file}"
         if path not in texts:
-            file = Path(os.path.realpath(checkout), path)
-            # A link's target is not the checkout's to change
-            if not file.is_file() or os.path.realpath(file) != str(file):
+            content = content_of(path)
+            if content is None:
                 continue
-            texts[path] = read[path] = _read(file)
+            texts[path] = read[path] = _read(path, content)
         parsed = Text(texts[path])
         texts[path] = parsed.edited(edit.find(parsed))
     return {path: text for path, text in texts.items() if text != read[path]}
 
 
-def _read(file: Path) -> str:
+def _read(path: str, content: bytes) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".py":  # and not Cython
+        text = content.decode()
+        if path.endswith(".py"):  # and not Cython
             ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        raise CheckoutError(f"{file} can't be parsed as Python 3 ({error}): fix it, or leave out --heals") from error
+        raise CheckoutError(f"{path} can't be parsed as Python 3 ({error}): fix it, or leave out --heals") from error
     return text
 
 

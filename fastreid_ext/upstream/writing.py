@@ -1,6 +1,6 @@
 """What the command writes: one commit for the repairs of FastReID, and one for each project."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from fastreid_ext import __version__
 from fastreid_ext.upstream import plan
@@ -11,35 +11,37 @@ from fastreid_ext.upstream.project import HEADER, count_lines, project_files
 HEALS_SUBJECT = "Run on today's Python, torch and NumPy, with and without CUDA"
 
 
-def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch: str, update: bool) -> Iterator[str]:
-    """Commit to a branch of a checkout and yield a line on each commit.
+def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch: str, update: bool) -> list[str]:
+    """Commit to a branch of a checkout, change to it, and return a line on each commit.
 
     Raises:
-        CheckoutError: what :class:`Checkout` refuses. Nothing was written then.
+        CheckoutError: what :class:`Checkout` refuses. The checkout is then as it was.
     """
     projects = {f"projects/{paper.project}": (paper, project_files(paper)) for paper in papers}
     placed = {
         folder: {f"{folder}/{path}": text for path, text in files.items()} for folder, (_, files) in projects.items()
     }
-
-    def repaired() -> dict[str, str]:
-        for folder, files in placed.items():
-            checkout.check_free(folder, update, files)
-        return healed(checkout.folder) if heals else {}
-
-    repaired()  # what it refuses, it refuses here
-    checkout.start_branch(branch, update)
-    changed = repaired()  # of a branch that was there
-    yield f"branch {branch} of {checkout.folder}"
+    base = checkout.begin(branch, update)
+    for folder, files in placed.items():
+        checkout.check_free(base, folder, update, files)
+    lines = [f"branch {branch} of {checkout.folder}"]
     if heals:
-        made = bool(changed) and checkout.commit(changed, heals_message(list(changed)))
-        yield f"FastReID itself: {len(changed)} files repaired" if made else "FastReID itself: nothing to repair"
+        changed = healed(lambda path: checkout.content_of(base, path))
+        base = checkout.commit(base, changed, heals_message(list(changed))) if changed else base
+        lines.append(
+            f"FastReID itself: {len(changed)} files repaired" if changed else "FastReID itself: nothing to repair"
+        )
     for folder, (paper, files) in projects.items():
-        made = checkout.commit(placed[folder], project_message(paper), replaces=folder)
-        lines = f"{count_lines(files)} lines without its tests"
-        yield f"{folder}: {len(files)} files, {lines}" if made else f"{folder}: as it should be"
+        commit = checkout.commit(base, placed[folder], project_message(paper), replaces=folder)
+        about = f"{len(files)} files, {count_lines(files)} lines without its tests"
+        lines.append(f"{folder}: {about}" if commit != base else f"{folder}: as it should be")
+        base = commit
     if papers:
-        yield f'every Python file begins with "{HEADER}", which is FastReID\'s own licence too, and names no author'
+        lines.append(
+            f'every Python file begins with "{HEADER}", which is FastReID\'s own licence too, and names no author'
+        )
+    checkout.move(branch, base)
+    return lines
 
 
 def heals_message(files: Sequence[str]) -> str:

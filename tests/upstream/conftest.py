@@ -24,4 +24,4 @@ def wheel_checkout(tmp_path_factory):
 @pytest.fixture(scope="session")
 def written(wheel_checkout):
     """The checkout with the repairs and all five projects, and the lines that the writing gave."""
-    return wheel_checkout, list(write(Checkout(wheel_checkout), PAPERS, True, "fastreid-ext", False))
+    return wheel_checkout, write(Checkout(wheel_checkout), PAPERS, True, "fastreid-ext", False)

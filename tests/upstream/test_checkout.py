@@ -1,5 +1,7 @@
 """What the command refuses, and what ``--update`` allows."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,15 @@ def ignore(repository, *names):
     (repository / ".gitignore").write_text("".join(f"{name}\n" for name in names))
     git(repository, "add", ".gitignore")
     git(repository, "commit", "--quiet", "-m", "Ignore")
+
+
+def head(repository, of="HEAD"):
+    return git(repository, "rev-parse", of).strip()
+
+
+def state(repository):
+    """What a command that fails leaves alone: the branches, the present one, and whether files differ from it."""
+    return [git(repository, *words) for words in (["show-ref"], ["symbolic-ref", "HEAD"], ["status", "--porcelain"])]
 
 
 def test_no_folder(tmp_path):
@@ -72,7 +83,7 @@ def test_changed_files(small):
     with pytest.raises(
         CheckoutError, match=r"changes that are not committed \(M projects/Old/old.py\): commit or stash"
     ):
-        Checkout(small).start_branch("new", update=False)
+        Checkout(small).begin("new", update=False)
     assert git(small, "branch", "--show-current").strip() == "master"
 
 
@@ -80,25 +91,25 @@ def test_a_branch_that_is_there(small):
     git(small, "branch", "mine")
     checkout = Checkout(small)
     with pytest.raises(CheckoutError, match="has a branch mine already: .*--update"):
-        checkout.start_branch("mine", update=False)
-    checkout.start_branch("mine", update=True)
+        checkout.begin("mine", update=False)
+    checkout.move("mine", checkout.begin("mine", update=True))
     assert git(small, "branch", "--show-current").strip() == "mine"
 
 
-@pytest.mark.parametrize("name", ["a b", "-x", "a..b"])
+@pytest.mark.parametrize("name", ["a b", "-x", "a..b", "@{-1}", ""])
 def test_a_name_that_git_refuses(small, name):
     with pytest.raises(CheckoutError, match="git takes no branch of the name"):
-        Checkout(small).start_branch(name, update=False)
+        Checkout(small).begin(name, update=True)
 
 
 def test_files_of_others(small):
     checkout = Checkout(small)
     with pytest.raises(CheckoutError, match="has projects/Old already: give --update"):
-        checkout.check_free("projects/Old", update=False)
-    checkout.check_free("projects/Old", update=True)
+        checkout.check_free("HEAD", "projects/Old", update=False)
+    checkout.check_free("HEAD", "projects/Old", update=True)
     (small / "projects/Old/notes.txt").write_text("mine")
     with pytest.raises(CheckoutError, match="Old has files that are not committed"):
-        checkout.check_free("projects/Old", update=True)
+        checkout.check_free("HEAD", "projects/Old", update=True)
 
 
 def test_links_are_not_followed(small, tmp_path):
@@ -107,7 +118,7 @@ def test_links_are_not_followed(small, tmp_path):
     git(small, "add", "--all")
     git(small, "commit", "--quiet", "-m", "Link")
     with pytest.raises(CheckoutError, match="Linked is a link"):
-        Checkout(small).check_free("projects/Linked", update=True)
+        Checkout(small).check_free("HEAD", "projects/Linked", update=True)
 
 
 def test_ignored_files_are_not_overwritten(small):
@@ -116,9 +127,11 @@ def test_ignored_files_are_not_overwritten(small):
         (small / "projects/New" / name).mkdir(parents=True)
         (small / "projects/New" / name / "a.py").write_text("mine")
     checkout = Checkout(small)
-    checkout.check_free("projects/New", update=False, files=["projects/New/new.py"])  # both may stay there
+    checkout.check_free("HEAD", "projects/New", update=False, files=["projects/New/new.py"])  # both may stay there
     with pytest.raises(CheckoutError, match="projects/New/notes/a.py is there, and git ignores it: move it first"):
-        checkout.check_free("projects/New", update=False, files=["projects/New/new.py", "projects/New/notes/a.py"])
+        checkout.check_free(
+            "HEAD", "projects/New", update=False, files=["projects/New/new.py", "projects/New/notes/a.py"]
+        )
 
 
 def test_a_change_of_branch_keeps_ignored_files(small):
@@ -129,9 +142,10 @@ def test_a_change_of_branch_keeps_ignored_files(small):
     git(small, "switch", "--quiet", "master")
     (small / ".git/info/exclude").write_text("settings.txt\n")
     (small / "settings.txt").write_text("mine")
+    before = state(small)
     with pytest.raises(CheckoutError, match="git switch failed"):
-        Checkout(small).start_branch("theirs", update=True)
-    assert (small / "settings.txt").read_text() == "mine"
+        Checkout(small).move("theirs", head(small, "theirs"))
+    assert (small / "settings.txt").read_text() == "mine" and state(small) == before
 
 
 def test_links_of_the_branch_are_not_followed(small, tmp_path, monkeypatch):
@@ -143,7 +157,7 @@ def test_links_of_the_branch_are_not_followed(small, tmp_path, monkeypatch):
     git(small, "commit", "--quiet", "-m", "Link")
     git(small, "switch", "--quiet", "master")
     with pytest.raises(CheckoutError, match="DeepMiner is a link"):
-        list(write(Checkout(small), PAPERS[:1], False, "theirs", True))
+        write(Checkout(small), PAPERS[:1], False, "theirs", True)
     assert not any((tmp_path / "elsewhere").iterdir())
 
 
@@ -154,8 +168,8 @@ def test_variables_of_a_hook_of_git_name_no_other_repository(small, tmp_path, mo
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
     checkout = Checkout(small)
-    checkout.start_branch("new", update=False)
-    assert checkout.commit({"projects/New/a.py": "a = 1\n"}, "Add it", replaces="projects/New")
+    base = checkout.begin("new", update=False)
+    checkout.move("new", checkout.commit(base, {"projects/New/a.py": "a = 1\n"}, "Add it", replaces="projects/New"))
     for name in ("GIT_DIR", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name)
     assert git(small, "log", "-1", "--format=%s", "new").strip() == "Add it"
@@ -163,20 +177,18 @@ def test_variables_of_a_hook_of_git_name_no_other_repository(small, tmp_path, mo
 
 
 def test_whatever_git_refuses_is_a_sentence(small):
-    checkout = Checkout(small)
-    head = git(small, "rev-parse", "HEAD").strip()
-    (small / ".git/objects" / head[:2] / head[2:]).unlink()
+    checkout, last = Checkout(small), head(small)
+    (small / ".git/objects" / last[:2] / last[2:]).unlink()
     with pytest.raises(CheckoutError, match="git status failed in .*: fatal: bad object HEAD"):
-        checkout.start_branch("new", update=False)
+        checkout.begin("new", update=False)
 
 
 def test_a_file_where_a_folder_is_needed(small):
     (small / "papers").write_text("mine")
     git(small, "add", "--all")
     git(small, "commit", "--quiet", "-m", "Add a file")
-    with pytest.raises(CheckoutError, match="papers.* can't be written .*: make room for it"):
-        Checkout(small).commit({"papers/New/new.py": "new = 1\n"}, "Add it")
-    assert (small / "papers").read_text() == "mine"
+    with pytest.raises(CheckoutError, match="papers is a file, and papers/New is to be a folder: move it first"):
+        Checkout(small).check_free("HEAD", "papers/New", update=True)
 
 
 @pytest.mark.linux("hooks are shell scripts")
@@ -188,8 +200,8 @@ def test_hooks_of_the_checkout_do_not_run(small):
         hook.write_text("#!/bin/sh\nexit 1\n")
         hook.chmod(0o755)
     checkout = Checkout(small)
-    checkout.start_branch("new", update=False)
-    assert checkout.commit({"projects/New/new.py": "new = 1\n"}, "Add it")
+    checkout.move("new", checkout.commit("HEAD", {"projects/New/new.py": "new = 1\n"}, "Add it"))
+    assert (small / "projects/New/new.py").is_file()
 
 
 def test_nobody_commits(small, monkeypatch):
@@ -198,12 +210,14 @@ def test_nobody_commits(small, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     with pytest.raises(CheckoutError, match="does not know who commits .* set its user.name"):
-        Checkout(small).start_branch("new", update=False)
+        Checkout(small).begin("new", update=False)
 
 
 def test_ignored_files_are_committed_too(small):
     ignore(small, "tests")
-    Checkout(small).commit({"projects/New/tests/a.py": "a = 1\n"}, "Add it", replaces="projects/New")
+    checkout = Checkout(small)
+    files = {"projects/New/tests/a.py": "a = 1\n"}
+    checkout.move("new", checkout.commit("HEAD", files, "Add it", replaces="projects/New"))
     assert git(small, "ls-files", "projects/New").split() == ["projects/New/tests/a.py"]
 
 
@@ -223,12 +237,118 @@ def test_a_commit_replaces_a_folder_and_nothing_else(small):
     git(small, "commit", "--quiet", "-m", "Add names")
     (small / "mine.txt").write_text("mine")  # git does not know it
     files = {"projects/Old/new.py": "new = 1\n"}
-    assert checkout.commit(files, "Replace it", replaces="projects/Old")
+    commit = checkout.commit(head(small), files, "Replace it", replaces="projects/Old")
+    assert checkout.commit(commit, files, "Again", replaces="projects/Old") == commit
+    checkout.move("new", commit)
     assert git(small, "ls-files", "projects").split() == ["projects/Old/new.py"]
     assert not (small / "projects/Old/old.py").exists()
-    assert not checkout.commit(files, "Again", replaces="projects/Old")
     assert git(small, "log", "-1", "--format=%s").strip() == "Replace it"
-    assert (small / "mine.txt").read_text() == "mine"
+    assert (small / "mine.txt").read_text() == "mine" and git(small, "status", "--porcelain") == "?? mine.txt\n"
+
+
+# ---- what fails or is interrupted leaves the checkout as it was ------------------------------------------------------
+
+
+@pytest.fixture
+def new_files(monkeypatch):
+    """Two files take the place of a project, so that nothing slow is written."""
+    monkeypatch.setattr(writing, "project_files", lambda paper: {"new.py": "new = 1\n", "tests/a.py": "a = 1\n"})
+
+
+def signs_nothing(repository):
+    git(repository, "config", "commit.gpgSign", "true")
+    git(repository, "config", "gpg.program", "false")
+
+
+def is_locked(repository):
+    (repository / ".git/index.lock").touch()
+
+
+def has_a_branch_in_a_folder_of_the_name(repository):
+    git(repository, "branch", "new/other")
+
+
+@pytest.mark.linux("gpg.program")
+@pytest.mark.usefixtures("new_files")
+@pytest.mark.parametrize("spoilt", [signs_nothing, is_locked, has_a_branch_in_a_folder_of_the_name])
+def test_what_git_refuses_leaves_everything(spoilt, small):
+    (small / "fastreid/data").mkdir()
+    (small / "fastreid/data/build.py").write_text("from collections import Mapping\n")
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "-m", "Add a file to repair")
+    spoilt(small)
+    before = state(small)
+    with pytest.raises(CheckoutError, match="git .* failed in"):
+        write(Checkout(small), PAPERS[:1], True, "new", False)
+    assert state(small) == before and not (small / "projects/DeepMiner").exists()
+
+
+def test_a_change_of_files_that_fails_is_taken_back(small, monkeypatch):
+    """As where a folder can't be written: git has changed some files by then, and keeps HEAD."""
+    checkout, before = Checkout(small), state(small)
+    commit = checkout.commit("HEAD", {"projects/Old/old.py": "old = 2\n", "projects/New/a/b.py": ""}, "Change")
+
+    def half(*words):
+        (small / "projects/Old/old.py").write_text("old = 2\n")
+        (small / "projects/New/a").mkdir(parents=True)
+        (small / "projects/New/a/b.py").touch()
+        raise CheckoutError("no room")
+
+    monkeypatch.setattr(checkout, "_run_to_its_end", half)
+    with pytest.raises(CheckoutError, match="no room"):
+        checkout.move("new", commit)
+    assert state(small) == before and not (small / "projects/New").exists()
+
+
+@pytest.mark.usefixtures("new_files")
+@pytest.mark.parametrize("last", range(3))
+def test_an_interruption_leaves_everything(last, small, monkeypatch):
+    before, made = state(small), []
+
+    def interrupted(self, *arguments, original=Checkout.commit, **options):
+        made.append(original(self, *arguments, **options))
+        if len(made) > last:
+            raise KeyboardInterrupt
+        return made[-1]
+
+    monkeypatch.setattr(Checkout, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(Checkout(small), PAPERS[:3], False, "new", False)
+    assert state(small) == before
+
+
+@pytest.mark.linux("signals")
+def test_git_ends_a_change_of_branch_that_ctrl_c_interrupts(small, monkeypatch):
+    """A smudge filter makes the change last, and says when it is in the middle of it."""
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "filter.slow.smudge")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"kill -INT {os.getpid()}; sleep 0.5; cat")
+    (small / ".git/info/attributes").write_text("*.py filter=slow\n")
+    checkout = Checkout(small)
+    commit = checkout.commit("HEAD", {"projects/New/a.py": "a = 1\n"}, "Add it")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            checkout.move("new", commit)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert head(small) == commit and (small / "projects/New/a.py").read_text() == "a = 1\n"
+    assert not (small / ".git/index.lock").exists()
+
+
+@pytest.mark.usefixtures("new_files")
+def test_a_sparse_checkout(small):
+    """It lacks files that are repaired and folders that are written; both are committed, and stay out of its files."""
+    (small / "fastreid/data").mkdir()
+    (small / "fastreid/data/build.py").write_text("from collections import Mapping\n")
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "-m", "Add a file to repair")
+    git(small, "sparse-checkout", "set", "--no-cone", *(f"/{mark}" for mark in MARKS))
+    lines = write(Checkout(small), PAPERS[:1], True, "new", False)
+    assert lines[1] == "FastReID itself: 1 files repaired"
+    assert git(small, "show", "new:fastreid/data/build.py") == "from collections.abc import Mapping\n"
+    assert git(small, "show", "new:projects/DeepMiner/new.py") == "new = 1\n"
+    assert not (small / "projects").exists() and not git(small, "status", "--porcelain")
 
 
 def test_unknown_paper():

@@ -134,7 +134,7 @@ def test_a_real_checkout(tmp_path):
     subprocess.run(["git", "clone", "--quiet", os.environ["FASTREID_CHECKOUT"], folder], check=True)
     for key, value in (("name", "Tester"), ("email", "tester@example.invalid")):
         git(folder, "config", f"user.{key}", value)
-    list(write(Checkout(folder), PAPERS, True, "fastreid-ext", False))
+    write(Checkout(folder), PAPERS, True, "fastreid-ext", False)
     for paper in PAPERS:
         small = ["INPUT.SIZE_TRAIN", "[64,32]", "INPUT.SIZE_TEST", "[64,32]"]
         assert "2 steps" in run_without_us(folder, f"projects/{paper.project}/tests/two_steps.py", small)

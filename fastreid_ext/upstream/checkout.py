@@ -178,12 +178,12 @@ class Checkout:
             return None
         return self._successful("cat-file", "blob", f"{commit}:{path}")
 
-    def commit(self, base: str, files: Mapping[str, str], message: str, replaces: str = "") -> str:
+    def commit(self, base: str, files: Mapping[str, bytes], message: str, replaces: str = "") -> str:
         """Commit files after another commit, in git's store alone, and return the commit; ``base`` if nothing changes.
 
         Args:
             base: the commit before it.
-            files: path below the checkout -> text.
+            files: path below the checkout -> content.
             message: of the commit.
             replaces: a folder whose other files go.
 
@@ -195,8 +195,8 @@ class Checkout:
         try:
             with tempfile.TemporaryDirectory() as place:
                 named = [Path(place, str(number)) for number in range(len(files))]
-                for file, text in zip(named, files.values(), strict=True):
-                    file.write_bytes(text.encode())
+                for file, content in zip(named, files.values(), strict=True):
+                    file.write_bytes(content)
                 index, given = f"{place}/index", "".join(f"{file}\n" for file in named).encode()
                 stored = _text(self._successful("hash-object", "-w", "--no-filters", "--stdin-paths", given=given))
                 lines = [f"0 {'0' * 40}\t{path}\0" for path in gone]

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,12 +16,16 @@ class Edit:
     new: str
 
 
+LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python counts them: str.splitlines knows other ends too
+
+
 class Text:
     """A text with its tree, and the place of each node in it; of other languages than Python the lines alone."""
 
     def __init__(self, text: str):
         self.text = text
-        self.lines = text.splitlines(keepends=True)
+        self.lines = LINES.findall(text)
+        self._end = re.search(r"\r\n|\r|\n|$", text).group() or "\n"  # of a line
         self._starts = [0]
         for line in self.lines:
             self._starts.append(self._starts[-1] + len(line.encode()))
@@ -55,7 +60,7 @@ class Text:
         data, limit = self.text.encode(), len(self.text.encode()) + 1
         for edit in sorted(edits, key=lambda each: (-each.start, each.end)):
             if edit.end <= limit:
-                data = data[: edit.start] + edit.new.encode() + data[edit.end :]
+                data = data[: edit.start] + edit.new.replace("\n", self._end).encode() + data[edit.end :]
                 limit = edit.start
         return data.decode()
 

@@ -6,13 +6,24 @@ edit that finds nothing to change was made already, or belongs to a FastReID tha
 """
 
 import ast
+import collections.abc
+import io
+import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fastreid_ext.upstream.checkout import CheckoutError
-from fastreid_ext.upstream.edits import Edit, Text
+from fastreid_ext.upstream.edits import Edit, Text, first_line
 
 Find = Callable[[Text], Iterator[Edit]]
+
+# What torch._six offered -> what has it without torch.
+OF_SIX = {
+    "string_classes": "{0} = str",
+    "int_classes": "{0} = int",
+    "inf": '{0} = float("inf")',
+    "container_abcs": "from collections import abc as {0}",
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +43,8 @@ class HostEdit:
     find: Find
 
 
-def healed(content_of: Callable[[str], bytes | None]) -> dict[str, str]:
-    """Return file -> its text with the edits, for the files of a checkout that need some.
+def healed(content_of: Callable[[str], bytes | None]) -> dict[str, bytes]:
+    """Return file -> its content with the edits, for the files of a checkout that need some.
 
     Args:
         content_of: path below the checkout -> its bytes; None where there is no such file.
@@ -41,27 +52,30 @@ def healed(content_of: Callable[[str], bytes | None]) -> dict[str, str]:
     Raises:
         CheckoutError: a file that can't be parsed as Python 3.
     """
-    texts, read = {}, {}
+    texts, read, encodings = {}, {}, {}
     for edit in EDITS:
         path = f"fastreid/{edit.file}"
         if path not in texts:
             content = content_of(path)
             if content is None:
                 continue
-            texts[path] = read[path] = _read(path, content)
+            read[path], encodings[path] = _read(path, content)
+            texts[path] = read[path]
         parsed = Text(texts[path])
         texts[path] = parsed.edited(edit.find(parsed))
-    return {path: text for path, text in texts.items() if text != read[path]}
+    return {path: text.encode(encodings[path]) for path, text in texts.items() if text != read[path]}
 
 
-def _read(path: str, content: bytes) -> str:
+def _read(path: str, content: bytes) -> tuple[str, str]:
+    """Return the text of a file and its encoding, which keeps a mark of the byte order."""
     try:
-        text = content.decode()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        text = content.decode(encoding)
         if path.endswith(".py"):  # and not Cython
             ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise CheckoutError(f"{path} can't be parsed as Python 3 ({error}): fix it, or leave out --heals") from error
-    return text
+    return text, encoding
 
 
 def _function(text: Text, name: str) -> ast.FunctionDef | None:
@@ -80,12 +94,14 @@ def _begin(name: str, lines: tuple[str, ...]) -> Find:
 
     def find(text: Text) -> Iterator[Edit]:
         node = _function(text, name)
-        if node is None or lines[0] in text.segment(node):
+        body = node.body[ast.get_docstring(node) is not None :] if node else []
+        if not body or body[0].lineno == node.lineno or lines[0] in text.segment(node):
             return
-        first = node.body[1] if ast.get_docstring(node) else node.body[0]
-        indented = "".join(f"{' ' * first.col_offset}{line}\n" for line in lines)
-        start = text.lines_replaced(first.lineno, first.lineno).start
-        yield Edit(start, start, indented)
+        first = first_line(body[0])
+        indent = text.lines[first - 1][: body[0].col_offset]
+        step = "\t" if indent.endswith("\t") else "    "
+        start = text.lines_replaced(first, first).start
+        yield Edit(start, start, "".join(f"{indent}{line.replace('    ', step)}\n" for line in lines))
 
     return find
 
@@ -103,34 +119,53 @@ def _calls(name: str, new: Callable[[Text, ast.Call], str | None]) -> Find:
     return find
 
 
+def _imported(text: Text, module: str) -> Iterator[ast.ImportFrom]:
+    imports = (node for node in text.tree.body if isinstance(node, ast.ImportFrom) and not node.level)
+    yield from (node for node in imports if node.module == module)
+
+
 def _mapping(text: Text) -> Iterator[Edit]:
-    for node in text.tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module == "collections":
-            moved = [alias.name for alias in node.names if alias.name == "Mapping"]
-            rest = [alias.name for alias in node.names if alias.name != "Mapping"]
-            if moved:
-                lines = [f"from collections import {', '.join(rest)}"] if rest else []
-                yield text.replaced(node, "\n".join([*lines, "from collections.abc import Mapping"]))
+    for node in _imported(text, "collections"):
+        moved = [ast.unparse(alias) for alias in node.names if alias.name in collections.abc.__all__]
+        rest = [ast.unparse(alias) for alias in node.names if alias.name not in collections.abc.__all__]
+        if moved:
+            lines = [f"from collections import {', '.join(rest)}"] if rest else []
+            yield text.replaced(node, "\n".join([*lines, f"from collections.abc import {', '.join(moved)}"]))
 
 
 def _string_classes(text: Text) -> Iterator[Edit]:
-    imported = [node for node in text.tree.body if isinstance(node, ast.ImportFrom) and node.module == "torch._six"]
-    yield from (text.replaced(node, "string_classes = str") for node in imported)
+    for node in _imported(text, "torch._six"):
+        if all(alias.name in OF_SIX for alias in node.names):
+            lines = [OF_SIX[alias.name].format(alias.asname or alias.name) for alias in node.names]
+            yield text.replaced(node, "\n".join(lines))
 
 
 def _without_stream(text: Text) -> Iterator[Edit]:
     node = _function(text, "DataLoaderX.__init__")
     for each in ast.walk(node) if node else ():
         ours = isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "self.stream"
-        if ours and isinstance(each.value, ast.Call) and each.value.args:
-            made = f"torch.cuda.Stream({ast.unparse(each.value.args[0])})"
-            yield text.replaced(each.value, f"{made} if torch.cuda.is_available() else None")
+        if ours and isinstance(each.value, ast.Call) and ast.unparse(each.value.func) == "torch.cuda.Stream":
+            yield text.replaced(each.value, f"{ast.unparse(each.value)} if torch.cuda.is_available() else None")
+
+
+def _plain_loader(text: Text) -> Iterator[Edit]:
+    node = _function(text, "DataLoaderX")
+    if node and "self.stream = " in text.segment(node):
+        yield from _begin("DataLoaderX.__iter__", ("if self.stream is None:", "    return super().__iter__()"))(text)
+
+
+def _keeps_gradients(text: Text, node: ast.Call) -> str | None:
+    said = any(each.arg == "set_to_none" and ast.unparse(each.value) == "False" for each in node.keywords)
+    return None if said else "self.optimizer.zero_grad(set_to_none=False)"
 
 
 def _to_array(text: Text, node: ast.Call) -> str | None:
-    if not any(keyword.arg == "copy" for keyword in node.keywords):
+    given = {keyword.arg: text.segment(keyword.value) for keyword in node.keywords}
+    if given.pop("copy", None) != "False" or not set(given) <= {"dtype", "order"}:
         return None
-    return f"np.asarray({', '.join(map(text.segment, node.args))})"
+    return (
+        f"np.asarray({', '.join([*map(text.segment, node.args), *(f'{key}={said}' for key, said in given.items())])})"
+    )
 
 
 def _to_bytes(text: Text, node: ast.Call) -> str | None:
@@ -144,10 +179,9 @@ def _to_bytes(text: Text, node: ast.Call) -> str | None:
 
 def _padded(text: Text, node: ast.Call) -> str | None:
     """Curves of equal length: behind its last gallery image a query's curve keeps its value."""
-    curve = node.args[0]
-    if not (isinstance(curve, ast.Subscript) and isinstance(curve.value, ast.Name)):
+    name, cut, more = ast.unparse(node.args[0]).partition("[:max_rank]")
+    if not (cut and name.isidentifier()) or more:
         return None
-    name = curve.value.id
     return f'all_cmc.append(np.pad({name}, (0, max(max_rank - len({name}), 0)), mode="edge")[:max_rank])'
 
 
@@ -174,14 +208,14 @@ EDITS = (
         "zero-grad",
         "engine/train_loop.py",
         "zero_grad(set_to_none=False), which keeps the flat gradient buffers; without it no parameter changes",
-        _calls("self.optimizer.zero_grad", lambda text, node: "self.optimizer.zero_grad(set_to_none=False)"),
+        _calls("self.optimizer.zero_grad", _keeps_gradients),
     ),
     HostEdit("loader-without-cuda", "data/data_utils.py", "no CUDA stream without CUDA", _without_stream),
     HostEdit(
         "loader-without-cuda",
         "data/data_utils.py",
         "without CUDA the loader is the plain DataLoader that it extends",
-        _begin("DataLoaderX.__iter__", ("if self.stream is None:", "    return super().__iter__()")),
+        _plain_loader,
     ),
     HostEdit(
         "to-tensor",

@@ -19,7 +19,8 @@ def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch:
     """
     projects = {f"projects/{paper.project}": (paper, project_files(paper)) for paper in papers}
     placed = {
-        folder: {f"{folder}/{path}": text for path, text in files.items()} for folder, (_, files) in projects.items()
+        folder: {f"{folder}/{path}": text.encode() for path, text in files.items()}
+        for folder, (_, files) in projects.items()
     }
     base = checkout.begin(branch, update)
     for folder, files in placed.items():

@@ -169,7 +169,7 @@ def test_variables_of_a_hook_of_git_name_no_other_repository(small, tmp_path, mo
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
     checkout = Checkout(small)
     base = checkout.begin("new", update=False)
-    checkout.move("new", checkout.commit(base, {"projects/New/a.py": "a = 1\n"}, "Add it", replaces="projects/New"))
+    checkout.move("new", checkout.commit(base, {"projects/New/a.py": b"a = 1\n"}, "Add it", replaces="projects/New"))
     for name in ("GIT_DIR", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name)
     assert git(small, "log", "-1", "--format=%s", "new").strip() == "Add it"
@@ -200,7 +200,7 @@ def test_hooks_of_the_checkout_do_not_run(small):
         hook.write_text("#!/bin/sh\nexit 1\n")
         hook.chmod(0o755)
     checkout = Checkout(small)
-    checkout.move("new", checkout.commit("HEAD", {"projects/New/new.py": "new = 1\n"}, "Add it"))
+    checkout.move("new", checkout.commit("HEAD", {"projects/New/new.py": b"new = 1\n"}, "Add it"))
     assert (small / "projects/New/new.py").is_file()
 
 
@@ -216,7 +216,7 @@ def test_nobody_commits(small, monkeypatch):
 def test_ignored_files_are_committed_too(small):
     ignore(small, "tests")
     checkout = Checkout(small)
-    files = {"projects/New/tests/a.py": "a = 1\n"}
+    files = {"projects/New/tests/a.py": b"a = 1\n"}
     checkout.move("new", checkout.commit("HEAD", files, "Add it", replaces="projects/New"))
     assert git(small, "ls-files", "projects/New").split() == ["projects/New/tests/a.py"]
 
@@ -236,7 +236,7 @@ def test_a_commit_replaces_a_folder_and_nothing_else(small):
     git(small, "add", "--all")
     git(small, "commit", "--quiet", "-m", "Add names")
     (small / "mine.txt").write_text("mine")  # git does not know it
-    files = {"projects/Old/new.py": "new = 1\n"}
+    files = {"projects/Old/new.py": b"new = 1\n"}
     commit = checkout.commit(head(small), files, "Replace it", replaces="projects/Old")
     assert checkout.commit(commit, files, "Again", replaces="projects/Old") == commit
     checkout.move("new", commit)
@@ -286,7 +286,7 @@ def test_what_git_refuses_leaves_everything(spoilt, small):
 def test_a_change_of_files_that_fails_is_taken_back(small, monkeypatch):
     """As where a folder can't be written: git has changed some files by then, and keeps HEAD."""
     checkout, before = Checkout(small), state(small)
-    commit = checkout.commit("HEAD", {"projects/Old/old.py": "old = 2\n", "projects/New/a/b.py": ""}, "Change")
+    commit = checkout.commit("HEAD", {"projects/Old/old.py": b"old = 2\n", "projects/New/a/b.py": b""}, "Change")
 
     def half(*words):
         (small / "projects/Old/old.py").write_text("old = 2\n")
@@ -325,7 +325,7 @@ def test_git_ends_a_change_of_branch_that_ctrl_c_interrupts(small, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"kill -INT {os.getpid()}; sleep 0.5; cat")
     (small / ".git/info/attributes").write_text("*.py filter=slow\n")
     checkout = Checkout(small)
-    commit = checkout.commit("HEAD", {"projects/New/a.py": "a = 1\n"}, "Add it")
+    commit = checkout.commit("HEAD", {"projects/New/a.py": b"a = 1\n"}, "Add it")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):

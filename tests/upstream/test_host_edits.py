@@ -38,7 +38,7 @@ def test_every_edit_changes_the_wheel():
 def test_few_lines_change(repaired):
     for path, text in repaired.items():
         before = (HOST.parent / path).read_text(encoding="utf-8").splitlines()
-        changed = set(text.splitlines()) - set(before)
+        changed = set(text.decode().splitlines()) - set(before)
         assert 1 <= len(changed) <= 5, (path, changed)
         if path.endswith(".py"):
             ast.parse(text)
@@ -47,41 +47,87 @@ def test_few_lines_change(repaired):
 def test_a_second_time_nothing_is_left(repaired, tmp_path):
     shutil.copytree(HOST, tmp_path / "fastreid", ignore=shutil.ignore_patterns("__pycache__"))
     for path, text in repaired.items():
-        (tmp_path / path).write_text(text, encoding="utf-8")
+        (tmp_path / path).write_bytes(text)
     assert healed_in(tmp_path) == {}
 
 
-def test_a_fork_without_these_files_is_passed_over(tmp_path):
-    (tmp_path / "fastreid" / "data").mkdir(parents=True)
-    (tmp_path / "fastreid/data/build.py").write_text("from collections import Mapping, deque\n")
-    assert healed_in(tmp_path) == {
-        "fastreid/data/build.py": "from collections import deque\nfrom collections.abc import Mapping\n"
-    }
+def healed_alone(path, content):
+    """What a file of a fork becomes that has no other; None if it stays as it is."""
+    content = content if isinstance(content, bytes) else content.encode()
+    path = f"fastreid/{path}"
+    changed = healed(lambda asked: content if asked == path else None)
+    assert set(changed) <= {path}
+    return changed.get(path)
 
 
 @pytest.mark.parametrize(
-    ("path", "text"),
+    ("before", "after"),
     [
-        (
-            "data/data_utils.py",
-            "class DataLoaderX:\n    def __init__(self):\n        self.stream = Stream()\n",
-        ),
-        ("data/transforms/functional.py", "x = torch.ByteTensor(torch.ByteStorage.from_buffer(data))\n"),
+        ("import Mapping, deque", "import deque\nfrom collections.abc import Mapping"),
+        ("import Mapping as M, OrderedDict as O", "import OrderedDict as O\nfrom collections.abc import Mapping as M"),
+        ("import (Mapping,\n  Sequence)", ".abc import Mapping, Sequence"),
     ],
 )
-def test_a_fork_that_reads_differently_is_passed_over(path, text, tmp_path):
-    file = tmp_path / "fastreid" / path
-    file.parent.mkdir(parents=True)
-    file.write_text(text)
-    assert healed_in(tmp_path) == {}
+def test_every_name_of_an_import_of_collections_stays(before, after):
+    after = f"from collections{after}" if after.startswith(".") else f"from collections {after}"
+    assert healed_alone("data/build.py", f"from collections {before}\n") == f"{after}\n".encode()
+
+
+def test_every_name_that_forks_take_of_torch_six_stays():
+    """As FastReID's own data/build.py has it until September 2021."""
+    text = "from torch._six import container_abcs, string_classes as texts, int_classes, inf\n"
+    names = {}
+    exec(healed_alone("data/build.py", text), names)
+    assert isinstance({}, names["container_abcs"].Mapping) and isinstance("", names["texts"])
+    assert isinstance(1, names["int_classes"]) and names["inf"] == float("inf")
+
+
+READS_DIFFERENTLY = (
+    ("data/build.py", "from .collections import Mapping\n"),
+    ("data/build.py", "from torch._six import string_classes, with_metaclass\n"),
+    ("data/build.py", "try:\n    from collections import Mapping\nexcept ImportError:\n    pass\n"),
+    ("data/data_utils.py", "class DataLoaderX:\n    def __init__(self):\n        self.stream = Stream()\n"),
+    ("data/data_utils.py", "class DataLoaderX:\n    def __iter__(self):\n        return 1\n"),
+    ("data/data_utils.py", "class DataLoaderX:\n    self.stream = None\n    def __iter__(self): return 1\n"),
+    ("data/data_utils.py", "class DataLoaderX:\n    self.stream = None\n    def __iter__(self):\n        'No more.'\n"),
+    ("data/transforms/functional.py", "x = torch.ByteTensor(torch.ByteStorage.from_buffer(data))\n"),
+    ("data/transforms/functional.py", "x = np.array(image, copy=True)\n"),
+    ("engine/train_loop.py", "self.optimizer.zero_grad( set_to_none = False )\n"),
+    ("evaluation/rank.py", "all_cmc.append(cmc[0])\nall_cmc.append(cmc[:10])\nall_cmc.append(cmc[:max_rank] * 2)\n"),
+)
+
+
+@pytest.mark.parametrize(("path", "text"), READS_DIFFERENTLY)
+def test_a_fork_that_reads_differently_is_passed_over(path, text):
+    assert healed_alone(path, text) is None
+
+
+def test_what_an_array_is_made_of_stays():
+    text = "np.array(image, dtype=np.uint8, copy=False)\n"
+    assert healed_alone("data/transforms/functional.py", text) == b"np.asarray(image, dtype=np.uint8)\n"
+
+
+def test_lines_go_in_front_of_a_decorator():
+    text = "class DataLoaderX:\n\tself.stream = None\n\tdef __iter__(self):\n\t\t@one\n\t\tdef two(): pass\n"
+    lines = healed_alone("data/data_utils.py", text).decode().splitlines()
+    assert lines[3:6] == ["\t\tif self.stream is None:", "\t\t\treturn super().__iter__()", "\t\t@one"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk"])
+def test_ends_of_lines_and_letters_stay(end, encoding):
+    """A form feed and its like end a line for str.splitlines, and not for Python."""
+    head = "" if encoding == "utf-8-sig" else f"# -*- coding: {encoding} -*-{end}"
+    rest = f"x = '中 {'' if encoding == 'gbk' else chr(0x2028)}' # \x0b{end}\x0c"
+    text = f"{head}{rest}{end}from collections import Mapping, deque{end}y = 1{end}"
+    after = f"{head}{rest}{end}from collections import deque{end}from collections.abc import Mapping{end}y = 1{end}"
+    assert healed_alone("data/build.py", text.encode(encoding)) == after.encode(encoding)
 
 
 @pytest.mark.parametrize("content", [b"print 'of Python 2'\n", b"<<<<<<< HEAD\n", b"name = '\xe4'\n", b"a = '\0'\n"])
-def test_a_file_that_is_no_python(content, tmp_path):
-    (tmp_path / "fastreid" / "data").mkdir(parents=True)
-    (tmp_path / "fastreid/data/build.py").write_bytes(content)
+def test_a_file_that_is_no_python(content):
     with pytest.raises(CheckoutError, match="build.py can't be parsed as Python 3 .*: fix it, or leave out --heals"):
-        healed_in(tmp_path)
+        healed_alone("data/build.py", content)
 
 
 def test_the_compiled_ranking_reads_no_further_than_its_query(repaired):

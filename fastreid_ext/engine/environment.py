@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from fastreid.utils import comm
 
+from fastreid_ext.engine.providers import SEVERAL, providers_of
+
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "Pillow", "fastreid", "fastreid-ext")
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,10 @@ def processor_name() -> str:
 
 @cache
 def _version(package: str) -> str:
+    """Return a version; of a relative that is there in a package's place, as opencv-python may be, with its name."""
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout, or OpenCV under another of its names
-        return "not installed under this name"
+    except metadata.PackageNotFoundError:  # a checkout, or a relative
+        module = next((module for module, packages in SEVERAL.items() if package in packages), "")
+        others = [f"{name} {metadata.version(name)}" for name in providers_of(module)]
+        return ", ".join(others) or "not installed under this name"

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from importlib import metadata
 
 import pytest
 import torch
@@ -25,6 +26,23 @@ def test_it_is_plain():
     assert found["torch"] == torch.__version__.partition("+")[0] or found["torch"] == torch.__version__
     assert found["processor"] == processor_name() != "" and found["fastreid"] == "1.4.0"
     assert all(type(value) in (str, int) for value in found.values())
+
+
+def test_a_relative_of_opencv_has_a_version_too(monkeypatch):
+    """What decodes images counts for the bits of a run, and docs/install.md lets opencv-python do it."""
+    installed = {"opencv-python": "5.0.0.93"}
+
+    def version(name):
+        if name in installed:
+            return installed[name]
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "packages_distributions", dict)
+    monkeypatch.setattr(module, "_version", module._version.__wrapped__)
+    assert environment("cpu")["opencv-python-headless"] == "opencv-python 5.0.0.93"
+    installed.clear()
+    assert environment("cpu")["opencv-python-headless"] == "not installed under this name"
 
 
 def test_the_same_place_is_not_warned_of(warned):

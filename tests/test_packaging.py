@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -70,6 +71,7 @@ def sdist(tmp_path_factory):
             shutil.copy(path, source)
     for name in ("fastreid_ext", "configs"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "tests", source / "tests", ignore=lambda folder, names: set(names) - {"test_files.py"})
     build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
     run([sys.executable, "-c", build, str(out)], cwd=source)
     (path,) = out.glob("*.tar.gz")
@@ -94,6 +96,15 @@ def run(command, **how):
 
 def pip(*arguments):
     run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments, "--no-index"])
+
+
+@pytest.mark.slow
+def test_the_sdist_has_no_test(sdist):
+    """setuptools takes tests/test*.py by itself, which can't run without what they import from beside them."""
+    with tarfile.open(sdist) as archive:
+        tops = {Path(name).parts[1] for name in archive.getnames() if "/" in name}
+    assert {"fastreid_ext", "configs", "LICENSE", "CITATION.cff", "CHANGELOG.md"} <= tops
+    assert not tops & {"tests", "benchmarks", "projects", "docs", "datasets", "logs"}
 
 
 @pytest.mark.slow

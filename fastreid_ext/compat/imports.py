@@ -101,8 +101,13 @@ def import_host() -> None:
 
 
 def what_is_missing(module: str) -> str:
-    """Say in one sentence that FastReID, or a module that it needs, is missing and which command installs it."""
+    """Say in one sentence that FastReID, or a module that it needs, is missing, and what to do."""
     package = module.partition(".")[0]
+    if package not in ("fastreid", module) and package in sys.modules:  # torchvision.models.utils is gone, say
+        return (
+            f"this FastReID imports {module}, which the installed {package} does not have: take FastReID 1.4.0, or a"
+            " fork of December 2021 or later."
+        )
     if package != "fastreid":
         distribution = _DISTRIBUTIONS.get(package, package)
         return f"FastReID needs the package {package!r}, which is missing: run `pip install {distribution}`."

@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from fastreid_ext.compat import heal, patch
+from fastreid_ext.compat.imports import what_is_missing
 
 BLOCK = """
 import sys
@@ -165,6 +166,18 @@ def test_white_space_does_not_count(tmp_path, monkeypatch):
     (tmp_path / "compat_sample_c.py").write_text("def f(x):\n    return (x, 2)\n")
     a, b, c = (patch.fingerprint(f"compat_sample_{letter}:f") for letter in "abc")
     assert a == b != c
+
+
+def test_a_part_of_a_package_that_is_there(monkeypatch):
+    """FastReID before December 2021 takes a module that torchvision has lost: to install torchvision helps nobody."""
+    monkeypatch.setitem(sys.modules, "torchvision", sys)
+    said = what_is_missing("torchvision.models.utils")
+    assert said.startswith(
+        "this FastReID imports torchvision.models.utils, which the installed torchvision does not have"
+    )
+    assert "take FastReID 1.4.0, or a fork of December 2021 or later" in said
+    monkeypatch.delitem(sys.modules, "torchvision")
+    assert "run `pip install torchvision`" in what_is_missing("torchvision.models.utils")
 
 
 @pytest.mark.parametrize(

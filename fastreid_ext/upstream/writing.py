@@ -30,7 +30,9 @@ def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch:
         changed = healed(lambda path: checkout.content_of(base, path))
         base = checkout.commit(base, changed, heals_message(list(changed))) if changed else base
         lines.append(
-            f"FastReID itself: {len(changed)} files repaired" if changed else "FastReID itself: nothing to repair"
+            f"FastReID itself: {len(changed)} file{'s' * (len(changed) > 1)} repaired"
+            if changed
+            else "FastReID itself: nothing to repair"
         )
     for folder, (paper, files) in projects.items():
         commit = checkout.commit(base, placed[folder], project_message(paper), replaces=folder)

@@ -345,7 +345,7 @@ def test_a_sparse_checkout(small):
     git(small, "commit", "--quiet", "-m", "Add a file to repair")
     git(small, "sparse-checkout", "set", "--no-cone", *(f"/{mark}" for mark in MARKS))
     lines = write(Checkout(small), PAPERS[:1], True, "new", False)
-    assert lines[1] == "FastReID itself: 1 files repaired"
+    assert lines[1] == "FastReID itself: 1 file repaired"
     assert git(small, "show", "new:fastreid/data/build.py") == "from collections.abc import Mapping\n"
     assert git(small, "show", "new:projects/DeepMiner/new.py") == "new = 1\n"
     assert not (small / "projects").exists() and not git(small, "status", "--porcelain")

@@ -20,7 +20,7 @@ HOST = Path(fastreid.__file__).parent
 
 def healed_in(folder):
     """What would change in a folder with a package fastreid."""
-    files = {path.relative_to(folder).as_posix(): path for path in (folder / "fastreid").rglob("*.py")}
+    files = {path.relative_to(folder).as_posix(): path for path in (folder / "fastreid").rglob("*.py*")}
     return healed(lambda path: files[path].read_bytes() if path in files else None)
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_python(content):
 
 def test_the_compiled_ranking_reads_no_further_than_its_query(repaired):
     """Where a query keeps fewer images than the curve is long, what lies behind them is of the query before it."""
-    text = repaired["fastreid/evaluation/rank_cylib/rank_cy.pyx"]
+    text = repaired["fastreid/evaluation/rank_cylib/rank_cy.pyx"].decode()
     classic, _, market = text.partition("eval_market1501_cy(float")  # the classic split's curves have their own length
     assert "all_cmc[q_idx, rank_idx] = cmc[min(rank_idx, num_g_real - 1)]\n" in market
     assert "all_cmc[q_idx, rank_idx] = cmc[rank_idx]\n" in classic

@@ -13,6 +13,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 SIZE = (256, 128)  # of the images that a trunk is counted and timed with
+SPEED = "trunk_speed.json"  # of trunk_speed.py, in benchmarks/results
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 # isort: split
 # FastReID, which fastreid_ext has healed by now.
 from fastreid.modeling.backbones import build_backbone
-from trunk_list import SIZE, TRUNKS, config_of
-from trunk_table import SPEED
+from trunk_list import SIZE, SPEED, TRUNKS, config_of
 
 YARDSTICK = "ResNet-50"
 Seconds = dict[str, list[float]]

@@ -2,8 +2,8 @@
 
     python benchmarks/trunk_table.py
 
-Parameters and multiply-adds are counted on tensors without numbers. Images per second are those that trunk_speed.py
-measured last.
+Parameters and multiply-adds are counted on tensors without numbers. All else is what trunk_speed.py, trunk_exports.py
+and light_trunks.py measured last.
 """
 
 import json
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from light_trunks import table as light_table
 from record import RESULTS
 from torch.utils.flop_counter import FlopCounterMode
-from trunk_list import PROJECTS, SIZE, TRUNKS, Trunk, config_of, needs_stages
+from trunk_list import PROJECTS, SIZE, SPEED, TRUNKS, Trunk, config_of, needs_stages
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.residual_blocks import block_count, following_block
@@ -25,7 +26,7 @@ from fastreid_ext.modeling.trunk import STAGES, check_trunk, stage_shapes
 from fastreid.modeling.backbones import build_backbone
 
 PAGE = Path(__file__).parents[1] / "docs" / "trunks.md"
-SPEED = "trunk_speed.json"  # in benchmarks/results
+EXPORTS, LIGHT = "trunk_exports.json", "light_trunks.json"  # in benchmarks/results, as SPEED
 
 
 def build(trunk: Trunk) -> torch.nn.Module:
@@ -57,9 +58,9 @@ def continues(network: torch.nn.Module) -> bool:
     return True
 
 
-def measured() -> dict[str, Any]:
-    """Return the record of trunk_speed.py; without one there are no results in it."""
-    file = RESULTS / SPEED
+def measured(name: str = SPEED) -> dict[str, Any]:
+    """Return the record of a benchmark; without one there are no results in it."""
+    file = RESULTS / name
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"results": {}}
 
 
@@ -100,6 +101,38 @@ def conditions() -> str:
     )
 
 
+def exports() -> str:
+    """Say how far the features of ONNX files are from those of the models."""
+    record = measured(EXPORTS)
+    found = record["results"]
+    if not found:
+        return "of these trunks: not measured yet."
+    worst = max(value for by_project in found.values() for value in by_project.values())
+    return (
+        f"on {len(found)} of these trunks, for small models with random weights\n  and batches of"
+        f" {' and '.join(map(str, record['batches']))}: no number of a feature of an ONNX file is further from the"
+        f" model's than {worst:.1e}\n  of the largest ([`{EXPORTS}`](../benchmarks/results/{EXPORTS}))."
+    )
+
+
+def light() -> str:
+    """Return what light trunks lose against ResNet-50, as a table."""
+    record = measured(LIGHT)
+    if not record["results"]:
+        return "Not measured yet."
+    sets = {name: {data: of for data, of in row.items() if data != "speed"} for name, row in record["results"].items()}
+    machine = record["hardware"]
+    return (
+        f"`{record['command']}`: the losses and schedule of [the shipped model](zoo.md) on SynthReID's demo,\nimages of"
+        f" 128x64, {record['epochs']} epochs of 18 steps, all trunks from random numbers, seeds"
+        f" {', '.join(map(str, record['seeds']))}; mean and standard\ndeviation. So it says what a trunk learns in few"
+        " steps without ImageNet's weights, and not where it ends. Images per second\nare those of the test, float32,"
+        f" one thread of an {machine['cpu']}, commit {record['commit']}"
+        f" ([`{LIGHT}`](../benchmarks/results/{LIGHT})).\n\n"
+        + light_table(sets, {name: row["speed"] for name, row in record["results"].items()})
+    )
+
+
 TEXT = """\
 # Trunks: every project on every backbone
 
@@ -128,6 +161,7 @@ residual blocks make it.
 - **LAST_STRIDE** is read by the ResNets, ResNeXt, ResNeSt, Res2Net, RegNet, EfficientNet and RepVGG. FastReID's OSNet
   always has a last stride of 1, and its MobileNets and ShuffleNetV2 one of 2. Another value is an error on the command
   line, and in your own yaml unless it is the default; what a shipped config sets is left out, with a line in the log.
+- **ONNX**: all projects {exports}
 - **OSNet**: the two blocks of its `conv4` are stages 3 and 4, and `conv5` belongs to stage 4. What halves the map at
   the end of `conv2` and `conv3` begins the next stage.
 - **ShuffleNetV2** has no block at a quarter of the image: stage 1 is the pooling before the blocks. MGRe's feature
@@ -234,6 +268,13 @@ modern ones train with AdamW, and with smaller rates for early layers. Those for
 that they run anywhere. Two steps of each were tried here, and no run to its end. `MGRe/ablation/table8_*.yml` are the
 larger trunks of MGRe's table 8.
 
+## What speed costs
+
+{light}
+
+Plain and narrow ResNets learn soonest; networks of depthwise convolutions, such as OSNet and the MobileNets, need
+ImageNet's weights or many more steps.
+
 ## A network of your own
 
 It is a trunk if its modules have a ResNet's names (`conv1`, `bn1`, `relu`, `maxpool`, `layer1` to `layer4`), or if it
@@ -261,6 +302,8 @@ def page(rows: Iterable[str]) -> str:
         height=SIZE[0],
         width=SIZE[1],
         speed=conditions(),
+        exports=exports(),
+        light=light(),
         projects=" | ".join(PROJECTS.values()),
         lines="---|" * len(PROJECTS),
         rows="\n".join(rows),

@@ -219,22 +219,27 @@ class Checkout:
         """Change the files to a branch, which is made where it is not there, and which then ends with a commit.
 
         Raises:
-            CheckoutError: git refuses. The files are then as they were.
+            CheckoutError: git refuses. Branches and files are then as they were.
         """
         before, keep = self.git("rev-parse", "HEAD"), ("--quiet", "--no-overwrite-ignore")
         changes = self._listed("diff-tree", "-r", "--no-renames", "--name-only", before, commit)
         new = [path for path in changes if not os.path.lexists(self.folder / path)]
-        there = self._has(branch)
-        if not there:
-            self.git("branch", "--no-track", branch, commit)  # first: git refuses some names here alone
+        present = _text(self._run("symbolic-ref", "--quiet", "HEAD").stdout) == f"refs/heads/{branch}"
+        last = self.git("rev-parse", f"refs/heads/{branch}") if self._has(branch) else ""
+        put = ("branch", "--no-track", *(["--force"] if last else []), branch)
+        put_back = (*put, last) if last else ("branch", "--delete", "--force", branch)
+        if not present:
+            self.git(*put, commit)  # first: git refuses some names here alone
         try:
-            self._run_to_its_end("switch", *keep, branch)
-            self._run_to_its_end("merge", *keep, "--ff-only", "--no-verify-signatures", commit)
+            if present:
+                self._run_to_its_end("merge", *keep, "--ff-only", "--no-verify-signatures", commit)
+            else:
+                self._run_to_its_end("switch", *keep, branch)
         except BaseException:
             if self.git("rev-parse", "HEAD") == before:
                 self._take_back(new)
-                if not there:
-                    self.succeeds("branch", "--delete", "--force", branch)
+                if not present:
+                    self.succeeds(*put_back)
             raise
 
     def _take_back(self, new: Collection[str]) -> None:

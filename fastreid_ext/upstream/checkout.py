@@ -198,9 +198,10 @@ class Checkout:
                 for file, content in zip(named, files.values(), strict=True):
                     file.write_bytes(content)
                 index, given = f"{place}/index", "".join(f"{file}\n" for file in named).encode()
-                stored = _text(self._successful("hash-object", "-w", "--no-filters", "--stdin-paths", given=given))
-                lines = [f"0 {'0' * 40}\t{path}\0" for path in gone]
-                for path, stored_as in zip(files, stored.split(), strict=True):
+                told = self._successful("hash-object", "-w", "--no-filters", "--stdin-paths", given=given)
+                stored = _text(told).split()
+                lines = [f"0 {'0' * len(stored[0])}\t{path}\0" for path in gone]  # as long as the repository's hashes
+                for path, stored_as in zip(files, stored, strict=True):
                     lines.append(f"{modes.get(path, FILE)} {stored_as}\t{path}\0")
                 self._successful("read-tree", base, index=index)
                 changes = "".join(lines).encode(errors=KEEP)

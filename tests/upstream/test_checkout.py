@@ -177,6 +177,15 @@ def test_the_present_branch_may_go_on(small):
     assert head(small) == commit and not git(small, "status", "--porcelain")
 
 
+def test_a_repository_of_longer_hashes(small):
+    (small / ".git").rename(small.parent / "sha1")
+    git(small, "init", "--quiet", "--object-format=sha256", "--initial-branch", "master")
+    make_repository(small)
+    commit = Checkout(small).commit("HEAD", {"projects/Old/new.py": b""}, "Replace it", replaces="projects/Old")
+    assert len(commit) == 64
+    assert git(small, "ls-tree", "-r", "--name-only", commit, "projects").split() == ["projects/Old/new.py"]
+
+
 def test_links_of_the_branch_are_not_followed(small, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "project_files", lambda paper: {"new.py": "new = 1\n"})
     (tmp_path / "elsewhere").mkdir()

@@ -50,7 +50,7 @@ def healed(content_of: Callable[[str], bytes | None]) -> dict[str, bytes]:
         content_of: path below the checkout -> its bytes; None where there is no such file.
 
     Raises:
-        CheckoutError: a file that can't be parsed as Python 3.
+        CheckoutError: a file that can't be parsed as Python 3, or is nested too deeply.
     """
     texts, read, encodings = {}, {}, {}
     for edit in EDITS:
@@ -62,7 +62,10 @@ def healed(content_of: Callable[[str], bytes | None]) -> dict[str, bytes]:
             read[path], encodings[path] = _read(path, content)
             texts[path] = read[path]
         parsed = Text(texts[path])
-        texts[path] = parsed.edited(edit.find(parsed))
+        try:
+            texts[path] = parsed.edited(edit.find(parsed))
+        except RecursionError as error:  # the parser takes more than who walks its tree
+            raise CheckoutError(f"{path} is nested too deeply to be edited: fix it, or leave out --heals") from error
     return {path: text.encode(encodings[path]) for path, text in texts.items() if text != read[path]}
 
 
@@ -73,8 +76,9 @@ def _read(path: str, content: bytes) -> tuple[str, str]:
         text = content.decode(encoding)
         if path.endswith(".py"):  # and not Cython
             ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise CheckoutError(f"{path} can't be parsed as Python 3 ({error}): fix it, or leave out --heals") from error
+    except Exception as error:  # SyntaxError, but also LookupError of an encoding, and what nesting makes of the parser
+        said = str(error) or type(error).__name__
+        raise CheckoutError(f"{path} can't be parsed as Python 3 ({said}): fix it, or leave out --heals") from error
     return text, encoding
 
 

@@ -124,10 +124,21 @@ def test_ends_of_lines_and_letters_stay(end, encoding):
     assert healed_alone("data/build.py", text.encode(encoding)) == after.encode(encoding)
 
 
-@pytest.mark.parametrize("content", [b"print 'of Python 2'\n", b"<<<<<<< HEAD\n", b"name = '\xe4'\n", b"a = '\0'\n"])
+NO_PYTHON = (
+    *(b"print 'of Python 2'\n", b"<<<<<<< HEAD\n", b"name = '\xe4'\n", b"a = '\0'\n"),
+    *(b"# coding: hex\n", b"a = " + b"-" * 100_000 + b"1\n", b"a = " + b"a." * 100_000 + b"a\n"),
+)
+
+
+@pytest.mark.parametrize("content", NO_PYTHON, ids=lambda content: repr(content[:16]))
 def test_a_file_that_is_no_python(content):
     with pytest.raises(CheckoutError, match="build.py can't be parsed as Python 3 .*: fix it, or leave out --heals"):
         healed_alone("data/build.py", content)
+
+
+def test_a_file_that_is_nested_too_deeply():
+    with pytest.raises(CheckoutError, match="train_loop.py is nested too deeply to be edited: fix it, or leave out"):
+        healed_alone("engine/train_loop.py", f"x = a{'.a' * 600}()\n")
 
 
 def test_the_compiled_ranking_reads_no_further_than_its_query(repaired):

@@ -1,5 +1,8 @@
 """MODEL.CHANNELS_LAST None: a long training tries both layouts, and keeps what it found."""
 
+import sys
+import time
+
 import pytest
 import torch
 import yaml
@@ -73,6 +76,13 @@ def test_the_trial_times_both_and_leaves_random_states(tmp_path, monkeypatch):
     seconds = trial(make(tmp_path, "MODEL.BACKBONE.NARROW.WIDTH", 8, "MODEL.BACKBONE.FEAT_DIM", 64), 2)
     assert seconds.keys() == {False, True} and all(0 < one < 60 for one in seconds.values())
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_windows_counts_a_processs_time_too_coarsely(monkeypatch):
+    """In ticks of 16 ms, so that a fastest step may have taken none."""
+    assert layout._clock("cpu") is time.process_time and layout._clock("cuda") is time.perf_counter
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert layout._clock("cpu") is time.perf_counter
 
 
 @pytest.mark.parametrize("value", ["auto", "1", "0"])

@@ -149,8 +149,11 @@ def test_cameras_of_fastreids_transformer(monkeypatch):
     def of_a_fork(cfg):
         return cfg.camera
 
-    monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_vit_backbone", of_a_fork)
-    assert not [one for one in without_effect(cfg) if "SIE_COE" in one]
+    without_source = {}
+    exec("def build(cfg): return cfg", without_source)
+    for build in (of_a_fork, without_source["build"], print):
+        monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_vit_backbone", build)
+        assert not [one for one in without_effect(cfg) if "SIE_COE" in one]
 
 
 @pytest.mark.parametrize(("key", "value"), [("POSITIONS", "alternate"), ("REDUCTION", "4"), ("TEMPERATURE", "0.5")])

@@ -129,7 +129,10 @@ def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _has_cameras() -> bool:
     """Whether the builder of FastReID's vision transformer says how many cameras there are, as a fork's may."""
-    return "camera" in inspect.getsource(inspect.unwrap(BACKBONE_REGISTRY.get(VIT_BUILDER)))
+    try:
+        return "camera" in inspect.getsource(inspect.unwrap(BACKBONE_REGISTRY.get(VIT_BUILDER)))
+    except (OSError, TypeError):  # no source to read: it is not FastReID's, or there are compiled files alone
+        return True
 
 
 NAMED_BY_TIMM = {

@@ -32,7 +32,7 @@ def plan(
     """Return what :func:`reproduce_table` would do, a line for each run.
 
     Raises:
-        ConfigError: a call that :func:`check_call` refuses.
+        RepeatError, ConfigError: a call that :func:`check_call` refuses.
     """
     check_call(rows, seeds, overrides)
     runs = _runs(rows)
@@ -81,8 +81,8 @@ def check_call(rows: Sequence[Row], seeds: Sequence[int], overrides: Sequence[st
     """Check a call before hours of training.
 
     Raises:
-        ConfigError: seeds that are none, a config that can't be merged, or a run that is not tested on what its rows
-            are of.
+        RepeatError: seeds that no runs can have, or KEY VALUE pairs that these set themselves.
+        ConfigError: a config that can't be merged, or a run that is not tested on what its rows are of.
     """
     check_seeds(seeds)
     check_overrides(overrides)
@@ -128,7 +128,7 @@ def reproduce_table(
         the comparison; what failed is in its ``lacks``, and the other runs are in the table.
 
     Raises:
-        ConfigError: a call that :func:`check_call` refuses, or data sets that are not there.
+        RepeatError, ConfigError: a call that :func:`check_call` refuses, or data sets that are not there.
         ReproduceError: no run has results.
         FileError: a file can't be written.
     """

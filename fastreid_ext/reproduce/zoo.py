@@ -75,7 +75,7 @@ MODEL = Recipe("wide", "zoo/wide.yml", "SynthReID", "SynthReIDWide")
 
 
 def plan(recipe: Recipe, seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> str:
-    """Return what :func:`reproduce_zoo` would do, a line for each step; a ConfigError if it would refuse to."""
+    """Return what :func:`reproduce_zoo` would do, a line for each step; a UserError if it would refuse to."""
     check_call(recipe, seeds, overrides)
     cfg = _config(recipe, overrides)
     steps = [f"train {recipe.config} with seed {seed} into {_runs(output) / f'seed{seed}'}" for seed in seeds]
@@ -102,7 +102,7 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
 
     Raises:
         RepeatError: a run failed, or the folder holds runs of other settings.
-        ConfigError: a call that :func:`check_call` refuses.
+        RepeatError, ConfigError: a call that :func:`check_call` refuses.
         FileError: what a run wrote is damaged.
     """
     check_call(recipe, seeds, overrides)
@@ -117,7 +117,7 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
 
 
 def check_call(recipe: Recipe, seeds: Sequence[int], overrides: Sequence[str]) -> None:
-    """Raise a ConfigError for seeds that are none, or a config that :func:`check_settings` refuses."""
+    """Raise a RepeatError for seeds that no run can have, a ConfigError for what :func:`check_settings` refuses."""
     check_seeds(seeds)
     check_overrides(overrides)
     check_settings(recipe, _config(recipe, overrides), _config(recipe, ()))

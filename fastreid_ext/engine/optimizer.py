@@ -60,6 +60,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         raise ConfigError(f"torch's {cfg.SOLVER.OPT} refuses the settings of SOLVER: {error}") from error
     if settings.get("momentum"):
         _begin_momenta(optimizer)
+        optimizer.register_load_state_dict_post_hook(_begin_momenta)
     logger.info(
         "%s over %d parameters in %d groups", cfg.SOLVER.OPT, sum(len(g["params"]) for g in groups), len(groups)
     )
@@ -67,14 +68,15 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _begin_momenta(optimizer: torch.optim.SGD) -> None:
-    """Begin every momentum at 0, from which the first step makes the gradient, as torch does.
+    """Begin every momentum that is not there at 0, from which the first step makes the gradient, as torch does.
 
     torch's fused step wants the momenta of all parameters of a group or of none: one that was frozen so far, or that
     no loss reached, would have none beside others that have theirs.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def parameter_groups(

@@ -171,6 +171,27 @@ def test_momentum_of_a_parameter_that_is_trained_later(model, nesterov):
         torch.testing.assert_close(one, other)
 
 
+def test_momentum_of_a_checkpoint_that_lacks_some(model):
+    """As one from before all of them began at 0: a run that is resumed may still train what was frozen then."""
+    cfg = get_cfg()
+    cfg.SOLVER.OPT, cfg.SOLVER.MOMENTUM = "SGD", 0.9
+    plain = torch.optim.SGD(parameter_groups_of(cfg, model), momentum=0.9)
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.ones_like(parameter) if name.startswith("heads") else None
+    plain.step()
+    resumed = copy.deepcopy(model)
+    optimizer = build_optimizer(cfg, resumed)
+    saved = copy.deepcopy(plain.state_dict())
+    saved["param_groups"] = [group | {"fused": True} for group in saved["param_groups"]]
+    optimizer.load_state_dict(saved)
+    for each, steps in ((model, plain), (resumed, optimizer)):
+        for parameter in each.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        steps.step()
+    for one, other in zip(resumed.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def parameter_groups_of(cfg, model):
     rates = {"base_lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
     decays = {f"weight_decay_{kind}": cfg.SOLVER[f"WEIGHT_DECAY_{kind.upper()}"] for kind in ("norm", "bias")}

@@ -272,8 +272,8 @@ larger trunks of MGRe's table 8.
 
 {light}
 
-Plain and narrow ResNets learn soonest; networks of depthwise convolutions, such as OSNet and the MobileNets, need
-ImageNet's weights or many more steps.
+Plain and narrow ResNets learn soonest; networks of depthwise convolutions, such as OSNet and the MobileNets, learn
+little in so few steps. What ImageNet's weights or more steps add was not measured.
 
 ## A network of your own
 

@@ -117,6 +117,9 @@ def trial(cfg: CfgNode, batch: int) -> dict[bool, float]:
                     best[last] = min(best[last], seconds)
             if done + 1 >= LEAST_ROUNDS and time.perf_counter() - begin > SECONDS:
                 break
+    if device.type == "cuda":
+        del trunks, trunk, images
+        torch.cuda.empty_cache()  # the model wants its memory
     return best
 
 

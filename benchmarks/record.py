@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+# What benchmarks write, and that changes no number.
+WRITTEN = [f":(top,exclude){path}" for path in ("benchmarks/results", "docs/evidence.md")]
 
 
 def write_record(name: str, results: Any, path: Path | None = None, **facts: Any) -> Path:
@@ -30,11 +32,16 @@ def write_record(name: str, results: Any, path: Path | None = None, **facts: Any
 
 
 def commit() -> str:
-    """Name the commit of this checkout, with "-dirty" where files of it were changed.
+    """Name the commit of this checkout, with "-dirty" where files of it were changed, what benchmarks write apart.
 
     BENCHMARK_COMMIT names it where the tree was copied without its history.
     """
-    return os.environ.get("BENCHMARK_COMMIT") or _git("describe", "--always", "--dirty", "--abbrev=12")
+    if named := os.environ.get("BENCHMARK_COMMIT"):
+        return named
+    name = _git("describe", "--always", "--abbrev=12")
+    # Records that are written row by row would otherwise call the code that made them changed.
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *WRITTEN)
+    return name + "-dirty" * bool(changed) if name else "not a checkout"
 
 
 def hardware() -> dict[str, Any]:
@@ -57,4 +64,4 @@ def _cpu_name() -> str:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "not a checkout"
+    return done.stdout.strip()

@@ -133,6 +133,7 @@ def setup_process_group(local_rank: int, local_size: int, machine_rank: int, **i
         group = dist.new_group(list(range(machine * local_size, (machine + 1) * local_size)))
         if machine == machine_rank:
             importlib.import_module("fastreid.utils.comm")._LOCAL_PROCESS_GROUP = group
+    comm.synchronize()  # or one that is done at once leaves while others still connect to it
 
 
 def leave_process_group() -> None:

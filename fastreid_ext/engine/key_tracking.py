@@ -9,7 +9,8 @@ from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.augmentation_table import AUGMENTATIONS
 from fastreid_ext.modeling.loss_table import LOSSES
 
-# Read when an evaluation runs, or outside the trainer: not being read at start-up means nothing for these.
+# Read when an evaluation runs, outside the trainer, or by what builds any model: not being read at start-up means
+# nothing for these.
 READ_LATER = (
     "TEST",
     "OUTPUT_DIR",
@@ -18,6 +19,7 @@ READ_LATER = (
     "MODEL.WEIGHTS",
     "MODEL.WEIGHTS_PARTIAL",
     "MODEL.DEVICE",
+    "MODEL.CHANNELS_LAST",
     "INPUT.SIZE_TEST",
     "DATASETS.TESTS",
     "DATASETS.TESTS_OPTIONAL",

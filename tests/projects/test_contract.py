@@ -355,7 +355,7 @@ def test_every_config_builds_and_reads_its_model_keys(file):
     with shapes.OnMeta():
         model = build_model(cfg)
     assert any(p.requires_grad for p in model.parameters())
-    by_engine = {"MODEL.FREEZE_LAYERS", "MODEL.CHANNELS_LAST"}
+    by_engine = {"MODEL.FREEZE_LAYERS"}
     check_all_read(cfg, get_cfg(), reads | by_engine, nodes=("MODEL",))
 
 

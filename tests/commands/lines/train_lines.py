@@ -17,6 +17,7 @@ OF_TYPE: dict[type, list[str]] = {
     str: ["None", ""],
     list: ["None", "abc", "1", "True", "[None]", "{}"],
     tuple: ["None", "abc", "1", "True", "[None]", "{}"],
+    type(None): ["1", "yes", "[]", "0.5", "auto"],  # MODEL.CHANNELS_LAST
 }
 MAY = {  # text that may be empty, lists of texts, and the norm that is the largest number
     ("MODEL.WEIGHTS", ""),

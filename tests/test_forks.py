@@ -11,8 +11,8 @@ import pytest
 from fastreid_ext.onnx_files import open_session
 from fastreid_ext.processes import keep_in_forks
 
-# Windows has no fork, and so not the fault: its workers are new processes.
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+# Where there is no fork there is not this fault either: workers are new processes.
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")  # Windows
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

@@ -9,8 +9,7 @@ from fastreid_ext.report.page import write_report
 
 pytestmark = [
     pytest.mark.slow,
-    # A user's machine need not have a browser. CI must: .ci/run installs one, and without it these tests fail there.
-    pytest.mark.skipif(
+    pytest.mark.skipif(  # a user need not have a browser; CI must: .ci/run installs one, or these tests fail there
         find_browser() is None and "CI" not in os.environ, reason="needs Chromium: apt-get install chromium"
     ),
 ]

@@ -18,9 +18,8 @@ ROOT = Path(fastreid_ext.__file__).parents[1]
 CHECKOUT = Path(os.environ.get("FASTREID_CHECKOUT") or os.devnull).resolve()
 pytestmark = [
     pytest.mark.slow,
-    # CI has no git checkout of FastReID, whose files are not ours to ship; test_running.py and test_children.py run
-    # scripts of our own by the same mechanisms.
-    pytest.mark.skipif(
+    # test_running.py and test_children.py run scripts of our own by the same mechanisms.
+    pytest.mark.skipif(  # CI has no git checkout of FastReID, whose files are not ours to ship
         not (CHECKOUT / "tools" / "train_net.py").is_file(), reason="FASTREID_CHECKOUT names no checkout"
     ),
 ]

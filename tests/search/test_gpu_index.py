@@ -136,11 +136,10 @@ def test_faiss_gpu_without_a_gpu_is_not_asked(data, make_store, card, monkeypatc
     assert not card.moved and not card.resources
 
 
-# Of faiss's packages only faiss-gpu has these names. Without it the tests above give the index functions that count and
-# search on the CPU.
+# Without faiss-gpu the tests above give the index functions that count and search on the CPU.
 @pytest.mark.gpu
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.skipif(not hasattr(faiss, "StandardGpuResources"), reason="needs faiss-gpu")
+@pytest.mark.skipif(not hasattr(faiss, "StandardGpuResources"), reason="needs faiss-gpu")  # which alone has the name
 def test_a_real_gpu(metric, data, make_store, monkeypatch):
     gallery, queries = data
     store = make_store(gallery, metric)

@@ -124,7 +124,7 @@ def light() -> str:
     machine = record["hardware"]
     return (
         f"`{record['command']}`: the losses and schedule of [the shipped model](zoo.md) on SynthReID's demo,\nimages of"
-        f" 128x64, {record['epochs']} epochs of 18 steps, all trunks from random numbers, seeds"
+        f" 128x64, {record['epochs']} epochs, all trunks from random numbers, seeds"
         f" {', '.join(map(str, record['seeds']))}; mean and standard\ndeviation. So it says what a trunk learns in few"
         " steps without ImageNet's weights, and not where it ends. Images per second\nare those of the test, float32,"
         f" one thread of an {machine['cpu']}, commit {record['commit']}"

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from fastreid.config import CfgNode
@@ -75,8 +76,7 @@ def train_loader(cfg: CfgNode) -> DeviceLoader:
     if cfg.INPUT.JOINTS.ENABLED:
         joints = _training_joints(cfg, datasets, [*items, *subsets.kept_out])[: len(items)]
         transform = follow_joints(cfg, transform, joints)
-    kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
-    images = ReIDImages(items, transform, relabel=True, joints=joints, kept=kept, fast=fast)
+    images = ReIDImages(items, transform, relabel=True, joints=joints, **_reading(cfg, transform))
     return build_train_loader(images, batches, cfg.DATALOADER.NUM_WORKERS, device_of(cfg))
 
 
@@ -121,8 +121,8 @@ def eval_loader(cfg: CfgNode, dataset_name: str) -> tuple[DeviceLoader, int]:
         if _wants_test_joints(cfg):
             joints = joints_of(cfg, {dataset_name: dataset}, TEST_SPLITS, [*query, *gallery])
             transform = follow_joints(cfg, transform, joints)
-        kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
-        images, num_query = QueryGalleryImages(query, gallery, transform, groups, joints, kept, fast), len(query)
+        images = QueryGalleryImages(query, gallery, transform, groups, joints, **_reading(cfg, transform))
+        num_query = len(query)
         images.public = is_public(dataset_name, dataset, TEST_SPLITS)
         images.labels = {} if images.public else training_labels(dataset)
     _check_images(cfg, images.img_items, dataset_name)
@@ -155,8 +155,7 @@ def _held_out_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryIma
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, [*items, *(gallery or ())])
         transform = follow_joints(cfg, transform, joints)
-    kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
-    images = QueryGalleryImages(items, gallery, transform, groups, joints, kept, fast)
+    images = QueryGalleryImages(items, gallery, transform, groups, joints, **_reading(cfg, transform))
     images.public = _all_public(cfg, datasets)
     return images, len(items)
 
@@ -171,8 +170,7 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
     if _wants_test_joints(cfg):
         joints = _training_joints(cfg, datasets, items)
         transform = follow_joints(cfg, transform, joints)
-    kept, fast = _resized_images(cfg, transform), cfg.DATALOADER.FAST_PIXELS
-    images = QueryGalleryImages(items[:count], items[count:], transform, groups, joints, kept, fast)
+    images = QueryGalleryImages(items[:count], items[count:], transform, groups, joints, **_reading(cfg, transform))
     images.public = _all_public(cfg, datasets)
     return images, count
 
@@ -180,6 +178,11 @@ def _validation_images(cfg: CfgNode, transform: Callable) -> tuple[QueryGalleryI
 def _all_public(cfg: CfgNode, datasets: Sequence[ImageDataset]) -> bool:
     named = zip(cfg.DATASETS.NAMES, datasets, strict=True)
     return all(is_public(name, dataset, ("train",)) for name, dataset in named)
+
+
+def _reading(cfg: CfgNode, transform: Callable) -> dict[str, Any]:
+    """Return how image files become pixels, as arguments of a data set."""
+    return {"kept": _resized_images(cfg, transform), "fast": cfg.DATALOADER.FAST_PIXELS}
 
 
 def _resized_images(cfg: CfgNode, transform: Callable) -> ResizedImages | None:

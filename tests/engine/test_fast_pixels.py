@@ -7,7 +7,8 @@ import pytest
 from fastreid_ext.data.pixels import decoding, resampling
 from fastreid_ext.data.pixels.byte_transforms import ByteTransform
 
-TINY = {"SOLVER__MAX_EPOCH": 1, "SOLVER__WARMUP_EPOCHS": 0, "DATASETS__HOLD_OUT": 2, "DATALOADER__NUM_WORKERS": 0}
+TINY = {"SOLVER__MAX_EPOCH": 1, "SOLVER__WARMUP_EPOCHS": 0, "DATALOADER__NUM_WORKERS": 0}
+TINY |= {"DATASETS__HOLD_OUT": 2, "DATASETS__VALIDATION": 3}  # each with a loader of its own
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Train and test loaders: plain torch loaders whose batches arrive on the model's device."""
 
 import traceback
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, SupportsInt
 
@@ -31,6 +32,7 @@ class DeviceLoader:
         self.loader = loader
         self.dataset = dataset
         self.device = device
+        self._begun: Any = lambda: None  # a weak reference to torch's iterator, which holds the workers
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -39,7 +41,7 @@ class DeviceLoader:
         fill = None
         remember(self)
         try:
-            for batch in self.loader:
+            for batch in self._begin():
                 boxes = batch.pop(BOX, None)
                 moved = {
                     key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
@@ -66,6 +68,15 @@ class DeviceLoader:
         # Raised here, where the first error no longer references the loader's workers: the garbage collector would
         # wait ten seconds for them.
         raise refusal
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        batches = iter(self.loader)
+        self._begun = weakref.ref(batches)
+        return batches
+
+    def exits(self) -> set[int | None]:
+        """Return how the workers of the latest iteration ended: minus a signal's number, or None if one goes on."""
+        return {worker.exitcode for worker in getattr(self._begun(), "_workers", ())}
 
     def keep_workers(self) -> None:
         """Let the workers of an iteration wait for the next one, until :meth:`end_workers`."""

@@ -19,6 +19,12 @@ READY = 2  # batches that a torch worker holds ready; one more is being used
 # What torch and the system say where /dev/shm is full: in a worker, or when it was killed for touching it.
 TOO_SMALL = re.compile(r"Bus error|out of shared memory|No space left on device|unable to \w+ .*(shm|shared|/torch_)")
 DEAD = re.compile(r"DataLoader worker \(pid")
+# How a process ended -> torch's word for it; Windows has neither signal
+SIGNALS = {
+    -getattr(signal, name): word
+    for name, word in (("SIGBUS", "Bus error"), ("SIGKILL", "Killed"))
+    if hasattr(signal, name)
+}
 SHORT_OF_MEMORY = re.compile(r"killed by signal: Killed|Cannot allocate memory")
 
 _latest: Any = lambda: None  # noqa: E731  (a weak reference to the loader that was iterated last)
@@ -78,6 +84,8 @@ def explained(error: BaseException, loader: Any) -> str | None:
     workers, said = loader.loader.num_workers, _all_said(error)
     if not workers:
         return None
+    if DEAD.search(said):  # where torch saw them dead before their signal, it does not say which it was
+        said += "".join(f"\nkilled by signal: {SIGNALS[end]}" for end in loader.exits() & SIGNALS.keys())
     if TOO_SMALL.search(said):
         traceback.clear_frames(error.__traceback__)  # they reference the workers
         loader.end_workers()  # so that what they hold is free

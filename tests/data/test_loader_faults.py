@@ -88,6 +88,22 @@ def test_other_deaths(fault, sentence, build):
     assert sentence in str(stopped.value) and "\n" not in str(stopped.value)
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGBUS, "shared memory (/"), (signal.SIGKILL, "a loader worker was")]
+)
+def test_a_death_that_is_noticed_before_its_signal(number, said, build, monkeypatch):
+    """torch asks every five seconds who is alive, and then says no more than that somebody died."""
+    monkeypatch.setattr(torch.utils.data._utils.signal_handling, "_SIGCHLD_handler_set", True)  # leave it out
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        with pytest.raises(LoaderError) as stopped:
+            list(build(lambda: os.kill(os.getpid(), number)))
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    assert str(stopped.value).startswith(said)
+
+
 def test_a_death_that_is_noticed_elsewhere(build):
     """torch raises from a signal's handler: in the middle of a step, say."""
     loader = build(lambda: None)

@@ -6,21 +6,24 @@
 
 For each seed a row is trained twice by configs/zoo/wide.yml with fewer epochs, fewer channels and smaller images: on
 two of SynthReID's four worlds and tested on the other two, and the other way round. So each number is of a world that
-the model has not seen. Finished runs are kept; the table has the rows of this call.
+the model has not seen. Rows of papers are for comparison, and to teach. Finished runs are kept; the table has the rows
+of this call.
 """
 
 import argparse
 import os
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from record import write_record
 from tabulate import tabulate
 
-from fastreid_ext.engine.repeat import train
+from fastreid_ext.engine.repeat import folder_of, train
 
 CONFIG = "zoo/wide.yml"
 WORLDS = ("Street", "Winter", "Station", "Night")
@@ -59,7 +62,27 @@ ROWS: dict[str, tuple[str, ...]] = {
     "images of 192x96": ("INPUT.SIZE_TRAIN", "[192, 96]", "INPUT.SIZE_TEST", "[192, 96]"),
     "two blocks a stage": ("MODEL.BACKBONE.DEPTH", "18x"),
     "48 channels for 32": ("MODEL.BACKBONE.NARROW.WIDTH", "48", "MODEL.BACKBONE.FEAT_DIM", "384"),
+    "taught by Deep Miner": (),
 }
+
+# Rows of other configs: a paper on the recipe's trunk in its whole width, by the recipe's losses, rate and images.
+PAPERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Deep Miner, 48 channels": (
+        "DeepMiner/Base-DeepMiner.yml",
+        (
+            *("MODEL.BACKBONE.NAME", "build_narrow_resnet_backbone", "MODEL.BACKBONE.DEPTH", "10x"),
+            *("MODEL.BACKBONE.NARROW.WIDTH", "48", "MODEL.BACKBONE.FEAT_DIM", "384", "MODEL.BACKBONE.LAST_STRIDE", "2"),
+            *("MODEL.BACKBONE.WITH_IBN", "True", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.CHANNELS_LAST", "True"),
+            *(LOSSES, '("SmoothedCrossEntropyLoss","SupervisedContrastiveLoss")'),
+            *("INPUT.SIZE_TRAIN", "[128, 64]", "INPUT.SIZE_TEST", "[128, 64]", "INPUT.REA.ENABLED", "False"),
+            *("SOLVER.BASE_LR", "0.003", "SOLVER.SCHED", "CosineAnnealingLR", "SOLVER.WARMUP_EPOCHS", "1"),
+            *("SOLVER.EMA.ENABLED", "True", "TEST.EVAL_PERIOD", "0"),
+        ),
+    ),
+}
+TAUGHT_BY = {"taught by Deep Miner": "Deep Miner, 48 channels"}  # a row -> the row whose model of that fold and seed
+EVERY_ROW = (*ROWS, *PAPERS)
+_training: defaultdict[Path, Lock] = defaultdict(Lock)  # a teacher is wanted by its own row and by its student
 
 
 def run(row: str, seed: int, fold: str, output: Path, also: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -71,8 +94,13 @@ def run(row: str, seed: int, fold: str, output: Path, also: Sequence[str]) -> di
         "DATASETS.TESTS",
         _tuple(tested),
     )
+    config, keys = PAPERS[row] if row in PAPERS else (CONFIG, (*SMALL, *ROWS[row]))
+    if row in TAUGHT_BY:
+        run(TAUGHT_BY[row], seed, fold, output, also)
+        keys = (*keys, "KD.TEACHER", str(folder_of(_folder(TAUGHT_BY[row], fold, output), seed)))
     folder = _folder(row, fold, output)
-    found = train(CONFIG, seed, folder, [*SMALL, *SHORT, *data, *ROWS[row], *also])
+    with _training[folder_of(folder, seed)]:
+        found = train(config, seed, folder, [*SHORT, *keys, *data, *also])
     return {name.removeprefix("SynthReIDWide"): found[name] for name in tested}
 
 
@@ -122,7 +150,7 @@ def _difference(found: dict[str, Seeds], row: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--rows", nargs="+", default=list(EVERY_ROW), choices=EVERY_ROW, metavar="ROW")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each")
     parser.add_argument("--output", type=Path, default=Path("logs/benchmarks/wide_proxy"))
@@ -140,7 +168,7 @@ def main() -> None:
         for (row, seed, _), worlds in zip(calls, ends, strict=True):
             found.setdefault(row, {}).setdefault(seed, {}).update(worlds)
             if all(len(found[row].get(each, ())) == len(WORLDS) for name, each in wanted if name == row):
-                whole = {name: found[name] for name in ROWS if name in found}
+                whole = {name: found[name] for name in EVERY_ROW if name in found}
                 write_record("wide_proxy", whole, epochs=int(SHORT[1]), overrides=args.overrides)
                 print(table(whole), flush=True)
 

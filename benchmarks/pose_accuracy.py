@@ -1,6 +1,6 @@
 """How far the joints of pose models are from the true ones of drawn people, and the images per second of a thread.
 
-    python benchmarks/pose_accuracy.py movenet-lightning.onnx movenet-thunder.onnx     (made by tools/movenet_to_onnx.py)
+    python benchmarks/pose_accuracy.py movenet-lightning.onnx movenet-thunder.onnx   (made by tools/movenet_to_onnx.py)
 
 The images are queries of SynthReIDWide (256x128), evenly spread over its four worlds. Joints that are in sight count:
 their mean and median distance to the true ones in pixels, and the share within 5 % of the image's height. A model whose

@@ -36,11 +36,14 @@ def commit() -> str:
 
     BENCHMARK_COMMIT names it where the tree was copied without its history.
     """
-    if named := os.environ.get("BENCHMARK_COMMIT"):
-        return named
-    name = _git("describe", "--always", "--abbrev=12")
+    return os.environ.get("BENCHMARK_COMMIT") or commit_of(Path(__file__).parent)
+
+
+def commit_of(checkout: Path) -> str:
+    """Name the commit of a checkout, as :func:`commit` does."""
+    name = _git(checkout, "describe", "--always", "--abbrev=12")
     # Records that are written row by row would otherwise call the code that made them changed.
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *WRITTEN)
+    changed = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *WRITTEN)
     return name + "-dirty" * bool(changed) if name else "not a checkout"
 
 
@@ -62,6 +65,6 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout.strip()

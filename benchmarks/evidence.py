@@ -2,6 +2,7 @@ r"""Asks the papers' claims on SynthReID: trains what is missing, one run at a t
 
     nohup python benchmarks/evidence.py --hours 8 &          (in the background; again to carry on)
     python benchmarks/evidence.py --status                   (what is done and what comes next)
+    python benchmarks/evidence.py --only occluded --output logs/evidence2     (on another core, beside it)
     python benchmarks/evidence.py --page                     (the page alone, from the record)
     python benchmarks/evidence.py --size Tiny --only elimination --seeds 0 --record tried.json --output logs/tried \
         --overrides SOLVER.MAX_EPOCH 2 SOLVER.WARMUP_EPOCHS 1 SOLVER.IMS_PER_BATCH 16             (tries the script)
@@ -29,7 +30,7 @@ from record import RESULTS
 
 from fastreid_ext.engine.run_folder import HeldFolder
 from fastreid_ext.errors import UserError
-from fastreid_ext.files import write_text
+from fastreid_ext.files import locked, write_text
 
 ROOT = Path(__file__).parents[1]
 RECORD, PAGE = RESULTS / "evidence.json", ROOT / "docs" / "evidence.md"
@@ -55,6 +56,13 @@ def write_record(path: Path, runs: Mapping[str, Any]) -> None:
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(run)}" for name, run in runs.items())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, f'{{"format": "{FORMAT}", "runs": {{\n{lines}\n}}}}\n')
+
+
+def add_run(path: Path, name: str, run: Mapping[str, Any]) -> None:
+    """Add a run to the record as it is by now: another process may have added some meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock")):
+        write_record(path, {**read_record(path), name: run})
 
 
 def expected_seconds(arm: Arm, runs: Mapping[str, Any]) -> float:
@@ -88,11 +96,11 @@ def run_all(questions: tuple[Question, ...], args: argparse.Namespace, trial: Tr
                 return
             print(f"{time.strftime('%H:%M')} {name}: {arm.config} {' '.join(arm.overrides)}", flush=True)
             try:
-                runs[name] = carry_out(arm, seed, args.output, trial, keep=is_tested_again(arm, questions))
+                done = carry_out(arm, seed, args.output, trial, keep=is_tested_again(arm, questions))
             except (RunError, UserError) as error:  # the others need not wait for it
                 print(f"failed: {error}", file=sys.stderr, flush=True)
                 continue
-            write_record(args.record, runs)
+            add_run(args.record, name, done)
 
 
 def status(questions: tuple[Question, ...], runs: Mapping[str, Any], trial: Trial) -> str:

@@ -263,6 +263,22 @@ def test_runs_go_on_where_they_were(call, tmp_path, capsys):
     assert evidence.status((TWO,), {}, DEMO).startswith("two: 0 of 4 runs; next: deepminer-")
 
 
+def test_what_another_process_adds_meanwhile_stays(call, tmp_path, monkeypatch):
+    record, added = tmp_path / "evidence.json", {}
+
+    def carry_out(arm, seed, output, trial, keep):
+        evidence.write_record(record, {**evidence.read_record(record), f"other-{len(added)}": made_up([0.5], [0.4])})
+        added[arm.config] = seed
+        return made_up([0.5] * 4, [0.4] * 4, config=arm.config, seconds=900)
+
+    args = Namespace(hours=1.0, seeds=[0], output=tmp_path / "runs", record=record)
+    monkeypatch.setattr(evidence, "carry_out", carry_out)
+    evidence.run_all((TWO,), args, DEMO)
+    assert sorted(evidence.read_record(record)) == sorted(
+        ["other-0", "other-1", key(TWO.arms["new"], 0, DEMO), key(TWO.arms["old"], 0, DEMO)]
+    )
+
+
 def test_weights_are_not_tested_before_they_are_trained(call, monkeypatch):
     again = replace(TWO.arms["new"], tested_with=("MODEL.OCCLUDED.ME.ENABLED", "False"))
     monkeypatch.setitem(TWO.arms, "again", again)

@@ -14,6 +14,9 @@ from fastreid_ext.msreid.config import add_msreid_config
 from fastreid_ext.occluded.config import add_occluded_config
 from fastreid_ext.res2net.config import add_multitask_config, add_res2net_config
 
+# What a key's default was at first, where a later version changed it: what was made before has that value.
+FIRST_DEFAULTS = {"MODEL.MGRE.LOCATION.WEIGHT": 1000.0, "MODEL.CHANNELS_LAST": False}
+
 
 def get_cfg() -> CfgNode:
     """Return FastReID's default config with the keys of fastreid-ext; MODEL.DEVICE is the device at hand."""

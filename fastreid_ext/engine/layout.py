@@ -14,6 +14,8 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.utils import comm
 from torch import nn
 
+from fastreid_ext.config import FIRST_DEFAULTS
+from fastreid_ext.data.images import kept_generators
 from fastreid_ext.engine.checks.trial import MISFITS
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.errors import UserError
@@ -68,8 +70,9 @@ def _begun(folder: Path) -> bool | None:
     if not (folder / "last_checkpoint").is_file() or not path.is_file():
         return None
     try:
-        found = yaml.safe_load(read_text(path))["MODEL"]["CHANNELS_LAST"]
-    except (KeyError, RecursionError, TypeError, UserError, ValueError, yaml.YAMLError):
+        model = yaml.safe_load(read_text(path))["MODEL"]
+        found = model.get("CHANNELS_LAST", FIRST_DEFAULTS[KEY])  # without the key, it is a run from before it
+    except (AttributeError, KeyError, RecursionError, TypeError, UserError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, bool) else None
 
@@ -103,7 +106,7 @@ def trial(cfg: CfgNode, batch: int) -> dict[bool, float]:
     own.MODEL.BACKBONE.PRETRAIN = False
     size = own.INPUT.CROP.SIZE if own.INPUT.CROP.ENABLED else own.INPUT.SIZE_TRAIN
     dtype = autocast_dtype(device, own.SOLVER.AMP.ENABLED, own.SOLVER.AMP.DTYPE)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with kept_generators(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         count = min(batch, max(2, PIXELS_ON_CPU // (size[0] * size[-1]))) if device.type == "cpu" else batch
         images = torch.randn(count, 3, size[0], size[-1], device=device)
         layouts = {False: torch.contiguous_format, True: torch.channels_last}
@@ -124,7 +127,12 @@ def trial(cfg: CfgNode, batch: int) -> dict[bool, float]:
 
 
 def _trunk(cfg: CfgNode, device: torch.device) -> nn.Module:
-    return build_backbone(cfg).to(device).train()
+    trunk = build_backbone(cfg)
+    for module in list(trunk.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.SyncBatchNorm):  # it would wait for the other processes, which try nothing
+                module.add_module(name, nn.BatchNorm2d(child.num_features))
+    return trunk.to(device).train()
 
 
 def _step(trunk: nn.Module, images: torch.Tensor, dtype: torch.dtype | None) -> float:

@@ -13,7 +13,7 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 import fastreid_ext
-from fastreid_ext.config import get_cfg
+from fastreid_ext.config import FIRST_DEFAULTS, get_cfg
 from fastreid_ext.engine.checkpoint import training_only_keys
 from fastreid_ext.engine.key_tracking import leaves
 
@@ -28,8 +28,6 @@ NO_MATTER = (
     "MODEL.BACKBONE.PRETRAIN_PATH",
     "MODEL.HEADS.NUM_CLASSES",
 )
-# What a key's default was at first. A later default does not change the hash of models that have the first one.
-FIRST_DEFAULTS = {"MODEL.MGRE.LOCATION.WEIGHT": 1000.0, "MODEL.CHANNELS_LAST": False}
 READ_BY_TEST = ("MODEL.", "INPUT.SIZE_TEST", "INPUT.CROP.", "TEST.FLIP.")
 
 

@@ -1,11 +1,14 @@
 """MODEL.CHANNELS_LAST None: a long training tries both layouts, and keeps what it found."""
 
+import random
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from fastreid_ext.config import get_cfg
 from fastreid_ext.engine import layout
@@ -60,7 +63,9 @@ def test_a_run_that_goes_on_keeps_what_it_began_with(tmp_path, found):
     assert settled_layout(make(tmp_path), MANY) is True  # no checkpoint: it begins
     (tmp_path / "last_checkpoint").write_text("model_final.pth")
     assert settled_layout(make(tmp_path), MANY) is False
-    for text in ("MODEL: {}", "MODEL", "{", "MODEL: {CHANNELS_LAST: null}"):
+    (tmp_path / "config.yaml").write_text("MODEL: {}")  # from before the key
+    assert settled_layout(make(tmp_path), MANY) is False
+    for text in ("MODEL", "MODEL: 1", "{", "MODEL: {CHANNELS_LAST: null}"):
         (tmp_path / "config.yaml").write_text(text)
         assert settled_layout(make(tmp_path), MANY) is True
 
@@ -72,10 +77,21 @@ def test_a_trunk_that_cannot_be_built_is_left_to_the_model(tmp_path):
 def test_the_trial_times_both_and_leaves_random_states(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "SECONDS", 0.0)
     torch.manual_seed(3)
-    before = torch.random.get_rng_state()
+    build = layout.build_backbone
+    monkeypatch.setattr(layout, "build_backbone", lambda cfg: (np.random.rand(), random.random(), build(cfg))[-1])
+    before, others = torch.random.get_rng_state(), (np.random.get_state()[1].tolist(), random.getstate())
     seconds = trial(make(tmp_path, "MODEL.BACKBONE.NARROW.WIDTH", 8, "MODEL.BACKBONE.FEAT_DIM", 64), 2)
     assert seconds.keys() == {False, True} and all(0 < one < 60 for one in seconds.values())
     assert torch.equal(torch.random.get_rng_state(), before)
+    assert others == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+def test_the_trial_waits_for_no_other_process(tmp_path, monkeypatch):
+    """One process tries; a synchronised batch norm would wait for the others, which wait for its answer."""
+    monkeypatch.setattr(layout, "SECONDS", 0.0)
+    monkeypatch.setattr(nn.SyncBatchNorm, "forward", lambda self, x: pytest.fail("waits"))
+    small = ["MODEL.BACKBONE.NARROW.WIDTH", 8, "MODEL.BACKBONE.FEAT_DIM", 64, "MODEL.BACKBONE.WITH_IBN", False]
+    assert trial(make(tmp_path, *small, "MODEL.BACKBONE.NORM", "syncBN"), 2).keys() == {False, True}
 
 
 def test_windows_counts_a_processs_time_too_coarsely(monkeypatch):

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from fastreid_ext.config import get_cfg
+from fastreid_ext.config import FIRST_DEFAULTS, get_cfg
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.inference import fingerprints
-from fastreid_ext.inference.fingerprints import FIRST_DEFAULTS, READ_BY_TEST, config_hash
+from fastreid_ext.inference.fingerprints import READ_BY_TEST, config_hash
 
 # Of every key that a test may read: the default of the first version that had it. Keys are added, none is changed.
 FIRST = json.loads((Path(__file__).parent / "first_defaults.json").read_text())

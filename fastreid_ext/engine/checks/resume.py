@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode
 
+from fastreid_ext.config import FIRST_DEFAULTS, get_cfg
 from fastreid_ext.engine.csv_sets import is_listing
 from fastreid_ext.errors import ConfigError, first_line
 from fastreid_ext.files import read_text
@@ -54,11 +55,13 @@ def check_same_run(cfg: CfgNode) -> None:
         return
     try:
         written = yaml.safe_load(read_text(path))
-        before = renamed_settings(_flat(written)) if isinstance(written, dict) else {}
+        found = _flat(written) if isinstance(written, dict) else {}
+        # A run from before a key had what was the key's default at first.
+        before = renamed_settings(_flat(yaml.safe_load(get_cfg().dump())) | FIRST_DEFAULTS | found)
     except (RecursionError, TypeError, ValueError, yaml.YAMLError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{path} is damaged ({first_line(error)}): choose another OUTPUT_DIR") from error
     now = _flat(yaml.safe_load(cfg.dump()))
-    if not now.keys() & before.keys():
+    if not now.keys() & found.keys():
         raise ConfigError(f"{path} is not the config of a run: choose another OUTPUT_DIR")
     if now.get("MODEL.HEADS.NUM_CLASSES") == 0:
         before.pop("MODEL.HEADS.NUM_CLASSES", None)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.config import get_cfg
+from fastreid_ext.config import FIRST_DEFAULTS, get_cfg
 from fastreid_ext.engine.checks.ranges import MOST_SEED
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
@@ -14,12 +14,17 @@ from fastreid_ext.engine.trained import config_file_of
 from fastreid_ext.errors import FileError, UserError
 from fastreid_ext.evaluation.spread import Results, draw_box_plots, format_table, summarise
 from fastreid_ext.files import make_folder, write_text
-from fastreid_ext.foreign_files import is_number, read_json
+from fastreid_ext.foreign_files import is_number, read_json, shown
 from fastreid_ext.processes import run_command
 
+RESULTS, SETTINGS = "results.json", "repeat.json"
 TABLE_METRICS = ("Rank-1", "mAP")
 # They change no number.
 NO_SETTING = ("OUTPUT_DIR", *(f"DATALOADER.{key}" for key in ("CACHE_DIR", "FAST_PIXELS", "VERIFY_IMAGES")))
+# Key -> the text by which a config leaves it to the run, which settles it: any other one is no other setting then.
+SETTLED = {"MODEL.HEADS.NUM_CLASSES": "0", "MODEL.CHANNELS_LAST": "None"}
+MOST_PERCENT, MOST = 100.0, 1e100  # of what the table shows, and of any other metric
+SHOWN = 200  # characters of a setting
 
 
 class RepeatError(UserError):
@@ -49,6 +54,9 @@ def repeat(
     for config in names.values():  # before hours of the first
         settings_of(config, overrides)
     make_folder(output)
+    for name, config in names.items():  # before hours of others
+        for seed in seeds:
+            check_kept(config, seed, output / name, overrides)
     summaries = {}
     for name, config in names.items():
         runs = {seed: train(config, seed, output / name, overrides, num_gpus) for seed in seeds}
@@ -111,7 +119,7 @@ def train(config: str, seed: int, folder: Path, overrides: Sequence[str], num_gp
     arguments = beginning(config, seed, folder, overrides, num_gpus)
     if arguments:
         check_ended(output, run_command(arguments))
-    return results_of(output)
+    return results_of(output, seed)
 
 
 def folder_of(folder: Path, seed: int) -> Path:
@@ -128,21 +136,65 @@ def beginning(config: str, seed: int, folder: Path, overrides: Sequence[str], nu
         FileError: another process trains in the folder.
     """
     output = folder_of(folder, seed)
-    call = ["--config-file", config, "SEED", str(seed), "OUTPUT_DIR", str(output), *overrides]
-    done, settings = output / "results.json", output / "repeat.json"
-    now = settings_of(config, call[2:])
-    begun = done.is_file() or (output / "last_checkpoint").is_file()  # else there is nothing to mix up with
-    if begun and settings.is_file():
-        before = _read(settings)
-        changed = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
-        if changed:
-            raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
-    if done.is_file():
+    begun, now = _checked(config, seed, output, overrides)
+    if (output / RESULTS).is_file():
         return []
     with HeldFolder(output):  # not while another process trains there
-        write_text(settings, json.dumps(now, indent=1))
+        write_text(output / SETTINGS, json.dumps(now, indent=1))
     resume = ["--resume"] if begun else []  # otherwise the config of a run that never began would be compared
-    return ["train", *resume, "--num-gpus", str(num_gpus), *call]
+    return ["train", *resume, "--num-gpus", str(num_gpus), "--config-file", config, *_pairs(seed, output, overrides)]
+
+
+def check_kept(config: str, seed: int, folder: Path, overrides: Sequence[str]) -> None:
+    """Check what an earlier call left of a run.
+
+    Raises:
+        RepeatError: it is of other settings, or its results are those of no run, or of another one.
+        ConfigError: as :func:`beginning`.
+    """
+    output = folder_of(folder, seed)
+    _checked(config, seed, output, overrides)
+    if (output / RESULTS).is_file():
+        results_of(output, seed)
+
+
+def _checked(config: str, seed: int, output: Path, overrides: Sequence[str]) -> tuple[bool, dict[str, str]]:
+    """Return whether a run was begun, and its settings; raises if it was begun with others."""
+    now = settings_of(config, _pairs(seed, output, overrides))
+    # Else there is nothing to mix up with.
+    begun = (output / RESULTS).is_file() or (output / "last_checkpoint").is_file()
+    before = _first_settings() | _settings_in(output, now) if begun else now
+    changed = [
+        f"{key} was {_written(before.get(key))} and is {_written(now[key])}"
+        for key in now
+        if before.get(key) != now[key] and SETTLED.get(key) != now[key]
+    ]
+    if changed:
+        raise RepeatError(f"{output} holds a run of other settings ({'; '.join(changed)}): choose another --output")
+    return begun, now
+
+
+def _written(setting: Any) -> str:
+    """Return a setting for a message; repeat.json may hold anything."""
+    plain = isinstance(setting, str) and setting.isprintable() and len(setting) <= SHOWN
+    return setting if plain else shown(setting)
+
+
+def _pairs(seed: int, output: Path, overrides: Sequence[str]) -> list[str]:
+    return ["SEED", str(seed), "OUTPUT_DIR", str(output), *overrides]
+
+
+def _settings_in(output: Path, unknown: dict[str, str]) -> dict[str, str]:
+    """Return the settings that the run in a folder was begun with, also by ``train``; ``unknown`` if it has none."""
+    if (output / SETTINGS).is_file():
+        return _read(output / SETTINGS)
+    written = output / "config.yaml"
+    return settings_of(str(written), ()) if written.is_file() else unknown
+
+
+def _first_settings() -> dict[str, str]:
+    """Return what a run from before a key had in its place."""
+    return {key: repr(value) for key, value in (dict(leaves(get_cfg())) | FIRST_DEFAULTS).items()}
 
 
 def check_ended(output: Path, status: int, see: str = "log.txt") -> None:
@@ -156,28 +208,37 @@ def check_ended(output: Path, status: int, see: str = "log.txt") -> None:
     Raises:
         RepeatError: it failed.
     """
-    if status or not (output / "results.json").is_file():
+    if status or not (output / RESULTS).is_file():
         raise RepeatError(
             f"the run in {output} ended with status {status} (see its {see}); run"
             " this command again to continue from there"
         )
 
 
-def results_of(output: Path) -> Results:
+def results_of(output: Path, seed: int) -> Results:
     """Return the results that a finished run wrote.
 
     Raises:
-        RepeatError: they are damaged, or of no test set.
+        RepeatError: they are damaged, of another seed, or of no test set.
     """
-    done = output / "results.json"
-    results = _read(done).get("results")
+    done = output / RESULTS
+    found = _read(done)
+    results, of_seed = found.get("results"), found.get("seed", seed)
     if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
         raise RepeatError(f"{done} is damaged: delete it, or choose another --output")
+    if of_seed != seed:
+        raise RepeatError(f"{done} is of seed {shown(of_seed)}, not {seed}: delete it, or choose another --output")
     if not results or any(metric not in values for values in results.values() for metric in TABLE_METRICS):
         raise RepeatError(f"the run in {output} was not tested on a test set with {' and '.join(TABLE_METRICS)}")
-    if not all(is_number(value) for values in results.values() for value in values.values()):
+    if not all(_is_metric(name, value) for values in results.values() for name, value in values.items()):
         raise RepeatError(f"{done} is damaged: delete it, or choose another --output")
     return results
+
+
+def _is_metric(name: str, value: Any) -> bool:
+    if not is_number(value):
+        return False
+    return 0 <= value <= MOST_PERCENT if name in TABLE_METRICS else abs(value) <= MOST
 
 
 def _read(file: Path) -> dict[str, Any]:

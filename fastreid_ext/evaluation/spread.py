@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from fastreid_ext.errors import EvaluationError
 from fastreid_ext.files import write_figure
-from fastreid_ext.foreign_files import caption
+from fastreid_ext.foreign_files import caption, shown
 
 Results = Mapping[str, Mapping[str, float]]  # data set -> metric -> value
 
@@ -23,13 +23,18 @@ def summarise(runs: Mapping[int, Results]) -> dict[str, dict[str, dict[str, Any]
         runs: seed -> results of that run.
 
     Raises:
-        ValueError: no run, or runs that were tested on different data sets.
+        ValueError: no run.
+        EvaluationError: runs that were tested on different data sets.
     """
     if not runs:
         raise ValueError("there is no run to summarise")
-    first = next(iter(runs.values()))
-    if any(results.keys() != first.keys() for results in runs.values()):
-        raise EvaluationError(f"runs were tested on different data sets: {[sorted(r) for r in runs.values()]}")
+    first_seed, first = next(iter(runs.items()))
+    if other := [seed for seed, results in runs.items() if results.keys() != first.keys()]:
+        raise EvaluationError(
+            f"the runs of seeds {first_seed} and {other[0]} were tested on different data sets"
+            f" ({shown(sorted(first))} and {shown(sorted(runs[other[0]]))}): delete the results.json of one of them,"
+            " and it is evaluated again"
+        )
     return {
         dataset: {
             metric: _of_values({str(seed): results[dataset][metric] for seed, results in runs.items()})

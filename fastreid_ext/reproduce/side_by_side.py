@@ -125,7 +125,7 @@ def train_all(
     for one in trainings:
         with _noting(failed, one):
             if one not in failed:
-                results[one] = repeat.results_of(one.output)
+                results[one] = repeat.results_of(one.output, one.seed)
     return results, failed
 
 

@@ -14,7 +14,14 @@ from fastreid_ext.data.datasets.synthreid import VARIANTS
 from fastreid_ext.data.synthetic import SIZES
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
-from fastreid_ext.engine.repeat import TABLE_METRICS, check_overrides, check_seeds, settings_of, train
+from fastreid_ext.engine.repeat import (
+    TABLE_METRICS,
+    check_kept,
+    check_overrides,
+    check_seeds,
+    settings_of,
+    train,
+)
 from fastreid_ext.engine.run_record import NAME as RUN_RECORD
 from fastreid_ext.engine.trained import config_file_of, load_trained
 from fastreid_ext.errors import ConfigError, FileError
@@ -107,6 +114,8 @@ def reproduce_zoo(recipe: Recipe, seeds: Sequence[int], output: Path, overrides:
     """
     check_call(recipe, seeds, overrides)
     make_folder(output)
+    for seed in seeds:  # before hours of others
+        check_kept(recipe.config, seed, _runs(output), overrides)
     runs = {seed: train(recipe.config, seed, _runs(output), overrides) for seed in seeds}
     for seed, results in runs.items():
         if missing := {recipe.choose_by, recipe.calibrate_on} - results.keys():

@@ -1,4 +1,4 @@
-"""Division by the L2 norm, with a gradient that stays finite at zero."""
+"""Division by the L2 norm, with a gradient that stays finite at zero, and what keeps a norm within float32."""
 
 import torch
 
@@ -21,3 +21,22 @@ def unit_length(x: torch.Tensor) -> torch.Tensor:
         x = at_least_float32(x)
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x / torch.where(norm > 0, norm, torch.ones_like(norm))
+
+
+def in_range(x: torch.Tensor) -> torch.Tensor:
+    """Divide rows by their largest value where the squares of their values, or of the norm, leave float32.
+
+    Other rows stay as they are, to the bit. What comes of it has the direction and, once it is divided by its norm, the
+    gradient of x: a row of 1e20 has an infinite norm, and its unit vector was zero.
+
+    Args:
+        x: (..., D), any float type.
+
+    Returns:
+        (..., D) in float32 (float64 stays float64).
+    """
+    with without_autocast(x):
+        x = at_least_float32(x)
+        largest = x.detach().abs().amax(dim=-1, keepdim=True)
+        fits = (largest < 1e17) & (largest > 1e-18) | (largest == 0) | ~torch.isfinite(largest)
+        return x / torch.where(fits, torch.ones_like(largest), largest)

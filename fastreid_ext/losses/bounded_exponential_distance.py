@@ -8,7 +8,7 @@ import math
 import torch
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.layers.unit_length import unit_length
+from fastreid_ext.layers.unit_length import in_range, unit_length
 from fastreid_ext.losses.pair_penalties import bounded_exponential_penalty
 from fastreid_ext.precision import at_least_float32, without_autocast
 
@@ -61,7 +61,7 @@ def bounded_exponential_distance_loss(
                 " sampler and DATALOADER.NUM_INSTANCE"
             )
     with without_autocast(features):
-        x = unit_length(features) if normalize else at_least_float32(features)
+        x = unit_length(in_range(features)) if normalize else at_least_float32(features)
         # The matrix-product form loses half the digits of small distances, and those are the ones that count.
         distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
         if reduction == "hard":

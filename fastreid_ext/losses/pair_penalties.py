@@ -4,6 +4,8 @@ The losses of a batch (:mod:`bounded_exponential_distance`, :mod:`triplet`) are 
 shape; the penalties have the same one.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,7 +57,7 @@ def focal_penalty(distances: Tensor, same: Tensor | bool, alpha: float = 0.3, ga
     exp(-alpha d) is that of one person, for which the BED loss is 1 - p.
 
     Args:
-        distances: d, 0 or more; at 0 the penalty of two persons is infinite.
+        distances: d, 0 or more; at 0 the penalty of two persons is infinite, and its gradient is taken for 0.
         same: whether the two show one person, for each distance or for all of them.
         alpha: how fast the probability falls, > 0.
         gamma: of the focal loss, 0 or more; 0 is the cross entropy.
@@ -65,9 +67,13 @@ def focal_penalty(distances: Tensor, same: Tensor | bool, alpha: float = 0.3, ga
     """
     if not gamma >= 0:
         raise ConfigError(f"gamma of the focal loss must be 0 or more, got {gamma}")
-    one, two = torch.exp(-alpha * distances), -torch.expm1(-alpha * distances)
-    of_one = two**gamma * (alpha * distances)  # -log p is alpha d
-    return torch.where(_of_all(same, distances), of_one, -(one**gamma) * torch.log(two))
+    there = distances > 0
+    d = alpha * torch.where(there, distances, 1.0)  # at 0 a power and the logarithm have no gradient
+    one, two = torch.exp(-d), -torch.expm1(-d)
+    at_zero = alpha * distances * float(gamma == 0)
+    of_one = torch.where(there, two**gamma * d, at_zero)  # -log p is alpha d
+    of_two = torch.where(there, -(one**gamma) * torch.log(two), math.inf)
+    return torch.where(_of_all(same, distances), of_one, of_two)
 
 
 def _of_all(same: Tensor | bool, distances: Tensor) -> Tensor:

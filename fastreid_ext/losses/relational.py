@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.layers.unit_length import unit_length
+from fastreid_ext.layers.unit_length import in_range, unit_length
 from fastreid_ext.precision import without_autocast
 
 
@@ -50,7 +50,7 @@ def similarity_preserving_loss(student: torch.Tensor, teacher: torch.Tensor) -> 
 
 def _scaled_distances(features: torch.Tensor) -> torch.Tensor:
     """Return the distances (B (B - 1)) of the ordered pairs of different rows, divided by their mean."""
-    x = unit_length(features)
+    x = unit_length(in_range(features))
     # The matrix-product form loses half the digits of small distances, and those are the ones that rank.
     distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     pairs = distances[~torch.eye(len(x), dtype=torch.bool, device=x.device)]
@@ -59,7 +59,7 @@ def _scaled_distances(features: torch.Tensor) -> torch.Tensor:
 
 
 def _similarities(features: torch.Tensor) -> torch.Tensor:
-    x = unit_length(features)
+    x = unit_length(in_range(features))
     return unit_length(x @ x.T)
 
 

@@ -8,7 +8,7 @@ import math
 import torch
 
 from fastreid_ext.errors import ConfigError
-from fastreid_ext.layers.unit_length import unit_length
+from fastreid_ext.layers.unit_length import in_range, unit_length
 from fastreid_ext.precision import without_autocast
 
 
@@ -50,7 +50,7 @@ def supervised_contrastive_loss(
             f" {len(targets)}: check the sampler and DATALOADER.NUM_INSTANCE"
         )
     with without_autocast(features):
-        z = unit_length(features)
+        z = unit_length(in_range(features))
         similarities = z @ z.T / temperature
         others = similarities.masked_fill(itself, -math.inf)
         log_shares = similarities - torch.logsumexp(others, dim=1, keepdim=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastreid_ext.layers import unit_length
+from fastreid_ext.layers.unit_length import in_range, unit_length
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -66,3 +66,11 @@ def test_length_does_not_matter_and_the_input_is_left_alone():
     torch.testing.assert_close(unit_length(x * 1e-6), unit_length(x), **TIGHT)
     torch.testing.assert_close(unit_length(unit_length(x)), unit_length(x), **TIGHT)
     assert torch.equal(x, before)
+
+
+def test_only_rows_out_of_range_are_scaled():
+    x = torch.tensor([[3.0, 4.0], [3e20, -4e20], [3e-20, 4e-20], [0.0, 0.0], [1e16, 1e-16]])
+    y = in_range(x)
+    assert torch.equal(y[[0, 3, 4]], x[[0, 3, 4]])
+    torch.testing.assert_close(y[1:3], torch.tensor([[0.75, -1.0], [0.75, 1.0]]))
+    assert in_range(torch.tensor([[math.nan, 1.0]])).isnan().any() and x[1, 0] == 3e20

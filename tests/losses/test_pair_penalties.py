@@ -48,6 +48,16 @@ def test_penalties_are_the_formulas(ours, reference, settings, same):
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("same", [True, False])
+def test_the_gradient_of_the_focal_penalty_is_finite_at_zero(gamma, same):
+    """(alpha d)^(gamma + 1) of one person begins with a slope of 0, and with alpha where gamma is 0."""
+    d = torch.tensor([0.0, 1e-20, 0.5], requires_grad=True)
+    (slope,) = torch.autograd.grad(focal_penalty(d, same, 0.3, gamma).sum(), d)
+    assert torch.isfinite(slope).all()
+    assert slope[0].item() == (pytest.approx(0.3) if same and gamma == 0 else 0)
+
+
 def test_a_triplet_by_hand():
     positive, negative = torch.tensor([1.0, 1.0, 0.2]), torch.tensor([0.5, 1.3, 1.0])
     torch.testing.assert_close(triplet_penalty(positive, negative, 0.3), torch.tensor([0.8, 0.0, 0.0]))

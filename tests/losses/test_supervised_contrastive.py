@@ -87,3 +87,14 @@ def test_bad_input_is_an_error():
         supcon(features, torch.arange(8))
     with pytest.raises(ValueError, match="expected features"):
         supcon(features, targets[:4])
+
+
+@pytest.mark.parametrize("size", [1e20, 1e37, 1e-20, 1e-30])
+def test_features_whose_squares_leave_float32(size):
+    features, targets = batch()
+    usual, huge = features.float().requires_grad_(), (features * size).float().requires_grad_()
+    loss = supcon(huge, targets)
+    torch.testing.assert_close(loss, supcon(usual, targets), rtol=1e-5, atol=0)
+    loss.backward()
+    supcon(usual, targets).backward()
+    torch.testing.assert_close(huge.grad.double() * size, usual.grad.double(), rtol=1e-3, atol=1e-5)

@@ -65,16 +65,24 @@ def _optimizer_faults(saved: Any, optimizer: torch.optim.Optimizer) -> list[str]
         ):
             return [f"its optimizer has a damaged state ({_shown(index)})"]
         for name, value in kept.items():
-            if not _fits(value, parameters[index]):
+            if not _fits(value, parameters[index], exact=bool(wanted)):
                 return [f"its optimizer has a damaged state ({name} of parameter {index})"]
     return []
 
 
-def _fits(value: Any, parameter: torch.Tensor) -> bool:
-    """Whether a value that an optimiser keeps is None, a finite number, or finite and of the parameter's shape."""
+def _fits(value: Any, parameter: torch.Tensor, exact: bool) -> bool:
+    """Whether a value that an optimiser keeps is None, a finite number, or finite and of the parameter's shape.
+
+    Optimisers of torch's other than those of KEPT may have one number for a row or column of it, as Adafactor has.
+    """
     if not isinstance(value, torch.Tensor):
         return value is None or _is_number(value)
-    return value.shape in ((), parameter.shape) and value.is_floating_point() and bool(torch.isfinite(value).all())
+    fits = value.shape in ((), parameter.shape) or (
+        not exact
+        and value.dim() == parameter.dim()
+        and all(side in (1, own) for side, own in zip(value.shape, parameter.shape, strict=True))
+    )
+    return fits and value.is_floating_point() and bool(torch.isfinite(value).all())
 
 
 def _schedule_faults(name: str, saved: Any, state: Any) -> list[str]:

@@ -103,6 +103,7 @@ def test_several_faults_are_one_sentence():
         (torch.optim.SGD, {"momentum": 0.9}),
         (torch.optim.SGD, {}),
         (torch.optim.RMSprop, {}),
+        (torch.optim.Adafactor, {}),  # a number for each row and column
     ],
 )
 def test_whole_ones_are_continued(kind, settings, tmp_path):

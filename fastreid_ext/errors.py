@@ -10,6 +10,7 @@ __all__ = [
     "FileError",
     "MissingExtraError",
     "UserError",
+    "counted",
     "first_line",
     "is_ours",
     "name_too_long",
@@ -43,6 +44,11 @@ class FileError(UserError):
 
 class MissingExtraError(UserError):
     """An optional package that is not installed; the message names the extra that installs it."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 epoch" or "2 epochs": for messages, of nouns whose plural has an s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -10,13 +10,14 @@ import torch.distributed as dist
 from fastreid.config import CfgNode
 from fastreid.engine import hooks
 from fastreid.engine.train_loop import HookBase
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.utils import comm
 from torch import nn
 
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints
 from fastreid_ext.engine.weight_average import WeightAverage
-from fastreid_ext.errors import DivergedError
+from fastreid_ext.errors import DivergedError, counted
 from fastreid_ext.modeling.capabilities import MovesAfterStep
 
 logger = logging.getLogger(__name__)
@@ -182,16 +183,20 @@ class FreezeLayers(HookBase):
     """
 
     def __init__(self, model: nn.Module, layers: Collection[str], iters: int):
-        self.modules = [module for name, module in getattr(model, "module", model).named_modules() if name in layers]
+        heads = tuple(kind for kind in REID_HEADS_REGISTRY._obj_map.values() if isinstance(kind, type))
+        named = [module for name, module in getattr(model, "module", model).named_modules() if name in layers]
+        # A head in eval mode has no outputs for losses: of it, what is below is frozen.
+        self.modules = [part for module in named for part in module.modules() if not isinstance(part, heads)]
         self.names, self.iters, self.frozen = ", ".join(layers), iters, False
 
     def before_step(self) -> None:
         frozen = self.trainer.iter < self.iters
         if frozen != self.frozen:
-            logger.info("%s %s", self.names, f"frozen for {self.iters} iterations" if frozen else "open from now on")
+            logger.info(
+                "%s %s", self.names, f"frozen for {counted(self.iters, 'iteration')}" if frozen else "open from now on"
+            )
         for module in self.modules if frozen or self.frozen else ():
-            if module.training is frozen:
-                module.train(not frozen)
+            module.training = not frozen
         self.frozen = frozen
 
 

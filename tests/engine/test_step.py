@@ -254,6 +254,25 @@ def test_norms_of_frozen_layers_are_frozen(layer):
     assert not means[3][0].any() and means[5][0].any() and means[0][1].any()
 
 
+def test_a_frozen_head_of_the_host_gives_losses():
+    """In eval mode it gives features alone, and FastReID's Baseline ended in a traceback."""
+    from fastreid.modeling.heads import EmbeddingHead
+
+    from fastreid_ext import get_cfg
+
+    cfg, model = get_cfg(), nn.Module()
+    cfg.MODEL.HEADS.WITH_BNNECK, cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.FEAT_DIM = True, 4, 8
+    model.heads = EmbeddingHead(cfg)
+    cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS = ["heads"], 1
+    hook = layer_freeze(cfg, model)
+    hook.trainer = SimpleNamespace(iter=0)
+    hook.before_step()
+    outputs = model.heads(torch.rand(4, 8, 2, 1), torch.tensor([0, 0, 1, 1]))
+    assert outputs["cls_outputs"].shape == (4, 4)
+    (norm,) = (module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    assert not norm.training and not norm.running_mean.any()
+
+
 # ---- the host's models ----------------------------------------------------------------------------------------------
 
 

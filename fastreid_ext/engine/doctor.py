@@ -200,10 +200,8 @@ def _registered(name: str) -> Any:
 
 def pretrained_weights() -> Iterator[Finding]:
     """Whether the ImageNet weights of the shipped configs are there."""
-    from fastreid.modeling.backbones import BACKBONE_REGISTRY
-
     from fastreid_ext.model_zoo import get_config, list_config_files
-    from fastreid_ext.modeling.backbones import published_weights
+    from fastreid_ext.modeling.backbones import published_weights, trunk_title
 
     finding = functools.partial(Finding, "pretrained weights")
     users: dict[tuple[str, str], list[str]] = {}  # (file, what to do if it is not there) -> configs
@@ -212,13 +210,12 @@ def pretrained_weights() -> Iterator[Finding]:
         node = cfg.MODEL.BACKBONE
         if not node.PRETRAIN:
             continue
-        find = getattr(BACKBONE_REGISTRY.get(node.NAME), "pretrained_file", None)
         try:
-            file, url = (find(node), "") if find else published_weights(cfg)
+            file, url = published_weights(cfg)
             advice = f"downloaded when it is first needed, from {url}; without a network, put it there yourself"
             found = str(file), "" if file.is_file() or not url else advice
         except UserError as error:
-            found = f"the weights of {node.NAME} {node.TIMM.NAME or node.DEPTH}", str(error)
+            found = f"the weights of {trunk_title(cfg)}", str(error)
         users.setdefault(found, []).append(config)
     for (file, advice), configs in users.items():
         missing = ", not there" if advice else ""

@@ -123,11 +123,16 @@ def trunk_builder(cfg: CfgNode) -> str:
 def published_weights(cfg: CfgNode) -> tuple[Path, str]:
     """Return where the published weights of a config's trunk lie once they are downloaded, and their address.
 
+    The address is "" where the file is here.
+
     Raises:
+        NotHereYet: they come from a hub, which alone knows where they will lie.
         WeightsError: there are none; it says what to do.
     """
     name = trunk_builder(cfg)
     build = BACKBONE_REGISTRY.get(name)
+    if find := getattr(build, "pretrained_file", None):
+        return find(cfg.MODEL.BACKBONE), ""
     if not hasattr(build, "weights"):
         raise WeightsError(f"where {name} has its weights from is not known")
     place = getattr(build.weights.published, "place", None)

@@ -17,7 +17,7 @@ from fastreid_ext.errors import first_line
 from fastreid_ext.modeling.backbones import Weights
 from fastreid_ext.modeling.downloads import torch_downloads
 from fastreid_ext.modeling.token_trunk import on_own_grid
-from fastreid_ext.modeling.weights import WeightsError, states_in
+from fastreid_ext.modeling.weights import NotHereYet, WeightsError, states_in
 
 __all__ = ["HUB", "TIMM", "file_here"]
 
@@ -55,9 +55,10 @@ def file_here(about: Mapping[str, Any], name: str) -> Path:
         name: what they are called, for the message.
 
     Raises:
-        WeightsError: it is not here.
+        NotHereYet: it is downloaded when it is first needed.
+        WeightsError: it is not here, and the hub must not be asked (HF_HUB_OFFLINE).
     """
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
 
     hub, url = about.get("hf_hub_id"), about.get("url")
     owner, _, revision = (hub or "").partition("@")
@@ -65,7 +66,12 @@ def file_here(about: Mapping[str, Any], name: str) -> Path:
     there = in_hub() if hub else url and torch_downloads() / url.rpartition("/")[2]
     if there and Path(str(there)).is_file():
         return Path(str(there))
-    raise WeightsError(
+    if hub and constants.HF_HUB_OFFLINE:
+        raise WeightsError(
+            f"the weights of {name} are not on this machine, and HF_HUB_OFFLINE forbids to ask the hub for {hub}: unset"
+            " it, or name a file in MODEL.BACKBONE.PRETRAIN_PATH"
+        )
+    raise NotHereYet(
         f"the weights of {name} are downloaded when they are first needed, from {hub or url}; without a network,"
         " name a file in MODEL.BACKBONE.PRETRAIN_PATH"
     )

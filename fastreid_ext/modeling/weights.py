@@ -27,6 +27,10 @@ class WeightsError(UserError, ValueError):
     """A file of weights that can't be read, or that belongs to another network."""
 
 
+class NotHereYet(WeightsError):
+    """A file of weights that is downloaded when it is first needed."""
+
+
 def check_file(path: str | Path) -> None:
     """Check a file that is to be read as weights.
 

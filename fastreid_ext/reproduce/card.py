@@ -6,6 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fastreid_ext.errors import counted
 from fastreid_ext.evaluation.same_person import SamePerson
 from fastreid_ext.evaluation.similarity_report import threshold_table
 from fastreid_ext.reproduce.speed import Speed
@@ -109,7 +110,7 @@ def _recipe(facts: Facts) -> str:
     changed = ", ".join(f"`{key} {value}`" for key, value in facts.changed.items())
     by = f"`configs/{facts.config}`{' with ' if changed else ''}{changed}"
     return (
-        f"`fastreid-ext reproduce zoo` by {by}: {facts.epochs} epochs with {' and '.join(facts.losses)};"
+        f"`fastreid-ext reproduce zoo` by {by}: {counted(facts.epochs, 'epoch')} with {' and '.join(facts.losses)};"
         f" {', '.join(facts.augmentations) or 'no augmentation'}. The model file has MODEL, INPUT and TEST of this"
         " config; the rest is in the commit.\n\n"
         f"Commit {facts.record['commit'] or 'unknown'}, {versions}, {environment['processor']}."

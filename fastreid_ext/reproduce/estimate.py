@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 import torch
 from fastreid.utils.events import EventStorage
 
-from fastreid_ext.errors import UserError
+from fastreid_ext.errors import UserError, counted
 from fastreid_ext.processes import WorkerCall
 from fastreid_ext.reproduce.table_runs import Run
 
@@ -56,8 +56,8 @@ class Cost:
         of_what = "GPU memory" if self.on_cuda else "memory of the process (peak RSS, without the loader's workers)"
         memory = f"; {self.memory_bytes / GIB:.1f} GiB of {of_what}" if self.memory_bytes else ""
         return (
-            f"{_time(self.hours)}: {self.max_epoch} epochs of {self.iters_per_epoch} steps of {self.step_seconds:.2f} s"
-            f" on {self.device}{memory}"
+            f"{_time(self.hours)}: {counted(self.max_epoch, 'epoch')} of {counted(self.iters_per_epoch, 'step')} of"
+            f" {self.step_seconds:.2f} s on {self.device}{memory}"
         )
 
 
@@ -86,7 +86,11 @@ def estimates(
             yield f"- no estimate for {run.folder}: {cost}"
     if hours:
         at_once = f" with {places} runs side by side" if places > 1 else ""
-        without = f", without {unknown} runs that have no estimate" if unknown else ""
+        without = (
+            f", without {counted(unknown, 'run')} that {'has' if unknown == 1 else 'have'} no estimate"
+            if unknown
+            else ""
+        )
         shares = " and what several processes exchange" if num_gpus > 1 else ""
         shares += " and what runs on one device take from each other" if places > 1 and not environment else ""
         yield f"estimate of all: {_time(side_by_side(hours, places))}{at_once}{without} ({LEFT_OUT}{shares})"

@@ -11,15 +11,16 @@ from fastreid_ext.config import get_cfg
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.repeat import check_overrides, check_seeds, folder_of
 from fastreid_ext.engine.trained import config_file_of
-from fastreid_ext.errors import ConfigError, UserError
+from fastreid_ext.errors import ConfigError, UserError, counted
 from fastreid_ext.evaluation.spread import summarise
 from fastreid_ext.files import make_folder, write_text
 from fastreid_ext.reproduce.comparison import Comparison
 from fastreid_ext.reproduce.estimate import estimates
+from fastreid_ext.reproduce.kept_rows import with_kept_rows
 from fastreid_ext.reproduce.paper_tables import PaperTables, Table
 from fastreid_ext.reproduce.requirements import missing_sets, unrendered, weights_to_download
 from fastreid_ext.reproduce.side_by_side import Place, Training, train_all
-from fastreid_ext.reproduce.table_runs import Row, Run
+from fastreid_ext.reproduce.table_runs import SIZES, Row, Run
 
 
 class ReproduceError(UserError):
@@ -42,7 +43,9 @@ def plan(
         shared = sum(row.run == run for row in rows)
         changes = f" with {' '.join(run.overrides)}" if run.overrides else ""
         rows_of = f", for {shared} rows" if shared > 1 else ""
-        lines.append(f"- {run.config}{changes}, {cfg.SOLVER.MAX_EPOCH} epochs{rows_of}: {_states(run, seeds, output)}")
+        lines.append(
+            f"- {run.config}{changes}, {counted(cfg.SOLVER.MAX_EPOCH, 'epoch')}{rows_of}: {_states(run, seeds, output)}"
+        )
     lines += [f"- missing: {sentence}" for sentence in missing(rows, overrides)]
     lines += [f"- weights: {sentence}" for sentence in weights_to_download(configs)[0]]
     return "\n".join(lines)
@@ -113,6 +116,8 @@ def reproduce_table(
 ) -> Comparison:
     """Train what is missing, and write the comparison as Markdown, JSON and HTML.
 
+    Rows of the table that the call leaves out are there too where an earlier one has trained them.
+
     Args:
         tables: of the project.
         table: one of them.
@@ -167,11 +172,15 @@ def reproduce_table(
         row, metric = lacking[0]
         raise ConfigError(f"the runs of {row.what} have no {metric}: see TEST in {row.run.config}")
     changed = f" with {' '.join(overrides)}" if overrides else ""
-    trained = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}){changed}"
+    trained = f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))}){changed}"
     made = f"{trained}; the paper's figures are its own."
     title = f"{tables.written}, {table.name}: {table.what}"
-    comparison = Comparison(title, table.metrics, of_rows, made, tuple(failed.values()))
-    name = f"{table.name.replace(' ', '')}{'_synthreid' if rows and rows[0].data != rows[0].paper_data else ''}"
+    small = rows[0].data != rows[0].paper_data
+    all_rows = with_kept_rows(tables, table, of_rows, SIZES[small], output, overrides)
+    if kept := len(all_rows) - len(of_rows):
+        made += f" {counted(kept, 'row')} of earlier calls {'is' if kept == 1 else 'are'} there with all seeds so far."
+    comparison = Comparison(title, table.metrics, all_rows, made, tuple(failed.values()))
+    name = f"{table.name.replace(' ', '')}{'_synthreid' if small else ''}"
     write_text(output / f"{name}.md", comparison.markdown())
     write_text(output / f"{name}.json", json.dumps(comparison.numbers(), indent=1) + "\n")
     write_text(output / f"{name}.html", comparison.page())

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from fastreid.config import CfgNode
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
 from fastreid_ext.data.catalog import DataSetError, dataset_root, load_dataset
 from fastreid_ext.data.datasets.synthreid import choices
 from fastreid_ext.data.synthetic import find
 from fastreid_ext.errors import UserError
 from fastreid_ext.modeling.backbones import published_weights
+from fastreid_ext.modeling.timm_weights import HUB
+from fastreid_ext.modeling.weights import NotHereYet
 
 RENDERED = "SynthReID"  # how the names begin of the sets that are made on first use
 
@@ -48,11 +49,12 @@ def weights_to_download(configs: Iterable[CfgNode]) -> tuple[list[str], list[str
     impossible: dict[str, None] = {}
     for cfg in configs:
         node = cfg.MODEL.BACKBONE
-        if not node.PRETRAIN or node.PRETRAIN_PATH:
+        if not node.PRETRAIN or (node.PRETRAIN_PATH and not node.PRETRAIN_PATH.startswith(HUB)):
             continue
-        find_file = getattr(BACKBONE_REGISTRY.get(node.NAME), "pretrained_file", None)
         try:
-            file, url = (find_file(node), "") if find_file else published_weights(cfg)
+            file, url = published_weights(cfg)
+        except NotHereYet as error:
+            coming[str(error)] = None
         except UserError as error:
             impossible[str(error)] = None
         else:

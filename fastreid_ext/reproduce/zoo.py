@@ -24,7 +24,7 @@ from fastreid_ext.engine.repeat import (
 )
 from fastreid_ext.engine.run_record import NAME as RUN_RECORD
 from fastreid_ext.engine.trained import config_file_of, load_trained
-from fastreid_ext.errors import ConfigError, FileError
+from fastreid_ext.errors import ConfigError, FileError, counted
 from fastreid_ext.evaluation.spread import Results, summarise
 from fastreid_ext.files import make_folder, write_text
 from fastreid_ext.foreign_files import is_number, read_json
@@ -88,8 +88,8 @@ def plan(recipe: Recipe, seeds: Sequence[int], output: Path, overrides: Sequence
     steps = [f"train {recipe.config} with seed {seed} into {_runs(output) / f'seed{seed}'}" for seed in seeds]
     return "\n".join(
         [
-            f"{len(seeds)} runs of {cfg.SOLVER.MAX_EPOCH} epochs on {', '.join(cfg.DATASETS.NAMES)}; finished ones are"
-            " kept, an unfinished one is resumed",
+            f"{counted(len(seeds), 'run')} of {counted(cfg.SOLVER.MAX_EPOCH, 'epoch')} on"
+            f" {', '.join(cfg.DATASETS.NAMES)}; finished ones are kept, an unfinished one is resumed",
             *(f"- {step}" for step in steps),
             f"- choose the seed with the best mAP on {recipe.choose_by}",
             f"- measure thresholds, skin tone and build on {recipe.calibrate_on}, and images/s on this machine",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fastreid_ext import __version__
+from fastreid_ext.errors import counted
 from fastreid_ext.upstream import plan
 from fastreid_ext.upstream.checkout import Checkout, CheckoutError
 from fastreid_ext.upstream.host_edits import EDITS, healed
@@ -36,7 +37,7 @@ def write(checkout: Checkout, papers: Sequence[plan.Paper], heals: bool, branch:
         )
     for folder, (paper, files) in projects.items():
         commit = checkout.commit(base, placed[folder], project_message(paper), replaces=folder)
-        about = f"{len(files)} files, {count_lines(files)} lines without its tests"
+        about = f"{counted(len(files), 'file')}, {counted(count_lines(files), 'line')} without its tests"
         lines.append(f"{folder}: {about}" if commit != base else f"{folder}: as it should be")
         base = commit
     if papers:

@@ -28,7 +28,7 @@ def test_in_words():
     assert on_cpu.startswith("about 14 minutes: 24 epochs of 18 steps of 2.00 s on cpu; 0.5 GiB of memory of the proc")
     assert "peak RSS" in on_cpu
     unknown = Cost(0.1, 4, 1, 0, "cpu", False).sentence()  # where the system does not tell
-    assert unknown == "less than a minute: 1 epochs of 4 steps of 0.10 s on cpu"
+    assert unknown == "less than a minute: 1 epoch of 4 steps of 0.10 s on cpu"
 
 
 def test_runs_side_by_side_end_with_the_last_one():
@@ -46,7 +46,7 @@ def test_the_sum_counts_seeds_and_places_and_says_what_it_lacks(monkeypatch):
     assert lines[1] == "- no estimate for b: its steps ended with status 1"
     assert lines[2].startswith("- estimate for c: ")
     assert lines[3].startswith(
-        "estimate of all: about 3.3 hours with 2 runs side by side, without 1 runs that have no estimate (evaluation"
+        "estimate of all: about 3.3 hours with 2 runs side by side, without 1 run that has no estimate (evaluation"
     )
     assert lines[3].endswith("and what several processes exchange and what runs on one device take from each other)")
     apart = list(estimates(runs, [], {"CUDA_VISIBLE_DEVICES": "0"}, places=2))

@@ -59,14 +59,14 @@ def test_a_table_from_the_command_to_the_page(runs, tmp_path, capsys, monkeypatc
     assert main([*call, "--output", str(output), "--opts", *SMALL]) == 0
     printed = capsys.readouterr().out
     assert "Deep Miner, table 3, the local branch: rows: 2, runs: 4" in printed
-    assert "demo/deepminer.yml with MODEL.DEEPMINER.ATTENTION_BLOCKS [], 1 epochs: seed 0 is to be trained" in printed
+    assert "demo/deepminer.yml with MODEL.DEEPMINER.ATTENTION_BLOCKS [], 1 epoch: seed 0 is to be trained" in printed
     assert len(runs) == 4
     numbers = json.loads((output / "table3_synthreid.json").read_text())
     first, second = numbers["rows"]
     assert first["row"] == "IE branches after blocks 2 and 3"
     assert first["paper"] == {"data": "Market1501", "mAP": 88.5, "Rank-1": 95.3}
     timed = (
-        "- estimate for synthreid/ablation/table2_ie23 for each of 2 seeds: less than a minute: 1 epochs of 4 steps of "
+        "- estimate for synthreid/ablation/table2_ie23 for each of 2 seeds: less than a minute: 1 epoch of 4 steps of "
     )
     assert timed in printed and " GiB of memory of the process (peak RSS, without the loader's workers)\n" in printed
     assert "\nestimate of all: less than a minute (evaluation, start" in printed

@@ -72,7 +72,7 @@ def test_from_data_to_card(runs, tmp_path, capsys):
     (recipe,) = (line for line in card.splitlines() if line.startswith("`fastreid-ext reproduce zoo`"))
     assert " with `MODEL.BACKBONE.FEAT_DIM 64`, `MODEL.BACKBONE.NARROW.WIDTH 8`" in recipe
     assert re.search(
-        ": 1 epochs with SmoothedCrossEntropyLoss and SupervisedContrastiveLoss; mirroring[^.]*\\. ", recipe
+        ": 1 epoch with SmoothedCrossEntropyLoss and SupervisedContrastiveLoss; mirroring[^.]*\\. ", recipe
     )
     for group in ("skin tone 0", "build ", "balanced", "all  "):
         assert group in card, group

@@ -7,6 +7,7 @@ feature's parts, which are searched on the validation set of the run.
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastreid_ext.errors import counted
 from fastreid_ext.evaluation.spread import draw_box_plots
 from fastreid_ext.reproduce.comparison import Comparison, Summary
 from fastreid_ext.reproduce.figures.curves import draw_curves
@@ -41,7 +42,9 @@ def draw_table(
             if summary is not None:
                 found.setdefault(_short(table, row), {})[row.data] = summary
         lacking = "; some are missing" if comparison.lacks else ""
-        draw_box_plots(found, path, table.metrics, f"{tables.written}, {table.name} ({len(seeds)} seeds{lacking})")
+        draw_box_plots(
+            found, path, table.metrics, f"{tables.written}, {table.name} ({counted(len(seeds), 'seed')}{lacking})"
+        )
     else:
         draw_searched_weights(table, comparison, seeds, output, opts, path)
     return path

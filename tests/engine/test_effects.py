@@ -38,6 +38,7 @@ IDLE = {
     "TEST.OPEN_SET.SHARE": ("0.5", "TEST.EVALUATOR is 'host'", "TEST.EVALUATOR", "host"),
     "TEST.PRECISE_BN.NUM_ITER": ("5", "TEST.PRECISE_BN.ENABLED is False"),
     "MODEL.LOSSES.TRI.MARGIN": ("0.5", "MODEL.LOSSES.NAME has no TripletLoss"),
+    "MODEL.LOSSES.CIRCLE.MARGIN": ("0.5", "MODEL.LOSSES.NAME has no CircleLoss"),
     "MODEL.LOSSES.FL.GAMMA": ("3", "nothing reads it"),
     "MODEL.LOSSES.BED.ALPHA": ("0.5", "MODEL.LOSSES.NAME has no BoundedExponentialDistanceLoss"),
     "SOLVER.STEPS": ("[3]", "SOLVER.SCHED is 'CosineAnnealingLR'"),

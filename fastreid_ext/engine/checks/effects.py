@@ -91,7 +91,7 @@ def _is_not(key: str, *values: Any) -> dict[str, Any]:
 
 def _lacks(key: str, *names: str) -> dict[str, Any]:
     """A switch that is off unless a list has one of some names."""
-    named = " or ".join(filter(None, names))
+    named = " or ".join(dict.fromkeys(filter(None, names)))
     because = lambda cfg: f"{key} has no {named}" if named else "nothing reads it"  # noqa: E731
     return {
         "off": lambda cfg: not set(names) & set(value_of(cfg, key)),

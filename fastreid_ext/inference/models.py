@@ -211,8 +211,9 @@ def open_model(
 
 def _config(model: str | Path, weights: str | Path | None, opts: Sequence[Any], device: str | None) -> CfgNode:
     cfg = get_cfg()
-    named = ["MODEL.WEIGHTS", str(Path(weights).expanduser())] if weights is not None else []
-    merge_config(cfg, config_file_of(str(model)), [*map(str, opts), *named, *_device_pair(device, opts)])
+    named = ["MODEL.WEIGHTS", os.path.expanduser(zoo.text_of(weights))] if weights is not None else []
+    file = config_file_of(os.path.expanduser(zoo.text_of(model)))
+    merge_config(cfg, file, [*map(str, opts), *named, *_device_pair(device, opts)])
     if not cfg.MODEL.WEIGHTS:
         raise ModelError(f"{model} is a config: name its weights, Extractor({str(model)!r}, weights=FILE)")
     return cfg

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from fastreid_ext.errors import ConfigError, FileError
 
-__all__ = ["DEFAULT", "DEFAULT_NAME", "card_of", "check_own", "file_named", "is_name", "models", "weights_of"]
+__all__ = [
+    "DEFAULT",
+    "DEFAULT_NAME",
+    "card_of",
+    "check_own",
+    "file_named",
+    "is_name",
+    "models",
+    "text_of",
+    "weights_of",
+]
 
 DEFAULT = "wide"  # by the data that it was trained on
 DEFAULT_NAME = f"zoo:{DEFAULT}"  # as a user may name it
@@ -78,6 +88,12 @@ def file_named(text: object) -> Path | None:
     if os.path.exists(text):
         logger.warning("%s is the shipped model %s; write ./%s for what lies in the current folder", text, name, text)
     return path
+
+
+def text_of(path: str | Path) -> str:
+    """Return a text as it is, and a ``Path`` as a text that names the same file, and no shipped model."""
+    text = str(path)
+    return os.path.join(os.curdir, text) if isinstance(path, Path) and is_name(text) else text
 
 
 def check_own(weights: Path, what: str) -> None:

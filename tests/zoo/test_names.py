@@ -11,6 +11,7 @@ import pytest
 from fastreid_ext import Extractor, zoo
 from fastreid_ext.engine.checks.paths import teacher_mistakes, weights_mistakes
 from fastreid_ext.errors import ConfigError, FileError, UserError
+from fastreid_ext.inference.weights_file import config_with_weights
 from fastreid_ext.model_zoo import get_config
 
 
@@ -84,6 +85,17 @@ def test_something_else_of_that_name(tmp_path, monkeypatch, shipped, pictures, c
     assert list(weights_mistakes(cfg)) == []
     cfg.MODEL.BACKBONE.PRETRAIN_PATH = "./zoo"
     assert ["which is a folder" in each for each in weights_mistakes(cfg)] == [True]
+
+
+def test_a_path_that_reads_as_the_name(tmp_path, monkeypatch, copy):
+    """It is a file of the current folder, whether there is one or not, as a model and as weights."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yml").write_text(config_with_weights(copy).dump())
+    for path in (Path("zoo"), Path(zoo.DEFAULT_NAME)):
+        with pytest.raises(UserError, match=f"there is no config file ./{path}"):
+            Extractor(path, device="cpu")
+        with pytest.raises(UserError, match=f"./{path}"):
+            Extractor("own.yml", weights=path, device="cpu")
 
 
 def test_nothing_is_written_among_the_models(tmp_path):

@@ -160,9 +160,11 @@ def check_settings(recipe: Recipe, cfg: CfgNode, own: CfgNode) -> None:
                 " trained on drawn people alone, from random numbers, and tested on others by their cosine"
             )
     drawn = [name for name, choice in VARIANTS.items() if SIZES[choice.size].worlds]
-    if other := [name for name in cfg.DATASETS.NAMES if name not in drawn]:
+    other = [name for name in cfg.DATASETS.NAMES if name not in drawn]
+    if other or not cfg.DATASETS.NAMES:
+        found = f"has {', '.join(other)}" if other else "is empty"
         raise ConfigError(
-            f"DATASETS.NAMES has {', '.join(other)}, and the card says that the model was trained on drawn people"
+            f"DATASETS.NAMES {found}, and the card says that the model was trained on drawn people"
             f" alone, in another style than {recipe.choose_by}: name sets of SynthReIDWide"
         )
 

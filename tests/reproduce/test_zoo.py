@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastreid.config import CfgNode
+from torch import nn
 
 from fastreid_ext import Extractor, get_cfg
 from fastreid_ext.cli import main
@@ -15,6 +16,7 @@ from fastreid_ext.engine import trainer
 from fastreid_ext.errors import FileError
 from fastreid_ext.reproduce import zoo
 from fastreid_ext.reproduce.card import HEADINGS
+from fastreid_ext.reproduce.speed import images_per_second
 from fastreid_ext.reproduce.zoo import Recipe
 
 SMALL = Recipe("small", "zoo/wide.yml", "SynthReIDTiny", "SynthReIDWideTiny")
@@ -90,6 +92,25 @@ def test_from_data_to_card(runs, tmp_path, capsys):
     assert main(command) == 0 and len(runs) == 2  # what is finished is kept
 
 
+def test_the_speed_is_that_of_whole_features():
+    """With TEST.FLIP a feature takes two passes."""
+
+    class Counting(nn.Module):
+        seen = 0
+
+        def forward(self, inputs):
+            self.seen += len(inputs["images"])
+            return inputs["images"].mean(dim=(2, 3))
+
+    seen = []
+    for flip in (False, True):
+        cfg, model = get_cfg(), Counting().eval()
+        cfg.INPUT.SIZE_TEST, cfg.TEST.FLIP.ENABLED, cfg.MODEL.DEVICE = [8, 4], flip, "cpu"
+        assert images_per_second(cfg, model).images_per_second > 0
+        seen.append(model.seen)
+    assert seen[1] == 2 * seen[0] > 0
+
+
 def test_every_augmentation_has_a_word():
     nodes = {key for key, node in get_cfg().INPUT.items() if isinstance(node, CfgNode) and "ENABLED" in node}
     assert set(zoo.AUGMENTATIONS) == nodes - {"JOINTS"}  # which are labels
@@ -136,6 +157,7 @@ def test_mistakes_are_a_sentence_before_anything_is_trained(runs, tmp_path, caps
             ["DATASETS.NAMES", "('SynthReIDWideShop',)", "DATASETS.CSV", "[['SynthReIDWideShop', '/shop']]"],
             "DATASETS.NAMES has SynthReIDWideShop, and the card",
         ),
+        (["DATASETS.NAMES", "()"], "DATASETS.NAMES is empty, and the card says"),
         # People that it was trained on
         (["DATASETS.COMBINEALL", "True"], "DATASETS.COMBINEALL is True and must stay False"),
         (["DATASETS.HOLD_OUT", "2"], "DATASETS.HOLD_OUT is 2 and must stay 0"),

@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> None:
     from fastreid_ext.search.features import open_store
     from fastreid_ext.search.image_list import images_of_folder
     from fastreid_ext.search.searching import STRICT, SearchOptions, check_topk, search
-    from fastreid_ext.search.unknown import same_person_of_store
+    from fastreid_ext.search.unknown import same_person_of_model, same_person_of_store
 
     take_folder(args)
     check_options(args)
@@ -152,12 +152,13 @@ def run(args: argparse.Namespace) -> None:
     check_topk(args.topk, len(images.rows if store is None else store))
     model = queries_model(args) if args.image else None
     queries = queries_of(args, store, model)  # before a folder's features, which may take long
+    found = same_person_of_model(*model, args.same_person) if args.unknown and store is None else None
     if args.folder is not None and args.output is not None:
         make_folder(args.output)
     with nullcontext(store) if store else extracted(images, model) as gallery:
         asked = {}
         if args.unknown:
-            found = same_person_of_store(gallery, args.same_person, model[0].MODEL.WEIGHTS if model else "")
+            found = found or same_person_of_store(gallery, args.same_person, model[0].MODEL.WEIGHTS if model else "")
             asked = {"same_person": found, "threshold": args.threshold or STRICT}
         options = SearchOptions(
             args.index,
@@ -171,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
             args.threads,
             {name: value for name in PARAMETERS if (value := getattr(args, name)) is not None},
             **asked,
-            measured=asked.get("same_person") or (find_same_person_of(model) if model and not args.output else None),
+            measured=asked.get("same_person") or (None if args.output else measured_for(gallery, model, store is None)),
         )
         print("\n".join(search(gallery, queries, options, args.output)))
 
@@ -182,11 +183,20 @@ def queries_model(args: argparse.Namespace) -> "TrainedModel":
     return cfg, trained_model(cfg)
 
 
-def find_same_person_of(model: "TrainedModel") -> "SamePerson | None":
-    """Return what was measured for a model; None if nothing was."""
-    from fastreid_ext.inference.same_person_file import find_same_person
+def measured_for(gallery: "FeatureStore", model: "TrainedModel", extracted: bool) -> "SamePerson | None":
+    """Return what was measured for the model of the queries; None if nothing was.
 
-    return find_same_person(*model)
+    Args:
+        gallery: that is searched.
+        model: of the queries.
+        extracted: whether the gallery was just made by the model, and so keeps it.
+    """
+    from fastreid_ext.inference.same_person_file import NAME, find_same_person, read_same_person
+
+    if not extracted:
+        return find_same_person(*model)
+    path = gallery.folder / NAME
+    return read_same_person(path) if path.is_file() else None
 
 
 @contextmanager
@@ -256,6 +266,11 @@ def check_options(args: argparse.Namespace) -> None:
     """
     if (args.query is None) == (not args.image):
         raise ConfigError("name the queries by --query STORE, or by --image FILE, once for each image")
+    if args.image and args.drop_same_camera:
+        raise ConfigError(
+            "--drop-same-camera reads person and camera of the queries, which --image does not say: remove it, or name"
+            " the queries by --query"
+        )
     if args.query is not None and args.folder is not None:
         raise ConfigError(
             f"--query is for a gallery that is a feature store: name images by --image, or extract {args.folder}"

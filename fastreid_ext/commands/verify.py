@@ -184,14 +184,17 @@ def stored(args: argparse.Namespace, cfg: "CfgNode", model: "nn.Module", overrid
         SamePersonError: nothing, or a file that is damaged or of another model; the sentence has the command.
     """
     from fastreid_ext.inference.fingerprints import feature_identity
-    from fastreid_ext.inference.same_person_file import same_person_for, same_person_path
+    from fastreid_ext.inference.same_person_file import NAME, same_person_for, same_person_path
 
     path = args.same_person or same_person_path(cfg)
-    place = ["--same-person", str(path)] if args.same_person else []
+    shipped = zoo.is_own(path)
+    place = ["--same-person", str(args.same_person or NAME)] if args.same_person or shipped else []
     command = shlex.join(
         ["fastreid-ext", "verify", "--calibrate", "--config-file", args.config_file, *place, *overrides]
     )
-    if not cfg.DATASETS.VALIDATION:
+    if shipped:  # nothing is written beside it
+        command += f" and --test-set with people of your own, and name --same-person {NAME} here, too"
+    elif not cfg.DATASETS.VALIDATION:
         command += " DATASETS.VALIDATION N, as in training, or --test-set with people of your own"
     inside = None if args.same_person else Path(cfg.MODEL.WEIGHTS)
     return same_person_for(feature_identity(cfg, model), path, command, inside)

@@ -82,10 +82,13 @@ def find_same_person(cfg: CfgNode, model: nn.Module) -> SamePerson | None:
     if not cfg.MODEL.WEIGHTS:
         return None
     weights, identity = Path(cfg.MODEL.WEIGHTS), feature_identity(cfg, model)
-    beside, refused = measured_beside(weights, identity)
-    found = beside or measured_inside(weights, identity)
-    if refused and not found:
-        logger.warning("%s than this model: it is not used", refused)
+    found, refused = measured_beside(weights, identity)
+    unfit = [f"{refused} than this model: it is not used"] if refused else []
+    if not found:
+        found, refused = measured_inside(weights, identity)
+        unfit += [f"{refused} than this model: they are not used"] if refused else []
+    for sentence in () if found else unfit:
+        logger.warning("%s", sentence)
     return found
 
 
@@ -103,20 +106,18 @@ def measured_beside(weights: Path, identity: dict[str, Any]) -> tuple[SamePerson
     return (None, f"{path} is of {different}") if different else (found, "")
 
 
-def measured_inside(weights: Path, identity: dict[str, Any]) -> SamePerson | None:
-    """Return what a file of weights says of their features itself; None where it says nothing that holds for them.
+def measured_inside(weights: Path, identity: dict[str, Any]) -> tuple[SamePerson | None, str]:
+    """Return what a file of weights says of their features itself, or None and what else its thresholds are of, if any.
 
     Raises:
         WeightsFileError, RecordError, SamePersonError: what it says can't be.
     """
     inside = same_person_in(weights)
     if inside is None:
-        return None
+        return None, ""
     found = SamePerson.from_dict(inside, weights)
-    if different := differences(found, identity):
-        logger.warning("the thresholds in %s are of %s than this model: they are not used", weights, different)
-        return None
-    return found
+    different = differences(found, identity)
+    return (None, f"the thresholds in {weights} are of {different}") if different else (found, "")
 
 
 def same_person_for(identity: dict[str, Any], path: Path, command: str, weights: Path | None = None) -> SamePerson:
@@ -135,8 +136,11 @@ def same_person_for(identity: dict[str, Any], path: Path, command: str, weights:
     different = differences(found, identity) if found else ""
     if found and not different:
         return found
-    if weights and (inside := measured_inside(weights, identity)):
+    inside, refused = measured_inside(weights, identity) if weights else (None, "")
+    if inside:
         return inside
+    if refused and not found:
+        raise SamePersonError(f"{refused} than this model: measure them with {command}")
     if found:
         raise SamePersonError(f"{path} is of {different}: measure again with {command}")
     raise SamePersonError(

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fastreid.config import CfgNode
+from torch import nn
 
 from fastreid_ext.data.labels import UNKNOWN as NO_LABEL
 from fastreid_ext.evaluation.pair_set import similarity_of_distance
 from fastreid_ext.evaluation.same_person import DIFFERENT, SAME, UNKNOWN, SamePerson
-from fastreid_ext.inference.same_person_file import NAME, same_person_for
+from fastreid_ext.inference.fingerprints import feature_identity
+from fastreid_ext.inference.same_person_file import NAME, same_person_for, same_person_path
 from fastreid_ext.search.features import FeatureStore
 from fastreid_ext.search.nearest import Labels, Neighbours
 
@@ -31,6 +34,20 @@ def same_person_of_store(store: FeatureStore, file: Path | None, weights: str = 
     inside, beside = store.folder / NAME, Path(weights).parent / NAME
     path = file or (beside if weights and beside.is_file() and not inside.is_file() else inside)
     return same_person_for(dict(store.meta), path, COMMAND, Path(weights) if weights and file is None else None)
+
+
+def same_person_of_model(cfg: CfgNode, model: nn.Module, file: Path | None) -> SamePerson:
+    """Return what was measured for a model, before it makes the features of a gallery.
+
+    Args:
+        cfg, model: of the features; the model is in eval mode.
+        file: what the user names; None = the one beside the weights or in their file.
+
+    Raises:
+        SamePersonError: as :func:`same_person_of_store`.
+    """
+    weights = Path(cfg.MODEL.WEIGHTS) if file is None else None
+    return same_person_for(feature_identity(cfg, model), file or same_person_path(cfg), COMMAND, weights)
 
 
 @dataclass(frozen=True)

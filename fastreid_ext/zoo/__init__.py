@@ -19,6 +19,7 @@ __all__ = [
     "check_own",
     "file_named",
     "is_name",
+    "is_own",
     "models",
     "text_of",
     "weights_of",
@@ -96,6 +97,11 @@ def text_of(path: str | Path) -> str:
     return os.path.join(os.curdir, text) if isinstance(path, Path) and is_name(text) else text
 
 
+def is_own(path: str | Path) -> bool:
+    """Whether a file lies, or would lie, among the shipped models."""
+    return Path(path).resolve().parent == FOLDER.resolve()
+
+
 def check_own(weights: Path, what: str) -> None:
     """Check that what is about to be written beside some weights does not come among the shipped models.
 
@@ -106,7 +112,7 @@ def check_own(weights: Path, what: str) -> None:
     Raises:
         ConfigError: it does; the sentence says how to copy the model.
     """
-    if weights.resolve().parent == FOLDER.resolve():
+    if is_own(weights):
         copy = f"{weights.stem}{WEIGHTS}"
         raise ConfigError(
             f"{what} would be written into the installed package, beside {weights}: copy the model with fastreid-ext"

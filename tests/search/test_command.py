@@ -232,7 +232,9 @@ def test_images_as_queries(stores, model_arguments, tmp_path, capsys, sentence_o
     assert "can't be compared: other weights" in sentence_of(main([*command, *other]))
     smaller = model_arguments(0, INPUT__SIZE_TEST="[32,32]")[1]
     assert "can't be compared: another config" in sentence_of(main([*command, *smaller]))
-    assert "is not known, so nothing can be left out" in sentence_of(main([*command, "--drop-same-camera", *pairs]))
+    assert "--drop-same-camera reads person and camera of the queries, which --image does not" in sentence_of(
+        main([*command, "--drop-same-camera", *pairs])
+    )
 
 
 @pytest.mark.parametrize(

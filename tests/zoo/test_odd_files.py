@@ -1,10 +1,12 @@
 """Search and verify with files and folders that are not what they should be, or that have odd names."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from fastreid_ext import zoo
 from fastreid_ext.cli import main
 from fastreid_ext.errors import UserError
 
@@ -77,6 +79,23 @@ def test_mistakes_are_found_before_the_folder_is_extracted(place, fails, monkeyp
     assert "--topk is 3, and the gallery has 2 images" in fails(*search, "--topk", 3)
     assert "b.png can't be made" in fails(*search, "--output", "b.png")
     assert "--output folder is the folder of the images" in fails(*search, "--output", "./folder")
+    assert "--drop-same-camera reads person and camera" in fails(*search, "--drop-same-camera")
+    assert "there is no none.json" in fails(*search, "--unknown", "--same-person", "none.json")
+    flipped = fails(*search, "TEST.FLIP.ENABLED", "True", "--unknown")
+    assert re.search(r"the thresholds in \S*\.safetensors are of another config .* than this model: measure", flipped)
+
+
+def test_thresholds_that_do_not_fit_are_named_once(place, fails, capsys, caplog):
+    """With the command that measures others, which writes nothing beside the shipped model."""
+    mirrored = ["TEST.FLIP.ENABLED", "True", *CPU]
+    sentence = fails("verify", "a.png", "b.png", *mirrored)
+    assert (
+        f"measure them with fastreid-ext verify --calibrate --config-file {zoo.DEFAULT_NAME} --same-person" in sentence
+    )
+    assert sentence.endswith("of your own, and name --same-person same_person.json here, too")
+    assert main(["search", "folder", "--image", "a.png", *mirrored]) == 0
+    assert caplog.text.count("than this model: they are not used") == 1
+    assert "probability" not in capsys.readouterr().out
 
 
 def test_results_in_the_folder_that_is_searched_are_none_of_its_images(place, capsys):

@@ -48,12 +48,11 @@ ROWS: dict[str, tuple[str, ...]] = {
     "without instance normalisation": ("MODEL.BACKBONE.WITH_IBN", "False"),
     "triplets for the contrastive loss": (LOSSES, '("SmoothedCrossEntropyLoss","SoftMarginTripletLoss")'),
     "BED for the contrastive loss": (LOSSES, '("SmoothedCrossEntropyLoss","BoundedExponentialDistanceLoss")'),
-    "contrastive loss alone": (LOSSES, '("SupervisedContrastiveLoss",)'),
     "with grayscale, 0.1": ("INPUT.GRAYSCALE.ENABLED", "True", "INPUT.GRAYSCALE.PROB", "0.1"),
     "with blur, 0.2": ("INPUT.BLUR.ENABLED", "True", "INPUT.BLUR.PROB", "0.2"),
     "with random erasing, 0.5": ("INPUT.REA.ENABLED", "True"),
     "with CBE": CBE,
-    "with AugMix": ("INPUT.AUGMIX.ENABLED", "True"),
+    "with AugMix, 0.5": ("INPUT.AUGMIX.ENABLED", "True", "INPUT.AUGMIX.PROB", "0.5"),
     "without averaged weights": ("SOLVER.EMA.ENABLED", "False", "SOLVER.EMA.DECAY", "0.999"),  # which is then unread
     "OSNet x0_25": (
         *("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25"),

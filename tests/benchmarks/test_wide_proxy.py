@@ -68,7 +68,7 @@ def test_means_and_differences():
         "recipe": {0: worlds(0.0), 1: worlds(2.0)},
         "with CBE": {0: worlds(-1.5), 1: worlds(1.0)},
         "with blur, 0.2": {1: worlds(3.0)},
-        "with AugMix": {2: worlds(3.0)},
+        "with AugMix, 0.5": {2: worlds(3.0)},
     }
     rows = [cells(line) for line in wide_proxy.table(found).splitlines()[2:]]
     assert rows[0] == ["recipe", "2", "11.0", "21.0", "31.0", "41.0", "26.0", "", "50.0"]

@@ -30,6 +30,8 @@ IDLE = {
     "TEST.AQE.QE_K": ("7", "TEST.AQE.ENABLED is False"),
     "INPUT.CJ.PROB": ("0.7", "INPUT.CJ.ENABLED is False"),
     "INPUT.AUTOAUG.PROB": ("0.7", "INPUT.AUTOAUG.ENABLED is False"),
+    "INPUT.AUTOAUG.ENABLED": ("True", "INPUT.AUTOAUG.PROB is 0.0"),
+    "INPUT.AUGMIX.ENABLED": ("True", "INPUT.AUGMIX.PROB is 0.0"),
     "MODEL.FREEZE_LAYERS": ("['backbone']", "SOLVER.FREEZE_ITERS is 0"),
     "SOLVER.FREEZE_ITERS": ("10", "MODEL.FREEZE_LAYERS is []"),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": ("1.0", "SOLVER.CLIP_GRADIENTS.ENABLED is False"),
@@ -86,6 +88,13 @@ def test_a_key_under_a_switch_that_is_off(key):
     value, because, *others = IDLE[key]
     cfg = merged("demo/deepminer.yml", "SOLVER.AMP.ENABLED", "False", key, value, *others)
     assert list(without_effect(cfg)) == [f"{key} has no effect here: {because}"]
+
+
+@pytest.mark.parametrize("prob", ["0.0", "0.5"])
+def test_a_probability_that_is_given_is_meant(prob):
+    """FastReID's own is 0 for AutoAug and AugMix; a sweep may begin there."""
+    cfg = merged("demo/baseline.yml", *DATA, "INPUT.AUGMIX.ENABLED", "True", "INPUT.AUGMIX.PROB", prob)
+    assert list(without_effect(cfg)) == []
 
 
 def test_what_is_off_anyway_may_be_switched_off():

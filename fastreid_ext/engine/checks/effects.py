@@ -1,7 +1,7 @@
 """Keys that a user set although something else is set in a way that they have no effect."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,9 +101,12 @@ def _lacks(key: str, *names: str) -> dict[str, Any]:
     }
 
 
-def _switches(keys: Iterable[str]) -> Iterator[Switch]:
-    for node, others in _enabled_nodes(list(keys)):
+def _switches(defaults: Mapping[str, Any]) -> Iterator[Switch]:
+    for node, others in _enabled_nodes(list(defaults)):
         yield Switch(others, **_is(f"{node}.ENABLED", False))
+        if defaults.get(prob := f"{node}.PROB") == 0.0:  # as FastReID has it for AutoAug and AugMix
+            switched = (f"{node}.ENABLED", *(key for key in others if key != prob))
+            yield Switch(switched, **_is(prob, 0.0) | {"off": lambda cfg, prob=prob: _was_left(cfg, prob, 0.0)})
     by_node: dict[str, list[str]] = {node: [name] for node, name in HOST_LOSSES.items()}
     for name, entry in LOSSES.items():
         by_node.setdefault(entry.node, []).append(name)
@@ -117,6 +120,11 @@ def _switches(keys: Iterable[str]) -> Iterator[Switch]:
         switch = Switch((f"KD.LOSSES.{entry.node}",), **_lacks("KD.LOSSES.NAME", name))
         yield replace(switch, off=lambda cfg, off=switch.off: bool(cfg.KD.TEACHER) and off(cfg))
     yield from TABLE
+
+
+def _was_left(cfg: CfgNode, key: str, default: Any) -> bool:
+    """Whether a key has its default without being given: who gives it, as in a sweep, means it."""
+    return value_of(cfg, key) == default and key not in (given_keys(cfg) or {})
 
 
 def _enabled_nodes(keys: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -29,6 +29,8 @@ SAMPLERS: dict[str, Callable[[Items, int, int, int, float], Any]] = {
     ),
 }
 IDENTITY_SAMPLERS = frozenset({"NaiveIdentitySampler", "BalancedIdentitySampler"})
+# Of a batch on another device than the CPU: its targets as numbers, which are read without a wait for the device.
+TARGETS_ON_CPU = "targets_on_cpu"
 PAIR_SAMPLER = "PairSampler"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from fastreid_ext.data.batches import EpochBatches
+from fastreid_ext.data.batches import TARGETS_ON_CPU, EpochBatches
 from fastreid_ext.data.images import BOX, ImageError, ReIDImages
 from fastreid_ext.data.loader_faults import LoaderError, end_without_handing_over, explained, remember
 from fastreid_ext.data.pixels.batch_memory import collate
@@ -20,8 +20,9 @@ from fastreid_ext.processes import as_worker
 class DeviceLoader:
     """A loader whose tensors are moved to a device, without blocking where the memory is pinned.
 
-    Images that come in bytes become float32 there: a quarter of the memory crosses processes and the bus. It is lazy:
-    workers start with the first batch, so a trainer may still set the epoch to start from.
+    Images that come in bytes become float32 there: a quarter of the memory crosses processes and the bus. Where the
+    device is not the CPU, a batch has its targets as numbers too, ``TARGETS_ON_CPU``. It is lazy: workers start with
+    the first batch, so a trainer may still set the epoch to start from.
 
     Raises:
         ImageError: an image can't be read, in this process or in a worker.
@@ -47,6 +48,8 @@ class DeviceLoader:
                     key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
                     for key, value in batch.items()
                 }
+                if self.device.type != "cpu":
+                    moved[TARGETS_ON_CPU] = tuple(batch["targets"].tolist())  # no tensor: DDP would move it
                 # Here and nowhere else: FastReID's models write into the batch and want floats.
                 moved["images"] = as_float32(moved["images"])
                 if boxes is not None:

@@ -1,7 +1,7 @@
 """Hooks of our trainer that replace one of FastReID's, or that FastReID lacks."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,6 +14,7 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.utils import comm
 from torch import nn
 
+from fastreid_ext.data.batches import TARGETS_ON_CPU
 from fastreid_ext.data.loader import DeviceLoader
 from fastreid_ext.engine import joints
 from fastreid_ext.engine.weight_average import WeightAverage
@@ -144,12 +145,18 @@ class PreciseBN(hooks.PreciseBN):
     """
 
     def __init__(self, model: nn.Module, data_loader: DeviceLoader, num_iter: int, average: WeightAverage | None):
-        super().__init__(model, data_loader, num_iter)
+        super().__init__(model, _without_numbers(data_loader), num_iter)
         self.average = average
 
     def update_stats(self) -> None:
         with self.average.applied() if self.average else nullcontext():
             super().update_stats()
+
+
+def _without_numbers(data_loader: DeviceLoader) -> Iterator[dict[str, Any]]:
+    """Yield batches whose targets are on their device alone, where FastReID marks them."""
+    for batch in data_loader:
+        yield {key: value for key, value in batch.items() if key != TARGETS_ON_CPU}
 
 
 def precise_batch_norms(

@@ -20,6 +20,7 @@ from fastreid_ext.engine.distillation import Distillation, distillation_of
 from fastreid_ext.engine.finite_images import check_finite_images
 from fastreid_ext.engine.precision import autocast_dtype
 from fastreid_ext.errors import ConfigError, DivergedError
+from fastreid_ext.modeling.scalars import Scalars, collected_scalars, put_scalars
 
 
 class TrainingStep(SimpleTrainer):
@@ -55,6 +56,7 @@ class TrainingStep(SimpleTrainer):
         self.freeze_iters = freeze_iters
         self.distillation = distillation
         self.parts = parts
+        self.scalars: Scalars = []  # of the model, for the log
         share_steps(model, parts)
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=autocast is torch.float16)
@@ -80,7 +82,8 @@ class TrainingStep(SimpleTrainer):
         data_time = time.perf_counter() - start
 
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._accumulated(data)
+        with collected_scalars() as self.scalars:
+            losses = self._accumulated(data)
         try:
             self._write(losses, data_time)
         except DivergedError:
@@ -115,12 +118,15 @@ class TrainingStep(SimpleTrainer):
     def _write(self, losses: dict[str, torch.Tensor], data_time: float) -> None:
         names = list(losses)
         device = losses[names[0]].device
-        waited = torch.tensor(data_time, device=device)
+        waited = torch.full((), data_time, device=device)  # made there: the processor waits for one that is sent
         values = torch.stack([*losses.values(), waited])
         world = comm.get_world_size()
         if world > 1:
             dist.all_reduce(values)  # the same numbers everywhere: all ranks stop together
-        numbers = [value / world for value in values.tolist()]
+        own = [scalars.to(device, torch.float32) for _, scalars in self.scalars]
+        read = torch.cat([values, *own]).tolist()  # the one time in a step that the processor waits for the device
+        numbers = [value / world for value in read[: len(values)]]
+        put_scalars([name for named, _ in self.scalars for name in named], read[len(values) :])
         metrics = dict(zip([*names, "data_time"], numbers, strict=True))
         bad = {name: metrics[name] for name in names if not math.isfinite(metrics[name])}
         if bad:

@@ -9,6 +9,7 @@ import torch
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers.unit_length import in_range, unit_length
+from fastreid_ext.losses.demands import demand
 from fastreid_ext.losses.pair_penalties import bounded_exponential_penalty
 from fastreid_ext.precision import at_least_float32, without_autocast
 
@@ -21,6 +22,7 @@ def bounded_exponential_distance_loss(
     alpha: float = 0.3,
     normalize: bool = True,
     reduction: str = "balanced",
+    checked: bool = False,
 ) -> torch.Tensor:
     """1 - exp(-alpha d) for two images of one person, exp(-alpha d) for images of two; d is their L2 distance (eq. 3).
 
@@ -35,6 +37,7 @@ def bounded_exponential_distance_loss(
         normalize: divide the features by their L2 norm, as the text has it ("the features are all normalized after
             the global pooling"); raw ones lie far apart and saturate the loss.
         reduction: balanced, mean or hard.
+        checked: whether :func:`demand_both_pairs` was called for the targets already.
 
     Returns:
         A scalar: in [0, 2], for ``mean`` in [0, 1].
@@ -51,15 +54,10 @@ def bounded_exponential_distance_loss(
         raise ValueError(
             f"expected features (B, D) and targets (B,), got {tuple(features.shape)} and {tuple(targets.shape)}"
         )
+    if not checked:
+        demand_both_pairs(targets)
     same = targets[:, None] == targets[None, :]
     positive = same & ~torch.eye(targets.shape[0], dtype=torch.bool, device=targets.device)
-    found = torch.stack([positive.any(), (~same).any()]).tolist()  # one transfer for both
-    for there, what in zip(found, ("two images of one identity", "images of two identities"), strict=True):
-        if not there:
-            raise ConfigError(
-                f"the BED loss compares pairs, but there are no {what} in this batch of {len(targets)}: check the"
-                " sampler and DATALOADER.NUM_INSTANCE"
-            )
     with without_autocast(features):
         x = unit_length(in_range(features)) if normalize else at_least_float32(features)
         # The matrix-product form loses half the digits of small distances, and those are the ones that count.
@@ -73,6 +71,25 @@ def bounded_exponential_distance_loss(
         if reduction == "mean":
             return _mean_where(positive | ~same, losses)
         return _mean_where(positive, losses) + _mean_where(~same, losses)
+
+
+def demand_both_pairs(targets: torch.Tensor) -> None:
+    """Refuse targets (B,) without a pair of one identity, or without one of two.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    same = targets[:, None] == targets[None, :]
+    found = {
+        "two images of one identity": same.sum() > len(targets),  # an image is no pair with itself
+        "images of two identities": ~same.all(),
+    }
+    for what, there in found.items():
+        demand(
+            there,
+            f"the BED loss compares pairs, but there are no {what} in this batch of {len(targets)}: check the"
+            " sampler and DATALOADER.NUM_INSTANCE",
+        )
 
 
 def _mean_where(mask: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:

@@ -77,4 +77,6 @@ def focal_penalty(distances: Tensor, same: Tensor | bool, alpha: float = 0.3, ga
 
 
 def _of_all(same: Tensor | bool, distances: Tensor) -> Tensor:
-    return torch.as_tensor(same, dtype=torch.bool, device=distances.device)
+    if isinstance(same, Tensor):
+        return same.to(distances.device, torch.bool)
+    return distances.new_full((), same, dtype=torch.bool)  # made there: the processor waits for one that is sent

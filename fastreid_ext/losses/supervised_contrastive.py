@@ -9,11 +9,12 @@ import torch
 
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers.unit_length import in_range, unit_length
+from fastreid_ext.losses.demands import demand
 from fastreid_ext.precision import without_autocast
 
 
 def supervised_contrastive_loss(
-    features: torch.Tensor, targets: torch.Tensor, temperature: float = 0.1
+    features: torch.Tensor, targets: torch.Tensor, temperature: float = 0.1, checked: bool = False
 ) -> torch.Tensor:
     """Mean over images of -log of the share that another image of the same person has among all others (eq. 2, L_out).
 
@@ -25,6 +26,7 @@ def supervised_contrastive_loss(
         features: (B, D), any float type; computed in float32 or better.
         targets: (B,) identity of every row.
         temperature: > 0; the paper's is 0.1.
+        checked: whether :func:`demand_two_images_of_one` was called for the targets already.
 
     Returns:
         A scalar, 0 or more.
@@ -41,14 +43,11 @@ def supervised_contrastive_loss(
         raise ValueError(
             f"expected features (B, D) and targets (B,), got {tuple(features.shape)} and {tuple(targets.shape)}"
         )
+    if not checked:
+        demand_two_images_of_one(targets)
     itself = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
     positive = (targets[:, None] == targets[None, :]) & ~itself
     counts = positive.sum(dim=1)
-    if not counts.any():
-        raise ConfigError(
-            "the supervised contrastive loss compares images of one identity, but there are no two in this batch of"
-            f" {len(targets)}: check the sampler and DATALOADER.NUM_INSTANCE"
-        )
     with without_autocast(features):
         z = unit_length(in_range(features))
         similarities = z @ z.T / temperature
@@ -56,3 +55,16 @@ def supervised_contrastive_loss(
         log_shares = similarities - torch.logsumexp(others, dim=1, keepdim=True)
         of_image = -(log_shares * positive).sum(dim=1) / counts.clamp(min=1)
         return of_image.sum() / (counts > 0).sum()
+
+
+def demand_two_images_of_one(targets: torch.Tensor) -> None:
+    """Refuse targets (B,) that are all different.
+
+    Raises:
+        ConfigError: they are.
+    """
+    demand(
+        (targets[:, None] == targets[None, :]).sum() > len(targets),  # an image is no pair with itself
+        "the supervised contrastive loss compares images of one identity, but there are no two in this batch of"
+        f" {len(targets)}: check the sampler and DATALOADER.NUM_INSTANCE",
+    )

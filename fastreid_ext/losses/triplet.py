@@ -6,12 +6,27 @@ Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 201
 import torch
 import torch.nn.functional as F
 
-from fastreid_ext.errors import ConfigError
+from fastreid_ext.losses.demands import demand
 from fastreid_ext.losses.pair_penalties import triplet_penalty
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
-def hardest_distances(features: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def demand_two_identities(targets: torch.Tensor) -> None:
+    """Refuse targets (B,) that are all the same, or none: there is no negative.
+
+    Raises:
+        ConfigError: they are.
+    """
+    demand(
+        (targets != targets[:1]).any(),
+        f"a triplet needs images of at least two identities, but all {len(targets)} images of this batch"
+        " show the same one: check the sampler and DATALOADER.NUM_INSTANCE",
+    )
+
+
+def hardest_distances(
+    features: torch.Tensor, targets: torch.Tensor, checked: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Euclidean distance of every image to its farthest positive and its nearest negative in the batch.
 
     The image itself counts as a positive at distance 0, as the maximum over l in eq. 5 of Deep Miner has it,
@@ -20,6 +35,7 @@ def hardest_distances(features: torch.Tensor, targets: torch.Tensor) -> tuple[to
     Args:
         features: (B, D), any float type; distances are taken in float32 or better.
         targets: (B,) identity of every row.
+        checked: whether :func:`demand_two_identities` was called for them already.
 
     Returns:
         Two tensors (B,): hardest positive and hardest negative distance.
@@ -31,12 +47,9 @@ def hardest_distances(features: torch.Tensor, targets: torch.Tensor) -> tuple[to
         raise ValueError(
             f"expected features (B, D) and targets (B,), got {tuple(features.shape)} and {tuple(targets.shape)}"
         )
+    if not checked:
+        demand_two_identities(targets)
     same = targets[:, None] == targets[None, :]
-    if bool(same.all()):
-        raise ConfigError(
-            f"a triplet needs images of at least two identities, but all {len(targets)} images of this batch"
-            " show the same one: check the sampler and DATALOADER.NUM_INSTANCE"
-        )
     with without_autocast(features):
         x = at_least_float32(features)
         # The matrix-product form loses half the digits of small distances, and those are the ones that count.
@@ -46,25 +59,27 @@ def hardest_distances(features: torch.Tensor, targets: torch.Tensor) -> tuple[to
     return positive, negative
 
 
-def soft_margin_triplet_loss(features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def soft_margin_triplet_loss(features: torch.Tensor, targets: torch.Tensor, checked: bool = False) -> torch.Tensor:
     """Mean over the batch of softplus(hardest positive - hardest negative) (Deep Miner, eq. 5).
 
     The paper prints a sum; we take the mean, as the public baselines do.
 
     Args and errors as :func:`hardest_distances`. Returns a scalar.
     """
-    positive, negative = hardest_distances(features, targets)
+    positive, negative = hardest_distances(features, targets, checked)
     return F.softplus(positive - negative).mean()
 
 
-def batch_hard_triplet_loss(features: torch.Tensor, targets: torch.Tensor, margin: float = 0.3) -> torch.Tensor:
+def batch_hard_triplet_loss(
+    features: torch.Tensor, targets: torch.Tensor, margin: float = 0.3, checked: bool = False
+) -> torch.Tensor:
     """Mean over the batch of max(0, margin + hardest positive - hardest negative).
 
     Args:
-        features, targets: as :func:`hardest_distances`, whose errors are raised here too.
+        features, targets, checked: as :func:`hardest_distances`, whose errors are raised here too.
         margin: minimum gap between the two distances, > 0.
 
     Raises:
         ConfigError: the margin is not positive.
     """
-    return triplet_penalty(*hardest_distances(features, targets), margin).mean()
+    return triplet_penalty(*hardest_distances(features, targets, checked), margin).mean()

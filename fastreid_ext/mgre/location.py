@@ -118,7 +118,8 @@ def pseudo_boxes(
     joints = at_least_float32(joints)
     boxes, known = [], []
     for joint_set in joint_sets:
-        members = joints[:, list(joint_set)]
+        # One by one: a list of numbers is an index that is sent to the device, which makes the processor wait.
+        members = torch.stack([joints[:, joint] for joint in joint_set], dim=1)
         seen = members[..., 2] > threshold  # (B, n)
         place = members[..., :2]
         low = place.masked_fill(~seen[..., None], math.inf).amin(dim=1) - margin

@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
-from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from fastreid_ext.data.batches import TARGETS_ON_CPU
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.layers import MomentumElimination
+from fastreid_ext.losses.demands import demand
 from fastreid_ext.modeling.augmentation_table import BatchAugmentation, augmentations_from_config
 from fastreid_ext.modeling.head_plugins import BranchHead, build_head
 from fastreid_ext.modeling.loss_table import Criterion, Term, terms_from_config
+from fastreid_ext.modeling.scalars import log_scalars
 
 logger = logging.getLogger(__name__)
 
@@ -175,14 +177,18 @@ class BranchedReID(nn.Module):
                 f"this {type(self).__name__} was built for a test: MODEL.HEADS.NUM_CLASSES is 0, and training needs the"
                 " number of identities of the training set"
             )
-        targets = _targets_of(batched_inputs).to(images.device, non_blocking=True)
-        if bool((targets < 0).any()):
+        given = _targets_of(batched_inputs)
+        on_cpu = _readable(given, batched_inputs)
+        if not torch.compiler.is_compiling() and bool((on_cpu < 0).any()):
             # FastReID's PreciseBN only wants the batch norms to see the images and marks them with -1.
             self.branches(images, None, **labels)
             return {}
+        self._check_range(on_cpu)
+        targets = given.to(images.device, non_blocking=True)
         extra = list(labels.values())
         for augment in self.augmentations:
             images, targets, *extra = augment(images, targets, *extra)
+        self.criterion.check(targets, on_cpu)
         branches = self.branches(images, targets, **dict(zip(labels, extra, strict=True)))
         losses = self.losses(branches, targets)
         if self.elimination is not None and torch.is_grad_enabled():  # a forward without gradients is no step
@@ -209,11 +215,27 @@ class BranchedReID(nn.Module):
             )
         return {name: batch[name].to(self.device, non_blocking=True) for name in self.labels if name in batch}
 
+    def _check_range(self, targets: Tensor) -> None:
+        demand(
+            ((targets >= 0) & (targets < self.num_classes)).all(),
+            f"a training batch has targets outside 0 to {self.num_classes - 1}, the identities that the classifiers"
+            " were built for: number those of the training set from 0, and set MODEL.HEADS.NUM_CLASSES to how many they"
+            " are",
+        )
+
 
 def _targets_of(batched_inputs: Mapping[str, Tensor] | Tensor) -> Tensor:
     if not isinstance(batched_inputs, Mapping) or "targets" not in batched_inputs:
         raise ValueError("training needs a batch with 'images' and 'targets'; for features call model.eval() first")
     return batched_inputs["targets"]
+
+
+def _readable(targets: Tensor, batched_inputs: Mapping[str, Any]) -> Tensor:
+    """Return the targets where they are read without a wait for their device, if the batch has them there."""
+    if torch.compiler.is_compiling():  # a graph reads none
+        return targets
+    numbers = batched_inputs.get(TARGETS_ON_CPU)
+    return targets.cpu() if numbers is None else torch.tensor(numbers)
 
 
 @torch.no_grad()
@@ -222,6 +244,4 @@ def _log_accuracy(branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor)
     # A classifier of several heads answers with the sum of their logits (B, H, K).
     answers = [x.sum(dim=1) if x.dim() == 3 else x for x in logits.values()]
     hits = torch.stack([(answer.argmax(dim=1) == targets).float().mean() for answer in answers])
-    storage = get_event_storage()
-    for name, accuracy in zip(logits, hits.tolist(), strict=True):  # one transfer for all branches
-        storage.put_scalar(f"accuracy/{name}", accuracy)
+    log_scalars([f"accuracy/{name}" for name in logits], hits)

@@ -19,6 +19,9 @@ from fastreid_ext.losses import (
     soft_margin_triplet_loss,
     supervised_contrastive_loss,
 )
+from fastreid_ext.losses.bounded_exponential_distance import demand_both_pairs
+from fastreid_ext.losses.supervised_contrastive import demand_two_images_of_one
+from fastreid_ext.losses.triplet import demand_two_identities
 from fastreid_ext.precision import at_least_float32, without_autocast
 
 
@@ -32,6 +35,8 @@ class LossEntry:
         node: its config node below MODEL.LOSSES; SCALE is the weight of the loss.
         build: (node, num_classes, dim) -> callable(source, targets).
         defaults: the node's keys; empty where the host already has the node.
+        demand: refuses targets (B,) that the loss is not defined for, where it does not do so itself; None where it is
+            defined for all.
     """
 
     what: str
@@ -39,6 +44,7 @@ class LossEntry:
     node: str
     build: Callable[[CfgNode, int, int], Callable[[Tensor, Tensor], Tensor]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    demand: Callable[[Tensor], None] | None = None
 
 
 LOSSES: dict[str, LossEntry] = {
@@ -53,31 +59,39 @@ LOSSES: dict[str, LossEntry] = {
         "triplet",
         "feature",
         "SOFT_TRIPLET",
-        lambda node, num_classes, dim: soft_margin_triplet_loss,
+        lambda node, num_classes, dim: _with(soft_margin_triplet_loss, checked=True),
         {"SCALE": 1.0},
+        demand_two_identities,
     ),
     "BatchHardTripletLoss": LossEntry(
         "triplet",
         "feature",
         "HARD_TRIPLET",
-        lambda node, num_classes, dim: _with(batch_hard_triplet_loss, margin=node.MARGIN),
+        lambda node, num_classes, dim: _with(batch_hard_triplet_loss, margin=node.MARGIN, checked=True),
         {"MARGIN": 0.3, "SCALE": 1.0},
+        demand_two_identities,
     ),
     "BoundedExponentialDistanceLoss": LossEntry(
         "bed",
         "feature",
         "BED",
         lambda node, num_classes, dim: _with(
-            bounded_exponential_distance_loss, alpha=node.ALPHA, normalize=node.NORM, reduction=node.REDUCTION
+            bounded_exponential_distance_loss,
+            alpha=node.ALPHA,
+            normalize=node.NORM,
+            reduction=node.REDUCTION,
+            checked=True,
         ),
         {"ALPHA": 0.3, "NORM": True, "REDUCTION": "balanced", "SCALE": 1.0},
+        demand_both_pairs,
     ),
     "SupervisedContrastiveLoss": LossEntry(
         "supcon",
         "feature",
         "SUPCON",
-        lambda node, num_classes, dim: _with(supervised_contrastive_loss, temperature=node.TEMPERATURE),
+        lambda node, num_classes, dim: _with(supervised_contrastive_loss, temperature=node.TEMPERATURE, checked=True),
         {"TEMPERATURE": 0.1, "SCALE": 1.0},
+        demand_two_images_of_one,
     ),
     "CenterLoss": LossEntry(
         "center",
@@ -129,6 +143,7 @@ class Term:
     source: str
     weight: float
     build: Callable[[int, int], Callable[[Tensor, Tensor], Tensor]]
+    demand: Callable[[Tensor], None] | None = None
 
 
 def terms_from_config(cfg: CfgNode) -> list[Term]:
@@ -160,6 +175,7 @@ def terms_from_config(cfg: CfgNode) -> list[Term]:
             entry.source,
             node.SCALE,
             lambda num_classes, dim, build=build, node=node: build(node, num_classes, dim),
+            entry.demand,
         )
     return list(terms.values())
 
@@ -187,6 +203,8 @@ class Criterion(nn.Module):
         self.weights: dict[str, float] = {}
         self.sources: dict[str, tuple[str, str]] = {}
         self.functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
+        self.demands = tuple(dict.fromkeys(term.demand for term in terms if term.demand))  # each once for all branches
+        self._seen: Tensor | None = None  # targets that meet them
         self.stateful = nn.ModuleDict()  # registered, so that their buffers are saved and moved
         built: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
         for branch, dim in branch_dims.items():
@@ -202,8 +220,33 @@ class Criterion(nn.Module):
                 else:
                     self.functions[key] = loss
 
+    def check(self, targets: Tensor, on_cpu: Tensor | None = None) -> None:
+        """Refuse targets that a loss is not defined for; :meth:`forward` does not look at the same tensor again.
+
+        Args:
+            targets: (B,).
+            on_cpu: the targets in the processor's memory, where nobody waits for a GPU to look at them; an augmentation
+                may have added some to ``targets``, which are looked at then if these are too few.
+
+        Raises:
+            ConfigError: such targets.
+        """
+        for needs in self.demands:
+            try:
+                needs(targets if on_cpu is None else on_cpu)
+            except ConfigError:
+                needs(targets)
+        self._seen = targets
+
     def forward(self, branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> dict[str, Tensor]:
-        """branches: branch -> {"logits": (B, K), "feature": (B, D)}; targets (B,). Returns weighted scalars."""
+        """branches: branch -> {"logits": (B, K), "feature": (B, D)}; targets (B,). Returns weighted scalars.
+
+        Raises:
+            ConfigError: targets that a loss is not defined for.
+        """
+        if targets is not self._seen:
+            self.check(targets)
+        self._seen = None
         losses = {}
         for key, (branch, source) in self.sources.items():
             loss = self.stateful[key] if key in self.stateful else self.functions[key]

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
-from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from fastreid_ext.compat.names import register
 from fastreid_ext.data.batches import PAIR_SAMPLER
 from fastreid_ext.errors import ConfigError
 from fastreid_ext.modeling.head_plugins import MapHead, Outputs, has_extra_losses
+from fastreid_ext.modeling.scalars import log_scalars
 from fastreid_ext.res2net.verification import SAME, PairVerification, verification_loss
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class PairVerificationHead(MapHead):
         same = targets[0::2] == targets[1::2]
         logits = self.verification(feature[0::2], feature[1::2])
         right = (logits.detach().argmax(dim=1) == SAME) == same
-        get_event_storage().put_scalar("accuracy/verification", right.float().mean().item())
+        log_scalars(["accuracy/verification"], right.float().mean()[None])
         return {"loss_verification_global": self.verification_weight * verification_loss(logits, same)}
 
     def embed(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import SequentialSampler
 
-from fastreid_ext.data.batches import EpochBatches
+from fastreid_ext.data.batches import TARGETS_ON_CPU, EpochBatches
 from fastreid_ext.data.images import ImageError, ReIDImages
 from fastreid_ext.data.loader import build_test_loader, build_train_loader, start_worker
 
@@ -48,6 +48,13 @@ def test_training_batches(workers, items):
         seeds = torch.tensor([torch.rand(1, generator=torch.Generator().manual_seed(s)).item() for _, s in indices])
         brightness = torch.tensor([10.0 * i for i, _ in indices])
         assert torch.allclose(batch["images"][:, 0, 0, 0], brightness + seeds)
+
+
+def test_targets_stay_readable_on_another_device(items):
+    assert TARGETS_ON_CPU not in next(iter(train_loader(items, 0)))
+    batch = next(iter(train_loader(items, 0, torch.device("meta"))))
+    assert batch["targets"].is_meta and batch["images"].is_meta
+    assert batch[TARGETS_ON_CPU] == tuple(items[i][1] for i, _ in batches(items).epoch(0)[0])
 
 
 def test_it_starts_at_any_epoch(items):

@@ -9,10 +9,12 @@ from fastreid.utils.events import EventStorage
 from torch import nn
 
 from fastreid_ext.engine import precision
+from fastreid_ext.engine.accumulation import parts_of
 from fastreid_ext.engine.hooks import FiniteWeights, layer_freeze
 from fastreid_ext.engine.precision import autocast_dtype, losses_in_float32
 from fastreid_ext.engine.step import TrainingStep, gradient_clipper, step_settings
 from fastreid_ext.errors import ConfigError
+from fastreid_ext.modeling.scalars import log_scalars
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -97,6 +99,25 @@ def test_precision_of_a_step(dtype, model):
     latest = storage.latest()
     assert latest["total_loss"][0] == pytest.approx(latest["loss_a"][0] + latest["loss_b"][0])
     assert latest["data_time"][0] >= 0.0
+
+
+class Telling(Model):
+    """Also logs two numbers for each forward."""
+
+    def forward(self, data):
+        log_scalars(["accuracy/a", "accuracy/b"], torch.stack([data["images"].mean(), data["images"].max()]))
+        return super().forward(data)
+
+
+def test_what_the_model_logs_is_read_with_the_losses(monkeypatch):
+    reads, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: reads.append(len(self)) or tolist(self))
+    (data,) = batches(1)
+    _, storage = train(Telling(), loader=[data], parts=2)
+    assert reads == [len(Telling().factors) + 1 + 2 * 2]  # losses and the time that was waited; two parts
+    means = [half["images"].mean().item() for half in parts_of(data, 2)]
+    assert [value for value, _ in storage.history("accuracy/a").values()] == means
+    assert storage.latest()["accuracy/b"][0] == data["images"][2:].max().item()
 
 
 def test_losses_of_deep_miner_are_float32(run_main, monkeypatch):

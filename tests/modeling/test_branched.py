@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from fastreid_ext.errors import ConfigError
+from fastreid_ext.losses.bounded_exponential_distance import demand_both_pairs
 from fastreid_ext.modeling.branched import BranchedReID
 from fastreid_ext.modeling.head_plugins import BranchHead
 from fastreid_ext.modeling.loss_table import Term
@@ -109,3 +111,30 @@ def test_at_the_test_labels_are_given_where_they_are(batch):
     model({"images": batch["images"], "height": batch["height"]})
     model(batch["images"])
     assert [list(labels) for _, _, labels in model.given] == [["joints", "height"], ["height"], []]
+
+
+@pytest.mark.parametrize("target", [2, 7])
+def test_targets_that_no_classifier_knows(target, batch, storage):
+    batch["targets"][1] = target
+    with pytest.raises(ConfigError, match="targets outside 0 to 1, .* set MODEL.HEADS.NUM_CLASSES"):
+        Toy()(batch)
+
+
+def test_losses_look_at_targets_once_a_batch(batch, storage):
+    """And at others that they are given beside a forward of the model."""
+    model, looked = Toy(), []
+    model.criterion.demands = (lambda targets: looked.append(targets.tolist()),)
+    model(batch)
+    model.losses(model.branches(batch["images"], batch["targets"]), batch["targets"])
+    assert looked == [[0, 1, 1, 0]] * 2
+
+
+def test_what_an_augmentation_adds_counts(batch, storage):
+    """No two images of one identity, until the batch is doubled."""
+    model = Toy([CompoundBatchErasing(stripes=[2])])
+    batch = {key: value[:2] for key, value in batch.items()}
+    model.criterion.demands = (demand_both_pairs,)
+    model(batch)
+    model.augmentations = ()
+    with pytest.raises(ConfigError, match="no two images of one identity in this batch of 2"):
+        model(batch)

@@ -70,6 +70,9 @@ def add_engine_config(cfg: CfgNode) -> None:
     # Parts that a batch is computed in, one after the other, before the optimiser's step: less memory, and every loss
     # compares the images of a part alone (docs/reproduce.md)
     cfg.SOLVER.ACCUMULATION = 1
+    # Compute maps and features in kernels that torch.compile makes as training and each first evaluation begin, by a
+    # compiler of C++ on a CPU, by triton on a GPU: minutes, which long runs may win back (docs/speed.md)
+    cfg.SOLVER.COMPILE = False
     # Warm-up in epochs. With it STEPS count epochs from the start of the run, as papers do;
     # with the host's WARMUP_ITERS they count from the end of the warm-up, as the host does
     cfg.SOLVER.WARMUP_EPOCHS = 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from fastreid_ext.engine.compiling import compile_model
 from fastreid_ext.engine.model import build_model
 from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.engine.step import TrainingStep, step_settings
@@ -85,18 +86,11 @@ class Batches:
         return ({**self.data, "images": self.data["images"].clone()} for _ in itertools.count())
 
 
-def training_step(cfg: CfgNode, compiler: str = "") -> TrainingStep:
-    """Return the trainer's own step of a config.
-
-    Args:
-        cfg: of :func:`config`.
-        compiler: backend of torch.compile; "" = none.
-    """
+def training_step(cfg: CfgNode) -> TrainingStep:
+    """Return the trainer's own step of a config, as :func:`config` makes it."""
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    model = build_model(cfg).train()
-    if compiler:
-        model.compile(backend=compiler)
+    model = compile_model(cfg, build_model(cfg)).train()
     step = TrainingStep(model, Batches(batch(cfg)), build_optimizer(cfg, model), **step_settings(cfg, model))
     step.iter = 0
     return step

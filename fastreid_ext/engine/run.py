@@ -20,6 +20,7 @@ from fastreid_ext.data.loader_faults import dead_workers_named
 from fastreid_ext.engine.checks.config import check_config
 from fastreid_ext.engine.checks.machine import check_writable
 from fastreid_ext.engine.checks.resume import check_same_run
+from fastreid_ext.engine.compiling import compile_model
 from fastreid_ext.engine.log_file import stop_if_unwritable
 from fastreid_ext.engine.merging import merge_config
 from fastreid_ext.engine.results import write_results
@@ -76,7 +77,7 @@ def evaluate(cfg: CfgNode) -> Any:
     cfg = with_tests_that_are_there(cfg)
     seed = resolve_seed(cfg.SEED)
     seed_everything(seed)
-    model = load_trained(cfg)
+    model = compile_model(cfg, load_trained(cfg))
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         write_run_record(cfg, model, seed, eval_only=True)

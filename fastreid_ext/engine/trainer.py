@@ -23,6 +23,7 @@ from fastreid_ext.engine import joints, loaders, optimizer, schedule
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.checks.machine import check_writable
 from fastreid_ext.engine.checks.shared_images import warn_of_images_again, warn_of_known_persons
+from fastreid_ext.engine.compiling import compile_model
 from fastreid_ext.engine.devices import distributed
 from fastreid_ext.engine.environment import warn_if_elsewhere
 from fastreid_ext.engine.epoch_checkpoints import NO_METRIC, EpochCheckpoints
@@ -96,7 +97,8 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, opt, self.iters_per_epoch)
         self.warmup_iters = schedule.warmup_iters(cfg, self.iters_per_epoch)
 
-        self._trainer = TrainingStep(distributed(model), data_loader, opt, **step_settings(cfg, model))
+        settings = step_settings(cfg, model)
+        self._trainer = TrainingStep(distributed(compile_model(cfg, model)), data_loader, opt, **settings)
         self.start_epoch = 0
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch

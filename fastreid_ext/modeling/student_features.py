@@ -101,9 +101,12 @@ def _makes_a_test_feature(module: nn.Module) -> bool:
 
 @contextmanager
 def _replaced(module: nn.Module, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Let an instance have another method."""
+    """Let an instance have another method; it has its own one again on exit, compiled or not."""
+    own = vars(module).get(name)
     setattr(module, name, function)
     try:
         yield
     finally:
         delattr(module, name)
+        if own is not None:
+            setattr(module, name, own)

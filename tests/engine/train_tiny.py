@@ -19,7 +19,7 @@ import tiny_resnet  # noqa: E402, F401  (its backbones have names now)
 from fastreid.utils import comm  # noqa: E402
 
 from fastreid_ext.cli import main  # noqa: E402
-from fastreid_ext.engine import launching, run  # noqa: E402
+from fastreid_ext.engine import compiling, launching, run  # noqa: E402
 from fastreid_ext.engine.trainer import Trainer  # noqa: E402
 
 
@@ -54,6 +54,8 @@ if __name__ in ("__main__", "__mp_main__"):
 if __name__ == "__main__":
     if "FORK_RANKS" in os.environ:  # nothing has to be imported again; spawned is what a user's are
         launching.START = "fork"
+    if "COMPILE_BACKEND" in os.environ:
+        compiling.BACKEND = os.environ["COMPILE_BACKEND"]
     if "STALL_IN_SAVE" in os.environ:
         stall_in_save(int(os.environ["STALL_IN_SAVE"]))
     sys.exit(main(["train", *sys.argv[1:]]))

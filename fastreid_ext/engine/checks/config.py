@@ -6,6 +6,7 @@ from fastreid.config import CfgNode
 from fastreid.config.defaults import _C as host_defaults
 
 from fastreid_ext.engine.checks.batches import batch_mistakes
+from fastreid_ext.engine.checks.compiler import compiler_mistakes
 from fastreid_ext.engine.checks.effects import without_effect
 from fastreid_ext.engine.checks.evaluation import evaluation_mistakes
 from fastreid_ext.engine.checks.listing import raise_together
@@ -39,6 +40,7 @@ def mistakes(cfg: CfgNode, world_size: int) -> Iterator[str]:
     yield from wrong.values()
     combinations: tuple[tuple[tuple[str, ...], Callable[[CfgNode], Iterator[str]]], ...] = (
         ((), device_mistakes),
+        (("SOLVER.COMPILE",), compiler_mistakes),
         ((), path_mistakes),
         ((), dataset_mistakes),
         (("DATASETS.CSV", "DATASETS.NAMES", "DATASETS.TESTS"), csv_set_mistakes),

@@ -168,6 +168,7 @@ RANGES: dict[str, Rule] = {
     "SOLVER.CHECKPOINT_PERIOD": whole(1, EPOCHS),
     "SOLVER.IMS_PER_BATCH": whole(1, BATCH),
     "SOLVER.ACCUMULATION": whole(1, BATCH),
+    "SOLVER.COMPILE": FLAG,
     "SOLVER.LR_FACTORS": also(
         listed(FACTOR),
         lambda value: len({name for name, _ in value}) == len(value),

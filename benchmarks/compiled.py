@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-CONFIGS = ("demo/deepminer.yml=64", "MSReID/Market1501_R50.yml=8")
+CONFIGS = ("demo/deepminer.yml=64", "Baseline/Market1501_R50.yml=8")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # compilers are waited for, and count
 
 
@@ -111,13 +111,15 @@ def main() -> None:
         config, _, images = args.configs[0].partition("=")
         print(json.dumps(measure(config, int(images), args.rounds)))
         return
-    from record import write_record
+    from record import RESULTS, commit, write_record
 
-    results = {}
+    path = RESULTS / "compiled.json"
+    results = json.loads(path.read_text())["results"] if path.is_file() else {}  # of other configs
     for config in args.configs:
         with tempfile.TemporaryDirectory() as cache:
             results[config] = in_a_process(config, args.rounds, cache)
             results[config]["seconds_to_start_again"] = in_a_process(config, 0, cache)["seconds_to_start"]
+            results[config]["commit"] = commit()
         print(f"{config}: {json.dumps(results[config], indent=1)}")
         write_record("compiled", results)
 

@@ -15,7 +15,7 @@ from fastreid_ext.modeling.branched import BranchedReID
 
 KEY = "SOLVER.COMPILE"
 BACKEND = "inductor"  # of torch.compile
-# A training step and a test. FastReID's PreciseBN has another mode, and so have layers that are frozen for a while.
+# (module.training, gradients are recorded); FastReID's PreciseBN has another mode.
 MODES = {(True, True): "training", (False, False): "the test"}
 OWN_CACHES = "Dynamo detected a call to a `functools.lru_cache`"  # of names, which never change
 

@@ -167,16 +167,16 @@ SHORT = {"SOLVER__STEPS": "[]", "TEST__IMS_PER_BATCH": 25}
 
 @pytest.mark.slow
 def test_a_run_ends_as_it_does_without(on, run_main, differences, tmp_path):
-    """Also one that is continued, evaluated by itself, and has odd last batches."""
+    """Also one that began without, is continued and evaluated by itself, and has odd last batches."""
     without = run_main(OUTPUT_DIR=tmp_path / "without", SOLVER__MAX_EPOCH=2, **SHORT)
-    SHORT["SOLVER__COMPILE"] = True
     run_main(OUTPUT_DIR=tmp_path / "with", SOLVER__MAX_EPOCH=1, **SHORT)
-    compiled = run_main("--resume", OUTPUT_DIR=tmp_path / "with", SOLVER__MAX_EPOCH=2, **SHORT)
+    compiling_too = {**SHORT, "SOLVER__COMPILE": True}
+    compiled = run_main("--resume", OUTPUT_DIR=tmp_path / "with", SOLVER__MAX_EPOCH=2, **compiling_too)
     assert "compiled for training with batches of 16 images" in (compiled / "log.txt").read_text()
     models = [torch.load(path / "model_final.pth", weights_only=True)["model"] for path in (without, compiled)]
     assert differences(*map(dict, models)) == []
     weights = compiled / "model_final.pth"
-    alone = run_main("--eval-only", MODEL__WEIGHTS=weights, OUTPUT_DIR=tmp_path / "alone", **SHORT)
+    alone = run_main("--eval-only", MODEL__WEIGHTS=weights, OUTPUT_DIR=tmp_path / "alone", **compiling_too)
     assert "compiled for the test with batches of 25 images" in (alone / "log.txt").read_text()
     results = [json.loads((path / "results.json").read_text())["results"] for path in (without, compiled, alone)]
     assert results[0] == results[1] == results[2]
@@ -184,7 +184,7 @@ def test_a_run_ends_as_it_does_without(on, run_main, differences, tmp_path):
 
 @pytest.mark.slow
 def test_two_ranks_train_to_the_same_weights(command_line, differences, tmp_path):
-    env = {"FORK_RANKS": "1", "COMPILE_BACKEND": "aot_eager"}
+    env = {"FORK_RANKS": "1", "COMPILE_BACKEND": "eager"}
     overrides = {"SOLVER.MAX_EPOCH": 1, "SOLVER.STEPS": "[]", "SOLVER.COMPILE": True}
     ranks = ("--num-gpus", 2, "--dist-url", "auto")
     result = command_line.run(tmp_path / "out", *ranks, overrides=overrides, env=env)

@@ -114,7 +114,7 @@ class Compiled:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    import torch._dynamo  # seconds, which a run without pays not
+    import torch._dynamo  # seconds, which a run without it does not pay
 
     # A size of its own for each graph: those with any size are slower. Dropout draws torch's own numbers.
     options = {"fallback_random": True} if BACKEND == "inductor" else {}

@@ -23,7 +23,7 @@ def compiler_mistakes(cfg: CfgNode) -> Iterator[str]:
 
 def _lacking() -> str:
     """Return what to install, "" if there is all."""
-    from torch._inductor.cpp_builder import get_cpp_compiler  # seconds, which other runs pay not
+    from torch._inductor.cpp_builder import get_cpp_compiler  # seconds, which other runs do not pay
 
     try:
         get_cpp_compiler()

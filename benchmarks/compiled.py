@@ -70,7 +70,7 @@ def measure(config: str, images: int, rounds: int) -> dict[str, Any]:
 
     @torch.no_grad()
     def features(name: str) -> torch.Tensor:
-        return steps[name].model(pictures)
+        return steps[name].model(pictures.clone())  # FastReID writes into it
 
     with EventStorage(0):
         found: dict[str, Any] = {"images": images, "autocast": str(steps["eager"].autocast), "seconds_to_start": {}}

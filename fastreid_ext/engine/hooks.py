@@ -145,10 +145,12 @@ class PreciseBN(hooks.PreciseBN):
     """
 
     def __init__(self, model: nn.Module, data_loader: DeviceLoader, num_iter: int, average: WeightAverage | None):
-        super().__init__(model, _without_numbers(data_loader), num_iter)
+        super().__init__(model, data_loader, num_iter)
         self.average = average
 
     def update_stats(self) -> None:
+        if not self._disabled and self._data_iter is None:
+            self._data_iter = _without_numbers(self._data_loader)
         with self.average.applied() if self.average else nullcontext():
             super().update_stats()
 

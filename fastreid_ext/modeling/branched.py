@@ -188,8 +188,8 @@ class BranchedReID(nn.Module):
         extra = list(labels.values())
         for augment in self.augmentations:
             images, targets, *extra = augment(images, targets, *extra)
-        self.criterion.check(targets, on_cpu)
         branches = self.branches(images, targets, **dict(zip(labels, extra, strict=True)))
+        self.criterion.check(targets, on_cpu)
         losses = self.losses(branches, targets)
         if self.elimination is not None and torch.is_grad_enabled():  # a forward without gradients is no step
             with torch.no_grad():

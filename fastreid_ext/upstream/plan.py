@@ -6,7 +6,7 @@ would bring along what has no place there: the vision transformers of timm, our 
 
 from dataclasses import dataclass
 
-MOST_LINES = 2000  # of a project, its tests aside
+MOST_LINES = 2100  # of a project, its tests aside
 
 
 @dataclass(frozen=True)

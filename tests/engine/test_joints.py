@@ -295,7 +295,7 @@ def test_as_many_files_as_data_sets(fails):
 
 @pytest.mark.parametrize("key", ["AUTOAUG", "AUGMIX"])
 def test_augmentation_that_joints_cannot_follow(key, fails):
-    sentence = fails(**READER, **{f"INPUT__{key}__ENABLED": True})
+    sentence = fails(**READER, **{f"INPUT__{key}__ENABLED": True, f"INPUT__{key}__PROB": 0.5})
     assert f"INPUT.{key}.ENABLED" in sentence and "joints can't follow" in sentence
 
 

@@ -66,7 +66,7 @@ def soft_margin_triplet_loss(features: torch.Tensor, targets: torch.Tensor, chec
 
     Args and errors as :func:`hardest_distances`. Returns a scalar.
     """
-    positive, negative = hardest_distances(features, targets, checked)
+    positive, negative = hardest_distances(features, targets, checked=checked)
     return F.softplus(positive - negative).mean()
 
 
@@ -76,10 +76,11 @@ def batch_hard_triplet_loss(
     """Mean over the batch of max(0, margin + hardest positive - hardest negative).
 
     Args:
-        features, targets, checked: as :func:`hardest_distances`, whose errors are raised here too.
+        features, targets: as :func:`hardest_distances`, whose errors are raised here too.
         margin: minimum gap between the two distances, > 0.
+        checked: as there.
 
     Raises:
         ConfigError: the margin is not positive.
     """
-    return triplet_penalty(*hardest_distances(features, targets, checked), margin).mean()
+    return triplet_penalty(*hardest_distances(features, targets, checked=checked), margin).mean()

@@ -35,7 +35,7 @@ class LossEntry:
         node: its config node below MODEL.LOSSES; SCALE is the weight of the loss.
         build: (node, num_classes, dim) -> callable(source, targets).
         defaults: the node's keys; empty where the host already has the node.
-        demand: refuses targets (B,) that the loss is not defined for, where it does not do so itself; None where it is
+        needs: refuses targets (B,) that the loss is not defined for, where it does not do so itself; None where it is
             defined for all.
     """
 
@@ -44,7 +44,7 @@ class LossEntry:
     node: str
     build: Callable[[CfgNode, int, int], Callable[[Tensor, Tensor], Tensor]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    demand: Callable[[Tensor], None] | None = None
+    needs: Callable[[Tensor], None] | None = None
 
 
 LOSSES: dict[str, LossEntry] = {
@@ -61,7 +61,7 @@ LOSSES: dict[str, LossEntry] = {
         "SOFT_TRIPLET",
         lambda node, num_classes, dim: _with(soft_margin_triplet_loss, checked=True),
         {"SCALE": 1.0},
-        demand_two_identities,
+        needs=demand_two_identities,
     ),
     "BatchHardTripletLoss": LossEntry(
         "triplet",
@@ -69,7 +69,7 @@ LOSSES: dict[str, LossEntry] = {
         "HARD_TRIPLET",
         lambda node, num_classes, dim: _with(batch_hard_triplet_loss, margin=node.MARGIN, checked=True),
         {"MARGIN": 0.3, "SCALE": 1.0},
-        demand_two_identities,
+        needs=demand_two_identities,
     ),
     "BoundedExponentialDistanceLoss": LossEntry(
         "bed",
@@ -83,7 +83,7 @@ LOSSES: dict[str, LossEntry] = {
             checked=True,
         ),
         {"ALPHA": 0.3, "NORM": True, "REDUCTION": "balanced", "SCALE": 1.0},
-        demand_both_pairs,
+        needs=demand_both_pairs,
     ),
     "SupervisedContrastiveLoss": LossEntry(
         "supcon",
@@ -91,7 +91,7 @@ LOSSES: dict[str, LossEntry] = {
         "SUPCON",
         lambda node, num_classes, dim: _with(supervised_contrastive_loss, temperature=node.TEMPERATURE, checked=True),
         {"TEMPERATURE": 0.1, "SCALE": 1.0},
-        demand_two_images_of_one,
+        needs=demand_two_images_of_one,
     ),
     "CenterLoss": LossEntry(
         "center",
@@ -143,7 +143,7 @@ class Term:
     source: str
     weight: float
     build: Callable[[int, int], Callable[[Tensor, Tensor], Tensor]]
-    demand: Callable[[Tensor], None] | None = None
+    needs: Callable[[Tensor], None] | None = None
 
 
 def terms_from_config(cfg: CfgNode) -> list[Term]:
@@ -175,7 +175,7 @@ def terms_from_config(cfg: CfgNode) -> list[Term]:
             entry.source,
             node.SCALE,
             lambda num_classes, dim, build=build, node=node: build(node, num_classes, dim),
-            entry.demand,
+            needs=entry.needs,
         )
     return list(terms.values())
 
@@ -203,7 +203,7 @@ class Criterion(nn.Module):
         self.weights: dict[str, float] = {}
         self.sources: dict[str, tuple[str, str]] = {}
         self.functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
-        self.demands = tuple(dict.fromkeys(term.demand for term in terms if term.demand))  # each once for all branches
+        self.needs = tuple(dict.fromkeys(term.needs for term in terms if term.needs))  # each once for all branches
         self._seen: Tensor | None = None  # targets that meet them
         self.stateful = nn.ModuleDict()  # registered, so that their buffers are saved and moved
         built: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
@@ -231,11 +231,11 @@ class Criterion(nn.Module):
         Raises:
             ConfigError: such targets.
         """
-        for needs in self.demands:
+        for refuse in self.needs:
             try:
-                needs(targets if on_cpu is None else on_cpu)
+                refuse(targets if on_cpu is None else on_cpu)
             except ConfigError:
-                needs(targets)
+                refuse(targets)
         self._seen = targets
 
     def forward(self, branches: Mapping[str, Mapping[str, Tensor]], targets: Tensor) -> dict[str, Tensor]:

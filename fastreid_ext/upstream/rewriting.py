@@ -2,9 +2,10 @@
 
 import ast
 import functools
+import itertools
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from fastreid_ext.upstream import plan
 from fastreid_ext.upstream.edits import Edit, Text, first_line, until_settled
@@ -106,6 +107,7 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
             for argument in node.args.kwonlyargs:
                 if argument.arg in names:
                     yield text.lines_replaced(argument.lineno, argument.end_lineno)
+            yield from _cut_from(text, _parameters(node), names)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if getattr(target, "attr", getattr(target, "id", None)) in names:
@@ -119,6 +121,8 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
             for key, value in zip(node.keys, node.values, strict=True):
                 if getattr(key, "value", None) in names:
                     yield text.lines_replaced(key.lineno, value.end_lineno)
+        if isinstance(node, ast.Call):
+            yield from _cut_from(text, [*((each, each) for each in node.args), *((k, k) for k in node.keywords)], names)
     for number, line in enumerate(text.lines, 1):
         found = re.match(r"( {8,})(\w+): ", line)
         if found and found[2] in names:
@@ -126,6 +130,20 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
             while text.lines[last].startswith(found[1] + "    "):
                 last += 1
             yield text.lines_replaced(number, last)
+
+
+def _parameters(node: ast.FunctionDef) -> list[tuple[ast.arg, ast.AST]]:
+    """Return the parameters that may be given by their place, each with the node that it ends with."""
+    args = [*node.args.posonlyargs, *node.args.args]
+    without = len(args) - len(node.args.defaults)
+    return list(zip(args, [*args[:without], *node.args.defaults], strict=True))
+
+
+def _cut_from(text: Text, items: Sequence[tuple[ast.AST, ast.AST]], names: Collection[str]) -> Iterator[Edit]:
+    """Take out parameters, or arguments of a call, with the comma before them."""
+    for (_, before), (item, last) in itertools.pairwise(items):
+        if getattr(item, "arg", None) in names:
+            yield Edit(text.replaced(before, "").end, text.replaced(last, "").end, "")
 
 
 def _decorators(text: Text) -> Iterator[Edit]:

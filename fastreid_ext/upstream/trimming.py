@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from fastreid_ext.upstream.edits import Edit, Text, until_settled
 
-CHECK = re.compile(r"_?check(_|$)")
+CHECK = re.compile(r"_?(check|demand)(_|$)")
 REFUSALS = ("ConfigError", "ValueError")
 
 

@@ -123,7 +123,7 @@ def test_targets_that_no_classifier_knows(target, batch, storage):
 def test_losses_look_at_targets_once_a_batch(batch, storage):
     """And at others that they are given beside a forward of the model."""
     model, looked = Toy(), []
-    model.criterion.demands = (lambda targets: looked.append(targets.tolist()),)
+    model.criterion.needs = (lambda targets: looked.append(targets.tolist()),)
     model(batch)
     model.losses(model.branches(batch["images"], batch["targets"]), batch["targets"])
     assert looked == [[0, 1, 1, 0]] * 2
@@ -133,7 +133,7 @@ def test_what_an_augmentation_adds_counts(batch, storage):
     """No two images of one identity, until the batch is doubled."""
     model = Toy([CompoundBatchErasing(stripes=[2])])
     batch = {key: value[:2] for key, value in batch.items()}
-    model.criterion.demands = (demand_both_pairs,)
+    model.criterion.needs = (demand_both_pairs,)
     model(batch)
     model.augmentations = ()
     with pytest.raises(ConfigError, match="no two images of one identity in this batch of 2"):

@@ -45,3 +45,7 @@ class BranchedReID(nn.Module):
     def test_feature(self, branches: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
         """Return the test feature (B, D)."""
         return self.embed(branches)
+
+
+def _readable(targets: Tensor, batched_inputs: Mapping[str, Any]) -> Tensor:
+    return targets

@@ -26,8 +26,8 @@ def unit_length(x: torch.Tensor) -> torch.Tensor:
 def in_range(x: torch.Tensor) -> torch.Tensor:
     """Divide rows by their largest value where the squares of their values, or of the norm, leave float32.
 
-    Other rows stay as they are, to the bit. The result has the direction of x, and the gradient of its unit vector: a row
-    of 1e20 has an infinite norm, and its unit vector was zero. Takes and returns what :func:`unit_length` does.
+    Other rows stay as they are, to the bit. The result has the direction of x, and the gradient of its unit vector. A
+    row of 1e20 has an infinite norm, and its unit vector was zero. Takes and returns what :func:`unit_length` does.
     """
     with without_autocast(x):
         x = at_least_float32(x)

@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import itertools
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -122,7 +121,8 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
                 if getattr(key, "value", None) in names:
                     yield text.lines_replaced(key.lineno, value.end_lineno)
         if isinstance(node, ast.Call):
-            yield from _cut_from(text, [*((each, each) for each in node.args), *((k, k) for k in node.keywords)], names)
+            given = [*node.args, *node.keywords]
+            yield from _cut_from(text, list(zip(given, given, strict=True)), names)
     for number, line in enumerate(text.lines, 1):
         found = re.match(r"( {8,})(\w+): ", line)
         if found and found[2] in names:
@@ -140,10 +140,16 @@ def _parameters(node: ast.FunctionDef) -> list[tuple[ast.arg, ast.AST]]:
 
 
 def _cut_from(text: Text, items: Sequence[tuple[ast.AST, ast.AST]], names: Collection[str]) -> Iterator[Edit]:
-    """Take out parameters, or arguments of a call, with the comma before them."""
-    for (_, before), (item, last) in itertools.pairwise(items):
+    """Take out parameters, or arguments of a call, with the comma that parts them from their neighbour.
+
+    Args:
+        items: each parameter or argument, with the node that it ends with.
+    """
+    spans = [(text.replaced(item, "").start, text.replaced(last, "").end) for item, last in items]
+    for number, ((item, _), (start, end)) in enumerate(zip(items, spans, strict=True)):
         if getattr(item, "arg", None) in names:
-            yield Edit(text.replaced(before, "").end, text.replaced(last, "").end, "")
+            first, then = number == 0, spans[1:2]
+            yield Edit(start if first else spans[number - 1][1], then[0][0] if first and then else end, "")
 
 
 def _decorators(text: Text) -> Iterator[Edit]:

@@ -14,7 +14,7 @@ def trimmed(text: str) -> str:
     """Take out statements that only refuse something, what they alone read, and the docstrings' words on them."""
     text = until_settled(text, _checks)
     text = until_settled(text, _unread_locals)
-    return re.sub(r'("""[^\n"]+)\n\s+"""', r'\1"""', until_settled(text, _promises))
+    return re.sub(r'("""(?:(?!""")[^\n])+)\n\s+"""', r'\1"""', until_settled(text, _promises))
 
 
 def _checks(text: Text) -> Iterator[Edit]:

@@ -44,6 +44,26 @@ def test_rows_of_a_table():
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "then"),
+    [
+        ("def f(x: int, checked: bool = False) -> int: ...\n", "def f(x: int) -> int: ...\n"),
+        ("def f(x, y=(1, 2), checked=g(3), *, z=1): ...\n", "def f(x, y=(1, 2), *, z=1): ...\n"),
+        ("def f(checked=False, x=1): ...\n", "def f(x=1): ...\n"),
+        ("def f(\n    x,\n    checked=False,\n): ...\n", "def f(\n    x,\n): ...\n"),
+        ("y = f(x, checked=True)\n", "y = f(x)\n"),
+        ("y = f(checked=True)\n", "y = f()\n"),
+        ("y = f(checked=True, x=h(checked=checked))\n", "y = f(x=h())\n"),
+        ("y = f(*x, checked=True, needs=a, **z)\n", "y = f(*x, **z)\n"),
+        ("y = f(\n    x,\n    needs=a,\n)\n", "y = f(\n    x,\n)\n"),
+        ("y = f(checked, needs)\n", "y = f(checked, needs)\n"),
+        ("y = lambda x: f(x, checked=True)\n", "y = lambda x: f(x)\n"),
+    ],
+)
+def test_parameters_and_arguments_are_cut_by_name(text, then):
+    assert until_settled(text, lambda parsed: rewriting._cut_members(parsed, ("checked", "needs"))) == then
+
+
 def test_checks_go_with_their_words():
     text = '''
     def f(x: int) -> int:
@@ -88,6 +108,12 @@ def test_a_choice_stays():
     doc = '"""F.\n\n    Raises:\n        ValueError: 2.\n    """'
     text = f"def f(x):\n    {doc}\n    if x:\n        return 1\n    raise ValueError\n"
     assert trimmed(text) == text
+
+
+def test_a_docstring_of_one_line_ends_in_it():
+    """Quotation marks within it change nothing."""
+    text = 'def f(x):\n    """x: {"a": 1}.\n\n    Raises:\n        ConfigError: never.\n    """\n    return x\n'
+    assert trimmed(text) == 'def f(x):\n    """x: {"a": 1}."""\n    return x\n'
 
 
 def test_a_function_of_checks_alone_goes():

@@ -16,6 +16,8 @@ from fastreid_ext.res2net.config import add_multitask_config, add_res2net_config
 
 # What a key's default was at first, where a later version changed it: what was made before has that value.
 FIRST_DEFAULTS = {"MODEL.MGRE.LOCATION.WEIGHT": 1000.0, "MODEL.CHANNELS_LAST": False}
+# What a run has that lacks a key, where that is not today's default. A run without MGRe's keys is from before MGRe.
+BEFORE_THE_KEY = {"MODEL.CHANNELS_LAST": FIRST_DEFAULTS["MODEL.CHANNELS_LAST"]}
 
 
 def get_cfg() -> CfgNode:

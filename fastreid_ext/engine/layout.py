@@ -14,7 +14,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.utils import comm
 from torch import nn
 
-from fastreid_ext.config import FIRST_DEFAULTS
+from fastreid_ext.config import BEFORE_THE_KEY
 from fastreid_ext.data.images import kept_generators
 from fastreid_ext.engine.checks.trial import MISFITS
 from fastreid_ext.engine.precision import autocast_dtype
@@ -71,7 +71,7 @@ def _begun(folder: Path) -> bool | None:
         return None
     try:
         model = yaml.safe_load(read_text(path))["MODEL"]
-        found = model.get("CHANNELS_LAST", FIRST_DEFAULTS[KEY])  # without the key, it is a run from before it
+        found = model.get("CHANNELS_LAST", BEFORE_THE_KEY[KEY])  # without the key, it is a run from before it
     except (AttributeError, KeyError, RecursionError, TypeError, UserError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, bool) else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.config import FIRST_DEFAULTS, get_cfg
+from fastreid_ext.config import BEFORE_THE_KEY, get_cfg
 from fastreid_ext.engine.checks.ranges import MOST_SEED
 from fastreid_ext.engine.key_tracking import leaves
 from fastreid_ext.engine.merging import merge_config
@@ -194,7 +194,7 @@ def _settings_in(output: Path, unknown: dict[str, str]) -> dict[str, str]:
 
 def _first_settings() -> dict[str, str]:
     """Return what a run from before a key had in its place."""
-    return {key: repr(value) for key, value in (dict(leaves(get_cfg())) | FIRST_DEFAULTS).items()}
+    return {key: repr(value) for key, value in (dict(leaves(get_cfg())) | BEFORE_THE_KEY).items()}
 
 
 def check_ended(output: Path, status: int, see: str = "log.txt") -> None:

@@ -78,6 +78,14 @@ def test_settings_from_before_a_key(call, left):
     assert status == 1 and "(MODEL.CHANNELS_LAST was False and is True)" in said
 
 
+def test_settings_from_before_a_project(call, left):
+    folder = left()
+    settings = {key: value for key, value in settings_of(get_cfg(), folder).items() if "MGRE" not in key}
+    (folder / "repeat.json").write_text(json.dumps(settings))
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        call()
+
+
 @pytest.mark.parametrize("before", ["False", "True", "None"])
 def test_a_layout_that_the_run_settles_is_no_other_setting(call, left, before):
     settings = settings_of(get_cfg(), folder := left()) | {"MODEL.CHANNELS_LAST": before}

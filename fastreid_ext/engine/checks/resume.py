@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode
 
-from fastreid_ext.config import FIRST_DEFAULTS, get_cfg
+from fastreid_ext.config import BEFORE_THE_KEY, get_cfg
 from fastreid_ext.engine.csv_sets import is_listing
 from fastreid_ext.errors import ConfigError, first_line
 from fastreid_ext.files import read_text
@@ -43,8 +43,6 @@ SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 200
 SHORT.maxlist = SHORT.maxtuple = 20
 SHORT.maxlevel = 3
-# What runs had from before a key whose default changed since; the other such keys are as old as what they belong to.
-BEFORE_IT = {"MODEL.CHANNELS_LAST": FIRST_DEFAULTS["MODEL.CHANNELS_LAST"]}
 
 
 def check_same_run(cfg: CfgNode) -> None:
@@ -60,7 +58,7 @@ def check_same_run(cfg: CfgNode) -> None:
         written = yaml.safe_load(read_text(path))
         found = _flat(written) if isinstance(written, dict) else {}
         # A run from before a key had what is the key's default, or was at first.
-        before = renamed_settings(_flat(yaml.safe_load(get_cfg().dump())) | BEFORE_IT | found)
+        before = renamed_settings(_flat(yaml.safe_load(get_cfg().dump())) | BEFORE_THE_KEY | found)
     except (RecursionError, TypeError, ValueError, yaml.YAMLError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{path} is damaged ({first_line(error)}): choose another OUTPUT_DIR") from error
     now = _flat(yaml.safe_load(cfg.dump()))

@@ -12,6 +12,7 @@ from fastreid_ext.upstream.sources import file_of, parsed, resolved, text_of
 from fastreid_ext.upstream.trimming import trimmed
 
 OVERLAYS = "fastreid_ext.upstream.overlays"
+TO_COMMA = re.compile(rb"(?:#[^\n]*|[^,#])*")  # from an argument's end, past parentheses and comments
 
 
 def rewritten(module: str, rows: Mapping[str, Collection[str]], abilities: Collection[str]) -> str:
@@ -103,9 +104,6 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
         if isinstance(node, ast.FunctionDef):
             if node.name in names:
                 yield text.removed(node)
-            for argument in node.args.kwonlyargs:
-                if argument.arg in names:
-                    yield text.lines_replaced(argument.lineno, argument.end_lineno)
             yield from _cut_from(text, _parameters(node), names)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
@@ -121,7 +119,7 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
                 if getattr(key, "value", None) in names:
                     yield text.lines_replaced(key.lineno, value.end_lineno)
         if isinstance(node, ast.Call):
-            given = [*node.args, *node.keywords]
+            given = sorted([*node.args, *node.keywords], key=lambda each: (each.lineno, each.col_offset))
             yield from _cut_from(text, list(zip(given, given, strict=True)), names)
     for number, line in enumerate(text.lines, 1):
         found = re.match(r"( {8,})(\w+): ", line)
@@ -133,10 +131,13 @@ def _cut_members(text: Text, names: Collection[str]) -> Iterator[Edit]:
 
 
 def _parameters(node: ast.FunctionDef) -> list[tuple[ast.arg, ast.AST]]:
-    """Return the parameters that may be given by their place, each with the node that it ends with."""
+    """Return the parameters but ``**``, each with the node that it ends with."""
     args = [*node.args.posonlyargs, *node.args.args]
-    without = len(args) - len(node.args.defaults)
-    return list(zip(args, [*args[:without], *node.args.defaults], strict=True))
+    defaults = [*[None] * (len(args) - len(node.args.defaults)), *node.args.defaults]
+    if node.args.vararg:
+        args, defaults = [*args, node.args.vararg], [*defaults, None]
+    ends = [*defaults, *node.args.kw_defaults]
+    return [(arg, end or arg) for arg, end in zip([*args, *node.args.kwonlyargs], ends, strict=True)]
 
 
 def _cut_from(text: Text, items: Sequence[tuple[ast.AST, ast.AST]], names: Collection[str]) -> Iterator[Edit]:
@@ -145,11 +146,20 @@ def _cut_from(text: Text, items: Sequence[tuple[ast.AST, ast.AST]], names: Colle
     Args:
         items: each parameter or argument, with the node that it ends with.
     """
+    data = text.text.encode()
     spans = [(text.replaced(item, "").start, text.replaced(last, "").end) for item, last in items]
     for number, ((item, _), (start, end)) in enumerate(zip(items, spans, strict=True)):
-        if getattr(item, "arg", None) in names:
-            first, then = number == 0, spans[1:2]
-            yield Edit(start if first else spans[number - 1][1], then[0][0] if first and then else end, "")
+        if getattr(item, "arg", None) not in names:
+            continue
+        before = spans[number - 1][1] if number else start
+        after = spans[number + 1][0] if number + 1 < len(spans) else end
+        apart = after == end or b"*" in data[end:after] or (number and b"/" in data[end:after])
+        if number and apart:
+            yield Edit(before + TO_COMMA.match(data[before:start]).end(), end, "")
+        elif apart:
+            yield Edit(start, end + re.match(rb"(?:\s*,\s*)?", data[end:]).end(), "")
+        else:
+            yield Edit(start, after, "")
 
 
 def _decorators(text: Text) -> Iterator[Edit]:

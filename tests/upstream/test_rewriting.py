@@ -58,6 +58,18 @@ def test_rows_of_a_table():
         ("y = f(\n    x,\n    needs=a,\n)\n", "y = f(\n    x,\n)\n"),
         ("y = f(checked, needs)\n", "y = f(checked, needs)\n"),
         ("y = lambda x: f(x, checked=True)\n", "y = lambda x: f(x)\n"),
+        ("y = f(\n    checked=True,\n)\n", "y = f(\n    )\n"),
+        ("y = f((x), checked=True)\n", "y = f((x))\n"),
+        ("y = f(checked=True, *x)\n", "y = f(*x)\n"),
+        (
+            "y = f(\n    x,  # why, and\n    checked=True,  # was\n    z=1,\n)\n",
+            "y = f(\n    x,  # why, and\n    z=1,\n)\n",
+        ),
+        ("def f(x, *, checked=False): ...\n", "def f(x): ...\n"),
+        ("def f(x, *, z, checked=False, **w): ...\n", "def f(x, *, z, **w): ...\n"),
+        ("def f(x, *y, checked=False): ...\n", "def f(x, *y): ...\n"),
+        ("def f(checked, *, x): ...\n", "def f(*, x): ...\n"),
+        ("def f(x, checked, /, z): ...\n", "def f(x, /, z): ...\n"),
     ],
 )
 def test_parameters_and_arguments_are_cut_by_name(text, then):

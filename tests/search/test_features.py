@@ -113,13 +113,17 @@ def test_a_moved_root_is_the_same_list(features, make_store, identity, listed, t
     assert FeatureWriter(store.folder, moved, identity()).complete
 
 
-def test_features_that_are_no_numbers(tmp_path, identity, listed, features):
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e20])
+def test_features_that_have_no_length(value, tmp_path, identity, listed, features):
+    """A cosine to a row of 1e20 would be 0: float32 does not have its length."""
     writer = FeatureWriter(tmp_path / "s", listed(7), identity())
-    features[2, 1] = np.nan
-    with pytest.raises(FloatingPointError, match=r"the feature of 3\.jpg is not finite$"):
+    features[2, 1] = value
+    with pytest.raises(FloatingPointError, match=r"the feature of 3\.jpg has NaN, inf or too large numbers$"):
         writer.add(features[:4], 5, [(0, "broken")])
     writer = FeatureWriter(tmp_path / "h", listed(7), identity(), "float16")
-    with pytest.raises(FloatingPointError, match=r"0\.jpg is not finite as float16: leave --half out"):
+    with pytest.raises(
+        FloatingPointError, match=r"0\.jpg has NaN, inf or too large numbers as float16: leave --half out"
+    ):
         writer.add(np.full((1, 4), 1e6, np.float32), 1)
 
 
